@@ -1,0 +1,63 @@
+//! An outbound-only agent that lets an OpenAI product call a private MCP server.
+//!
+//! It long-polls a control plane over HTTPS, forwards each JSON-RPC command to a server inside the
+//! network, and posts the answer back. Nothing connects to it from outside. This page is the map of
+//! the code; the protocol's details stand with the modules that speak it.
+//!
+//! # Rooms
+//!
+//! Arrows point one way. [`relay`] is the core: it knows neither the control plane nor any server,
+//! both come in through the traits of [`relay::port`].
+//!
+//! | room | what it does | may use |
+//! | --- | --- | --- |
+//! | [`config`] | flags, environment and YAML become one validated [`config::Settings`] | nothing above it |
+//! | [`net`] | makes every outbound connection: roots, certificates, proxies, sockets | `config` |
+//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters) |
+//! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
+//! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
+//! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
+//! | [`cli`] | commands; puts the rooms together into a tunnel and takes it apart | everything |
+//!
+//! # Threads
+//!
+//! Everything blocks, every wait has a bound, and no thread is started after the start except for
+//! name resolutions (at most 4 at once) and the pipes of a child that is started again.
+//!
+//! | thread | number | waits for | bound |
+//! | --- | --- | --- | --- |
+//! | main | 1 | signals | |
+//! | poller | 1 | the control plane | poll time-out and guardrail |
+//! | worker | N = `mcp.max-concurrent-requests` | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
+//! | quick | 1 | the queue, for what expects no answer | as a worker |
+//! | listen | 4 | the queue, for subscriptions | a day |
+//! | courier | M = min(2 N, 64) | answers, then the control plane | three attempts of a poll's time |
+//! | prober | 1 | its next round, then a server | 2 s a probe |
+//! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |
+//! | stdio-writer, -reader, -stderr | 3 a running child | lines for its pipe | its child's end |
+//! | metadata | 1 | the control plane, once | a poll's time |
+//! | health-listener | 1 | connections of the operator | 5 s each |
+//! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
+//! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
+//!
+//! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
+//! couriers' desk (M). When one is full, whoever feeds it waits: in the end the poller, which then
+//! does not poll. Large bodies share one byte budget ([`net::Budget`]).
+//!
+//! # What is absent on purpose
+//!
+//! * No inbound request causes an outbound one.
+//! * No shell, no code loaded at run time, no `unsafe`.
+//! * No program is run but those that `mcp.command` names, each under this one as its guard.
+//! * No file is read or written but those that a setting names, and the system's roots.
+//! * No redirect of the control plane is followed, and none of a server leaves its origin.
+//! * No secret is kept outside [`config::Secret`] and the headers made from it.
+
+/// The name that this implementation goes by on every wire.
+pub const CLIENT_NAME: &str = "tunnel-client-rs";
+
+/// Its version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Its `User-Agent`.
+pub const USER_AGENT: &str = concat!("tunnel-client-rs/", env!("CARGO_PKG_VERSION"));
