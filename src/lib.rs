@@ -53,6 +53,8 @@
 //! * No redirect of the control plane is followed, and none of a server leaves its origin.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
+pub mod config;
+
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";
 

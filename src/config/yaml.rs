@@ -1,0 +1,191 @@
+//! YAML text to a small tree with line numbers.
+//!
+//! Only the first document counts. Anchors, aliases and tags are refused: they let a short file
+//! mean something long or something else than it seems, and no profile needs them. Duplicate keys
+//! are refused too, since a reader sees the first and a machine may take the last. Failures name a
+//! line and never quote a value. How long a text may be is the caller's to bound.
+
+use std::collections::BTreeSet;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
+
+/// Settings nest four deep; this leaves room and keeps the recursion shallow.
+const DEPTH_MAX: usize = 32;
+
+/// Longer than any key of the table.
+const SHOWN_KEY_MAX_CHARS: usize = 64;
+
+/// A node, with the line that it (or its key) stands on.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) value: Value,
+}
+
+/// What a node is.
+#[derive(Debug)]
+pub(crate) enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// Text; `plain` when it was written without quotes, so that it may be a number or boolean.
+    Scalar { text: String, plain: bool },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in the order written, without duplicate keys.
+    Map(Vec<(String, Node)>),
+}
+
+/// Why the text is not usable.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// The line, counted from 1 as editors do; `None` when there is no line to name.
+    pub(crate) line: Option<usize>,
+    /// What is wrong there.
+    pub(crate) text: String,
+}
+
+impl Fault {
+    /// A fault on a line.
+    pub(crate) fn at(line: usize, text: impl Into<String>) -> Fault {
+        Fault { line: Some(line), text: text.into() }
+    }
+}
+
+/// Where events come from. They are pulled one by one, so that nothing after the first mistake,
+/// and nothing after the first document, is ever looked at.
+type Events<'a> = Parser<'a, StrInput<'a>>;
+
+/// Parses the first document.
+pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
+    let mut events = Parser::new_from_str(text);
+    loop {
+        match next(&mut events)? {
+            (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
+            (Event::StreamEnd, _) => return Err(Fault { line: None, text: "EOF".into() }),
+            (event, line) => return node(&mut events, event, line, 1),
+        }
+    }
+}
+
+/// A key as error texts quote it. Where the space after a colon is missing, a YAML key runs on into
+/// what was meant as its value, so only what can belong to a key is shown.
+pub(crate) fn shown(key: &str) -> String {
+    let legal = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
+    let start: String = key.chars().take_while(legal).take(SHOWN_KEY_MAX_CHARS).collect();
+    if start.len() == key.len() { start } else { start + "..." }
+}
+
+/// The next event with its line. The texts of the scanner are fixed sentences.
+fn next<'a>(events: &mut Events<'a>) -> Result<(Event<'a>, usize), Fault> {
+    match events.next_event() {
+        Some(Ok((event, span))) => Ok((event, span.start.line())),
+        Some(Err(error)) => Err(Fault::at(error.marker().line(), error.info())),
+        None => Ok((Event::StreamEnd, 0)),
+    }
+}
+
+/// The node that begins with `event`; what lies in it is read by recursion, which the depth
+/// bounds. A zero in an event means that it carries no anchor.
+fn node<'a>(events: &mut Events<'a>, event: Event<'a>, line: usize, depth: usize) -> Result<Node, Fault> {
+    if depth > DEPTH_MAX {
+        return Err(Fault::at(line, format!("nested deeper than {DEPTH_MAX} levels")));
+    }
+    let refused = match event {
+        Event::Scalar(text, style, 0, None) => return Ok(Node { line, value: scalar(&text, style) }),
+        Event::SequenceStart(0, None) => return Ok(Node { line, value: list(events, depth)? }),
+        Event::MappingStart(0, None) => return Ok(Node { line, value: map(events, depth)? }),
+        Event::Alias(_) => "aliases are not supported",
+        Event::Scalar(_, _, _, Some(_))
+        | Event::SequenceStart(_, Some(_))
+        | Event::MappingStart(_, Some(_)) => "tags are not supported",
+        Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) => "anchors are not supported",
+        _ => "unexpected end of the document",
+    };
+    Err(Fault::at(line, refused))
+}
+
+/// The rest of a sequence.
+fn list(events: &mut Events<'_>, depth: usize) -> Result<Value, Fault> {
+    let mut nodes = Vec::new();
+    loop {
+        match next(events)? {
+            (Event::SequenceEnd, _) => return Ok(Value::List(nodes)),
+            (event, line) => nodes.push(node(events, event, line, depth + 1)?),
+        }
+    }
+}
+
+/// The rest of a mapping.
+fn map(events: &mut Events<'_>, depth: usize) -> Result<Value, Fault> {
+    let mut seen = BTreeSet::new();
+    let mut entries = Vec::new();
+    loop {
+        let (event, line) = next(events)?;
+        if event == Event::MappingEnd {
+            return Ok(Value::Map(entries));
+        }
+        let Value::Scalar { text: key, .. } = node(events, event, line, depth + 1)?.value else {
+            return Err(Fault::at(line, "a key must be text"));
+        };
+        if !seen.insert(key.clone()) {
+            return Err(Fault::at(line, format!("duplicate key {:?}", shown(&key))));
+        }
+        let (event, _) = next(events)?;
+        // Errors about a value name the line of its key, where a reader looks first.
+        entries.push((key, node(events, event, line, depth + 1)?));
+    }
+}
+
+/// Only plain text can mean nothing; a quoted `null` is a word.
+fn scalar(text: &str, style: ScalarStyle) -> Value {
+    let plain = style == ScalarStyle::Plain;
+    if plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
+        return Value::Null;
+    }
+    Value::Scalar { text: text.to_string(), plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> (Option<usize>, String) {
+        let fault = parse(text).unwrap_err();
+        (fault.line, fault.text)
+    }
+
+    #[test]
+    fn maps_lists_and_scalars_keep_their_lines() {
+        let Value::Map(entries) = parse("# top\na:\n  b: 1\n  c: '2'\nd: [x, ~]\n").unwrap().value else {
+            panic!("a map");
+        };
+        assert_eq!(entries[0].0, "a");
+        assert_eq!(entries[0].1.line, 2);
+        let Value::Map(inner) = &entries[0].1.value else { panic!("a map") };
+        assert!(matches!(&inner[0].1, Node { line: 3, value: Value::Scalar { plain: true, .. } }));
+        assert!(matches!(&inner[1].1, Node { line: 4, value: Value::Scalar { plain: false, .. } }));
+        let Value::List(items) = &entries[1].1.value else { panic!("a list") };
+        assert!(matches!(items[1].value, Value::Null));
+    }
+
+    #[test]
+    fn only_the_first_document_is_read() {
+        assert!(
+            matches!(parse("a: 1\n---\n&x b: [").unwrap().value, Value::Map(entries) if entries.len() == 1)
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_with_its_line() {
+        assert_eq!(fault(""), (None, "EOF".into()));
+        assert_eq!(fault("# nothing\n"), (None, "EOF".into()));
+        assert_eq!(fault("a: 1\na: 2\n"), (Some(2), "duplicate key \"a\"".into()));
+        assert_eq!(fault("a: 1\nb: &x 1\n"), (Some(2), "anchors are not supported".into()));
+        assert_eq!(fault("a: !!str 1\n"), (Some(1), "tags are not supported".into()));
+        assert_eq!(fault("[a]: 1\n"), (Some(1), "a key must be text".into()));
+        assert!(parse("a: &x 1\nb: *x\n").is_err());
+        assert_eq!(fault(&format!("{}1", "[".repeat(33))), (Some(1), "nested deeper than 32 levels".into()));
+        assert!(parse("a: [1\nb: 2\n").is_err());
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+}
