@@ -1,0 +1,314 @@
+//! `env:NAME` and `file:PATH` references, and the type of the secrets that they usually yield.
+//!
+//! This is the only file that opens what a reference names. Failures are sentences that may quote
+//! the reference, never what it led to.
+//!
+//! References see the process environment only. (The reference client also lets flags and
+//! environment values refer to variables that exist only because the YAML file set them; nobody
+//! can want a secret to be found that way.)
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use super::Environment;
+
+/// A referenced file is a key, a header value or a URL; more is a mistake.
+const REFERENCED_FILE_MAX_BYTES: u64 = 64 * 1024;
+
+/// Permission bits by which others than the owner could plant a value.
+const WRITABLE_BY_OTHERS_BITS: u32 = 0o022;
+
+/// Permission bit by which everybody could read it.
+const READABLE_BY_ALL_BITS: u32 = 0o004;
+
+/// A value that no log, error or export may show.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a value out of sight.
+    pub fn new(value: String) -> Secret {
+        Secret(value)
+    }
+
+    /// The value, for the one place that puts it on a wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+// There is no `Display`, so that a secret in a format string does not compile; `Debug` is here
+// because settings that hold secrets are printed by failing tests.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Resolves references and remembers what should be said about the files that they name.
+pub(crate) struct References<'a> {
+    pub(crate) environment: &'a Environment,
+    /// Sentences for the operator. They wait here because the log is set up from these settings.
+    pub(crate) warnings: RefCell<Vec<String>>,
+}
+
+/// What a value is, by its prefix.
+enum Form<'r> {
+    Environment(&'r str),
+    File(&'r str),
+    Literal,
+}
+
+// The kinds of reference differ in what they trim, in what they take bare, and in their texts.
+// All of that is visible to people who come from the reference client, so each has its function.
+impl<'a> References<'a> {
+    /// Resolves against these variables.
+    pub(crate) fn new(environment: &'a Environment) -> References<'a> {
+        References { environment, warnings: RefCell::default() }
+    }
+
+    /// A value reference: the trimmed content of a variable or file, or the literal itself.
+    pub(crate) fn value(&self, source: &str, raw: &str) -> Result<String, String> {
+        if raw.trim().is_empty() {
+            return Err(format!("{source} cannot be empty"));
+        }
+        let resolved = match form(raw) {
+            // The only value that may be a secret by itself; it takes no part in any error text.
+            Form::Literal => return Ok(raw.to_string()),
+            Form::Environment("") => Err("environment variable name is required".into()),
+            Form::Environment(name) => self.variable(name, &format!("{name:?}")),
+            Form::File("") => Err("file path is required".into()),
+            Form::File(path) => match self.content(path).as_deref().map(str::trim) {
+                Ok("") => Err("file is empty".into()),
+                Ok(text) => Ok(text.to_string()),
+                Err(error) => Err(format!("read file: {error}")),
+            },
+        };
+        resolved.map(|value| value.trim().to_string()).map_err(|what| invalid(source, raw, &what))
+    }
+
+    /// A path reference: `env:` names a variable that holds the path, `file:` is the path itself.
+    /// The file is opened by whoever needs it, so that it can be replaced while we run.
+    pub(crate) fn path(&self, source: &str, raw: &str) -> Result<PathBuf, String> {
+        let resolved = match form(raw) {
+            Form::Literal => Ok(PathBuf::from(raw)),
+            Form::Environment("") => Err("env name is required".into()),
+            Form::Environment(name) => {
+                self.variable(name, &format!("{name:?}")).map(|value| value.trim().into())
+            }
+            Form::File("") => Err("file path is required".into()),
+            Form::File(path) => Ok(self.locate(path)),
+        };
+        resolved.map_err(|what| invalid(source, raw, &what))
+    }
+
+    /// The value of one header. A file loses exactly one trailing line ending, which editors add;
+    /// any other one is refused, since it would end the header and begin another.
+    pub(crate) fn header(&self, source: &str, raw: &str) -> Result<String, String> {
+        let resolved = match form(raw) {
+            Form::Literal => return Ok(raw.to_string()),
+            Form::Environment(name) if !is_variable_name(name) => {
+                Err("environment variable name is invalid".into())
+            }
+            Form::Environment(name) => match self.environment.get(name) {
+                Some(value) => Ok(value.trim().to_string()),
+                None => Err(format!("environment variable {name:?} is not set")),
+            },
+            Form::File("") => Err("file path is required".into()),
+            Form::File(path) => {
+                let text = self
+                    .content(path)
+                    .map_err(|error| format!("read {source} header value file {path}: {error}"))?;
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                Ok(line.strip_suffix('\r').unwrap_or(line).to_string())
+            }
+        };
+        let checked = resolved.and_then(|value| match value {
+            _ if value.is_empty() => Err("resolved value is empty".into()),
+            _ if value.contains(['\r', '\n']) => Err("resolved value cannot contain CR or LF".into()),
+            _ => Ok(value),
+        });
+        checked.map_err(|what| invalid(source, raw, &what))
+    }
+
+    /// The API key as a flag names it. Other users can read a command line, so the key itself is
+    /// refused there, and not repeated.
+    pub(crate) fn api_key_flag(&self, raw: &str) -> Result<String, String> {
+        const FLAG: &str = "control-plane.api-key";
+        match raw.split_once(':') {
+            Some(("env", "")) => {
+                Err(format!("invalid {FLAG}: environment variable name is required after env:"))
+            }
+            // Not trimmed: a line ending that was exported with the key is noticed, not mended.
+            Some(("env", name)) => self.variable(name, &format!("{name} referenced by --{FLAG}")),
+            Some(("file", "")) => Err(format!("invalid {FLAG}: file path is required after file:")),
+            Some(("file", path)) => match self.content(path).as_deref().map(str::trim) {
+                Ok("") => Err(format!("file {path} referenced by --{FLAG} is empty")),
+                Ok(text) => Ok(text.to_string()),
+                Err(error) => Err(format!("read control-plane api key file {path}: {error}")),
+            },
+            _ => Err(format!("invalid {FLAG}: value must be prefixed with \"env:\" or \"file:\"")),
+        }
+    }
+
+    /// The value, as it is, of a variable that must have one; `shown` names it in complaints.
+    pub(crate) fn variable(&self, name: &str, shown: &str) -> Result<String, String> {
+        match self.environment.get(name) {
+            None => Err(format!("environment variable {shown} is not set")),
+            Some(value) if value.trim().is_empty() => Err(format!("environment variable {shown} is empty")),
+            Some(value) => Ok(value.to_string()),
+        }
+    }
+
+    /// The content of a referenced file, which may be a credential of the service manager. Who
+    /// could write to it could choose the key or the server, so that ends the start; that all can
+    /// read it is only said, for a container's mount may allow nothing else.
+    pub(crate) fn content(&self, path: &str) -> io::Result<String> {
+        let path = self.locate(path);
+        let (text, mode) = read_text(&path, REFERENCED_FILE_MAX_BYTES)?;
+        if mode & WRITABLE_BY_OTHERS_BITS != 0 {
+            return Err(io::Error::other("group or others may write to the file"));
+        }
+        if mode & READABLE_BY_ALL_BITS != 0 {
+            let path = path.display();
+            self.warnings.borrow_mut().push(format!(
+                "{path} can be read by every user of this host; chmod 600 it if it holds a secret"
+            ));
+        }
+        Ok(text)
+    }
+
+    /// A name without a slash is looked for among the credentials of the service manager first, so
+    /// that a unit and its profile need not agree on a directory that exists only at run time.
+    fn locate(&self, path: &str) -> PathBuf {
+        let directory = self.environment.filled("CREDENTIALS_DIRECTORY").filter(|_| !path.contains('/'));
+        let credential = directory.map(|directory| Path::new(directory).join(path));
+        credential.filter(|credential| credential.is_file()).unwrap_or_else(|| PathBuf::from(path))
+    }
+}
+
+/// True for `env:…` and `file:…`.
+pub(crate) fn is_reference(raw: &str) -> bool {
+    !matches!(form(raw), Form::Literal)
+}
+
+/// Text and permission bits of a regular file of at most `limit_bytes`. It is opened without
+/// blocking, since a named pipe without a writer would hold the start for ever; and what was
+/// opened is what is examined, so that no exchange of files can come between.
+pub(crate) fn read_text(path: &Path, limit_bytes: u64) -> io::Result<(String, u32)> {
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    // The length is checked on what was read: a file may grow after it was looked at.
+    let read = file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > limit_bytes {
+        return Err(io::Error::other(format!("larger than {limit_bytes} bytes")));
+    }
+    // The library's own error would quote the bytes.
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("not valid UTF-8"))?;
+    Ok((text, metadata.mode()))
+}
+
+/// A complaint about a reference. Quoting it is safe: it names a place and is no value.
+fn invalid(source: &str, raw: &str, what: &str) -> String {
+    format!("invalid {source} reference {raw:?}: {what}")
+}
+
+/// Tells references from literals. The prefix may be written in any case.
+fn form(raw: &str) -> Form<'_> {
+    match raw.trim().split_once(':') {
+        Some((prefix, name)) if prefix.eq_ignore_ascii_case("env") => Form::Environment(name.trim()),
+        Some((prefix, path)) if prefix.eq_ignore_ascii_case("file") => Form::File(path.trim()),
+        _ => Form::Literal,
+    }
+}
+
+/// What a shell can export.
+pub(crate) fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(name: &str, text: &str, mode: u32) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("tunnel-client-reference-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn values_come_from_variables_files_or_themselves() {
+        let environment = Environment::of([("SET", " value "), ("EMPTY", " ")]);
+        let references = References::new(&environment);
+        let path = file("value", " secret\n", 0o600);
+        assert_eq!(references.value("S", "ENV: SET").unwrap(), "value");
+        assert_eq!(references.value("S", &format!("file:{}", path.display())).unwrap(), "secret");
+        assert_eq!(references.value("S", "literal").unwrap(), "literal");
+        for (raw, expected) in [
+            ("", "S cannot be empty"),
+            ("env:", "invalid S reference \"env:\": environment variable name is required"),
+            ("env:NO", "invalid S reference \"env:NO\": environment variable \"NO\" is not set"),
+            ("env:EMPTY", "invalid S reference \"env:EMPTY\": environment variable \"EMPTY\" is empty"),
+            ("file:", "invalid S reference \"file:\": file path is required"),
+        ] {
+            assert_eq!(references.value("S", raw).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn header_files_lose_one_line_ending() {
+        let environment = Environment::of([]);
+        let references = References::new(&environment);
+        let path = file("header", "a b\r\n", 0o600);
+        assert_eq!(references.header("S.K", &format!("file:{}", path.display())).unwrap(), "a b");
+        let path = file("header-two", "a\n\n", 0o600);
+        let error = references.header("S.K", &format!("file:{}", path.display())).unwrap_err();
+        assert!(error.ends_with("resolved value cannot contain CR or LF"), "{error}");
+    }
+
+    #[test]
+    fn files_that_others_may_write_are_refused_and_readable_ones_reported() {
+        let environment = Environment::of([]);
+        let references = References::new(&environment);
+        let writable = file("writable", "k", 0o620);
+        let error = references.content(&writable.to_string_lossy()).unwrap_err();
+        assert_eq!(error.to_string(), "group or others may write to the file");
+        let readable = file("readable", "k", 0o644);
+        references.content(&readable.to_string_lossy()).unwrap();
+        assert_eq!(references.warnings.borrow().len(), 1);
+        let large = file("large", &"x".repeat(64 * 1024 + 1), 0o600);
+        assert!(references.content(&large.to_string_lossy()).is_err());
+        assert!(references.content("/dev/null").is_err());
+    }
+
+    #[test]
+    fn plain_names_look_into_the_credentials_directory() {
+        let path = file("credential", "from-service-manager", 0o400);
+        let directory = path.parent().unwrap().to_str().unwrap();
+        let environment = Environment::of([("CREDENTIALS_DIRECTORY", directory)]);
+        let references = References::new(&environment);
+        assert_eq!(references.value("S", "file:credential").unwrap(), "from-service-manager");
+        assert_eq!(references.path("S", "file:credential").unwrap(), path);
+        assert_eq!(references.path("S", "file:absent").unwrap(), PathBuf::from("absent"));
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("x".into())), "[redacted]");
+    }
+}

@@ -1,0 +1,319 @@
+//! Every setting, in ONE table.
+//!
+//! A row drives flag parsing, the environment, the YAML keys, `run --help`, and the tests that
+//! compare documents with the program. What a value means is decided by the file that validates
+//! its section; nothing else may hold a default or a name of its own.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Flag name without dashes; also the name of the setting in texts.
+    pub flag: &'static str,
+    /// Older flag name that still works but is not listed; empty: none.
+    pub alias: &'static str,
+    /// Environment variables, the first one first; empty: none.
+    pub env: &'static [&'static str],
+    /// Dotted path in a YAML file; empty: none.
+    pub yaml: &'static str,
+    /// What a value looks like.
+    pub kind: Kind,
+    /// Stands for the value in help texts; empty for booleans.
+    pub placeholder: &'static str,
+    /// The default as it would be typed; empty: none.
+    pub default: &'static str,
+    /// One sentence without a full stop.
+    pub help: &'static str,
+    /// Whether the feature is here.
+    pub status: Status,
+    /// In YAML the value may be an `env:` or `file:` reference.
+    pub reference: bool,
+    /// A variable that is set but empty counts as an empty value and not as none.
+    pub empty_counts: bool,
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A path, or a reference that yields one.
+    Path,
+    /// A proxy URL, or a reference that yields one.
+    Proxy,
+    /// A secret.
+    Secret,
+    /// True or false.
+    Boolean,
+    /// An integer between two bounds.
+    Integer {
+        /// Least value.
+        min: i64,
+        /// Greatest value.
+        max: i64,
+    },
+    /// A duration with a least value.
+    Duration(Least),
+    /// `Name: value` items; a map in YAML.
+    Headers,
+    /// Texts; the environment separates them by one of these characters.
+    List(&'static [char]),
+    /// `key=value` items; maps with these keys in YAML, the last one mandatory.
+    Entries {
+        /// Separators in the environment.
+        separators: &'static [char],
+        /// Keys of a YAML entry.
+        keys: &'static [&'static str],
+    },
+}
+
+/// The least duration, by the words of its refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Least {
+    /// `must be greater than zero`.
+    AboveZero,
+    /// The same bound, said as `must be positive`.
+    Positive,
+    /// `must not be negative`.
+    Zero,
+}
+
+/// Whether the feature behind a setting is here. Rows of absent features exist because profiles
+/// and units were written for the reference client, and are to be told what does not apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is.
+    Live,
+    /// The value tunes something that is absent; any valid value is accepted.
+    Idle,
+    /// Comes later: accepted while it leaves the feature off, refused otherwise.
+    Later,
+    /// Never: refused.
+    Never,
+}
+
+impl Row {
+    /// Whether the flag may be given more than once.
+    pub fn repeatable(&self) -> bool {
+        matches!(self.kind, Kind::Headers | Kind::List(_) | Kind::Entries { .. })
+    }
+
+    /// Also accepts an older flag name.
+    const fn alias(mut self, alias: &'static str) -> Row {
+        self.alias = alias;
+        self
+    }
+
+    /// Allows a reference in YAML.
+    const fn reference(mut self) -> Row {
+        self.reference = true;
+        self
+    }
+
+    /// Lets a set-but-empty variable count.
+    const fn empty_counts(mut self) -> Row {
+        self.empty_counts = true;
+        self
+    }
+
+    /// Marks a setting whose feature is not here.
+    const fn status(mut self, status: Status) -> Row {
+        self.status = status;
+        // What is not supported is refused however it is mentioned.
+        self.empty_counts |= matches!(status, Status::Never);
+        self
+    }
+}
+
+/// A row in the order in which a reader looks: names, form, default, meaning.
+const fn new(
+    flag: &'static str,
+    env: &'static [&'static str],
+    yaml: &'static str,
+    kind: Kind,
+    placeholder: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Row {
+    Row {
+        flag,
+        alias: "",
+        env,
+        yaml,
+        kind,
+        placeholder,
+        default,
+        help,
+        status: Status::Live,
+        reference: false,
+        empty_counts: false,
+    }
+}
+
+use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secret, Text};
+use Least::{AboveZero, Positive, Zero};
+use Status::{Idle, Later, Never};
+
+/// One body may take 64 MiB, so a smaller budget could never admit it; 1 TiB stands for "no bound".
+const BUDGET: Kind = Integer { min: 64 << 20, max: 1 << 40 };
+/// In a variable entries stand on lines, because URLs may hold any other separator.
+const SERVERS: Kind = Entries {
+    separators: &['\n'],
+    keys: &["channel", "unix_socket", "http_proxy", "client_cert", "client_key", "url"],
+};
+/// The same: a command may well hold `;`.
+const COMMANDS: Kind =
+    Entries { separators: &['\n'], keys: &["channel", "working_dir", "env", "pass_env", "command"] };
+/// Targets have always been separated by semicolons too.
+const TARGETS: Kind =
+    Entries { separators: &[';', '\n'], keys: &["label", "unix_socket", "description", "url"] };
+/// Lists of one text an item, which never hold a semicolon.
+const LINES: Kind = List(&[';', '\n']);
+
+/// All settings, section by section.
+// Two lines a setting read better than nine.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    new("config", &["TUNNEL_CLIENT_CONFIG"], "", Text, "path", "",
+        "YAML file with settings"),
+    new("profile", &["TUNNEL_CLIENT_PROFILE"], "", Text, "name", "",
+        "Named YAML file in the profile directory"),
+    new("profile-file", &["TUNNEL_CLIENT_PROFILE_FILE"], "", Text, "path", "",
+        "YAML file with settings, whose name ends in .yaml"),
+    new("profile-dir", &["TUNNEL_CLIENT_PROFILE_DIR"], "", Text, "directory", "",
+        "Where profiles are looked for"),
+
+    new("ca-bundle", &["CA_BUNDLE"], "ca_bundle", Path, "path", "",
+        "PEM certificates trusted in addition to the roots; a path, env:NAME or file:PATH"),
+    new("tls.roots", &["TUNNEL_CLIENT_TLS_ROOTS"], "tls.roots", Text, "system|webpki|none", "",
+        "Where trust starts; unset means SSL_CERT_FILE or SSL_CERT_DIR, then the system, then the built-in roots"),
+    new("http-proxy", &["TUNNEL_CLIENT_HTTP_PROXY"], "http_proxy", Proxy, "url", "",
+        "Proxy for all outbound connections; a URL, env:NAME or file:PATH"),
+
+    new("control-plane.base-url", &["CONTROL_PLANE_BASE_URL"], "control_plane.base_url", Text, "url", "https://api.openai.com",
+        "Control plane; any path in it is ignored").alias("control-plane-base-url").reference(),
+    new("control-plane.url-path", &["CONTROL_PLANE_URL_PATH"], "control_plane.url_path", Text, "path", "",
+        "Path placed before /v1/ in control-plane requests").alias("control-plane-url-path").reference(),
+    new("control-plane.allow-plaintext-http", &["CONTROL_PLANE_ALLOW_PLAINTEXT_HTTP"], "control_plane.allow_plaintext_http", Boolean, "", "false",
+        "Allow http to a control plane that is not on this host; the API key travels in plain text"),
+    new("control-plane.tunnel-id", &["CONTROL_PLANE_TUNNEL_ID"], "control_plane.tunnel_id", Text, "id", "",
+        "The tunnel to serve; required").alias("control-plane-tunnel-id").empty_counts(),
+    new("control-plane.organization-id", &["CONTROL_PLANE_ORGANIZATION_ID"], "control_plane.organization_id", Text, "id", "",
+        "Organization named to the control plane").alias("control-plane-organization-id"),
+    new("control-plane.api-key", &["CONTROL_PLANE_API_KEY", "OPENAI_API_KEY"], "control_plane.api_key", Secret, "reference", "",
+        "Where the runtime API key is: env:NAME or file:PATH; required").alias("control-plane-api-key").empty_counts(),
+    new("control-plane.client-cert", &["CONTROL_PLANE_CLIENT_CERT"], "control_plane.client_cert", Path, "path", "",
+        "PEM client certificate for the control plane").alias("control-plane-client-cert"),
+    new("control-plane.client-key", &["CONTROL_PLANE_CLIENT_KEY"], "control_plane.client_key", Path, "path", "",
+        "PEM key of that certificate").alias("control-plane-client-key"),
+    new("control-plane.http-proxy", &["CONTROL_PLANE_HTTP_PROXY"], "control_plane.http_proxy", Proxy, "url", "",
+        "Proxy for control-plane connections; a URL, env:NAME or file:PATH"),
+    new("control-plane.max-inflight", &["CONTROL_PLANE_MAX_INFLIGHT_REQUESTS"], "control_plane.max_inflight_requests", Integer { min: 1, max: 10_000 }, "number", "20",
+        "Commands held at once; polling pauses when they are reached").empty_counts(),
+    new("control-plane.poll-timeout", &["CONTROL_PLANE_POLL_TIMEOUT"], "control_plane.poll_timeout", Duration(AboveZero), "duration", "30s",
+        "How long the control plane may hold a poll"),
+    new("control-plane.poll-deadline-guardrail", &["CONTROL_PLANE_POLL_DEADLINE_GUARDRAIL"], "control_plane.poll_deadline_guardrail", Duration(AboveZero), "duration", "5s",
+        "Added to the poll time-out before a poll is given up"),
+    new("control-plane.poll-channel", &["CONTROL_PLANE_POLL_CHANNELS"], "control_plane.poll_channels", List(&[',']), "channel", "",
+        "Ask for commands of these channels only").empty_counts(),
+    new("control-plane.extra-headers", &["CONTROL_PLANE_EXTRA_HEADERS"], "control_plane.extra_headers", Headers, "header", "",
+        "Header 'Name: value' for control-plane requests; the value may be env:NAME or file:PATH"),
+
+    new("log.level", &["LOG_LEVEL"], "log.level", Text, "level", "info",
+        "debug, info, warn or error; all but info need a log format"),
+    new("log.format", &["LOG_FORMAT"], "log.format", Text, "format", "",
+        "struct-text or json"),
+    new("log.file", &["LOG_FILE"], "log.file", Text, "path", "",
+        "Append the log to this file"),
+    new("log.http-raw-unsafe", &["LOG_HTTP_RAW_UNSAFE"], "log.http_raw_unsafe", Boolean, "", "false",
+        "At level debug, log whole requests and replies"),
+
+    new("health.listen-addr", &["HEALTH_LISTEN_ADDR"], "health.listen_addr", Text, "address", "127.0.0.1:8080",
+        "Where health, readiness and metrics are served").alias("health-listen-addr").reference(),
+    new("health.unix-socket", &["HEALTH_UNIX_SOCKET"], "health.unix_socket", Text, "path", "",
+        "Unix socket to serve them on instead").alias("health-unix-socket").reference(),
+    new("health.url-file", &["HEALTH_URL_FILE"], "health.url_file", Text, "path", "",
+        "File that receives the address of the listener").alias("health-url-file"),
+    new("pid.file", &["PID_FILE"], "process.pid_file", Text, "path", "",
+        "File that receives the process id"),
+    new("process.drain-timeout", &["PROCESS_DRAIN_TIMEOUT"], "process.drain_timeout", Duration(AboveZero), "duration", "15s",
+        "How long commands in flight may take after a stop signal, at most 10m"),
+
+    new("mcp.server-url", &["MCP_SERVER_URL"], "mcp.server_urls", SERVERS, "entry", "",
+        "MCP server over HTTP: a URL, or channel=NAME,url=URL[,unix-socket=PATH][,http-proxy=URL][,client-cert=PATH,client-key=PATH]").alias("mcp-server-url"),
+    new("mcp.command", &["MCP_COMMAND"], "mcp.commands", COMMANDS, "entry", "",
+        "MCP server over stdio: a command, or channel=NAME,command=COMMAND").alias("mcp-command"),
+    new("mcp.http-proxy", &["MCP_HTTP_PROXY"], "mcp.http_proxy", Proxy, "url", "",
+        "Proxy for MCP connections; a URL, env:NAME or file:PATH"),
+    new("mcp.client-cert", &["MCP_CLIENT_CERT"], "mcp.client_cert", Path, "path", "",
+        "PEM client certificate for MCP servers"),
+    new("mcp.client-key", &["MCP_CLIENT_KEY"], "mcp.client_key", Path, "path", "",
+        "PEM key of that certificate"),
+    new("mcp.extra-headers", &["MCP_EXTRA_HEADERS"], "mcp.extra_headers", Headers, "header", "",
+        "Header 'Name: value' for MCP requests; the value may be env:NAME or file:PATH").alias("mcp-extra-headers"),
+    new("mcp.discovery-extra-headers", &["MCP_DISCOVERY_EXTRA_HEADERS"], "mcp.discovery_extra_headers", Headers, "header", "",
+        "The same, for probes and discovery only").alias("mcp-discovery-extra-headers"),
+    new("mcp.startup-wait-timeout", &["MCP_STARTUP_WAIT_TIMEOUT"], "mcp.startup_wait_timeout", Duration(Zero), "duration", "0s",
+        "How long the first poll waits for an MCP server that refuses connections"),
+    new("mcp.connection-max-ttl", &["MCP_CONNECTION_MAX_TTL"], "mcp.connection_max_ttl", Duration(Positive), "duration", "10m",
+        "Longest time that one MCP call may take"),
+    new("mcp.max-concurrent-requests", &["MCP_MAX_CONCURRENT_REQUESTS"], "mcp.max_concurrent_requests", Integer { min: 1, max: 128 }, "number", "10",
+        "Calls to MCP servers at once, 1 to 128"),
+    new("mcp.body-budget-bytes", &["MCP_BODY_BUDGET_BYTES"], "mcp.body_budget_bytes", BUDGET, "bytes", "134217728",
+        "Memory for large bodies, all calls together"),
+
+    new("proxy.check-interval", &["PROXY_CHECK_INTERVAL"], "proxy.check_interval", Duration(Positive), "duration", "60s",
+        "How often proxies are checked").empty_counts(),
+
+    new("harpoon.target", &["HARPOON_TARGETS"], "harpoon.targets", TARGETS, "entry", "", "").status(Later),
+    new("harpoon.allow-plaintext-http", &["HARPOON_ALLOW_PLAINTEXT_HTTP"], "harpoon.allow_plaintext_http", Boolean, "", "false", "").status(Later),
+    new("harpoon.max-response-bytes", &["HARPOON_MAX_RESPONSE_BYTES"], "harpoon.max_response_bytes", Integer { min: 1, max: 102_400 }, "bytes", "102400", "").status(Idle),
+    new("harpoon.max-redirects", &["HARPOON_MAX_REDIRECTS"], "harpoon.max_redirects", Integer { min: 0, max: 5 }, "number", "5", "").status(Idle),
+    new("harpoon.http-proxy", &["HARPOON_HTTP_PROXY"], "harpoon.http_proxy", Proxy, "url", "", "").status(Idle),
+    new("harpoon.additional-transport", &["HARPOON_ADDITIONAL_TRANSPORTS"], "harpoon.additional_transports", LINES, "transport", "", "").status(Later),
+    new("harpoon.hosts-include-suffix", &["HARPOON_HOSTS_INCLUDE_SUFFIX"], "harpoon.hosts_include_suffix", LINES, "suffix", "", "").status(Later),
+    new("harpoon.hosts-include-regex", &["HARPOON_HOSTS_INCLUDE_REGEX"], "harpoon.hosts_include_regex", LINES, "regex", "", "").status(Later),
+    new("harpoon.hosts-include-loopback", &["HARPOON_HOSTS_INCLUDE_LOOPBACK"], "harpoon.hosts_include_loopback", Boolean, "", "true", "").status(Idle),
+    new("harpoon.hosts-include-private", &["HARPOON_HOSTS_INCLUDE_PRIVATE"], "harpoon.hosts_include_private", Boolean, "", "true", "").status(Idle),
+    new("harpoon.capture-payloads", &["HARPOON_CAPTURE_PAYLOADS"], "harpoon.capture_payloads", Boolean, "", "false", "").status(Later),
+
+    new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Later),
+    new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false", "").status(Later),
+    new("admin-ui.log-buffer-events", &["ADMIN_UI_LOG_BUFFER_EVENTS"], "admin_ui.log_buffer_events", Integer { min: 1, max: 100_000 }, "number", "2000", "").status(Idle).empty_counts(),
+    new("embedded-mcp-stub", &[], "", Boolean, "", "false", "").status(Later),
+    new("embedded-mcp-listen-addr", &[], "", Text, "address", "127.0.0.1:0", "").status(Idle),
+    new("embedded-mcp-server-name", &[], "", Text, "name", "mcp-stub", "").status(Idle),
+    new("embedded-mcp-server-version", &[], "", Text, "version", "0.1.0", "").status(Idle),
+
+    new("cloudflared.token", &["CLOUDFLARED_TUNNEL_TOKEN"], "cloudflared.token", Secret, "reference", "", "").status(Never),
+    new("cloudflared.managed", &["CLOUDFLARED_MANAGED"], "cloudflared.managed", Boolean, "", "", "").status(Never),
+    new("cloudflared.path", &["CLOUDFLARED_PATH"], "cloudflared.path", Text, "path", "", "").status(Never),
+    new("cloudflared.ready-timeout", &["CLOUDFLARED_READY_TIMEOUT"], "cloudflared.ready_timeout", Duration(Positive), "duration", "", "").status(Never),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_name_appears_twice() {
+        let mut seen = BTreeSet::new();
+        for row in ROWS {
+            assert!(seen.insert(row.flag), "{}", row.flag);
+            for name in row.env.iter().chain([&row.yaml, &row.alias]).filter(|name| !name.is_empty()) {
+                // A top-level YAML key may well be spelled like its flag.
+                assert!(*name == row.flag || seen.insert(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_has_a_placeholder_and_every_live_row_a_help_text() {
+        for row in ROWS {
+            assert_eq!(row.placeholder.is_empty(), row.kind == Boolean, "{}", row.flag);
+            if row.status == Status::Live {
+                assert!(!row.help.is_empty() && !row.help.ends_with('.'), "{}", row.flag);
+            }
+        }
+    }
+}
