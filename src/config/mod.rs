@@ -1,14 +1,358 @@
 //! Settings: what was typed, exported or written in a profile becomes one validated [`Settings`].
+//!
+//! This room reads files and environment variables and nothing else: it opens no connection and
+//! starts no thread. It fails with an [`Error`] that says what was wrong, where, and what to do.
+//!
+//! Everything that it reads comes from the operator, who is trusted; what it guards against is
+//! mistakes. Three of them matter most: a setting that is ignored in silence, a secret that ends
+//! in an error text, and a value that means something else on the wire than it did on paper. So
+//! unknown names are errors, texts are quoted only where they cannot hold a secret, and every
+//! value is parsed here, once, into a type that no other room needs to check again.
+
+// The table, and what is typed against it.
+pub mod settings;
 
 mod environment;
-mod error;
 mod flags;
-mod reference;
-pub mod settings;
-mod value;
+mod profile;
+
+// The file, and who wins.
 mod yaml;
+
+mod document;
+mod lookup;
+
+// Grammars.
+mod binding;
+mod headers;
+mod proxy;
+mod reference;
+mod url;
+mod value;
+
+// Sections, each validated in one place.
+mod plane;
+
+mod local;
+mod mcp;
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Uri};
 
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request};
 pub use reference::Secret;
+
+use lookup::Lookup;
+
+/// The validated settings of one process. No field has a default left to apply.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the YAML part came from.
+    pub source: Source,
+    /// What every outbound connection shares.
+    pub network: Network,
+    /// How the control plane is reached.
+    pub control_plane: ControlPlane,
+    /// The private MCP servers.
+    pub mcp: Mcp,
+    /// What is logged, how, and where to.
+    pub log: Log,
+    /// The operator's listener.
+    pub health: Health,
+    /// Process files and shutdown.
+    pub process: Process,
+    /// How often proxies are checked (`proxy.check-interval`).
+    pub proxy_check_interval: Duration,
+    /// What an operator should be told at start, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Which file, if any, supplied the YAML settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// No file was selected.
+    FlagsAndEnvironment,
+    /// `--config PATH`.
+    File(PathBuf),
+    /// `--profile NAME`, found at this path.
+    Profile {
+        /// The name as given.
+        name: String,
+        /// The file that it names.
+        path: PathBuf,
+    },
+    /// `--profile-file PATH`.
+    ProfileFile(PathBuf),
+}
+
+/// What every outbound connection shares.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// PEM bundle added to the roots (`ca-bundle`).
+    pub ca_bundle: Option<PathBuf>,
+    /// Which roots are used (`tls.roots`).
+    pub roots: Roots,
+    /// `SSL_CERT_FILE`, when set and not empty.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`, when set and not empty (a colon-separated list).
+    pub ssl_cert_dir: Option<String>,
+    /// The global proxy (`http-proxy`).
+    pub proxy: Option<Proxy>,
+    /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+    pub environment: EnvironmentProxies,
+    /// How many bytes of large bodies may be held at once (`mcp.body-budget-bytes`).
+    pub body_budget_bytes: usize,
+}
+
+/// `tls.roots`: where trust starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    /// `SSL_CERT_FILE`/`SSL_CERT_DIR`, else the system's bundle, else the built-in one.
+    Automatic,
+    /// The system's bundle only.
+    System,
+    /// The built-in Mozilla bundle only.
+    Webpki,
+    /// Nothing but `ca-bundle`.
+    None,
+}
+
+/// A proxy that somebody configured.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// True for `https://` proxies.
+    pub tls: bool,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port, filled in from the scheme when the URL had none.
+    pub port: u16,
+    /// `user:password` of the URL, percent-decoded.
+    pub credentials: Option<Secret>,
+    /// Who named it: a flag name, an environment name, `env:VAR`.
+    pub label: String,
+}
+
+/// The proxies of the environment, with their exceptions.
+#[derive(Debug, Clone, Default)]
+pub struct EnvironmentProxies {
+    /// For `http` destinations.
+    pub http: Option<Proxy>,
+    /// For `https` destinations.
+    pub https: Option<Proxy>,
+    /// `NO_PROXY` as written; honoured for explicit proxies too.
+    pub no_proxy: String,
+}
+
+/// How the control plane is reached and asked.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// Scheme, host and port; path discarded; already switched to the mTLS host where that applies.
+    pub origin: Origin,
+    /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
+    pub url_path: String,
+    /// `tunnel_` and 32 lower-case letters or digits.
+    pub tunnel_id: String,
+    /// Sent as `OpenAI-Organization` when set.
+    pub organization_id: Option<String>,
+    /// The runtime API key.
+    pub api_key: Secret,
+    /// Where the key came from, for people (`env:CONTROL_PLANE_API_KEY`), never the key.
+    pub api_key_label: String,
+    /// Client certificate for the control plane.
+    pub identity: Option<Identity>,
+    /// `control-plane.http-proxy`.
+    pub proxy: Option<Proxy>,
+    /// Size of the local queue, 1 to 10 000.
+    pub max_inflight: usize,
+    /// How long the plane may hold a poll.
+    pub poll_timeout: Duration,
+    /// What is added to it before the poll is given up.
+    pub poll_guardrail: Duration,
+    /// The channels asked for, sorted; empty means all.
+    pub poll_channels: Vec<Channel>,
+    /// Added to every request, never replacing what the client itself sends.
+    pub extra_headers: HeaderMap,
+}
+
+/// The private MCP servers and how they are called.
+#[derive(Debug, Clone)]
+pub struct Mcp {
+    /// One a channel, server entries first, in the order given.
+    pub bindings: Vec<Binding>,
+    /// Bounds one whole call (`mcp.connection-max-ttl`).
+    pub connection_max_ttl: Duration,
+    /// How long the first poll may wait for a server that refuses connections; zero: not at all.
+    pub startup_wait: Duration,
+    /// Ordinary workers, 1 to 128.
+    pub max_concurrent_requests: usize,
+    /// `mcp.http-proxy`.
+    pub proxy: Option<Proxy>,
+    /// Sent to the configured origin and path only.
+    pub extra_headers: HeaderMap,
+    /// Sent with probes and discovery only.
+    pub discovery_extra_headers: HeaderMap,
+}
+
+/// A channel and the server behind it.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// The channel's canonical name.
+    pub channel: Channel,
+    /// The server.
+    pub server: Server,
+}
+
+/// The two kinds of MCP server.
+#[derive(Debug, Clone)]
+pub enum Server {
+    /// Streamable HTTP.
+    Http(HttpServer),
+    /// A child process, as an argument vector; never a shell line.
+    Stdio(StdioServer),
+}
+
+/// A Streamable HTTP server.
+#[derive(Debug, Clone)]
+pub struct HttpServer {
+    /// The URL without userinfo.
+    pub url: Uri,
+    /// The URL's origin.
+    pub origin: Origin,
+    /// `user:password` of the URL, percent-decoded; sent as Basic unless a command brings its own.
+    pub credentials: Option<Secret>,
+    /// Dial this socket instead of the URL's host.
+    pub unix_socket: Option<PathBuf>,
+    /// This binding's own proxy.
+    pub proxy: Option<Proxy>,
+    /// Client certificate: the binding's own, else the default of `mcp.client-cert`.
+    pub identity: Option<Identity>,
+}
+
+/// A server that is started and spoken to on its pipes.
+#[derive(Debug, Clone)]
+pub struct StdioServer {
+    /// Program and arguments, at least one.
+    pub argv: Vec<String>,
+    /// Variables set for it alone, their references resolved.
+    pub environment: Vec<(String, Secret)>,
+    /// Names of our own variables that it may see besides the public ones.
+    pub pass: Vec<String>,
+    /// Where it runs; our own directory otherwise.
+    pub working_dir: Option<PathBuf>,
+}
+
+/// PEM files of a client certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Certificate chain.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Scheme, lower-cased host and effective port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// True for `https`.
+    pub tls: bool,
+    /// Host name or address, lower-cased, without brackets.
+    pub host: String,
+    /// Effective port.
+    pub port: u16,
+}
+
+/// What is logged, how, and where to.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Least level that is written.
+    pub level: log::LevelFilter,
+    /// The line format.
+    pub format: LogFormat,
+    /// Append here (0600) instead of standard output.
+    pub file: Option<PathBuf>,
+    /// `log.http-raw-unsafe`: with level debug, whole requests and replies are dumped.
+    pub http_raw_unsafe: bool,
+}
+
+/// Line formats of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Nothing configured: plain lines on standard error.
+    Unset,
+    /// `time=… level=… msg=… key=value`.
+    StructText,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the operator's listener stands.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// TCP address, ignored while a socket is set. Host and port as written, and resolved.
+    pub listen: ListenAddress,
+    /// Unix socket to listen on instead.
+    pub unix_socket: Option<PathBuf>,
+    /// File that receives the listener's URL.
+    pub url_file: Option<PathBuf>,
+}
+
+/// `health.listen-addr` as written and as an address.
+#[derive(Debug, Clone)]
+pub struct ListenAddress {
+    /// The host part as written; may be empty.
+    pub host: String,
+    /// What is bound.
+    pub address: SocketAddr,
+}
+
+/// Process files and shutdown.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// File that receives the process id.
+    pub pid_file: Option<PathBuf>,
+    /// How long commands in flight may take after a stop signal (`process.drain-timeout`).
+    pub drain_timeout: Duration,
+}
+
+/// A canonical channel name: 1 to 64 of `[a-z0-9_-]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel(String);
+
+impl Settings {
+    /// Reads and validates everything; the first mistake wins. The order of the sections is that
+    /// of the reference client. Absent features come late, so that a profile that was written for
+    /// it is first shown what is wrong for both programs; the channels come after them, since
+    /// they join two sections.
+    pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
+        let source = profile::select(flags, environment)?;
+        let file = source.path().map(Path::to_path_buf);
+        let lookup = Lookup::open(flags, environment, file)?;
+        let network = local::network(&lookup)?;
+        let control_plane = plane::load(&lookup)?;
+        let mcp = mcp::load(&lookup)?;
+        let log = local::log(&lookup)?;
+        local::absent_features(&lookup)?;
+        plane::check_channels(&lookup, &control_plane, &mcp)?;
+        plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
+        Ok(Settings {
+            source,
+            network,
+            control_plane,
+            mcp,
+            log,
+            health: local::health(&lookup)?,
+            process: local::process(&lookup)?,
+            proxy_check_interval: lookup.duration("proxy.check-interval")?,
+            warnings: lookup.references.warnings.into_inner(),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Validates what concerns this host: network, log, listener, process files, and the settings
+//! whose features are not here.
+//!
+//! Opens none of the files and sockets that it reads about. The one thing that may take time is
+//! the name of a listener, which the system's resolver is asked for, within its own bounds.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::document::Raw;
+use super::lookup::{Found, Lookup};
+use super::settings::{Kind, ROWS, Row, Status};
+use super::{Error, Health, ListenAddress, Log, LogFormat, Network, Process, Roots, proxy, value};
+
+/// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// What every outbound connection shares. The variables of OpenSSL and of proxies are read here,
+/// with the settings, so that `net` depends on nothing but what it is handed; what the bundles
+/// hold, and that they are there, it finds out when it builds its roots.
+pub(crate) fn network(lookup: &Lookup) -> Result<Network, Error> {
+    let environment = lookup.references.environment;
+    Ok(Network {
+        ca_bundle: lookup.path("ca-bundle")?,
+        roots: lookup.read("tls.roots", |found| roots(found.text()))?.unwrap_or(Roots::Automatic),
+        ssl_cert_file: environment.filled("SSL_CERT_FILE").map(PathBuf::from),
+        ssl_cert_dir: environment.filled("SSL_CERT_DIR").map(str::to_string),
+        proxy: proxy::load(lookup, "http-proxy")?,
+        environment: proxy::environment(lookup)?,
+        body_budget_bytes: lookup.integer("mcp.body-budget-bytes")?,
+    })
+}
+
+/// Level, format and file of the log. Without a format only plain lines are written, for people
+/// who try the program out; what asks for more has to say in which form, as in the reference.
+pub(crate) fn log(lookup: &Lookup) -> Result<Log, Error> {
+    let file = lookup.plain_path("log.file")?;
+    let implied = if file.is_some() { LogFormat::StructText } else { LogFormat::Unset };
+    let format = lookup.read("log.format", |found| log_format(found.text()))?.unwrap_or(implied);
+    let threshold = lookup.read("log.level", |found| {
+        let text = found.text();
+        match value::level(text) {
+            Ok(threshold) if threshold != 0 && format == LogFormat::Unset => {
+                Err("log level requires 'struct-text' or 'json' log format".into())
+            }
+            level => level.map_err(|fault| format!("parse log level {text:?}: {fault}")),
+        }
+    })?;
+    Ok(Log {
+        level: value::level_filter(threshold.unwrap_or_default()),
+        format,
+        file,
+        http_raw_unsafe: lookup.boolean("log.http-raw-unsafe")?,
+    })
+}
+
+/// Where the operator's listener stands. The address is checked even if a socket takes its place:
+/// it would otherwise fail on the day on which the socket is taken out.
+pub(crate) fn health(lookup: &Lookup) -> Result<Health, Error> {
+    const FLAG: &str = "health.listen-addr";
+    let listen = lookup.read(FLAG, |found| {
+        let text = found.text().trim();
+        listen_address(text).map_err(|why| format!("invalid {FLAG} {text:?}: {why}"))
+    })?;
+    Ok(Health {
+        listen: listen.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))?,
+        unix_socket: lookup.plain_path("health.unix-socket")?,
+        url_file: lookup.plain_path("health.url-file")?,
+    })
+}
+
+/// Process files and shutdown. The bound of the drain stands here and not in the table because it
+/// is said in the words of durations.
+pub(crate) fn process(lookup: &Lookup) -> Result<Process, Error> {
+    const FLAG: &str = "process.drain-timeout";
+    let drain_timeout = lookup.duration(FLAG)?;
+    if drain_timeout > DRAIN_MAX {
+        return Err(lookup.fault(FLAG, &format!("{FLAG} must be less than or equal to 10m0s")));
+    }
+    Ok(Process { pid_file: lookup.plain_path("pid.file")?, drain_timeout })
+}
+
+/// Refuses settings whose features are not here, unless they leave the feature off: a setting
+/// that is accepted and then ignored would let people believe that it works.
+pub(crate) fn absent_features(lookup: &Lookup) -> Result<(), Error> {
+    for row in ROWS {
+        let Some(found) = lookup.given(row) else { continue };
+        match row.status {
+            Status::Live => {}
+            Status::Never => return Err(found.fault(&format!("{} is not supported", found.label()))),
+            Status::Later if leaves_off(lookup, row, &found)? => {}
+            Status::Later => {
+                let text = format!("{} is not available in this version; remove it", found.label());
+                return Err(found.fault(&text));
+            }
+            // Checked all the same, so that the feature will not come with errors.
+            Status::Idle => match row.kind {
+                Kind::Boolean => drop(lookup.boolean(row.flag)?),
+                Kind::Integer { .. } => drop(lookup.integer(row.flag)?),
+                Kind::Proxy => drop(proxy::load(lookup, row.flag)?),
+                _ => {}
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Whether the value is the one that keeps an absent feature off. Profiles of the reference client
+/// often spell defaults out, and those are no reason to refuse them.
+fn leaves_off(lookup: &Lookup, row: &Row, found: &Found) -> Result<bool, Error> {
+    Ok(match &found.raw {
+        _ if row.kind == Kind::Boolean => !lookup.boolean(row.flag)?,
+        Raw::Text(text) => text.is_empty(),
+        Raw::List(items) => items.iter().all(|item| item.trim().is_empty()),
+        Raw::Maps(maps) => maps.is_empty(),
+    })
+}
+
+/// A line format, in any case.
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "struct-text" => Ok(LogFormat::StructText),
+        "json" => Ok(LogFormat::Json),
+        _ => {
+            Err(format!("unsupported log format {text:?}: supported formats are \"struct-text\" or \"json\""))
+        }
+    }
+}
+
+/// The forced source of trust. There is no word for the automatic choice, so that a file that
+/// names one always means the same roots on every host.
+fn roots(text: &str) -> Result<Roots, String> {
+    match text.trim() {
+        "system" => Ok(Roots::System),
+        "webpki" => Ok(Roots::Webpki),
+        "none" => Ok(Roots::None),
+        _ => Err(format!(
+            "unsupported tls.roots {text:?}: supported values are \"system\", \"webpki\" or \"none\""
+        )),
+    }
+}
+
+/// `host:port`, `[v6]:port` or `:port`; a host name is resolved once.
+fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("expected host:port")?;
+    // Zero is legal: the system chooses, and the URL file says what it chose.
+    let port: u16 = port.parse().map_err(|_| "the port must be a number up to 65535")?;
+    let bare = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').ok_or("expected [address]:port")?,
+        None if host.contains(':') => return Err("an IPv6 address needs brackets".into()),
+        None => host,
+    };
+    let address = if bare.is_empty() {
+        any_address(port)
+    } else {
+        let addresses = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
+        // As in Go, a name with both kinds of address means the older kind.
+        addresses.min_by_key(SocketAddr::is_ipv6).ok_or("the host has no address")?
+    };
+    Ok(ListenAddress { host: bare.to_string(), address })
+}
+
+/// All addresses of both families; of one, where the kernel knows no IPv6.
+fn any_address(port: u16) -> SocketAddr {
+    if Path::new("/proc/net/if_inet6").exists() {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+    } else {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+    }
+}

@@ -1,0 +1,282 @@
+//! Precedence: who set a setting, and to what.
+//!
+//! Flags win over the environment, the environment over the YAML file, the file over defaults.
+//! Lists replace, they never add up. A variable that is set but empty hides the file.
+//!
+//! This room's one way from a text to a value is [`Lookup::read`]: it finds the text, has it
+//! parsed, and gives a complaint its place. The grammars therefore need not know who gave what.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::document::{self, Document, Raw};
+use super::reference::References;
+use super::settings::{Kind, Least, ROWS, Row};
+use super::{Environment, Error, Flags, value};
+
+/// Answers questions about settings.
+pub(crate) struct Lookup<'a> {
+    flags: &'a Flags,
+    file: Option<(PathBuf, Document)>,
+    /// Resolves what values refer to.
+    pub(crate) references: References<'a>,
+}
+
+/// Who gave a value.
+#[derive(Clone, Copy)]
+pub(crate) enum Giver<'l> {
+    /// The command line.
+    Flag,
+    /// This variable.
+    Environment(&'static str),
+    /// This line of the file at this path.
+    File(&'l Path, usize),
+    /// Nobody: it is the default of the table.
+    Table,
+}
+
+/// A value, and what a complaint about it has to name. Who gave it is kept beside it and not
+/// looked up again, since a key is read differently from a flag, a variable and a file.
+pub(crate) struct Found<'l> {
+    pub(crate) row: &'static Row,
+    pub(crate) giver: Giver<'l>,
+    pub(crate) raw: Raw,
+}
+
+impl<'a> Lookup<'a> {
+    /// Reads the file, if there is one, and resolves the references in it that will be used.
+    pub(crate) fn open(
+        flags: &'a Flags,
+        environment: &'a Environment,
+        file: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let mut lookup = Lookup { flags, file: None, references: References::new(environment) };
+        if let Some(path) = file {
+            let mut document = document::read(&path)?;
+            lookup.resolve(&path, &mut document)?;
+            lookup.file = Some((path, document));
+        }
+        Ok(lookup)
+    }
+
+    /// The value of a setting, be it given or the default; `None` when there is neither.
+    fn find(&self, flag: &str) -> Result<Option<Found<'_>>, Error> {
+        // A name that the table lacks is a mistake of this program; every load asks for all of
+        // them, so no test can miss it.
+        let row = ROWS
+            .iter()
+            .find(|row| row.flag == flag)
+            .ok_or_else(|| Error::invalid(format!("there is no setting {flag}")))?;
+        // The default goes the way of every other value, so that the table cannot hold one that
+        // its own grammar refuses.
+        let default = Some(row.default).filter(|default| !default.is_empty());
+        Ok(self.given(row).or_else(|| {
+            default.map(|text| Found { row, giver: Giver::Table, raw: Raw::Text(text.to_string()) })
+        }))
+    }
+
+    /// What somebody gave for a row.
+    pub(crate) fn given(&self, row: &'static Row) -> Option<Found<'_>> {
+        if let Some(raw) = self.flag(row) {
+            return Some(Found { row, giver: Giver::Flag, raw });
+        }
+        let variable = |name: &&'static str| Some((*name, self.references.environment.get(name)?));
+        let own = row.env.first().and_then(variable);
+        // Further names are fall-backs of the first one, and the file speaks for the first one:
+        // a profile's key wins over an `OPENAI_API_KEY` that is there for other programs.
+        if let (None, Some((path, document))) = (own, &self.file) {
+            if let Some((_, line, raw)) = document.iter().find(|(known, ..)| known.flag == row.flag) {
+                return Some(Found { row, giver: Giver::File(path, *line), raw: raw.clone() });
+            }
+        }
+        let (name, text) = own.or_else(|| row.env.iter().find_map(variable))?;
+        Some(Found { row, giver: Giver::Environment(name), raw: of_variable(row, text)? })
+    }
+
+    /// A setting as `parse` understands it; `None` where there is neither a value nor a default.
+    pub(crate) fn read<T>(
+        &self,
+        flag: &str,
+        parse: impl FnOnce(&Found) -> Result<T, String>,
+    ) -> Result<Option<T>, Error> {
+        let parsed = self.find(flag)?.map(|found| parse(&found).map_err(|fault| found.fault(&fault)));
+        parsed.transpose()
+    }
+
+    /// A path as it is. Where YAML may hold a reference to it, that has been resolved already.
+    pub(crate) fn plain_path(&self, flag: &str) -> Result<Option<PathBuf>, Error> {
+        self.read(flag, |found| Ok(PathBuf::from(found.text())))
+    }
+
+    /// A path, or a reference that yields one.
+    pub(crate) fn path(&self, flag: &str) -> Result<Option<PathBuf>, Error> {
+        self.read(flag, |found| self.references.path(flag, found.text()))
+    }
+
+    /// A boolean. Only the complaint about a variable names it, as the reference client has it.
+    pub(crate) fn boolean(&self, flag: &str) -> Result<bool, Error> {
+        let verdict = self.read(flag, |found| {
+            value::boolean(found.text()).map_err(|why| match found.giver {
+                Giver::Environment(name) => format!("parse {name}: {why}"),
+                _ => format!("invalid {flag}: {why}"),
+            })
+        })?;
+        Ok(verdict.unwrap_or_default())
+    }
+
+    /// An integer within the bounds of the table.
+    pub(crate) fn integer(&self, flag: &str) -> Result<usize, Error> {
+        let number = self.read(flag, |found| {
+            let name = found.name();
+            let number = value::integer(found.text()).map_err(|why| format!("invalid {name}: {why}"))?;
+            let (min, max) = match found.row.kind {
+                Kind::Integer { min, max } => (min, max),
+                _ => (0, i64::MAX),
+            };
+            match usize::try_from(number) {
+                _ if number < min && min == 1 => Err(format!("{name} must be greater than zero")),
+                _ if number < min => Err(format!("{name} must be at least {min}")),
+                _ if number > max => Err(format!("{name} must be less than or equal to {max}")),
+                Ok(number) => Ok(number),
+                // A bound of the table may be beyond what 32 bits can count.
+                Err(_) => Err(format!("{name} is too large for this machine")),
+            }
+        })?;
+        Ok(number.unwrap_or_default())
+    }
+
+    /// A duration above the least of the table.
+    pub(crate) fn duration(&self, flag: &str) -> Result<Duration, Error> {
+        let duration = self.read(flag, |found| {
+            let name = found.name();
+            let nanoseconds =
+                value::duration_ns(found.text()).map_err(|why| format!("invalid {name}: {why}"))?;
+            match (found.row.kind, u64::try_from(nanoseconds)) {
+                (Kind::Duration(Least::AboveZero), Ok(0) | Err(_)) => {
+                    Err(format!("{name} must be greater than zero"))
+                }
+                (Kind::Duration(Least::Positive), Ok(0) | Err(_)) => Err(format!("{name} must be positive")),
+                (_, Err(_)) => Err(format!("{name} must not be negative")),
+                (_, Ok(nanoseconds)) => Ok(Duration::from_nanos(nanoseconds)),
+            }
+        })?;
+        Ok(duration.unwrap_or_default())
+    }
+
+    /// An error about a setting whose text is fine by itself but does not go with others.
+    pub(crate) fn fault(&self, flag: &str, text: &str) -> Error {
+        match self.find(flag) {
+            Ok(Some(found)) => found.fault(text),
+            _ => Error::invalid(text),
+        }
+    }
+
+    /// What the command line says; as in Go, the last of several values counts unless all do.
+    fn flag(&self, row: &Row) -> Option<Raw> {
+        let values = self.flags.all(row.flag)?;
+        if row.repeatable() {
+            return Some(Raw::List(values.to_vec()));
+        }
+        let last = values.last()?;
+        // An empty proxy or tunnel id is a mistake; any other empty flag stands for none.
+        let counts =
+            !last.is_empty() || row.kind == Kind::Proxy || (row.empty_counts && row.kind == Kind::Text);
+        counts.then(|| Raw::Text(last.clone()))
+    }
+
+    /// Resolves the references of the file, except in settings that somebody overrides: what is
+    /// not used may be broken, so that one profile can serve hosts that lack some of its secrets.
+    fn resolve(&self, path: &Path, document: &mut Document) -> Result<(), Error> {
+        for (row, line, raw) in document {
+            let own = row.env.first().and_then(|name| self.references.environment.get(name));
+            if own.is_some() || self.flag(row).is_some() {
+                continue;
+            }
+            let resolve = |key: &str, text: &mut String| {
+                *text = self.references.value(key, text)?;
+                Ok(())
+            };
+            let outcome = match raw {
+                Raw::Text(text) if row.reference => resolve(row.yaml, text),
+                // In an entry only the address of the server may be a reference to its value; paths
+                // and proxies have their own kinds, resolved where they are validated.
+                Raw::Maps(maps) if row.kind != Kind::Headers => {
+                    let mut addresses =
+                        maps.iter_mut().flatten().filter(|(key, _)| key == "url" || key == "command");
+                    addresses.try_for_each(|(key, text)| resolve(&format!("{}.{key}", row.yaml), text))
+                }
+                _ => Ok(()),
+            };
+            outcome.map_err(|fault: String| document::located(path, Some(*line), &fault))?;
+        }
+        Ok(())
+    }
+}
+
+impl Found<'_> {
+    /// The value as one text.
+    pub(crate) fn text(&self) -> &str {
+        match &self.raw {
+            Raw::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    /// The value as several texts.
+    pub(crate) fn list(&self) -> &[String] {
+        match &self.raw {
+            Raw::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The name that a complaint about the value uses. The reference client names the variable
+    /// for control-plane settings and the setting otherwise, and scripts compare the texts.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.giver {
+            Giver::Environment(name) if self.row.flag.starts_with("control-plane.") => name,
+            _ => self.row.flag,
+        }
+    }
+
+    /// The name of the place that the value came from, for people.
+    pub(crate) fn label(&self) -> &'static str {
+        match self.giver {
+            Giver::Environment(name) => name,
+            Giver::File(..) => self.row.yaml,
+            Giver::Flag | Giver::Table => self.row.flag,
+        }
+    }
+
+    /// An error about the value; where it stands in a file, file, line and key are added.
+    pub(crate) fn fault(&self, text: &str) -> Error {
+        let key = self.row.yaml;
+        match self.giver {
+            Giver::File(path, line) if text.starts_with(key) => document::located(path, Some(line), text),
+            Giver::File(path, line) => document::located(path, Some(line), &format!("{key}: {text}")),
+            _ => Error::invalid(text),
+        }
+    }
+}
+
+/// A variable's value, split where the table says so; an empty one counts as not given unless
+/// the table says otherwise.
+fn of_variable(row: &Row, text: &str) -> Option<Raw> {
+    if text.is_empty() && !row.empty_counts {
+        return None;
+    }
+    // A value cannot hold its separators: whoever needs a comma in a header uses a flag or YAML.
+    let separators: &[char] = match row.kind {
+        Kind::Headers => &[',', ';'],
+        Kind::Entries { separators, .. } | Kind::List(separators) => separators,
+        _ => return Some(Raw::Text(text.to_string())),
+    };
+    let items = text.split(separators);
+    Some(Raw::List(if row.empty_counts {
+        // Kept as they are: poll channels are refused when they are not canonical.
+        items.map(str::to_string).collect()
+    } else {
+        // Without blank ones: a trailing separator is no mistake.
+        items.map(str::trim).filter(|item| !item.is_empty()).map(str::to_string).collect()
+    }))
+}

@@ -1,0 +1,168 @@
+//! Validates the `mcp.*` settings: entries first, then what holds for all, then consistency.
+//!
+//! The order is that in which the reference client complains; tools show the first complaint, so
+//! it decides which mistake a person is sent after. Opens no connection and starts no program: a
+//! server that cannot be reached is found by the relay.
+
+use super::binding::{Entry, arguments};
+use super::document::Raw;
+use super::lookup::{Found, Lookup};
+use super::plane::{RESERVED_CHANNEL, identity};
+use super::reference::is_variable_name;
+use super::url::Url;
+use super::{
+    Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, headers, proxy,
+};
+
+/// Names the setting in texts, whoever set it.
+const SERVER_FLAG: &str = "mcp.server-url";
+/// The same for commands.
+const COMMAND_FLAG: &str = "mcp.command";
+
+/// Validates the MCP servers and how they are called. Servers come before commands whichever was
+/// given first, so that the order of bindings does not depend on where they were set.
+pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
+    let servers = lookup.read(SERVER_FLAG, |found| entries(found, Entry::server, server_entry))?;
+    let commands = lookup.read(COMMAND_FLAG, |found| entries(found, Entry::command, command_entry))?;
+    let default_identity = identity(lookup, "mcp.client-cert", "mcp.client-key", "MCP")?;
+    let mut mcp = Mcp {
+        bindings: Vec::new(),
+        connection_max_ttl: lookup.duration("mcp.connection-max-ttl")?,
+        startup_wait: lookup.duration("mcp.startup-wait-timeout")?,
+        max_concurrent_requests: lookup.integer("mcp.max-concurrent-requests")?,
+        proxy: proxy::load(lookup, "mcp.http-proxy")?,
+        extra_headers: headers::load(lookup, "mcp.extra-headers", &[])?,
+        discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
+    };
+    // A certificate that nobody will be shown is a mistake: its owner believes in it.
+    let has_servers = servers.as_ref().is_some_and(|servers| !servers.is_empty());
+    for (channel, url, entry) in servers.unwrap_or_default() {
+        http_server(lookup, &channel, url, &entry, default_identity.as_ref())
+            .and_then(|server| bind(&mut mcp.bindings, SERVER_FLAG, channel, Server::Http(server)))
+            .map_err(|fault| lookup.fault(SERVER_FLAG, &fault))?;
+    }
+    for (channel, argv, entry) in commands.unwrap_or_default() {
+        stdio_server(lookup, argv, &entry)
+            .and_then(|server| bind(&mut mcp.bindings, COMMAND_FLAG, channel, Server::Stdio(server)))
+            .map_err(|fault| lookup.fault(COMMAND_FLAG, &fault))?;
+    }
+    if default_identity.is_some() && !has_servers {
+        return Err(Error::invalid(
+            "mcp.client-cert and mcp.client-key require at least one http-streamable mcp.server-url binding",
+        ));
+    }
+    Ok(mcp)
+}
+
+/// The entries of a setting: texts are taken apart first, maps are so already.
+fn entries<T>(
+    found: &Found,
+    parse: fn(&str) -> Result<Entry, String>,
+    check: fn(Entry) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    match &found.raw {
+        Raw::Maps(maps) => maps.iter().map(|pairs| check(Entry::of_map(pairs))).collect(),
+        _ => found.list().iter().map(|text| check(parse(text)?)).collect(),
+    }
+}
+
+/// Channel and URL of a server entry. Plain http is allowed here, unlike to the control plane: it
+/// is the operator's own network, and what is sent there is sent by choice. What it refers to is resolved later, after what holds for
+/// all entries has been checked.
+fn server_entry(entry: Entry) -> Result<(Channel, Url, Entry), String> {
+    let entry = entry.complete()?;
+    let channel = entry.channel()?;
+    let url = Url::parse(entry.get("url").unwrap_or_default());
+    Ok((channel, url.map_err(|fault| format!("invalid {SERVER_FLAG}: {fault}"))?, entry))
+}
+
+/// Channel and argument vector of a command entry. Whether the program exists is seen when it is
+/// started: it may well be installed, or moved, after this process began.
+fn command_entry(entry: Entry) -> Result<(Channel, Vec<String>, Entry), String> {
+    let argv = arguments(entry.get("command").unwrap_or_default());
+    let argv = argv.map_err(|fault| format!("invalid {COMMAND_FLAG}: {fault}"))?;
+    Ok((entry.channel()?, argv, entry))
+}
+
+/// Resolves what a command entry sets for its server. The values may be secrets, by reference above all.
+fn stdio_server(lookup: &Lookup, argv: Vec<String>, entry: &Entry) -> Result<StdioServer, String> {
+    let named = |name: &str| {
+        let legal = is_variable_name(name);
+        if legal {
+            Ok(name.to_string())
+        } else {
+            Err(format!("{COMMAND_FLAG}: {name:?} is no variable name"))
+        }
+    };
+    let variables = entry.members("env").map(|(name, value)| {
+        let source = format!("mcp.commands.env.{}", named(name)?);
+        Ok((name.to_string(), Secret::new(lookup.references.value(&source, value)?)))
+    });
+    Ok(StdioServer {
+        argv,
+        environment: variables.collect::<Result<_, String>>()?,
+        pass: entry.all("pass_env").map(named).collect::<Result<_, _>>()?,
+        working_dir: entry.get("working_dir").map(Into::into),
+    })
+}
+
+/// Resolves what an entry refers to. The certificate of the entry wins over the one for all.
+fn http_server(
+    lookup: &Lookup,
+    channel: &Channel,
+    url: Url,
+    entry: &Entry,
+    default_identity: Option<&Identity>,
+) -> Result<HttpServer, String> {
+    // Nothing is proxied to a socket of this host; whoever sets both expects something else.
+    if entry.get("unix_socket").is_some() && entry.get("http_proxy").is_some() {
+        return Err(format!(
+            "mcp config: unix-socket cannot be combined with http-proxy for channel {:?}",
+            channel.as_str()
+        ));
+    }
+    // From a flag or a variable the URL is always itself; in YAML it may have been a reference,
+    // which was resolved when the file was read. The other keys take references from anywhere.
+    let references = &lookup.references;
+    let proxy = entry
+        .get("http_proxy")
+        .map(|text| proxy::explicit(references, "mcp.server-url http-proxy", SERVER_FLAG, text))
+        .transpose()?;
+    let path = |key: &str| {
+        let source = format!("{SERVER_FLAG} {}", key.replace('_', "-"));
+        entry.get(key).map(|text| references.path(&source, text)).transpose()
+    };
+    let identity = match (path("client_cert")?, path("client_key")?) {
+        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+        _ => default_identity.cloned(),
+    };
+    let invalid = |what: &str| format!("invalid {SERVER_FLAG}: {what}");
+    Ok(HttpServer {
+        origin: url.origin().map_err(invalid)?,
+        unix_socket: path("unix_socket")?,
+        url: url.uri().map_err(invalid)?,
+        credentials: url.credentials,
+        proxy,
+        identity,
+    })
+}
+
+/// One channel has one server: with two, which of them a command reached would be chance.
+fn bind(bindings: &mut Vec<Binding>, flag: &str, channel: Channel, server: Server) -> Result<(), String> {
+    // Refused before there is such a server here, so that no profile has to change when it comes.
+    if channel.as_str() == RESERVED_CHANNEL {
+        return Err(format!("mcp config: {flag} channel {RESERVED_CHANNEL:?} is reserved"));
+    }
+    if let Some(present) = bindings.iter().find(|binding| binding.channel == channel) {
+        let kind = match present.server {
+            Server::Http(_) => "http-streamable",
+            Server::Stdio(_) => "stdio",
+        };
+        return Err(format!(
+            "mcp config: duplicate channel {:?} from {flag} ({kind} already configured)",
+            channel.as_str()
+        ));
+    }
+    bindings.push(Binding { channel, server });
+    Ok(())
+}

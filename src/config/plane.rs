@@ -1,0 +1,272 @@
+//! Validates the `control-plane.*` settings, in the order in which mistakes are reported.
+//!
+//! What is checked here becomes part of a request line or of a header, together with the API key:
+//! each grammar is as narrow as the contract allows, so that no setting can add to a request what
+//! it is not. Opens nothing; fails with the text of the reference client wherever that has one.
+
+use std::time::Duration;
+
+use super::lookup::{Found, Giver, Lookup};
+use super::reference::is_reference;
+use super::url::Url;
+use super::{
+    Channel, ControlPlane, Error, ErrorKind, Identity, Mcp, Network, Origin, Secret, headers, proxy,
+};
+
+/// What the default host becomes for clients that show a certificate, as in the reference client:
+/// this one asks for it. A host that somebody named is left alone.
+const MTLS_BASE_URL: &str = "https://mtls.api.openai.com";
+
+/// The guardrail pays for slow networks, not for slow servers.
+const POLL_GUARDRAIL_LIMIT: Duration = Duration::from_secs(60);
+
+/// Load balancers cut what is silent for longer, and until then a dead connection would go unseen.
+const POLL_TOTAL_MAX: Duration = Duration::from_secs(600);
+
+/// The letters and digits after `tunnel_`, as the control plane makes them.
+const TUNNEL_ID_SUFFIX_BYTES: usize = 32;
+
+/// The channel of a server that this program will itself provide.
+pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
+
+/// The setting whose items other settings must agree with.
+const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";
+
+const TUNNEL_ID_MISSING: &str =
+    "tunnel ID is required; set --control-plane.tunnel-id or CONTROL_PLANE_TUNNEL_ID";
+const API_KEY_MISSING: &str = "control plane API key is required; set --control-plane.api-key (env:/file:) or CONTROL_PLANE_API_KEY or OPENAI_API_KEY";
+const MAIN_MISSING: &str =
+    "main channel is required; set --mcp.server-url or --mcp.command, or MCP_SERVER_URL or MCP_COMMAND";
+const MAIN_UNNAMED: &str =
+    "main channel is required; add channel=main to one --mcp.server-url or --mcp.command entry";
+
+/// Validates everything but the poll channels' handlers. The fields stand in the order in which
+/// mistakes are to be reported.
+pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
+    let identity =
+        identity(lookup, "control-plane.client-cert", "control-plane.client-key", "control-plane")?;
+    let origin = origin(lookup, identity.is_some())?;
+    let url_path = lookup.read("control-plane.url-path", |found| url_path(found.text()))?;
+    let tunnel_id = lookup.read("control-plane.tunnel-id", |found| tunnel_id(found.text()))?;
+    let tunnel_id =
+        tunnel_id.flatten().ok_or_else(|| Error::new(ErrorKind::TunnelIdMissing, TUNNEL_ID_MISSING))?;
+    let organization = lookup.read("control-plane.organization-id", |found| organization(found.text()))?;
+    let max_inflight = lookup.integer("control-plane.max-inflight")?;
+    let (poll_timeout, poll_guardrail) = poll_times(lookup)?;
+    let poll_channels = lookup.read(POLL_CHANNEL_FLAG, |found| poll_channels(found.list()))?;
+    let key = lookup.read("control-plane.api-key", |found| api_key(lookup, found))?;
+    let (api_key, api_key_label) =
+        key.flatten().ok_or_else(|| Error::new(ErrorKind::ApiKeyMissing, API_KEY_MISSING))?;
+    Ok(ControlPlane {
+        origin,
+        url_path: url_path.unwrap_or_default(),
+        tunnel_id,
+        organization_id: organization.filter(|id| !id.is_empty()),
+        api_key,
+        api_key_label,
+        identity,
+        proxy: proxy::load(lookup, "control-plane.http-proxy")?,
+        max_inflight,
+        poll_timeout,
+        poll_guardrail,
+        poll_channels: poll_channels.unwrap_or_default(),
+        extra_headers: headers::load(lookup, "control-plane.extra-headers", headers::RESERVED)?,
+    })
+}
+
+/// Every polled channel needs a server, and without a list `main` does: commands that nobody can
+/// take would otherwise be fetched from the control plane only to fail.
+pub(crate) fn check_channels(lookup: &Lookup, plane: &ControlPlane, mcp: &Mcp) -> Result<(), Error> {
+    let bound = |channel: &Channel| mcp.bindings.iter().any(|binding| binding.channel == *channel);
+    if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
+        return Err(match mcp.bindings.as_slice() {
+            [] => Error::new(ErrorKind::MainChannelMissing, MAIN_MISSING),
+            _ => Error::invalid(MAIN_UNNAMED),
+        });
+    }
+    for channel in &plane.poll_channels {
+        let wrong = match channel.as_str() {
+            _ if bound(channel) => continue,
+            // Beside `main` it may be asked for before it has anything to offer.
+            RESERVED_CHANNEL if plane.poll_channels.contains(&Channel::main()) => continue,
+            RESERVED_CHANNEL => "harpoon has no routable target".to_string(),
+            "main" => "main has no local MCP handler".to_string(),
+            other => format!("{other:?} has no local handler"),
+        };
+        return Err(lookup.fault(POLL_CHANNEL_FLAG, &format!("{POLL_CHANNEL_FLAG} {wrong}")));
+    }
+    Ok(())
+}
+
+/// Plain http is fine on loopback because nothing leaves the machine. A configured proxy takes it out
+/// again, key included: then it needs the same insistence as any other plain http.
+pub(crate) fn check_proxied_plaintext(
+    lookup: &Lookup,
+    plane: &ControlPlane,
+    network: &Network,
+) -> Result<(), Error> {
+    let proxied = plane.proxy.is_some() || network.proxy.is_some();
+    if plane.origin.tls || !proxied || lookup.boolean("control-plane.allow-plaintext-http")? {
+        return Ok(());
+    }
+    let what = "http through a proxy would send the API key in plain text; use https, or set \
+                control-plane.allow-plaintext-http";
+    Err(lookup.fault("control-plane.base-url", &format!("invalid control-plane.base-url: {what}")))
+}
+
+/// A certificate and its key: both or neither. Whether they are PEM, and belong together, `net`
+/// finds out when it reads them.
+pub(crate) fn identity(
+    lookup: &Lookup,
+    certificate: &str,
+    key: &str,
+    who: &str,
+) -> Result<Option<Identity>, Error> {
+    let (given, what) = match (lookup.path(certificate)?, lookup.path(key)?) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => return Ok(Some(Identity { certificate, key })),
+        (Some(_), None) => (certificate, "client key path is required when certificate path is set"),
+        (None, Some(_)) => (key, "client certificate path is required when key path is set"),
+    };
+    Err(lookup.fault(given, &format!("invalid {who} client certificate configuration: {what}")))
+}
+
+/// One server for every header and log line: a host root, on https unless somebody insists. A path
+/// in the URL is dropped, as the reference does; `url-path` is what adds one. Credentials are
+/// refused and not dropped, since they could only stand where somebody believes them to be sent.
+fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Error> {
+    const FLAG: &str = "control-plane.base-url";
+    const PLAINTEXT: &str =
+        "http would send the API key in plain text; use https, or set control-plane.allow-plaintext-http";
+    // Asked for first, so that a word that is no boolean is refused with https, too.
+    let insists = lookup.boolean("control-plane.allow-plaintext-http")?;
+    let origin = lookup.read(FLAG, |found| {
+        let text = found.text().trim();
+        let is_default = text.trim_end_matches('/') == found.row.default;
+        let url = Url::parse(if has_identity && is_default { MTLS_BASE_URL } else { text });
+        let checked = url.and_then(|url| match url.origin()? {
+            _ if url.credentials.is_some() => Err("must not contain credentials"),
+            origin if !origin.tls && !origin.is_loopback() && !insists => Err(PLAINTEXT),
+            origin => Ok(origin),
+        });
+        checked.map_err(|what| format!("invalid {FLAG}: {what}"))
+    })?;
+    origin.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))
+}
+
+/// The prefix before `/v1/`, without a trailing slash. It is pasted into request lines, so it may
+/// hold nothing that would end a path.
+fn url_path(text: &str) -> Result<String, String> {
+    let path = text.trim();
+    let wrong = if path.contains("://") || path.contains(['?', '#']) || path.starts_with("//") {
+        "must be a URL path without scheme, host, query, or fragment"
+    } else if !path.is_empty() && !path.starts_with('/') {
+        "must start with '/'"
+    } else if !path.chars().all(|c| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c)) {
+        "contains characters that must be percent-encoded"
+    } else {
+        return Ok(path.trim_end_matches('/').to_string());
+    };
+    Err(format!("invalid control-plane.url-path: {wrong}"))
+}
+
+/// The id becomes a path segment. What could change the path is refused with a sentence of its
+/// own before the exact form is checked.
+fn tunnel_id(id: &str) -> Result<Option<String>, String> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    // What Go leaves as it is in a path segment.
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_.~$&+=:@".contains(c);
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let suffix = id.strip_prefix("tunnel_").unwrap_or_default();
+    let wrong = if id == "." || id == ".." || !id.chars().all(safe) {
+        "be safe for use as a URL path parameter"
+    } else if suffix.len() != TUNNEL_ID_SUFFIX_BYTES || !suffix.chars().all(legal) {
+        "match tunnel_<32 lowercase letters or digits>"
+    } else {
+        return Ok(Some(id.to_string()));
+    };
+    Err(format!("invalid tunnel ID {id:?}: must {wrong}"))
+}
+
+/// The organization, which becomes a header value. A line break has a text of its own because it
+/// is what an attempt to add a header would look like.
+fn organization(text: &str) -> Result<String, String> {
+    let wrong = if text.contains(['\r', '\n']) {
+        "cannot contain header line breaks"
+    } else if !text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+        "cannot be sent as a header"
+    } else {
+        return Ok(text.trim().to_string());
+    };
+    Err(format!("control-plane.organization-id {wrong}"))
+}
+
+/// A poll must end before anything on the way loses patience with a silent connection. Each time
+/// is checked against its own bounds first, so that the sum is blamed only on two that are legal.
+fn poll_times(lookup: &Lookup) -> Result<(Duration, Duration), Error> {
+    const TIMEOUT: &str = "control-plane.poll-timeout";
+    const GUARDRAIL: &str = "control-plane.poll-deadline-guardrail";
+    let (timeout, guardrail) = (lookup.duration(TIMEOUT)?, lookup.duration(GUARDRAIL)?);
+    if guardrail >= POLL_GUARDRAIL_LIMIT {
+        return Err(lookup.fault(GUARDRAIL, &format!("{GUARDRAIL} must be less than 1m0s")));
+    }
+    if timeout.saturating_add(guardrail) > POLL_TOTAL_MAX {
+        let text = format!("{TIMEOUT} plus {GUARDRAIL} must be less than or equal to 10m0s");
+        return Err(lookup.fault(TIMEOUT, &text));
+    }
+    Ok((timeout, guardrail))
+}
+
+/// The allowlist, sorted. It must be written canonically, so that nobody believes to have
+/// excluded a channel by a spelling that means another one.
+fn poll_channels(items: &[String]) -> Result<Vec<Channel>, String> {
+    const FLAG: &str = POLL_CHANNEL_FLAG;
+    let mut channels = Vec::new();
+    for text in items {
+        if text.trim().is_empty() {
+            return Err(format!("{FLAG} contains an empty channel"));
+        }
+        let channel = Channel::parse(text)
+            .ok_or_else(|| format!("invalid {FLAG} {text:?}: invalid channel {text:?}"))?;
+        if channel.as_str() != text {
+            return Err(format!("{FLAG} {text:?} is not canonical; use {:?}", channel.as_str()));
+        }
+        if channels.contains(&channel) {
+            return Err(format!("duplicate {FLAG} {text:?}"));
+        }
+        channels.push(channel);
+    }
+    // An empty list would be sent as none, and none means every channel.
+    if channels.is_empty() {
+        return Err(format!("{FLAG} must contain at least one channel"));
+    }
+    // Sorted, for they become part of a URL that should not change with the order of a list.
+    channels.sort();
+    Ok(channels)
+}
+
+/// The key, and where it came from: the reference, or the name of the setting that held the key
+/// itself. `None` for an empty text.
+fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, String)>, String> {
+    let (references, text) = (&lookup.references, found.text());
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (key, place) = match found.giver {
+        Giver::Flag | Giver::Table => (references.api_key_flag(text)?, String::new()),
+        // Taken as it is, white space included, so that a pasted line ending is noticed.
+        Giver::Environment(name) if !is_reference(text) => (text.to_string(), format!("env:{name}")),
+        Giver::Environment(name) => (references.value(name, text)?, String::new()),
+        Giver::File(..) => (references.value(found.row.yaml, text)?, found.row.yaml.to_string()),
+    };
+    // The alphabet of the keys that are issued. It also keeps the header in one piece.
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if key.is_empty() || !key.chars().all(legal) {
+        // Says nothing about the key, not even which character it was.
+        return Err("control plane API key is malformed".into());
+    }
+    let label = if is_reference(text) { text.trim().to_string() } else { place };
+    Ok(Some((Secret::new(key), label)))
+}

@@ -1,0 +1,192 @@
+//! Which YAML file is read: `--config`, `--profile` or `--profile-file`, or their variables.
+//!
+//! Decides on a path and opens nothing. Whoever controls the name of a profile may choose among
+//! the files of one directory, so a name is held to a grammar without separators. Fails when two
+//! ways are used at once: to let one win in silence would run a tunnel with the wrong identity.
+
+use std::path::{Path, PathBuf};
+
+use super::{Environment, Error, Flags, Source};
+
+/// The three ways to name a file: flag, variable, and what a blank flag lacks.
+const WAYS: [(&str, &str, &str); 3] = [
+    ("config", "TUNNEL_CLIENT_CONFIG", "config file path"),
+    ("profile", "TUNNEL_CLIENT_PROFILE", "profile name"),
+    ("profile-file", "TUNNEL_CLIENT_PROFILE_FILE", "profile file path"),
+];
+
+/// A profile's name is a file name, so it stays short.
+const PROFILE_NAME_MAX_BYTES: usize = 128;
+
+/// Decides where the YAML part comes from. Any flag beats any variable, so that a host with a
+/// variable in its unit can still be asked for another profile by hand.
+pub(crate) fn select(flags: &Flags, environment: &Environment) -> Result<Source, Error> {
+    let mut given = Vec::new();
+    for (flag, _, what) in WAYS {
+        given.extend(flag_value(flags, flag, what)?.map(|value| (flag, format!("--{flag}"), value)));
+    }
+    if given.is_empty() {
+        for (flag, variable, _) in WAYS {
+            given.extend(trimmed(environment, variable).map(|value| (flag, variable.to_string(), value)));
+        }
+    }
+    match given.as_slice() {
+        [] => Ok(Source::FlagsAndEnvironment),
+        [(_, one, _), (_, other, _), ..] => {
+            Err(Error::invalid(format!("{one} and {other} are mutually exclusive")))
+        }
+        [("config", _, path)] => Ok(Source::File(PathBuf::from(path))),
+        [("profile", _, name)] => {
+            check_name(name)?;
+            let path = directory(flags, environment)?.join(format!("{name}.yaml"));
+            Ok(Source::Profile { name: name.to_string(), path })
+        }
+        [(_, _, text)] => {
+            // It must look like a profile, so that what manages profiles can use it as well.
+            let path = expanded(environment, text)?;
+            let base = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match base.strip_suffix(".yaml") {
+                Some(name) => check_name(name)?,
+                None => return Err(Error::invalid(format!("profile file {text:?} must end with .yaml"))),
+            }
+            Ok(Source::ProfileFile(path))
+        }
+    }
+}
+
+impl Source {
+    /// The file, if any.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Source::FlagsAndEnvironment => None,
+            Source::File(path) | Source::Profile { path, .. } | Source::ProfileFile(path) => Some(path),
+        }
+    }
+}
+
+/// The directory that profiles are looked for in: the first one that is named, whether or not it
+/// exists. To go on to the next would run another profile of the same name.
+fn directory(flags: &Flags, environment: &Environment) -> Result<PathBuf, Error> {
+    if let Some(value) = flag_value(flags, "profile-dir", "profile directory")? {
+        return expanded(environment, value);
+    }
+    if let Some(value) = trimmed(environment, "TUNNEL_CLIENT_PROFILE_DIR") {
+        return expanded(environment, value);
+    }
+    if let Some(value) = trimmed(environment, "XDG_CONFIG_HOME") {
+        return Ok(expanded(environment, value)?.join("tunnel-client"));
+    }
+    match trimmed(environment, "HOME") {
+        Some(home) => Ok(Path::new(home).join(".config/tunnel-client")),
+        None => {
+            Err(Error::invalid("resolve default profile directory: neither XDG_CONFIG_HOME nor HOME is set"))
+        }
+    }
+}
+
+/// A flag's value. A blank one is refused: it usually stands for a variable that a script forgot
+/// to set, and without the file the tunnel would run with other settings than were meant.
+fn flag_value<'f>(flags: &'f Flags, flag: &str, what: &str) -> Result<Option<&'f str>, Error> {
+    match flags.last(flag).map(str::trim) {
+        Some("") => Err(Error::invalid(format!("{what} is required when --{flag} is set"))),
+        value => Ok(value),
+    }
+}
+
+/// A variable's value; a blank one counts as not set.
+fn trimmed<'e>(environment: &'e Environment, name: &str) -> Option<&'e str> {
+    environment.get(name).map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// A name may not lead out of the profile directory. It begins with a letter or digit, so that it
+/// is neither a hidden file nor, in a script, a flag.
+fn check_name(name: &str) -> Result<(), Error> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let why = match name {
+        "" => return Err(Error::invalid("profile name is required")),
+        "." | ".." => "path separators are not allowed",
+        _ if name.contains(['/', '\\']) => "path separators are not allowed",
+        _ if name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.len() <= PROFILE_NAME_MAX_BYTES
+            && name.chars().all(legal) =>
+        {
+            return Ok(());
+        }
+        _ => "use letters, numbers, '.', '_' or '-'",
+    };
+    Err(Error::invalid(format!("invalid profile name {name:?}: {why}")))
+}
+
+/// Replaces a leading `~` by the home directory, as a shell does; in units and YAML none does.
+fn expanded(environment: &Environment, text: &str) -> Result<PathBuf, Error> {
+    let rest = match text.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.trim_start_matches('/'),
+        _ => return Ok(PathBuf::from(text)),
+    };
+    match environment.filled("HOME") {
+        Some(home) => Ok(Path::new(home).join(rest)),
+        None => Err(Error::invalid("cannot expand \"~\" without HOME")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Request;
+
+    fn selected<const N: usize>(arguments: &[&str], variables: [(&str, &str); N]) -> Result<Source, String> {
+        let Ok(Request::Run(flags)) = Flags::parse(arguments) else { panic!("flags") };
+        select(&flags, &Environment::of(variables)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_beat_variables() {
+        let source =
+            selected(&["--config", "a"], [("TUNNEL_CLIENT_PROFILE", "b"), ("TUNNEL_CLIENT_CONFIG", "c")]);
+        assert_eq!(source, Ok(Source::File("a".into())));
+        assert_eq!(selected(&[], [("TUNNEL_CLIENT_CONFIG", " ")]), Ok(Source::FlagsAndEnvironment));
+    }
+
+    #[test]
+    fn profiles_are_found_in_the_first_directory_that_is_named() {
+        let path = |source: Result<Source, String>| source.unwrap().path().unwrap().to_path_buf();
+        let home = ("HOME", "/home/u");
+        assert_eq!(
+            path(selected(&["--profile", "p"], [home])),
+            Path::new("/home/u/.config/tunnel-client/p.yaml")
+        );
+        assert_eq!(
+            path(selected(&["--profile", "p"], [home, ("XDG_CONFIG_HOME", "~/x")])),
+            Path::new("/home/u/x/tunnel-client/p.yaml")
+        );
+        assert_eq!(
+            path(selected(&["--profile", "p"], [("TUNNEL_CLIENT_PROFILE_DIR", "/d")])),
+            Path::new("/d/p.yaml")
+        );
+        assert_eq!(path(selected(&["--profile", "p", "--profile-dir", "/e"], [])), Path::new("/e/p.yaml"));
+        assert_eq!(path(selected(&["--profile-file", "~/p.yaml"], [home])), Path::new("/home/u/p.yaml"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (arguments, expected) in [
+            (&["--config", "a", "--profile", "b"][..], "--config and --profile are mutually exclusive"),
+            (&["--profile", " "], "profile name is required when --profile is set"),
+            (&["--profile", "../x"], "invalid profile name \"../x\": path separators are not allowed"),
+            (&["--profile", "-x"], "invalid profile name \"-x\": use letters, numbers, '.', '_' or '-'"),
+            (&["--profile-file", "x.yml"], "profile file \"x.yml\" must end with .yaml"),
+            (&["--profile-file", "~/x.yaml"], "cannot expand \"~\" without HOME"),
+            (
+                &["--profile", "x", "--profile-dir", ""],
+                "profile directory is required when --profile-dir is set",
+            ),
+        ] {
+            assert_eq!(selected(arguments, []), Err(expected.to_string()));
+        }
+        let both = [("TUNNEL_CLIENT_PROFILE", "a"), ("TUNNEL_CLIENT_PROFILE_FILE", "b.yaml")];
+        assert_eq!(
+            selected(&[], both),
+            Err("TUNNEL_CLIENT_PROFILE and TUNNEL_CLIENT_PROFILE_FILE are mutually exclusive".into())
+        );
+    }
+}

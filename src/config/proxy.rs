@@ -1,0 +1,141 @@
+//! Proxies: what somebody configured, and what the environment says.
+//!
+//! A proxy URL may hold a password, so no error text repeats any part of one but its scheme. Which
+//! proxy a connection takes, and what `NO_PROXY` excepts, is decided by `net`.
+
+use super::lookup::{Giver, Lookup};
+use super::reference::References;
+use super::url::Url;
+use super::{EnvironmentProxies, Error, Proxy};
+
+/// The proxy of a setting. A complaint names the variable that a bad proxy came from.
+pub(crate) fn load(lookup: &Lookup, flag: &str) -> Result<Option<Proxy>, Error> {
+    lookup.read(flag, |found| {
+        let proxy = explicit(&lookup.references, flag, found.label(), found.text());
+        proxy.map_err(|fault| match found.giver {
+            Giver::Environment(name) => format!("invalid {name}: {fault}"),
+            _ => fault,
+        })
+    })
+}
+
+/// A proxy URL, or a reference to one. `label` says who named it, for logs and start-up summary;
+/// a reference is its own label, since it says more than the name of the setting. References are
+/// not followed further: what a variable holds is a URL, or an error.
+pub(crate) fn explicit(references: &References, flag: &str, label: &str, raw: &str) -> Result<Proxy, String> {
+    let text = raw.trim();
+    if text.is_empty() {
+        return Err(format!("invalid {flag} proxy: value is required"));
+    }
+    let url = match text.split_once(':') {
+        Some(("env", name)) if name.trim().is_empty() => {
+            return Err(format!("invalid {flag} proxy: environment variable name is required after env:"));
+        }
+        Some(("env", name)) => {
+            let name = name.trim();
+            references.variable(name, &format!("{name} referenced by {flag} proxy"))?
+        }
+        Some(("file", _)) => references.value(&format!("{flag} proxy"), text)?,
+        _ => return parse(text, label).map_err(|fault| format!("invalid {flag} proxy: {fault}")),
+    };
+    parse(url.trim(), text).map_err(|fault| format!("invalid {flag} proxy from {text}: {fault}"))
+}
+
+/// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` as Go reads them: upper case before lower case,
+/// empty means not set, and a bare `host:port` is an `http` proxy. A bad one is an error although
+/// Go ignores it: the traffic would go round the proxy that a site prescribes.
+pub(crate) fn environment(lookup: &Lookup) -> Result<EnvironmentProxies, Error> {
+    let environment = lookup.references.environment;
+    let proxy = |name: &str, lower: &str| {
+        let given = [name, lower].into_iter().find_map(|name| Some((name, environment.filled(name)?)));
+        let Some((name, text)) = given else { return Ok(None) };
+        let text = text.trim();
+        let url = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
+        let proxy = parse(&url, "environment");
+        proxy.map(Some).map_err(|fault| Error::invalid(format!("invalid {name}: {fault}")))
+    };
+    let no_proxy = environment.filled("NO_PROXY").or(environment.filled("no_proxy"));
+    Ok(EnvironmentProxies {
+        http: proxy("HTTP_PROXY", "http_proxy")?,
+        https: proxy("HTTPS_PROXY", "https_proxy")?,
+        no_proxy: no_proxy.unwrap_or_default().to_string(),
+    })
+}
+
+/// The parts of a proxy URL; credentials go out of sight at once. A path is ignored, as by every
+/// program that reads `HTTP_PROXY`. The scheme may be quoted in the complaint, since credentials
+/// stand behind the `://` that ends it.
+fn parse(text: &str, label: &str) -> Result<Proxy, String> {
+    let url = Url::parse(text).map_err(|fault| format!("proxy URL {fault}"))?;
+    let origin =
+        url.origin().map_err(|_| format!("proxy URL scheme must be http or https, got {:?}", url.scheme))?;
+    Ok(Proxy {
+        tls: origin.tls,
+        host: origin.host,
+        port: origin.port,
+        credentials: url.credentials,
+        label: label.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags};
+
+    fn explicit_with(environment: &Environment, raw: &str) -> Result<Proxy, String> {
+        explicit(&References::new(environment), "mcp.http-proxy", "mcp.http-proxy", raw)
+    }
+
+    #[test]
+    fn explicit_proxies_are_urls_or_references() {
+        let environment =
+            Environment::of([("P", "https://u:p%20w@[::1]/"), ("E", ""), ("S", "socks5://u:hidden@h")]);
+        let proxy = explicit_with(&environment, "env:P").unwrap();
+        assert_eq!(
+            (proxy.tls, proxy.host.as_str(), proxy.port, proxy.label.as_str()),
+            (true, "::1", 443, "env:P")
+        );
+        assert_eq!(proxy.credentials.unwrap().expose(), "u:p w");
+        assert_eq!(explicit_with(&environment, "http://proxy:3128").unwrap().port, 3128);
+        for (raw, expected) in [
+            ("", "invalid mcp.http-proxy proxy: value is required"),
+            ("proxy:3128", "invalid mcp.http-proxy proxy: proxy URL must include scheme and host"),
+            (
+                "ftp://u:hidden@h",
+                "invalid mcp.http-proxy proxy: proxy URL scheme must be http or https, got \"ftp\"",
+            ),
+            ("env:", "invalid mcp.http-proxy proxy: environment variable name is required after env:"),
+            ("env:X", "environment variable X referenced by mcp.http-proxy proxy is not set"),
+            ("env:E", "environment variable E referenced by mcp.http-proxy proxy is empty"),
+            (
+                "env:S",
+                "invalid mcp.http-proxy proxy from env:S: proxy URL scheme must be http or https, got \"socks5\"",
+            ),
+        ] {
+            assert_eq!(explicit_with(&environment, raw).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn the_environment_is_read_as_go_reads_it() {
+        let variables = Environment::of([
+            ("HTTP_PROXY", "10.0.0.1:3128"),
+            ("http_proxy", "http://other"),
+            ("HTTPS_PROXY", ""),
+            ("https_proxy", "http://lower:8080"),
+            ("no_proxy", "a,.b"),
+        ]);
+        let flags = Flags::default();
+        let proxies = environment(&Lookup::open(&flags, &variables, None).unwrap()).unwrap();
+        assert_eq!(proxies.http.unwrap().host, "10.0.0.1");
+        assert_eq!(proxies.https.unwrap().port, 8080);
+        assert_eq!(proxies.no_proxy, "a,.b");
+        let variables = Environment::of([("HTTPS_PROXY", "socks5://u:hidden@h:1")]);
+        let error = environment(&Lookup::open(&flags, &variables, None).unwrap()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid HTTPS_PROXY: proxy URL scheme must be http or https, got \"socks5\""
+        );
+    }
+}

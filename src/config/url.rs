@@ -1,0 +1,251 @@
+//! URLs of settings: just enough parsing to take scheme, credentials, host, port and path apart.
+//!
+//! Credentials leave the text here and go into a [`Secret`]. Every failure is a fixed sentence, so
+//! no part of a URL can reach an error text. The parser is our own because the usual ones keep
+//! user information in what they print and take a port that is no number for none.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ureq::http::Uri;
+
+use super::{Origin, Secret};
+
+/// An absolute URL, taken apart. The fragment is dropped, since no request carries one.
+pub(crate) struct Url {
+    /// Lower-cased scheme.
+    pub(crate) scheme: String,
+    /// `user:password`, percent-decoded; a missing password is an empty one.
+    pub(crate) credentials: Option<Secret>,
+    /// Lower-cased host, never empty, without brackets.
+    host: String,
+    /// The port, when one was written.
+    port: Option<u16>,
+    /// Path and query, not yet checked: [`Url::uri`] does that.
+    rest: String,
+}
+
+/// What is said when there is no scheme or no host.
+const INCOMPLETE: &str = "must include scheme and host";
+
+impl Url {
+    /// Takes `scheme://[user[:password]@]host[:port][path][?query][#fragment]` apart.
+    pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
+        let (scheme, after) = text.split_once("://").ok_or(INCOMPLETE)?;
+        if !is_scheme(scheme) {
+            return Err(INCOMPLETE);
+        }
+        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+        // The last `@` ends the credentials: a password may be written with a bare one in it, and
+        // cutting at the first would make its tail part of the host that is dialled and logged.
+        let (userinfo, place) = match authority.rsplit_once('@') {
+            Some((userinfo, place)) => (Some(userinfo), place),
+            None => (None, authority),
+        };
+        let (host, port) = host_and_port(place)?;
+        Ok(Url {
+            scheme: scheme.to_ascii_lowercase(),
+            credentials: userinfo.map(credentials).transpose()?,
+            host,
+            port,
+            rest: rest.split('#').next().unwrap_or_default().to_string(),
+        })
+    }
+
+    /// Scheme, host and port, for `http` and `https`; nothing else is ever spoken.
+    pub(crate) fn origin(&self) -> Result<Origin, &'static str> {
+        let tls = match self.scheme.as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err("scheme must be http or https"),
+        };
+        Ok(Origin { tls, host: self.host.clone(), port: self.port.unwrap_or(default_port(tls)) })
+    }
+
+    /// The URL as requests use it, without credentials.
+    pub(crate) fn uri(&self) -> Result<Uri, &'static str> {
+        let host = bracketed(&self.host);
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let text = format!("{}://{host}{port}{}", self.scheme, self.rest);
+        text.parse().map_err(|_| "contains characters that must be percent-encoded")
+    }
+}
+
+impl Origin {
+    /// The origin of an absolute `http` or `https` URL. `None` for whatever a setting could not
+    /// name either, so that the target of a redirect is held to the grammar of the settings.
+    pub fn of(uri: &Uri) -> Option<Origin> {
+        Url::parse(&uri.to_string()).ok()?.origin().ok()
+    }
+
+    /// Whether traffic stays on this machine: `localhost` or a loopback address, the latter also
+    /// when an IPv4 address is written as an IPv6 one. Other names are not resolved to find out,
+    /// for the answer could be another one by the time of the connection.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
+/// `scheme://host`, with brackets around IPv6 addresses and without a default port.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", bracketed(&self.host))?;
+        if self.port != default_port(self.tls) {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+/// The text with everything hidden that may be a credential: what stands between the first
+/// `://` and the last `@`, queries and fragments. Rather too much than too little: the text may be
+/// a whole entry with several URLs, and a password in it may hold `@`, commas and `://`.
+pub(crate) fn without_credentials(text: &str) -> String {
+    let (before, after) = text.split_at(text.find("://").map_or(0, |at| at + "://".len()));
+    let visible = match after.rsplit_once('@') {
+        Some((_, place)) => format!("{before}[redacted]@{place}"),
+        None => text.to_string(),
+    };
+    match visible.split_inclusive(['?', '#']).next() {
+        Some(start) if start.ends_with(['?', '#']) => format!("{start}[redacted]"),
+        _ => visible,
+    }
+}
+
+/// The port of a scheme.
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// A host as URLs write it.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_string() }
+}
+
+/// The grammar of RFC 3986; it also keeps credentials from being taken for a scheme.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// Takes `host[:port]` or `[v6][:port]` apart. Names are ASCII: nothing here knows IDNA, and a
+/// name that looked like another one would be worse than an error.
+fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
+    const INVALID: &str = "host is invalid";
+    let (host, port) = match place.strip_prefix('[') {
+        Some(inner) => {
+            let (host, tail) = inner.split_once(']').ok_or(INVALID)?;
+            host.parse::<Ipv6Addr>().map_err(|_| INVALID)?;
+            (host, tail)
+        }
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
+    };
+    if host.is_empty() {
+        return Err(INCOMPLETE);
+    }
+    if !host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c)) {
+        return Err(INVALID);
+    }
+    let port = match port.strip_prefix(':') {
+        // `host:` is legal and means the default port.
+        Some("") => None,
+        // The check for digits is not in vain: the standard parser would take a sign.
+        Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
+            let port: u16 = digits.parse().map_err(|_| "port is invalid")?;
+            Some(port).filter(|port| *port > 0)
+        }
+        Some(_) => return Err("port is invalid"),
+        None if port.is_empty() => None,
+        None => return Err(INVALID),
+    };
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+/// `user[:password]` of a URL, decoded as Basic authentication wants it.
+fn credentials(userinfo: &str) -> Result<Secret, &'static str> {
+    let mut text = percent_decoded(userinfo).ok_or("user information is not valid percent-encoding")?;
+    if !userinfo.contains(':') {
+        text.push(':');
+    }
+    Ok(Secret::new(text))
+}
+
+/// Undoes percent-encoding; `None` when it is broken or not UTF-8.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        decoded.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let url = Url::parse("HTTPS://al%40ice:p%3Aw@[::1]:8443/a/b?q=1#f").ok().unwrap();
+        assert_eq!(url.credentials.as_ref().unwrap().expose(), "al@ice:p:w");
+        assert_eq!(url.origin().unwrap().to_string(), "https://[::1]:8443");
+        assert_eq!(url.uri().unwrap().to_string(), "https://[::1]:8443/a/b?q=1");
+        let url = Url::parse("http://user@Host.Example:80").ok().unwrap();
+        assert_eq!(url.credentials.as_ref().unwrap().expose(), "user:");
+        assert_eq!(url.origin().unwrap().to_string(), "http://host.example");
+        assert_eq!(Origin::of(&url.uri().unwrap()), url.origin().ok());
+        let v6: Uri = "http://[2001:DB8::1]/".parse().unwrap();
+        assert_eq!(Origin::of(&v6).unwrap().host, "2001:db8::1");
+    }
+
+    #[test]
+    fn origins_of_targets_are_complete_or_none() {
+        let of = |text: &str| Origin::of(&text.parse().unwrap());
+        assert_eq!(of("http://h:99999/"), None);
+        assert_eq!(of("ftp://h/"), None);
+        assert_eq!(of("/path"), None);
+        assert!(of("http://[::ffff:127.0.0.1]/").unwrap().is_loopback());
+        assert!(!of("http://[::ffff:10.0.0.1]/").unwrap().is_loopback());
+    }
+
+    #[test]
+    fn broken_urls_are_refused() {
+        for text in [
+            "",
+            "host",
+            "host:80",
+            "http://",
+            "http://:80",
+            "://host",
+            "http://h:99999",
+            "http://h:x",
+            "http://[::1",
+            "http://[::1]x",
+            "http://a b",
+            "http://%zz@h",
+            "http://::1/",
+            "1http://h",
+        ] {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn redaction_prefers_too_much() {
+        assert_eq!(without_credentials("url=https://u:p,w@h/x"), "url=https://[redacted]@h/x");
+        assert_eq!(without_credentials("https://u:p@ss@h"), "https://[redacted]@h");
+        assert_eq!(without_credentials("https://h/x?token=1"), "https://h/x?[redacted]");
+        assert_eq!(without_credentials("url=https://u:p://x@h,y"), "url=https://[redacted]@h,y");
+        assert_eq!(without_credentials("https:/u:p@h"), "[redacted]@h");
+        assert_eq!(without_credentials("https://h/x#token"), "https://h/x#[redacted]");
+        assert_eq!(without_credentials("channel=a"), "channel=a");
+    }
+}
