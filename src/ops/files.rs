@@ -1,0 +1,218 @@
+//! The files that tell other programs about this one: the listener's URL and the process id.
+//!
+//! A file that cannot be written ends the start: whoever asked for it waits for it. On stop each is
+//! removed only while it still holds what was written here, so that a process which is slow to stop
+//! does not take away the file of its successor.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use super::Error;
+
+/// A written file, removed when this is dropped: also when the start fails later on, since the port
+/// that it names may then belong to somebody else.
+#[derive(Debug)]
+pub struct Published {
+    path: PathBuf,
+    /// What was written, to recognise it by.
+    content: String,
+    /// What error texts call it.
+    name: &'static str,
+}
+
+/// Writes the listener's base URL, without a newline, readable by the owner only. The file is
+/// renamed into place: nobody reads half a URL, and a symbolic link there is replaced, not followed.
+pub fn write_url(path: &Path, url: &str) -> Result<Published, Error> {
+    if let Some(parent) = directory(path) {
+        create_directories(parent).map_err(|cause| {
+            Error::caused(format!("create health URL file dir {}", parent.display()), cause)
+        })?;
+    }
+    // In the same directory, because a rename does not cross file systems. The process id keeps two
+    // instances with one configuration out of each other's half-written file.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = write_new(&temporary, url).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|cause| {
+        // The failure that matters is the one being reported.
+        let _ = fs::remove_file(&temporary);
+        Error::caused(format!("write health URL file {}", path.display()), cause)
+    })?;
+    Ok(Published { path: path.into(), content: url.into(), name: "health URL file" })
+}
+
+/// Writes the process id and a newline, readable by all, into a directory that exists. In place and
+/// not by rename: supervisors hand out the file and not its directory. A pipe in its place is a
+/// failure, since opening one would wait for somebody to read it, and so is a symbolic link: whoever
+/// may write there must not choose which of our files is overwritten.
+pub fn write_pid(path: &Path) -> Result<Published, Error> {
+    let content = format!("{}\n", std::process::id());
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(|cause| Error::caused(format!("write pid file {}", path.display()), cause))?;
+    Ok(Published { path: path.into(), content, name: "pid file" })
+}
+
+impl Published {
+    /// Removes the file if it is still ours. A file that is gone already is as good.
+    pub fn remove(self) -> Result<(), Error> {
+        self.take_back()
+    }
+
+    fn take_back(&self) -> Result<(), Error> {
+        let removed = holds(&self.path, &self.content)
+            .and_then(|ours| if ours { fs::remove_file(&self.path) } else { Ok(()) });
+        match removed {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(Error::caused(format!("remove {} {}", self.name, self.path.display()), cause))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        // Who wants to hear of a failure calls `remove`; after that there is nothing left to do here.
+        let _ = self.take_back();
+    }
+}
+
+/// Whether the file holds exactly this. Only as much is read as could be equal.
+fn holds(path: &Path, content: &str) -> io::Result<bool> {
+    // Somebody may have put a pipe or a link there; those are not ours, and neither may hold us up.
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut found = Vec::new();
+    let limit = u64::try_from(content.len()).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut found)?;
+    Ok(found == content.as_bytes())
+}
+
+/// Writes a private file that must not exist: never through a link that somebody planted.
+fn write_new(path: &Path, content: &str) -> io::Result<()> {
+    // Left over from a process of the same id that was killed here.
+    let _ = fs::remove_file(path);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content.as_bytes())
+}
+
+/// The directory of a path, unless it is the current one.
+pub(super) fn directory(path: &Path) -> Option<&Path> {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty())
+}
+
+/// Creates a directory and what is missing above it, open to readers.
+pub(super) fn create_directories(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A directory of the test's own, removed at its end.
+    pub(crate) struct Scratch(pub(crate) PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("tunnel-client-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_url_file_is_private_and_replaces_a_link() {
+        let scratch = Scratch::new("url");
+        let victim = scratch.0.join("victim");
+        fs::write(&victim, "untouched").unwrap();
+        let path = scratch.0.join("a/b/url");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(&victim, &path).unwrap();
+        let published = write_url(&path, "http://127.0.0.1:1").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "http://127.0.0.1:1");
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        published.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_pid_file_needs_its_directory_and_only_ours_is_removed() {
+        let scratch = Scratch::new("pid");
+        let missing = scratch.0.join("missing/pid");
+        let error = write_pid(&missing).unwrap_err().to_string();
+        assert_eq!(error, format!("write pid file {}: no such file or directory", missing.display()));
+        let path = scratch.0.join("pid");
+        let first = write_pid(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        fs::write(&path, "1\n").unwrap();
+        first.remove().unwrap();
+        assert!(path.exists());
+        let second = write_pid(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        second.remove().unwrap();
+    }
+
+    #[test]
+    fn a_pid_file_is_never_written_through_a_link() {
+        let scratch = Scratch::new("pid-link");
+        let (victim, link) = (scratch.0.join("victim"), scratch.0.join("pid"));
+        fs::write(&victim, "untouched").unwrap();
+        symlink(&victim, &link).unwrap();
+        assert!(write_pid(&link).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn a_file_goes_with_its_owner_unless_somebody_took_its_place() {
+        let scratch = Scratch::new("dropped");
+        let path = scratch.0.join("url");
+        drop(write_url(&path, "http://127.0.0.1:1").unwrap());
+        assert!(!path.exists());
+        let published = write_url(&path, "http://127.0.0.1:1").unwrap();
+        fs::write(&path, "http://127.0.0.1:2").unwrap();
+        drop(published);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn failures_name_their_file() {
+        let scratch = Scratch::new("fail");
+        let blocked = scratch.0.join("file");
+        fs::write(&blocked, "").unwrap();
+        let error = write_url(&blocked.join("url"), "u").unwrap_err().to_string();
+        assert!(error.starts_with(&format!("create health URL file dir {}: ", blocked.display())), "{error}");
+        let error = write_url(&scratch.0, "u").unwrap_err().to_string();
+        assert!(error.starts_with(&format!("write health URL file {}: ", scratch.0.display())), "{error}");
+    }
+}

@@ -1,0 +1,229 @@
+//! The log: three line formats, one redactor, one writer that never blocks for long.
+//!
+//! Only this program's own records are written; what libraries say about connections would name
+//! URLs and headers, and `RUST_LOG` is not read, so that nobody turns it on by accident. A full
+//! disk, a closed pipe or a reader that stopped reading costs lines, never commands.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ::log::kv::{self, Key, Value};
+use ::log::{Level, LevelFilter, Record};
+use env_logger::{Builder, Target};
+use nix::fcntl::OFlag;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::Error;
+use super::civil;
+use super::log_sink::Sink;
+use super::redact::{self, Redactor};
+use crate::config::{self, LogFormat};
+
+/// The root of all log targets that are written. Everything else is off by this list and not by
+/// trust in what dependencies log today.
+const OWN_TARGETS: &str = "tunnel_client";
+
+/// The attribute that carries a raw HTTP exchange; the operator has unlocked it twice.
+const DUMP_KEY: &str = "dump";
+
+/// Bound of a raw HTTP exchange in the log: enough for heads and a body that a person would read.
+const MAX_DUMP_BYTES: usize = 64 * 1024;
+
+/// How much is cleaned for each byte that may be shown. A secret would have to be longer than all but
+/// one part of this to be cut in a place that is shown.
+const CLEANED_PER_SHOWN: usize = 8;
+
+/// What every record carries.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// This run's id.
+    pub instance_id: String,
+    /// The tunnel's id; empty before it is known.
+    pub tunnel_id: String,
+}
+
+/// Starts logging. May be called once a process; a second call is an error and changes nothing.
+/// Should come before whatever may log a secret, since the redactor is fixed from here on.
+pub fn init(settings: &config::Log, identity: Identity, redactor: Arc<Redactor>) -> Result<(), Error> {
+    let lines = Lines { format: settings.format, identity, redactor };
+    let level = match settings.format {
+        // Without a chosen format, records below info are not written at any level: the reference's
+        // default logger has none, and its lines are for a person at a terminal.
+        LogFormat::Unset => settings.level.min(LevelFilter::Info),
+        LogFormat::StructText | LogFormat::Json => settings.level,
+    };
+    let sink = Sink::new(open(settings)?);
+    Builder::new()
+        .filter_level(LevelFilter::Off)
+        .filter_module(OWN_TARGETS, level)
+        .target(Target::Pipe(Box::new(sink)))
+        .format(move |out, record| {
+            use io::Write;
+            out.write_all(lines.line(SystemTime::now(), record).as_bytes())
+        })
+        .try_init()
+        .map_err(|_| Error::new("start logging: it was started before"))
+}
+
+/// A random name for one run of the program: 32 hexadecimal digits. Not a secret; it tells two
+/// instances, or two runs, apart in a common log and at the plane.
+pub fn instance_id() -> Result<String, Error> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::new("make an instance id: the system gave no random bytes"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Where lines go: the file, else standard error for people, standard output for programs.
+fn open(settings: &config::Log) -> Result<File, Error> {
+    if let Some(path) = &settings.file {
+        let mut options = OpenOptions::new();
+        // Without waiting, in case the path is a pipe; a file on disk does not mind. The mode holds
+        // for a new file only: who may read an existing one was decided by its owner.
+        options.create(true).append(true).mode(0o600).custom_flags(OFlag::O_NONBLOCK.bits());
+        let failed = |cause| Error::caused(format!("open log file {}", path.display()), cause);
+        return options.open(path).map_err(failed);
+    }
+    // A descriptor of our own: the standard library's handles hold locks and buffers.
+    let owned = match settings.format {
+        LogFormat::Unset => io::stderr().as_fd().try_clone_to_owned(),
+        LogFormat::StructText | LogFormat::Json => io::stdout().as_fd().try_clone_to_owned(),
+    };
+    owned.map(File::from).map_err(|cause| Error::caused("open log output", cause))
+}
+
+/// Turns records into lines.
+struct Lines {
+    format: LogFormat,
+    /// The same for every line of a process.
+    identity: Identity,
+    redactor: Arc<Redactor>,
+}
+
+impl Lines {
+    /// The whole line with its newline. Time, level and message come first in every format, then
+    /// who speaks, then what the caller added, in the order of the call.
+    fn line(&self, now: SystemTime, record: &Record<'_>) -> String {
+        let level = level_word(record.level());
+        let message = self.clean("msg", &record.args().to_string());
+        let out = match self.format {
+            LogFormat::Unset => format!("{} {level} ", civil::plain(now)),
+            LogFormat::StructText => format!("time={} level={level}", civil::rfc3339(now)),
+            LogFormat::Json => format!("{{\"time\":\"{}\",\"level\":\"{level}\"", civil::rfc3339(now)),
+        };
+        let mut line = Line { lines: self, out };
+        match self.format {
+            LogFormat::Unset => redact::escape(&mut line.out, &message),
+            LogFormat::StructText | LogFormat::Json => line.string("msg", &message),
+        }
+        line.string("client_instance_id", &self.identity.instance_id);
+        if !self.identity.tunnel_id.is_empty() {
+            line.string("tunnel_id", &self.identity.tunnel_id);
+        }
+        line.string("component", component(record.target()));
+        // The visitor below never fails.
+        let _ = record.key_values().visit(&mut line);
+        line.out.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
+        line.out
+    }
+
+    /// A value without secrets, bounded; the format escapes it. Cut after cleaning, because the first
+    /// half of a secret would no longer be recognised; but what is cleaned is bounded as well: the rules
+    /// read some megabytes a second, and the text may be as long as its sender likes.
+    fn clean(&self, key: &str, value: &str) -> String {
+        let limit = if key == DUMP_KEY { MAX_DUMP_BYTES } else { redact::MAX_FOREIGN_BYTES };
+        let value = redact::head(value, limit.saturating_mul(CLEANED_PER_SHOWN));
+        redact::cut(self.redactor.clean_attribute(key, value).into_owned(), limit)
+    }
+}
+
+/// A line being written.
+struct Line<'a> {
+    lines: &'a Lines,
+    out: String,
+}
+
+impl Line<'_> {
+    /// Everything before a value. Keys are constants of this program, with nothing to escape.
+    fn key(&mut self, key: &str) {
+        let (before, after) = if self.lines.format == LogFormat::Json { (",\"", "\":") } else { (" ", "=") };
+        self.out.extend([before, key, after]);
+    }
+
+    /// A string attribute, escaped as the format asks: in quotes where a reader would otherwise not
+    /// find its end.
+    fn string(&mut self, key: &str, value: &str) {
+        self.key(key);
+        let out = &mut self.out;
+        let bare = |c: char| !matches!(c, '"' | '=' | '\\' | ' ') && !redact::must_escape(c);
+        if self.lines.format == LogFormat::Json {
+            // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
+            for c in serde_json::Value::from(value).to_string().chars() {
+                match redact::must_escape(c) {
+                    true => c
+                        .encode_utf16(&mut [0; 2])
+                        .iter()
+                        .for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+                    false => out.push(c),
+                }
+            }
+        } else if !value.is_empty() && value.chars().all(bare) {
+            out.push_str(value);
+        } else {
+            out.push('"');
+            redact::escape(out, &value.replace('\\', "\\\\").replace('"', "\\\""));
+            out.push('"');
+        }
+    }
+}
+
+/// Adds the attributes of a call to a line. Numbers and truth values stay bare, so that a log store
+/// can compare them; everything else is text and goes through the redactor.
+impl<'kvs> kv::VisitSource<'kvs> for Line<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let (key, text) = (key.as_str(), value.to_string());
+        let bare = value.to_i64().is_some() || value.to_u64().is_some() || value.to_bool().is_some();
+        if bare && !redact::is_secret_key(key) {
+            self.key(key);
+            self.out.push_str(&text);
+        } else {
+            self.string(key, &self.lines.clean(key, &text));
+        }
+        Ok(())
+    }
+}
+
+/// The four words that operators filter by.
+fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARN",
+        Level::Info => "INFO",
+        Level::Debug | Level::Trace => "DEBUG",
+    }
+}
+
+/// The reference's name for the room that speaks: operators filter by these words, so they outlive
+/// the names of our modules.
+fn component(target: &str) -> &'static str {
+    let mut parts = target.split("::").skip(1);
+    match (parts.next(), parts.next()) {
+        (Some("plane"), _) => "controlplane",
+        (Some("relay"), _) => "dispatcher",
+        (Some("target"), _) => "mcpclient",
+        (Some("oauth"), _) => "oauth",
+        (Some("harpoon"), _) => "harpoon",
+        (Some("ops"), Some("listener" | "http" | "readiness" | "metrics")) => "health",
+        (Some("ops"), Some("proxy_health")) => "proxyhealth",
+        (Some("ops"), Some("ui")) => "adminui",
+        _ => "process",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Where log lines go: a descriptor that may be slow, full or closed.
+//!
+//! A write to a pipe whose reader has stopped would hold the writing thread, and with it the log's
+//! lock and every other thread that logs. So a line is written only while the descriptor takes it;
+//! else it is dropped and counted, and the count is written when the descriptor takes lines again.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// What a pipe that reports room takes without waiting (`PIPE_BUF`).
+const PIECE_BYTES: usize = 4096;
+
+/// How long one line may wait for its reader: longer than a busy reader sleeps, short enough for a
+/// command that logs.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long lines are not waited for at all after one was dropped: a reader that has stopped must
+/// not cost every line its patience.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A writer that gives up instead of waiting. It never reports an error: there is no one to tell.
+pub(super) struct Sink {
+    /// A file, a pipe, a socket of the journal or a terminal.
+    file: File,
+    /// Lines dropped since the last one that went through.
+    lost: u64,
+    /// A line was cut in its middle, so that the next one must begin a new one.
+    torn: bool,
+    /// Until then nothing is waited for.
+    impatient_until: Option<Instant>,
+}
+
+impl Sink {
+    /// Takes over a descriptor of its own.
+    pub(super) fn new(file: File) -> Sink {
+        Sink { file, lost: 0, torn: false, impatient_until: None }
+    }
+
+    /// Writes a whole line or as much as could be written in time. In pieces, because a larger write
+    /// may wait for room although poll(2) has promised some; what follows a piece is asked for again.
+    fn line(&mut self, line: &[u8]) -> bool {
+        let now = Instant::now();
+        let impatient = self.impatient_until.is_some_and(|until| now < until);
+        let deadline = if impatient { now } else { now + PATIENCE };
+        let mut rest = line;
+        while !rest.is_empty() {
+            let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
+            let written = if self.takes(deadline) { self.file.write(piece) } else { Ok(0) };
+            match written {
+                Ok(count) if count > 0 => rest = rest.get(count..).unwrap_or_default(),
+                // Somebody else filled the pipe in between: ask again until the deadline.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => {
+                    self.torn |= rest.len() < line.len();
+                    self.impatient_until = Some(Instant::now() + PAUSE);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether the descriptor takes bytes before the deadline. Files on disk always do.
+    fn takes(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut descriptors = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+        matches!(poll(&mut descriptors, timeout), Ok(ready) if ready > 0)
+    }
+
+    /// Ends a torn line and says how many were lost, in a form that both kinds of reader take.
+    fn catch_up(&mut self) -> bool {
+        if self.torn && !self.line(b"\n") {
+            return false;
+        }
+        self.torn = false;
+        if self.lost > 0 {
+            let note =
+                format!("{{\"level\":\"WARN\",\"msg\":\"log lines were lost\",\"lost\":{}}}\n", self.lost);
+            if !self.line(note.as_bytes()) {
+                return false;
+            }
+            self.lost = 0;
+        }
+        true
+    }
+}
+
+/// The logger hands over one whole line a call, under its own lock.
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.catch_up() && self.line(line) {
+            self.impatient_until = None;
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Sink, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Sink::new(File::from(OwnedFd::from(ours))), theirs)
+    }
+
+    #[test]
+    fn a_reader_that_stops_costs_lines_and_no_time_and_may_come_back() {
+        let (mut sink, mut reader) = pair();
+        let line = [b'x'; 1000];
+        let start = Instant::now();
+        for _ in 0..10_000 {
+            assert_eq!(sink.write(&line).unwrap(), line.len());
+        }
+        assert!(sink.lost > 1000);
+        // One wait, and no more: all others were dropped at once.
+        assert!(start.elapsed() < PAUSE, "{:?}", start.elapsed());
+        let lost = sink.lost;
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        while sink.lost > 0 {
+            sink.write_all(b"\nlast\n").unwrap();
+            std::thread::yield_now();
+        }
+        drop(sink);
+        let text = reading.join().unwrap();
+        assert!(text.ends_with("\nlast\n"));
+        assert!(text.contains("\"msg\":\"log lines were lost\""), "{lost}");
+    }
+
+    #[test]
+    fn a_closed_reader_is_no_error() {
+        let (mut sink, reader) = pair();
+        drop(reader);
+        for _ in 0..3 {
+            assert_eq!(sink.write(b"line\n").unwrap(), 5);
+        }
+        assert_eq!(sink.lost, 3);
+    }
+
+    #[test]
+    fn a_full_disk_is_no_error() {
+        let mut sink = Sink::new(File::options().write(true).open("/dev/full").unwrap());
+        assert_eq!(sink.write(b"line\n").unwrap(), 5);
+        assert_eq!(sink.lost, 1);
+    }
+}

@@ -1,0 +1,66 @@
+//! What the operator sees: listener, readiness, metrics, log, redaction, signals, files.
+//!
+//! The other rooms report here and never read back, except for the readiness verdict and whether
+//! traffic is fresh. This room opens no outbound connection and knows no payload. What it needs at
+//! start (a port, a file, a signal descriptor) either works or is an [`Error`]; afterwards nothing
+//! here can stop the tunnel: a full disk, a closed standard output or a flood of half-open
+//! connections costs log lines or scrapes, not commands.
+
+use std::fmt;
+use std::io;
+
+mod civil;
+pub mod files;
+pub mod log;
+mod log_sink;
+pub mod redact;
+
+/// An operation of this room that failed: what was attempted, then the system's words. It has one
+/// reader, the line that ends a start, so it is kept as that text; there is no kind to tell apart
+/// and no `source()`, which would print the cause twice.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl Error {
+    fn new(text: impl Into<String>) -> Error {
+        Error(text.into())
+    }
+
+    /// Takes the operation as an operator would name it, with the address or the path as configured.
+    fn caused(operation: impl fmt::Display, cause: impl Into<io::Error>) -> Error {
+        Error(format!("{operation}: {}", os_text(&cause.into())))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The system's words for an error as other Unix programs print them: `address already in use`
+/// instead of `Address already in use (os error 98)`.
+fn os_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => "unknown error".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_like_those_of_other_unix_programs() {
+        let cause = io::Error::from_raw_os_error(98);
+        let error = Error::caused("listen tcp 127.0.0.1:8080: bind", cause);
+        assert_eq!(error.to_string(), "listen tcp 127.0.0.1:8080: bind: address already in use");
+        assert_eq!(Error::new("plain").to_string(), "plain");
+    }
+}

@@ -1,0 +1,268 @@
+//! The one place that takes secrets out of text.
+//!
+//! Two nets lie on top of each other: the secrets that this process was configured with are
+//! replaced wherever they occur, in any encoding that we send them in; and what looks like a
+//! credential of somebody else is replaced by its name. The second net is a guess and has holes by nature; nothing
+//! relies on it that the first could catch. Nothing here fails, and text with nothing to remove is
+//! returned as it came.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use regex_lite::Regex;
+
+use crate::config::Secret;
+
+/// What a removed value leaves behind.
+pub(super) const REDACTED: &str = "[REDACTED]";
+
+/// Bound of one item of foreign text in a log line.
+pub(super) const MAX_FOREIGN_BYTES: usize = 1024;
+
+/// Configured values below this length are not searched for: `1` or `prod` as a header value would
+/// shred every line, and a secret that short protects nothing.
+const MIN_SECRET_BYTES: usize = 6;
+
+/// Names whose values are secret, with `-` or `_` between their words: log attributes, parameters,
+/// form fields, JSON members. `code` is one too, but not as an attribute.
+const NAMES: &str = "access_token api_key apikey authorization client_secret cookie id_token mcp_session_id \
+    password proxy_authorization refresh_token secret set_cookie shard_token x_tunnel_shard_token";
+
+/// No rule can match a text that has none of these, in any case. Searching for words is much cheaper
+/// than the patterns, and most lines have none.
+const TRIGGERS: &[&str] =
+    &["api", "token", "secret", "code", "password", "authorization", "cookie", "session", "sk-", "@"];
+
+/// Takes secrets out of text. Built once, shared behind an `Arc`.
+pub struct Redactor {
+    /// Longest first, so that a secret within another one does not leave its rest behind.
+    secrets: Vec<Secret>,
+    /// Pattern and replacement.
+    rules: Vec<(Regex, &'static str)>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redactor")
+    }
+}
+
+impl Redactor {
+    /// Knows these secrets from now on: API keys, URL credentials, configured header values.
+    pub fn new(secrets: Vec<Secret>) -> Redactor {
+        let mut known: Vec<String> = secrets.iter().flat_map(|secret| forms(secret.expose())).collect();
+        known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        known.dedup();
+        Redactor { secrets: known.into_iter().map(Secret::new).collect(), rules: rules() }
+    }
+
+    /// The text without secrets; the same text when it has none.
+    fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut clean = Cow::Borrowed(text);
+        for secret in &self.secrets {
+            if clean.contains(secret.expose()) {
+                clean = Cow::Owned(clean.replace(secret.expose(), REDACTED));
+            }
+        }
+        if !suspicious(&clean) {
+            return clean;
+        }
+        for (rule, replacement) in &self.rules {
+            if let Cow::Owned(changed) = rule.replace_all(&clean, *replacement) {
+                clean = Cow::Owned(changed);
+            }
+        }
+        clean
+    }
+
+    /// The value of a named attribute without secrets.
+    pub(super) fn clean_attribute<'a>(&self, key: &str, value: &'a str) -> Cow<'a, str> {
+        if is_secret_key(key) { Cow::Borrowed(REDACTED) } else { self.clean(value) }
+    }
+}
+
+/// Whether an attribute of this name is a secret by its name.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    NAMES.split(' ').any(|name| name == key)
+}
+
+/// Foreign text on one line of at most `limit` bytes.
+pub(super) fn bounded(text: &str, limit: usize) -> String {
+    let mut out = String::new();
+    // Escaping only lengthens, so what lies beyond the limit stays beyond it. Not more is looked at:
+    // the text may be a page of a server.
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).find(|end| *end > limit);
+    escape(&mut out, end.and_then(|end| text.get(..end)).unwrap_or(text));
+    cut(out, limit)
+}
+
+/// Adds text in which nothing ends a line, moves a terminal's cursor or turns the direction of
+/// writing, so that no terminal and no log reader can be fooled.
+pub(super) fn escape(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match must_escape(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+}
+
+/// Tells equal secrets from different ones without showing either: the start of a SHA-256.
+pub fn fingerprint(secret: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first bytes of the text, at most `limit`, ending between two characters.
+pub(super) fn head(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+/// At most `limit` bytes of the text, with a mark at the end of one that was cut.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
+    const MARK: &str = "...";
+    if text.len() > limit {
+        let room = limit.saturating_sub(MARK.len());
+        text.truncate(head(&text, room).len());
+        text.push_str(MARK);
+    }
+    text
+}
+
+/// Control characters, line separators, and marks that turn the direction of writing or are invisible.
+pub(super) fn must_escape(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
+}
+
+/// A secret as it may appear: itself, the credential after a scheme word, the password after a
+/// user name, and the Basic form of both.
+fn forms(secret: &str) -> Vec<String> {
+    let mut forms = vec![secret.to_owned(), secret.trim().to_owned()];
+    if let Some((_, credential)) = secret.trim().rsplit_once(' ') {
+        forms.push(credential.to_owned());
+    }
+    if let Some((_, password)) = secret.split_once(':') {
+        forms.push(password.to_owned());
+        forms.push(STANDARD.encode(secret));
+    }
+    forms.retain(|form| form.len() >= MIN_SECRET_BYTES);
+    forms
+}
+
+/// What credentials of others look like. The order matters little: every rule leaves text that no
+/// other rule takes for a credential.
+fn rules() -> Vec<(Regex, &'static str)> {
+    let fields = format!("{}|code", NAMES.replace('_', "[-_]").replace(' ', "|"));
+    // A value in quotes, also in JSON that was escaped into a string, or a bare word. The closing
+    // quote may be missing: a body in a dump is cut somewhere.
+    let value = r#"(?:\[[^\]]*\]?|\\"(?:[^\\]|\\[^"])*?\\"|"(?:[^"\\]|\\.)*"?|[^\s,}\]]+)"#;
+    // Header lines of dumps, whatever stands before the name (Set-, Proxy-, X-) and whatever the scheme.
+    let header = r"(?i)\b(authorization|cookie|shard-token|mcp-session-id|api-?key)([ \t]*:[ \t]*)[^\r\n]+";
+    vec![
+        (pattern(header), "$1$2[REDACTED]"),
+        (pattern(r"\bsk-[A-Za-z0-9_-]{10,}"), "sk-REDACTED"),
+        (pattern(&format!(r#"(?i)\b({fields})=("[^"]*"?|[^&\s"]+)"#)), "$1=[REDACTED]"),
+        (pattern(&format!(r#"(?i)(\\?"(?:{fields})\\?"\s*:\s*){value}"#)), "$1\"[REDACTED]\""),
+        (pattern(r#"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s?#"']+@"#), "$1[REDACTED]@"),
+    ]
+}
+
+#[expect(clippy::expect_used, reason = "the patterns are constants, and the tests build all of them")]
+/// Compiles a constant pattern; done once a process, at the first second of its life.
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant pattern")
+}
+
+/// Whether any rule could match.
+fn suspicious(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    TRIGGERS.iter().any(|trigger| text.contains(trigger))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean(text: &str) -> String {
+        let secrets = ["sk-key-of-this-run", "Bearer configured-token", "user:pa ss word", "1"];
+        Redactor::new(secrets.map(|secret| Secret::new(secret.into())).into()).clean(text).into_owned()
+    }
+
+    #[test]
+    fn what_looks_like_a_credential_is_replaced() {
+        for (text, expected) in [
+            ("Authorization: Bearer abc def\r\nHost: x", "Authorization: [REDACTED]\r\nHost: x"),
+            ("authorization: Digest username=\"u\"", "authorization: [REDACTED]"),
+            ("Proxy-Authorization: Basic dTpw", "Proxy-Authorization: [REDACTED]"),
+            ("Mcp-Session-Id: 9f\nA: b", "Mcp-Session-Id: [REDACTED]\nA: b"),
+            ("X-Tunnel-Shard-Token: t", "X-Tunnel-Shard-Token: [REDACTED]"),
+            ("Set-Cookie: a=b; Path=/", "Set-Cookie: [REDACTED]"),
+            ("X-Api-Key: a b\r\nHost: x", "X-Api-Key: [REDACTED]\r\nHost: x"),
+            ("proxy_authorization=a", "proxy_authorization=[REDACTED]"),
+            ("COOKIE:a=b", "COOKIE:[REDACTED]"),
+            ("key sk-abcdefghij0 end", "key sk-REDACTED end"),
+            ("task-abcdefghijkl", "task-abcdefghijkl"),
+            ("/cb?code=12&state=3", "/cb?code=[REDACTED]&state=3"),
+            ("status_code=200", "status_code=200"),
+            ("Password=\"two words\" x", "Password=[REDACTED] x"),
+            (r#"{"access_token": "a\"b", "n":1}"#, r#"{"access_token": "[REDACTED]", "n":1}"#),
+            (r#"{"Authorization":["Bearer x","y"],"n":1}"#, r#"{"Authorization":"[REDACTED]","n":1}"#),
+            (r#"{"secret":12,"n":1}"#, r#"{"secret":"[REDACTED]","n":1}"#),
+            (r#"{"authorization":"Bearer x"}"#, r#"{"authorization":"[REDACTED]"}"#),
+            (r#"{"t":"{\"password\":\"p q\"}"}"#, r#"{"t":"{\"password\":"[REDACTED]"}"}"#),
+            (r#"{"secret":"cut off"#, r#"{"secret":"[REDACTED]""#),
+            ("http://u:p@host/x", "http://[REDACTED]@host/x"),
+            ("mail a@b.c", "mail a@b.c"),
+            ("calls the API", "calls the API"),
+        ] {
+            assert_eq!(clean(text), expected);
+        }
+    }
+
+    #[test]
+    fn configured_secrets_are_replaced_wherever_they_occur() {
+        assert_eq!(clean("x=sk-key-of-this-run!"), "x=[REDACTED]!");
+        assert_eq!(clean("X-Auth: Bearer configured-token"), "X-Auth: [REDACTED]");
+        assert_eq!(clean("got configured-token"), "got [REDACTED]");
+        assert_eq!(clean("pa ss word"), REDACTED);
+        assert_eq!(clean(&STANDARD.encode("user:pa ss word")), REDACTED);
+        assert_eq!(clean("1 of 11"), "1 of 11");
+    }
+
+    #[test]
+    fn clean_text_is_not_copied() {
+        let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
+        for text in ["poll cycle started", "cmd_0123456789", "a code word, a token, an API @ home"] {
+            assert!(matches!(redactor.clean(text), Cow::Borrowed(_)), "{text}");
+        }
+        assert!(!suspicious("poll cycle complete"));
+        assert!(NAMES.split(' ').all(suspicious));
+    }
+
+    #[test]
+    fn attributes_are_secret_by_name() {
+        let redactor = Redactor::new(Vec::new());
+        for key in ["Authorization", "set-cookie", "SHARD_TOKEN", "api-key"] {
+            assert_eq!(redactor.clean_attribute(key, "v"), REDACTED);
+        }
+        assert_eq!(redactor.clean_attribute("status_code", "v"), "v");
+        assert!(!format!("{redactor:?}").contains("sk-"));
+    }
+
+    #[test]
+    fn foreign_text_is_bounded_and_harmless() {
+        assert_eq!(bounded("plain – text", 20), "plain – text");
+        assert_eq!(bounded("a\r\n\u{1b}[2Jb\u{202e}", 100), "a\\r\\n\\u{1b}[2Jb\\u{202e}");
+        assert_eq!(bounded("0123456789", 8), "01234...");
+        assert_eq!(bounded("0123456789", 10), "0123456789");
+        for limit in 3..40 {
+            assert!(bounded(&"é\u{1}".repeat(100), limit).len() <= limit);
+        }
+    }
+}
