@@ -11,8 +11,14 @@ use std::io;
 
 mod civil;
 pub mod files;
+mod histogram;
+mod labels;
 pub mod log;
 mod log_sink;
+pub mod metrics;
+mod process;
+mod prometheus;
+pub mod proxy_health;
 pub mod redact;
 
 /// An operation of this room that failed: what was attempted, then the system's words. It has one
