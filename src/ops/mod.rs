@@ -19,6 +19,7 @@ pub mod metrics;
 mod process;
 mod prometheus;
 pub mod proxy_health;
+pub mod readiness;
 pub mod redact;
 
 /// An operation of this room that failed: what was attempted, then the system's words. It has one

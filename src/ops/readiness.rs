@@ -1,0 +1,351 @@
+//! Whether the tunnel works, from both sides, debounced and held in memory.
+//!
+//! Pollers, couriers and probers report what happened; `/readyz` asks for the verdict. Asking looks
+//! at remembered facts and the clock and contacts nobody, so a supervisor may ask as often as it
+//! likes. A ready tunnel does not turn unready by one bad event: a run of failures must reach
+//! `RUN_FAILURES` or span `RUN_SPAN`. One success ends any run.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::redact;
+use crate::config::Channel;
+
+/// Failures in a row that make a ready side unready: one is chance (a restart, a lost connection),
+/// two may still be the same event seen by two threads.
+const RUN_FAILURES: u32 = 3;
+
+/// Failures in a row that are this far apart count as lasting, however few they are: a tunnel that
+/// is polled slowly must not take minutes to admit that it is down. Time alone does not count: one
+/// failed call on a tunnel that then lies idle proves nothing more after 10 s.
+const RUN_SPAN: Duration = Duration::from_secs(10);
+
+/// A poll that has been open this long is being held by the plane: refusals, wrong credentials and
+/// unknown tunnels come back at once.
+const HELD: Duration = Duration::from_secs(2);
+
+/// Bound of foreign text in a verdict; supervisors log it whole, on every check.
+const MAX_WHY_BYTES: usize = 256;
+
+/// The live verdict behind `/readyz`. Shared behind an `Arc`.
+#[derive(Debug)]
+pub struct Readiness {
+    /// How long a successful poll proves that the plane is reached.
+    plane_window: Duration,
+    state: Mutex<State>,
+}
+
+/// What a probe of an MCP server found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// It answered.
+    Ready,
+    /// It wants authorization first; the text says what it answered.
+    AuthorizationRequired(String),
+    /// It stayed silent within the probe's time.
+    TimedOut(String),
+    /// It refused, or could not be reached.
+    Failed(String),
+    /// The start-up wait ended without a server.
+    WaitExpired(String),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plane: Plane,
+    targets: BTreeMap<Channel, Target>,
+}
+
+#[derive(Debug, Default)]
+struct Plane {
+    /// When a poll last succeeded.
+    succeeded: Option<Instant>,
+    /// The metadata GET answered; holds until polls keep failing.
+    metadata: bool,
+    /// When the open poll was sent.
+    open_since: Option<Instant>,
+    /// The last poll was open long and then failed: whatever swallowed it may swallow the next one,
+    /// so that an open poll proves nothing until one has ended well or quickly.
+    swallowed: bool,
+    failures: Run,
+}
+
+#[derive(Debug, Default)]
+struct Target {
+    /// A probe is expected and nothing is known yet.
+    pending: bool,
+    /// The server has answered before, so single failures are chance.
+    proven: bool,
+    /// The last probe failed: a reply that is no answer proves nothing against it.
+    probe_failed: bool,
+    /// When traffic last got an answer.
+    answered: Option<Instant>,
+    /// What the ready text adds.
+    remark: Option<String>,
+    failures: Run,
+    fault: Option<Fault>,
+    /// Its child has ended, and how.
+    down: Option<String>,
+}
+
+/// What makes a target unready.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// A probe was refused, or silent for too long.
+    Probe(String),
+    /// The start-up wait ended without a server.
+    Wait(String),
+    /// Commands keep failing.
+    Traffic(String),
+}
+
+/// Failures without a success between them.
+#[derive(Debug, Default)]
+struct Run {
+    count: u32,
+    first: Option<Instant>,
+    /// What the last failure said.
+    why: String,
+}
+
+impl Run {
+    fn fail(&mut self, now: Instant, why: &str) {
+        self.count = self.count.saturating_add(1);
+        let first = *self.first.get_or_insert(now);
+        if now.duration_since(first) >= RUN_SPAN {
+            self.count = self.count.max(RUN_FAILURES);
+        }
+        self.why = shorten(why);
+    }
+
+    /// Whether this is more than chance.
+    fn lasts(&self) -> bool {
+        self.count >= RUN_FAILURES
+    }
+}
+
+impl Readiness {
+    /// `plane_window` is how long a successful poll counts (poll time-out, guardrail and a minute);
+    /// `probed` are the channels whose servers will be probed at start.
+    pub fn new(plane_window: Duration, probed: &[Channel]) -> Readiness {
+        let pending = || Target { pending: true, ..Target::default() };
+        let targets = probed.iter().map(|channel| (channel.clone(), pending())).collect();
+        let state = Mutex::new(State { plane: Plane::default(), targets });
+        Readiness { plane_window, state }
+    }
+
+    /// A poll succeeded.
+    pub fn poll_succeeded(&self) {
+        self.state().plane.succeed(Instant::now());
+    }
+
+    /// A poll was sent and is being held by the plane.
+    pub fn poll_started(&self) {
+        self.state().plane.open_since = Some(Instant::now());
+    }
+
+    /// A poll failed.
+    pub fn poll_failed(&self, why: &str) {
+        self.state().plane.fail(Instant::now(), why);
+    }
+
+    /// The metadata GET answered 2xx.
+    pub fn metadata_succeeded(&self) {
+        self.state().plane.metadata = true;
+    }
+
+    /// A command of this channel was answered by its server, in JSON-RPC; an error of the method is an
+    /// answer too.
+    pub fn target_answered(&self, channel: &Channel) {
+        self.target(channel, |target| target.answer(Instant::now()));
+    }
+
+    /// A command of this channel got a reply that is no answer: a refusal like 403, an empty 202.
+    /// Somebody is there, so nothing is failing any more; but it may be a proxy or another program, so
+    /// what a probe found stands.
+    pub fn target_reached(&self, channel: &Channel) {
+        self.target(channel, Target::reach);
+    }
+
+    /// A command of this channel failed without an answer of its server.
+    pub fn target_failed(&self, channel: &Channel, why: &str) {
+        self.target(channel, |target| target.fail(Instant::now(), why));
+    }
+
+    /// A probe ended.
+    pub fn probed(&self, channel: &Channel, probe: Probe) {
+        self.target(channel, |target| target.probed(Instant::now(), probe));
+    }
+
+    /// The channel's child runs.
+    pub fn child_up(&self, channel: &Channel) {
+        self.target(channel, |target| target.down = None);
+    }
+
+    /// The channel's child has ended; it is started again, but nothing works meanwhile. Not debounced:
+    /// a dead process is no matter of chance.
+    pub fn child_down(&self, channel: &Channel, why: &str) {
+        self.target(channel, |target| target.down = Some(shorten(why)));
+    }
+
+    /// Whether traffic of this channel succeeded within the last `seconds`.
+    pub fn answered_within(&self, channel: &Channel, seconds: u64) -> bool {
+        let answered = self.state().targets.get(channel).and_then(|target| target.answered);
+        answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
+    }
+
+    /// Status and text of `/readyz`, from memory.
+    pub fn verdict(&self) -> (bool, String) {
+        self.verdict_at(Instant::now())
+    }
+
+    /// The plane comes first: without it nothing else matters, and its text is what to act on.
+    fn verdict_at(&self, now: Instant) -> (bool, String) {
+        let state = self.state();
+        if !state.plane.reached(now, self.plane_window) {
+            let text = match state.plane.failures.count {
+                0 if state.plane.succeeded.is_none() => "control plane not reached yet".into(),
+                0 => "control plane not reached: no poll succeeded for too long".into(),
+                _ => format!("control plane not reached: {}", state.plane.failures.why),
+            };
+            return (false, text);
+        }
+        let targets = || state.targets.iter();
+        if targets().any(|(_, target)| target.pending) {
+            return (false, "mcp startup probe pending".into());
+        }
+        if let Some((name, why)) = targets().find_map(|(name, target)| Some((name, target.down.as_ref()?))) {
+            return (false, format!("mcp server of channel \"{}\" is down: {why}", name.as_str()));
+        }
+        let faults = targets().filter_map(|(name, target)| Some((name, target.fault.as_ref()?)));
+        // What a probe found comes before what traffic met: it names the cause more plainly.
+        if let Some((channel, fault)) = faults.min_by_key(|(_, fault)| matches!(fault, Fault::Traffic(_))) {
+            return (false, fault.text(channel));
+        }
+        let remark = targets().find_map(|(_, target)| target.remark.as_ref());
+        (true, remark.map_or_else(|| "ready".into(), |remark| format!("ready ({remark})")))
+    }
+
+    fn target(&self, channel: &Channel, change: impl FnOnce(&mut Target)) {
+        let mut state = self.state();
+        // The name is copied only when a channel is met for the first time.
+        match state.targets.get_mut(channel) {
+            Some(target) => change(target),
+            None => change(state.targets.entry(channel.clone()).or_default()),
+        }
+    }
+
+    /// Every change is whole by itself, so a panic elsewhere does not spoil the state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Plane {
+    /// A success forgets everything bad that came before it.
+    fn succeed(&mut self, now: Instant) {
+        *self = Plane { succeeded: Some(now), metadata: self.metadata, ..Plane::default() };
+    }
+
+    /// The evidence of the open poll ends with it; that of earlier successes ends with a run.
+    fn fail(&mut self, now: Instant, why: &str) {
+        let held = self.open_since.take().is_some_and(|since| now.duration_since(since) >= HELD);
+        if held && !self.swallowed && self.failures.lasts() {
+            // The plane was back, holding this poll; its end begins a new run.
+            self.failures = Run::default();
+        }
+        self.swallowed = held;
+        self.failures.fail(now, why);
+        self.metadata &= !self.failures.lasts();
+    }
+
+    /// An open poll is the freshest evidence and outweighs a run of failures before it.
+    fn reached(&self, now: Instant, window: Duration) -> bool {
+        let held = self.open_since.is_some_and(|since| now.duration_since(since) >= HELD);
+        if held && !self.swallowed {
+            return true;
+        }
+        let recent = self.succeeded.is_some_and(|at| now.duration_since(at) <= window);
+        !self.failures.lasts() && (recent || self.metadata)
+    }
+}
+
+impl Target {
+    /// Traffic got through, whatever a probe said before.
+    fn answer(&mut self, now: Instant) {
+        // A server that wants authorization still wants it when some caller brought its own.
+        let remark = self.remark.take().filter(|remark| remark.starts_with(AUTHORIZATION));
+        self.clear(remark);
+        self.answered = Some(now);
+    }
+
+    /// Ends a run of failed calls, unless a probe has failed in it. Neither proves the server nor
+    /// counts as fresh traffic, so the prober goes on asking.
+    fn reach(&mut self) {
+        if !self.probe_failed {
+            (self.failures, self.fault) = (Run::default(), None);
+        }
+    }
+
+    /// The server answers: nothing is pending and nothing is wrong.
+    fn clear(&mut self, remark: Option<String>) {
+        let (answered, down) = (self.answered, self.down.take());
+        *self = Target { proven: true, answered, remark, down, ..Target::default() };
+    }
+
+    /// What a probe found is kept: traffic only meets its consequences.
+    fn fail(&mut self, now: Instant, why: &str) {
+        self.failures.fail(now, why);
+        let probe_spoke = matches!(self.fault, Some(Fault::Probe(_) | Fault::Wait(_)));
+        if self.failures.lasts() && !probe_spoke {
+            self.fault = Some(Fault::Traffic(shorten(why)));
+        }
+    }
+
+    /// A first probe that fails tells the truth at once; later ones are debounced like traffic. Mere
+    /// silence is ready at first, as in the reference: the server may be slow to warm up.
+    fn probed(&mut self, now: Instant, probe: Probe) {
+        self.pending = false;
+        let (why, at_once, fault): (String, bool, fn(String) -> Fault) = match probe {
+            Probe::Ready => return self.clear(None),
+            Probe::AuthorizationRequired(why) => {
+                return self.clear(Some(format!("{AUTHORIZATION}: {}", shorten(&why))));
+            }
+            Probe::TimedOut(why) => {
+                self.remark = Some(format!("mcp startup probe timed out: {}", shorten(&why)));
+                (why, self.fault.is_some(), Fault::Probe)
+            }
+            Probe::Failed(why) => (why, !self.proven, Fault::Probe),
+            Probe::WaitExpired(why) => (why, true, Fault::Wait),
+        };
+        self.probe_failed = true;
+        self.failures.fail(now, &why);
+        if at_once || self.failures.lasts() {
+            self.fault = Some(fault(shorten(&why)));
+        }
+    }
+}
+
+/// Opens the remark about a server that asks who calls.
+const AUTHORIZATION: &str = "mcp initialize requires auth";
+
+impl Fault {
+    fn text(&self, channel: &Channel) -> String {
+        match self {
+            Fault::Probe(why) => format!("mcp probe failed: {why}"),
+            Fault::Wait(why) => format!("mcp startup wait failed: {why}"),
+            Fault::Traffic(why) => {
+                format!("mcp channel \"{}\" keeps failing: {why}", channel.as_str())
+            }
+        }
+    }
+}
+
+/// Foreign text as it may stand in a verdict.
+fn shorten(why: &str) -> String {
+    redact::bounded(why, MAX_WHY_BYTES)
+}
+
+#[cfg(test)]
+mod tests;
