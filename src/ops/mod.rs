@@ -9,10 +9,15 @@
 use std::fmt;
 use std::io;
 
+mod bind;
 mod civil;
+mod connection;
 pub mod files;
+pub mod hardening;
 mod histogram;
+mod http;
 mod labels;
+pub mod listener;
 pub mod log;
 mod log_sink;
 pub mod metrics;
@@ -21,6 +26,7 @@ mod prometheus;
 pub mod proxy_health;
 pub mod readiness;
 pub mod redact;
+pub mod signals;
 
 /// An operation of this room that failed: what was attempted, then the system's words. It has one
 /// reader, the line that ends a start, so it is kept as that text; there is no kind to tell apart

@@ -1,0 +1,137 @@
+//! Binding the operator's listener: addresses, socket files, and the URL that names them.
+//!
+//! Nothing here serves. It fails when the address is taken, or when a socket path belongs to
+//! somebody: another program's file is never removed.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::stat::{Mode, umask};
+
+use super::{Error, files};
+use crate::config;
+
+/// The socket file that was bound here, to be removed only while it is still the same one. A path
+/// alone would not tell: a successor binds the same path while this process is still draining.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Binds an address; the error names it as the operator wrote it. Gives the address that was
+/// really bound, which is what port 0 and host names leave open.
+pub(super) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
+    let written = format!("{}:{}", bracketed(&listen.host), listen.address.port());
+    let bound = TcpListener::bind(listen.address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address.ip(), address.port()))
+    });
+    bound.map_err(|cause| Error::caused(format!("listen tcp {written}: bind"), cause))
+}
+
+/// Binds a socket file, private to the owner. What stands at the path is replaced only when it is a
+/// socket on which nobody listens: the rest of a process that was killed.
+pub(super) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
+    let shown = path.display();
+    let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
+    if let Some(parent) = files::directory(path) {
+        files::create_directories(parent).map_err(|cause| {
+            Error::caused(format!("create health unix socket dir {}", parent.display()), cause)
+        })?;
+    }
+    let refused = |why| Err(Error::new(format!("health unix socket path {shown} {why}")));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return refused("exists and is not a unix socket"),
+        Ok(_) if is_alive(path).map_err(failed)? => return refused("is already accepting connections"),
+        Ok(_) => fs::remove_file(path).map_err(failed)?,
+    }
+    // The mask, and not a later chmod, so that there is no moment in which others may connect. It
+    // belongs to the whole process, but can only make a file of another thread more private.
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(mask);
+    let listener = bound.map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let found = fs::symlink_metadata(path).map_err(failed)?;
+    let file = SocketFile { path: path.into(), device: found.dev(), inode: found.ino() };
+    Ok((listener, file))
+}
+
+/// Whether somebody listens on a socket file. The one sign of death is a refusal. An owner whose
+/// backlog is full still owns, and would hold a connection that waits; one that speaks datagrams,
+/// or keeps us out, is an error.
+fn is_alive(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the file if it is still ours: by then a successor may have put its own there. Being
+/// bound to the value, it also happens when a later step of the start fails.
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
+        if ours {
+            // It may be gone by now, which is as good; a stale one is replaced by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The URL for people and files: the host as configured, because that is the name by which they reach
+/// it; else the address that was bound; and for all addresses the one that always is among them.
+pub(super) fn base_url(host: &str, ip: IpAddr, port: u16) -> String {
+    let unspecified = |ip: IpAddr| ip.to_canonical().is_unspecified();
+    let says_nothing = host.is_empty() || host.parse().is_ok_and(unspecified);
+    let host = match (says_nothing, unspecified(ip)) {
+        (false, _) => host.to_owned(),
+        (true, false) => ip.to_string(),
+        (true, true) => "localhost".into(),
+    };
+    format!("http://{}:{port}", bracketed(&host))
+}
+
+/// An IPv6 address needs brackets before a port.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    #[test]
+    fn base_urls_name_a_host_that_can_be_reached() {
+        let v4 = |a: [u8; 4]| IpAddr::from(a);
+        for (host, ip, url) in [
+            ("127.0.0.1", v4([127, 0, 0, 1]), "http://127.0.0.1:1"),
+            ("box.example", v4([10, 0, 0, 1]), "http://box.example:1"),
+            ("", v4([10, 0, 0, 1]), "http://10.0.0.1:1"),
+            ("0.0.0.0", v4([0, 0, 0, 0]), "http://localhost:1"),
+            ("::", Ipv6Addr::UNSPECIFIED.into(), "http://localhost:1"),
+            ("", Ipv6Addr::UNSPECIFIED.into(), "http://localhost:1"),
+            ("::1", Ipv6Addr::LOCALHOST.into(), "http://[::1]:1"),
+            ("0.0.0.0", v4([10, 0, 0, 1]), "http://10.0.0.1:1"),
+        ] {
+            assert_eq!(base_url(host, ip, 1), url, "{host}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The operator's listener: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! One thread serves it, and no peer can hold that thread: all sockets are non-blocking, and the
+//! thread waits in poll(2) for whichever can be read or written next. A connection that says
+//! nothing costs an entry in a table of `MAX_CONNECTIONS` for at most `HEAD_TIME`; when the
+//! table is full, the one that has waited longest makes room for a new one. A flood of half-open
+//! connections therefore delays a scrape by no more than the time to accept them. Answers come from
+//! memory. Only the start can fail; running out of descriptors pauses accepting and is not an error.
+
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Error;
+use super::bind::{SocketFile, base_url, bind_tcp, bind_unix};
+use super::connection::{Connection, HEAD_TIME, Stream};
+use super::http::{self, Reply, Request};
+use super::metrics::Metrics;
+use super::readiness::Readiness;
+use crate::config;
+
+/// Connections at once: above what monitoring opens, below a quarter of the usual 1024 descriptors.
+const MAX_CONNECTIONS: usize = 240;
+
+/// How long nothing is accepted after accept failed. When descriptors have run out, the waiting
+/// connection stays readable, and asking again at once would burn a processor.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The stack of the one thread. The largest things on it are a head of 8 KiB and its parsed lines;
+/// pages are built on the heap.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// The running listener.
+#[derive(Debug)]
+pub struct Listener {
+    base_url: String,
+    /// Closing it wakes the thread and ends it.
+    wake: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+    /// Removed when dropped.
+    _socket: Option<SocketFile>,
+}
+
+/// A bound socket of either kind.
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Binds and serves. Fails when the address or the socket path cannot be had.
+    pub fn start(
+        health: &config::Health,
+        metrics: Arc<Metrics>,
+        readiness: Arc<Readiness>,
+    ) -> Result<Listener, Error> {
+        let (bound, base_url, local_name, socket) = match &health.unix_socket {
+            Some(path) => {
+                let (listener, file) = bind_unix(path)?;
+                let name = URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes());
+                (Bound::Unix(listener), format!("http+unix://{name}"), None, Some(file))
+            }
+            None => {
+                let (listener, ip, port) = bind_tcp(&health.listen)?;
+                let host = &health.listen.host;
+                let local_name = ip.to_canonical().is_loopback().then(|| host.clone());
+                (Bound::Tcp(listener), base_url(host, ip, port), local_name, None)
+            }
+        };
+        let failed = |cause| Error::caused("start health listener thread", cause);
+        let (wake, woken) = UnixStream::pair().map_err(failed)?;
+        let pages = Pages { metrics, readiness, local_name };
+        let mut server = Server { bound, woken, pages, connections: Vec::new(), paused_until: None };
+        let thread = thread::Builder::new()
+            .name("health-listener".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || server.run())
+            .map_err(failed)?;
+        Ok(Listener { base_url, wake: Some(wake), thread: Some(thread), _socket: socket })
+    }
+
+    /// The URL under which the listener is reached.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Stops serving and removes the socket file. Open connections are dropped; nothing is waited for.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+/// What [`Listener::stop`] does, bound to the value so that a start that fails later leaves neither a
+/// thread nor a socket file behind. The file goes last, with the fields.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take() {
+            // It answers from memory and never waits for a peer, so this ends at once.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread owns.
+struct Server {
+    bound: Bound,
+    /// Reports the end of the other half, which means stop: poll(2) waits on descriptors only, and a
+    /// closed one cannot be missed as a flag could be.
+    woken: UnixStream,
+    pages: Pages,
+    /// Oldest first.
+    connections: Vec<Connection>,
+    /// Nothing is accepted before; set after a failed accept, cleared by one that works.
+    paused_until: Option<Instant>,
+}
+
+impl Server {
+    /// Moves every connection on by as much as its socket allows, drops those that are done or out
+    /// of time, then accepts. Existing connections come first, so that newcomers cannot starve them.
+    fn run(&mut self) {
+        loop {
+            let Some((acceptable, ready)) = self.wait() else {
+                return;
+            };
+            let now = Instant::now();
+            // One answer of poll(2) for each connection, in their order.
+            let mut ready = ready.into_iter();
+            self.connections.retain_mut(|connection| {
+                let more = !ready.next().unwrap_or(false)
+                    || connection.advance(now, |request| self.pages.answer(request));
+                more && now < connection.deadline()
+            });
+            if acceptable {
+                self.accept(now);
+            }
+        }
+    }
+
+    /// Waits for the next thing to do: whether a connection can be accepted, and which can go on.
+    /// `None` when the listener is to stop.
+    fn wait(&mut self) -> Option<(bool, Vec<bool>)> {
+        let now = Instant::now();
+        let paused = self.paused_until.filter(|until| now < *until);
+        let deadlines = self.connections.iter().map(Connection::deadline).chain(paused);
+        let timeout = deadlines.min().map_or(PollTimeout::NONE, |deadline| {
+            // A millisecond more: waking just before a deadline would find nothing to do.
+            let left = deadline.saturating_duration_since(now) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        let accept_events = if paused.is_some() { PollFlags::empty() } else { PollFlags::POLLIN };
+        let mut descriptors = Vec::with_capacity(self.connections.len() + 2);
+        descriptors.push(PollFd::new(self.woken.as_fd(), PollFlags::POLLIN));
+        descriptors.push(PollFd::new(self.bound.as_fd(), accept_events));
+        descriptors.extend(self.connections.iter().map(Connection::interest));
+        // An interrupted wait reports nothing ready, and the next round waits again.
+        if poll(&mut descriptors, timeout).is_err_and(|error| error != Errno::EINTR) {
+            thread::sleep(PAUSE); // out of memory: asking again at once would not help
+        }
+        let mut ready = descriptors.iter().map(|descriptor| descriptor.any().unwrap_or(false));
+        let stop = ready.next().unwrap_or(true);
+        let acceptable = ready.next().unwrap_or(false) && paused.is_none();
+        if stop { None } else { Some((acceptable, ready.collect())) }
+    }
+
+    /// Accepts what is waiting, at most a table full a round, so that the others are served too. No
+    /// failure of accept ends the listener: most are about one peer, the rest pass with time.
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..MAX_CONNECTIONS {
+            match self.bound.accept() {
+                Ok(stream) => {
+                    self.paused_until = None;
+                    // The oldest has had the longest time to speak. Refusing newcomers instead would
+                    // let whoever holds the table open keep the supervisor out.
+                    if self.connections.len() >= MAX_CONNECTIONS {
+                        self.connections.remove(0);
+                    }
+                    self.connections.push(Connection::new(stream, now + HEAD_TIME));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) => {
+                    // Once for each shortage, and not five times a second.
+                    if self.paused_until.is_none() {
+                        log::warn!(error = super::os_text(&error).as_str(); "health listener cannot accept");
+                    }
+                    self.paused_until = Some(now + PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What pages are made of.
+struct Pages {
+    metrics: Arc<Metrics>,
+    /// Asked anew for each request; the verdict is kept in memory there.
+    readiness: Arc<Readiness>,
+    /// The configured host of a listener that only this machine reaches over TCP, and then browsers
+    /// are among its peers. No browser opens a socket file, and a listener for other machines cannot
+    /// know its names.
+    local_name: Option<String>,
+}
+
+impl Pages {
+    /// Paths are exact: nothing is decoded, joined or looked up on a disk, so there is nothing to
+    /// traverse.
+    fn answer(&self, request: &Request) -> Reply {
+        if self.local_name.as_ref().is_some_and(|name| !is_from_here(request, name)) {
+            return Reply::text(
+                403,
+                "This listener answers only to requests for localhost or a loopback address.",
+            );
+        }
+        match request.path.as_str() {
+            "/healthz" => Reply::text(200, "live"),
+            // The reason is the whole body: that is what `curl` and probes log.
+            "/readyz" => {
+                let (ready, text) = self.readiness.verdict();
+                Reply::text(if ready { 200 } else { 503 }, text)
+            }
+            // Its `readiness` sample is the same verdict that `/readyz` would give.
+            "/metrics" => {
+                let body = self.metrics.render(self.readiness.verdict().0);
+                Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+            }
+            _ => Reply::text(404, "404 page not found\n"),
+        }
+    }
+}
+
+/// Whether a page of the web cannot have sent this: a site may point its own name at 127.0.0.1 and so
+/// read from its visitors' machines what only they can reach, but it cannot choose another `Host`.
+fn is_from_here(request: &Request, configured: &str) -> bool {
+    let named = match request.hosts.as_slice() {
+        [host] => http::is_local_authority(host, configured),
+        // No browser speaks HTTP/1.0 or leaves the name out.
+        [] => request.old_version,
+        _ => false,
+    };
+    named && request.origins.iter().all(|origin| http::is_local_origin(origin, configured))
+}
+
+impl Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Bound::Tcp(listener) => listener.as_fd(),
+            Bound::Unix(listener) => listener.as_fd(),
+        }
+    }
+
+    /// Fails also when the socket cannot be made non-blocking, without which it must not be kept.
+    fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Bound::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Box::new(stream))
+            }
+            Bound::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
