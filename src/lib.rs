@@ -54,6 +54,7 @@
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
 pub mod config;
+pub mod net;
 pub mod ops;
 
 /// The name that this implementation goes by on every wire.

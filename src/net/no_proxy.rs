@@ -1,0 +1,165 @@
+//! Decides which destinations no proxy is used for, with Go's reading of `NO_PROXY`.
+//!
+//! Items are separated by commas: `*`, an address, a CIDR block, or a name; address and name may carry a
+//! port. `example.com` covers its subdomains too, `.example.com` and `*.example.com` cover them alone.
+//! It cannot fail: an item that means nothing matches nothing, and its destination stays behind the proxy.
+
+use std::net::IpAddr;
+
+/// The parsed exceptions.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NoProxy {
+    items: Vec<Item>,
+}
+
+#[derive(Debug, Clone)]
+enum Item {
+    /// `*`
+    Everything,
+    /// `10.0.0.0/8`, for which ports do not apply; `10.0.0.1`, `[::1]:80`, which are blocks of one.
+    Block { network: IpAddr, prefix_bits: u32, port: Option<u16> },
+    /// `.example.com` as a suffix; `itself` when `example.com` counts too.
+    Name { suffix: String, itself: bool, port: Option<u16> },
+}
+
+impl NoProxy {
+    /// Reads the list.
+    pub(super) fn parse(list: &str) -> NoProxy {
+        let items = list.to_ascii_lowercase();
+        NoProxy { items: items.split(',').filter_map(|item| parse_item(item.trim())).collect() }
+    }
+
+    /// Whether `host` (without brackets) and `port` are reached without a proxy.
+    pub(super) fn covers(&self, host: &str, port: u16) -> bool {
+        let host = host.to_ascii_lowercase();
+        // Names are compared as written and never resolved: the proxy may be the only one who can.
+        let address = address(&host);
+        self.items.iter().any(|item| item.covers(&host, address, port))
+    }
+}
+
+/// Whether `host` names this machine. Proxies of the environment never apply to it: what they would reach
+/// under this name is the proxy's own machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || address(host).is_some_and(|address| address.is_loopback())
+}
+
+impl Item {
+    /// `host` is in lower case; `address` is what it means when it is one.
+    fn covers(&self, host: &str, address: Option<IpAddr>, port: u16) -> bool {
+        let (matches, only) = match self {
+            Item::Everything => (true, &None),
+            Item::Block { network, prefix_bits, port } => {
+                (address.is_some_and(|address| within(address, *network, *prefix_bits)), port)
+            }
+            Item::Name { suffix, itself, port } => {
+                let same = *itself && suffix.strip_prefix('.') == Some(host);
+                (same || host.ends_with(suffix.as_str()), port)
+            }
+        };
+        matches && only.is_none_or(|only| only == port)
+    }
+}
+
+/// An item, trimmed and in lower case; `None` for one that is empty or makes no sense.
+fn parse_item(item: &str) -> Option<Item> {
+    if item == "*" {
+        return Some(Item::Everything);
+    }
+    // Blocks first: their slash cannot be part of anything else.
+    if let Some((network, prefix)) = item.split_once('/') {
+        let (network, prefix_bits) = (network.parse().ok()?, prefix.parse().ok()?);
+        return (prefix_bits <= width(network)).then_some(Item::Block { network, prefix_bits, port: None });
+    }
+    let (host, port) = match item.rsplit_once(':') {
+        // An IPv6 address without brackets has colons of its own, and no port.
+        Some((host, port)) if address(item).is_none() => (host, Some(port.parse().ok()?)),
+        _ => (item, None),
+    };
+    if let Some(network) = address(host) {
+        return Some(Item::Block { network, prefix_bits: width(network), port });
+    }
+    let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
+    let name = host.strip_prefix('.').unwrap_or(host);
+    let itself = name.len() == host.len();
+    (!name.is_empty()).then(|| Item::Name { suffix: format!(".{name}"), itself, port })
+}
+
+/// An address, with or without brackets. IPv4 that IPv6 maps is IPv4: it is the same machine.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
+fn width(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether the first `prefix_bits` agree. What differs is shifted out below them; a prefix of none shifts
+/// everything out, where a plain shift would overflow.
+fn within(address: IpAddr, network: IpAddr, prefix_bits: u32) -> bool {
+    let below = width(network) - prefix_bits;
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(list: &str, host: &str, port: u16) -> bool {
+        NoProxy::parse(list).covers(host, port)
+    }
+
+    #[test]
+    fn names() {
+        assert!(covers("example.com", "example.com", 443));
+        assert!(covers("example.com", "A.Example.com", 443));
+        assert!(!covers("example.com", "badexample.com", 443));
+        assert!(!covers(".example.com", "example.com", 443));
+        assert!(covers(" .Example.com ,x", "a.example.com", 443));
+        assert!(covers("*.example.com", "a.example.com", 443));
+        assert!(!covers("*.example.com", "example.com", 443));
+        assert!(covers("example.com:8443", "example.com", 8443));
+        assert!(!covers("example.com:8443", "example.com", 443));
+        assert!(!covers("example.com:http", "example.com", 80));
+        assert!(covers("*", "anything", 1));
+        assert!(!covers("", "anything", 1));
+        assert!(!covers(",.,*.,:80", "anything", 80));
+    }
+
+    #[test]
+    fn addresses_and_blocks() {
+        assert!(covers("10.0.0.1", "10.0.0.1", 1));
+        assert!(!covers("10.0.0.1:2", "10.0.0.1", 1));
+        assert!(covers("10.0.0.0/8", "10.9.8.7", 1));
+        assert!(!covers("10.0.0.0/8", "11.0.0.1", 1));
+        assert!(covers("0.0.0.0/0", "1.2.3.4", 1));
+        assert!(!covers("0.0.0.0/0", "::1", 1));
+        assert!(covers("::/0", "fe80::1", 1));
+        assert!(covers("fd00::/8", "fd12::1", 1));
+        assert!(covers("[::1]:80", "::1", 80));
+        assert!(covers("::1", "::1", 80));
+        assert!(covers("[::1]", "::1", 80));
+        assert!(covers("::ffff:10.0.0.1", "10.0.0.1", 80));
+        assert!(!covers("10.0.0.0/33", "10.0.0.1", 80));
+        assert!(!covers("10.0.0.0/8", "ten.example.com", 80));
+    }
+
+    #[test]
+    fn loopback() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["10.0.0.1", "localhost.example.com", "0.0.0.0"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

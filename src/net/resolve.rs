@@ -1,0 +1,78 @@
+//! Resolves names beside the caller, because the system's resolver knows no deadline.
+//!
+//! At most [`RESOLUTIONS_MAX`] helper threads exist at a time; who finds them busy waits, and gives up at its
+//! deadline. An abandoned helper ends when the system answers; it holds nothing but the name. A shutdown does
+//! not end a wait here: there is no socket yet, and the deadline does. Failure is [`Kind::Dns`].
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use super::budget::Budget;
+use super::error::{Error, Kind, bounded};
+
+/// A resolver that hangs may hold this many threads and no more.
+const RESOLUTIONS_MAX: usize = 4;
+/// The system's resolver keeps answers of 64 KiB on its stack.
+const STACK_BYTES: usize = 256 * 1024;
+/// More addresses than this are not tried: each takes a share of the time.
+const ADDRESSES_MAX: usize = 8;
+
+/// Name resolution, with a budget of helper threads.
+#[derive(Debug)]
+pub(super) struct Names {
+    helpers: Arc<Budget>,
+}
+
+impl Names {
+    pub(super) fn new() -> Names {
+        Names { helpers: Budget::new(RESOLUTIONS_MAX) }
+    }
+
+    /// The addresses of `host` (without brackets). The system decides about their order, and may give the
+    /// same host other addresses next time: nothing is kept, because connections are.
+    pub(super) fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let failed = |why: String| Error::new(Kind::Dns, format!("resolve {host}: {why}"));
+        // A name that is not known in time is a fault of resolution to the operator, whatever the clock says.
+        let late = || failed("the deadline passed".to_owned());
+        let slot = self.helpers.reserve(1, deadline).ok_or_else(late)?;
+        let (sender, receiver) = sync_channel(1);
+        let name = host.to_owned();
+        let helper = std::thread::Builder::new().name("resolve".into()).stack_size(STACK_BYTES);
+        helper
+            .spawn(move || {
+                // The slot travels along: an abandoned resolution counts until the system answers.
+                let _slot = slot;
+                let found = (name.as_str(), port).to_socket_addrs();
+                // The caller may have given up.
+                let _abandoned = sender.send(found.map(|all| all.take(ADDRESSES_MAX).collect()));
+            })
+            .map_err(|cause| failed(format!("no thread: {cause}")))?;
+        let answer = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        answer.map_err(|_| late())?.map_err(|cause| failed(bounded(&cause)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn literals_need_no_thread_and_slots_come_back() {
+        let names = Names::new();
+        let soon = Instant::now() + Duration::from_secs(20);
+        assert_eq!(names.resolve("::1", 7, soon).unwrap(), ["[::1]:7".parse().unwrap()]);
+        for _ in 0..2 * RESOLUTIONS_MAX {
+            assert!(!names.resolve("localhost", 7, soon).unwrap().is_empty());
+        }
+        let held: Vec<_> = (0..RESOLUTIONS_MAX).map(|_| names.helpers.reserve(1, soon).unwrap()).collect();
+        assert_eq!(names.resolve("localhost", 7, Instant::now()).unwrap_err().kind, Kind::Dns);
+        drop(held);
+        assert!(names.resolve("localhost", 7, soon).is_ok());
+    }
+}
