@@ -1,12 +1,151 @@
 //! Outbound connections: the one place that makes them.
+//!
+//! A [`Net`] is built once from the settings; it hands out one [`Client`] a purpose. Everything that
+//! differs between purposes (roots, client certificate, proxy, socket, idle time) is decided here.
+//! It knows nothing of tunnels or MCP. It fails with an [`Error`] whose `kind` names the cause.
+//!
+//! What a reviewer may rely on, and where it is held:
+//!
+//! - Nothing listens here, and nothing is sent but what a caller asks for: no redirect is followed, no
+//!   challenge answered, no cookie kept (`client`).
+//! - A client certificate meets the configured origin alone; so do the credentials of its URL (`connect`,
+//!   `client`). Proxy credentials meet the proxy alone (`proxy`).
+//! - Every peer's certificate is verified, a proxy's too; no setting turns that off (`tls`).
+//! - Every wait ends at the caller's deadline, every buffer has a bound, and what peers say reaches a log only
+//!   cut and without control characters (`socket`, `reply`, `error`).
+//! - A request is sent again only when its caller allowed it and no byte of a reply had come (`transport`).
+//!
+//! A peer may be silent, slow, endless, or lie about lengths; it costs its caller the deadline and no more.
+//!
+//! From a request to the wire: `client` sends it through the HTTP crate, which asks `connect` for a
+//! connection; that takes its `route`, resolves (`resolve`), opens a `socket`, passes the `proxy`, speaks
+//! `tls` against the `roots`, and hands back a `transport`. Bodies come back by `reply`, under the `budget`.
+
+mod client;
+mod idle;
+mod reply;
 
 mod budget;
-mod der;
 mod error;
+
+mod connect;
+mod route;
+
 mod no_proxy;
 mod patience;
 mod resolve;
 mod socket;
+mod transport;
+
+mod proxy;
+mod tls;
+
+mod identity;
+mod roots;
+
+mod der;
+
+mod check;
+mod raw;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::config;
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
+pub use check::{Failure, Phase, ProxyCheck};
+pub use client::{Client, Request};
 pub use error::{Error, Kind};
+pub use reply::{Bytes, Reply};
+pub use route::Route;
+
+use connect::{Dialer, Shared};
+use idle::Idle;
+use route::Routes;
+
+/// How long a reused connection towards the plane may have been idle. Load balancers drop after 60 s.
+pub const PLANE_IDLE: Duration = Duration::from_secs(50);
+/// The same towards MCP servers, which commonly drop after 5 s (Node, uvicorn).
+pub const MCP_IDLE: Duration = Duration::from_secs(4);
+
+/// Builds clients; holds the roots and the environment's proxies. Clients share these, the resolver's threads
+/// and the budget, but no connections: each purpose can be ended without the others.
+#[derive(Debug)]
+pub struct Net {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    dump: bool,
+}
+
+impl Net {
+    /// Reads the CA bundle. Fails when it holds no certificate. The roots are read with the first client
+    /// that needs them.
+    pub fn new(network: &config::Network) -> Result<Net, Error> {
+        let bundle = network.ca_bundle.as_deref().map(roots::ca_bundle).transpose()?;
+        let shared = Shared {
+            network: network.clone(),
+            provider: tls::provider(),
+            bundle: bundle.unwrap_or_default(),
+            names: resolve::Names::new(),
+            trust: OnceLock::new(),
+        };
+        Ok(Net { shared: Arc::new(shared), budget: Budget::new(network.body_budget_bytes), dump: false })
+    }
+
+    /// Whether clients made from now on dump whole requests and replies at debug level.
+    pub fn dumping(mut self, dump: bool) -> Net {
+        self.dump = dump;
+        self
+    }
+
+    /// A client towards the control plane, keeping up to `idle_max` idle connections for 50 s. Fails when
+    /// the certificate, its key or the roots cannot be used; nothing is dialled yet.
+    pub fn control_plane(&self, plane: &config::ControlPlane, idle_max: usize) -> Result<Client, Error> {
+        let network = &self.shared.network;
+        let routes = Routes::new(None, &[&plane.proxy, &network.proxy], &network.environment);
+        let dialer = self.dialer(&plane.origin, routes, plane.identity.as_ref(), "control-plane")?;
+        Client::new(dialer, idle_max, Idle::new(PLANE_IDLE), None, self.dump)
+    }
+
+    /// A client towards one MCP server, keeping idle connections for 4 s unless the server names a time. The
+    /// nearest proxy setting wins: the binding's, then the one for MCP, then the global one. Fails as above.
+    pub fn mcp(
+        &self,
+        mcp: &config::Mcp,
+        server: &config::HttpServer,
+        idle_max: usize,
+    ) -> Result<Client, Error> {
+        let network = &self.shared.network;
+        let explicit = [&server.proxy, &mcp.proxy, &network.proxy];
+        let routes = Routes::new(server.unix_socket.clone(), &explicit, &network.environment);
+        let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP")?;
+        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
+    }
+
+    /// The budget that large bodies are read under.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// How many roots are trusted and where they came from, for the start-up log.
+    pub fn roots_summary(&self) -> String {
+        let trust = self.shared.trust.get();
+        trust.map_or("not read: nothing uses TLS", |trust| &trust.roots.summary).to_owned()
+    }
+
+    fn dialer(
+        &self,
+        origin: &config::Origin,
+        routes: Routes,
+        identity: Option<&config::Identity>,
+        whose: &str,
+    ) -> Result<Dialer, Error> {
+        let identity =
+            identity.map(|identity| identity::load(identity, whose, &self.shared.provider)).transpose()?;
+        Dialer::new(Arc::clone(&self.shared), origin.clone(), routes, identity)
+    }
+}

@@ -1,0 +1,91 @@
+//! Asks whether the proxy on a route lets us through: a TCP connection, then CONNECT to the destination.
+//!
+//! Made of the same steps as a real connection, credentials and TLS included, and closed at once. It informs;
+//! nothing depends on it. The destination sees a connection without a request.
+
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::error::{Error, Kind};
+
+/// Bounds each phase. A proxy that needs longer is unhealthy to the people behind it.
+const PHASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a check found.
+#[derive(Debug)]
+pub struct ProxyCheck {
+    /// What was tried, in order: `tcp`, then `connect` unless that failed.
+    pub phases: Vec<Phase>,
+}
+
+/// One step of a check.
+#[derive(Debug)]
+pub struct Phase {
+    /// `tcp` or `connect`.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// Why a step of a check failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// `timeout`, `dial_error`, `connect_error` or `bad_status`. (Hosts cannot be missing: settings are validated.)
+    pub reason: &'static str,
+    /// `4xx` and the like, for a bad status.
+    pub category: Option<&'static str>,
+    /// For people.
+    pub text: String,
+}
+
+impl ProxyCheck {
+    /// Whether the proxy let us through.
+    pub fn healthy(&self) -> bool {
+        self.phases.iter().all(|phase| phase.failure.is_none())
+    }
+}
+
+impl Client {
+    /// Checks the proxy on the way to the configured destination; `None` when there is none. Takes up to 10 s.
+    pub fn check_proxy(&self) -> Option<ProxyCheck> {
+        let dialer = self.dialer();
+        let proxy = dialer.proxy()?;
+        let began = Instant::now();
+        // Not registered with the agent: a shutdown does not end a check, its own bound does.
+        let opened = dialer.tcp(&proxy.host, proxy.port, began + PHASE_TIMEOUT, &|_| Ok(()));
+        let mut phases = vec![Phase::new("tcp", began, opened.as_ref().err(), "dial_error")];
+        if let Ok(mut wire) = opened {
+            let began = Instant::now();
+            wire.socket().set_deadline(began + PHASE_TIMEOUT);
+            let tunnelled = dialer.tunnel(wire, proxy, dialer.origin());
+            phases.push(Phase::new("connect", began, tunnelled.as_ref().err(), "connect_error"));
+        }
+        Some(ProxyCheck { phases })
+    }
+}
+
+impl Phase {
+    fn new(name: &'static str, began: Instant, error: Option<&Error>, otherwise: &'static str) -> Phase {
+        let failure = error.map(|error| {
+            let (reason, category) = match error.kind {
+                Kind::Timeout => ("timeout", None),
+                Kind::Proxy(status) => ("bad_status", Some(category(status))),
+                _ => (otherwise, None),
+            };
+            Failure { reason, category, text: error.to_string() }
+        });
+        Phase { name, took: began.elapsed(), failure }
+    }
+}
+
+fn category(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "1xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "other",
+    }
+}

@@ -1,0 +1,154 @@
+//! Which certificate authorities are trusted, and where they came from.
+//!
+//! A bundle that somebody named must be readable and hold certificates. Of the system's bundle, single
+//! certificates that do not parse are skipped and counted: one odd entry must not stop a host's traffic.
+//!
+//! Files are read once, when the first purpose needs TLS; a changed bundle takes effect with a restart.
+//! Whoever may write these files decides whom this host believes, as with every other program on it.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::error::{Error, Kind};
+use crate::config::{self, Network};
+
+/// The largest system bundles are below 1 MiB; this bounds what a wrong path can cost.
+const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// Entries read of one directory of `SSL_CERT_DIR`: distributions hash some 150 certificates into some 450.
+const DIRECTORY_MAX_ENTRIES: usize = 4096;
+/// Where distributions keep their bundle: Debian, RHEL, RHEL's generated file, SUSE, Alpine. Fixed paths and
+/// no search: a bundle in an odd place is named by `SSL_CERT_FILE`.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The trusted roots.
+#[derive(Debug, Clone)]
+pub(super) struct Roots {
+    /// What rustls verifies against.
+    pub(super) store: Arc<RootCertStore>,
+    /// One sentence for the start-up log.
+    pub(super) summary: String,
+}
+
+/// A source in words, and the certificates that it gave.
+type Found = (String, Vec<CertificateDer<'static>>);
+
+/// Loads the roots that `network` asks for, with `added` (the certificates of `ca-bundle`) on top.
+pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Result<Roots, Error> {
+    let found = match network.roots {
+        config::Roots::None => Some(("no roots".to_owned(), Vec::new())),
+        config::Roots::Webpki => None,
+        config::Roots::System => Some(system().ok_or_else(|| {
+            Error::new(Kind::Setup, "tls.roots is system, but no system CA bundle was found")
+        })?),
+        config::Roots::Automatic => named(network)?.or_else(system),
+    };
+    let mut store = RootCertStore::empty();
+    let (mut source, certificates) = found.unwrap_or_else(|| {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        ("the built-in Mozilla bundle".to_owned(), Vec::new())
+    });
+    if let Some(bundle) = &network.ca_bundle {
+        source.push_str(&format!(" and ca-bundle {}", bundle.display()));
+    }
+    let all = certificates.into_iter().chain(added.iter().cloned());
+    let (_, skipped) = store.add_parsable_certificates(all);
+    let summary = format!("{} roots from {source}, {skipped} skipped", store.len());
+    Ok(Roots { store: Arc::new(store), summary })
+}
+
+/// The certificates of `ca-bundle`, checked even when nothing uses TLS yet.
+pub(super) fn ca_bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates = certificates(path)
+        .map_err(|cause| Error::new(Kind::Setup, format!("read CA bundle {path:?}: {cause}")))?;
+    // What PEM takes for a certificate may still be none; the store parses it.
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates.iter().cloned());
+    if usable == 0 {
+        let text = format!("invalid ca-bundle {path:?}: PEM bundle contained no certificates");
+        return Err(Error::new(Kind::Setup, text));
+    }
+    Ok(certificates)
+}
+
+/// The PEM certificates of a file. What is no certificate is passed over: bundles carry comments, and a key
+/// may stand in the same file.
+pub(super) fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let (pem, _) = read_regular(path)?;
+    Ok(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect())
+}
+
+/// Reads a regular file within bounds. It is opened without blocking, so that a pipe cannot hold the start.
+pub(super) fn read_regular(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+    let file: File = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut content = Vec::new();
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|length| length > FILE_MAX_BYTES) {
+        return Err(io::Error::other("larger than 16 MiB"));
+    }
+    Ok((content, metadata))
+}
+
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`, which replace everything else when set: who sets them means to narrow
+/// what is trusted, so a mistake in them must not fall back to the system's roots.
+fn named(network: &Network) -> Result<Option<Found>, Error> {
+    let mut sources = Vec::new();
+    let mut found = Vec::new();
+    let unreadable =
+        |what: String, cause: io::Error| Error::new(Kind::Setup, format!("read {what}: {cause}"));
+    if let Some(file) = &network.ssl_cert_file {
+        let source = format!("SSL_CERT_FILE {}", file.display());
+        found.extend(certificates(file).map_err(|cause| unreadable(source.clone(), cause))?);
+        sources.push(source);
+    }
+    if let Some(list) = &network.ssl_cert_dir {
+        for directory in list.split(':').filter(|directory| !directory.is_empty()) {
+            let read = directory_certificates(Path::new(directory));
+            found.extend(read.map_err(|cause| unreadable(format!("SSL_CERT_DIR {directory}"), cause))?);
+        }
+        sources.push(format!("SSL_CERT_DIR {list}"));
+    }
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    // A directory holds each certificate under several names.
+    found.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    found.dedup();
+    let source = sources.join(" and ");
+    // With nothing else to trust, every connection would fail later and less clearly.
+    if found.is_empty() && network.ca_bundle.is_none() {
+        return Err(Error::new(Kind::Setup, format!("{source} contained no certificates")));
+    }
+    Ok(Some((source, found)))
+}
+
+fn directory_certificates(directory: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let entries = std::fs::read_dir(directory)?.take(DIRECTORY_MAX_ENTRIES);
+    // Other files of the directory are nobody's fault.
+    Ok(entries.flatten().filter_map(|entry| certificates(&entry.path()).ok()).flatten().collect())
+}
+
+/// The first bundle that holds anything. One that is missing or empty is passed over: the next path may be
+/// this distribution's.
+fn system() -> Option<Found> {
+    SYSTEM_BUNDLES.iter().find_map(|bundle| {
+        let found = certificates(Path::new(bundle)).ok().filter(|found| !found.is_empty())?;
+        Some((format!("the system bundle {bundle}"), found))
+    })
+}

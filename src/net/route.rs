@@ -1,0 +1,169 @@
+//! Decides how a destination is reached: directly, through a unix socket or through which proxy, and why so.
+//!
+//! A pure decision: the first proxy that was configured for the purpose wins, then the environment's; both
+//! yield to `NO_PROXY`, and the environment's never applies to this machine itself. It is made for every
+//! connection anew and depends on settings alone, so what the start-up log says of a route stays true.
+
+use std::path::{Path, PathBuf};
+
+use ureq::http::Uri;
+
+use super::no_proxy::{NoProxy, is_loopback};
+use crate::config::{EnvironmentProxies, Origin, Proxy};
+
+/// How a destination is reached, and why so.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// `host:port` of the destination.
+    pub destination: String,
+    /// The proxy in use, `http://host:port` without credentials.
+    pub proxy: Option<String>,
+    /// Who decided: a setting's name, `environment`, `NO_PROXY`, `unix socket`, `none`.
+    pub reason: String,
+}
+
+/// Everything that decides about routes of one purpose.
+#[derive(Debug)]
+pub(super) struct Routes {
+    unix_socket: Option<PathBuf>,
+    explicit: Option<Proxy>,
+    environment: EnvironmentProxies,
+    no_proxy: NoProxy,
+}
+
+/// The decision.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// Straight to the destination; why no proxy is used.
+    Direct(&'static str),
+    /// Through this unix socket.
+    Unix(&'a Path),
+    /// Through this proxy; who named it.
+    Proxy(&'a Proxy, &'a str),
+}
+
+impl Routes {
+    /// `explicit` lists the purpose's own proxy first, the global one last. A unix socket beats them all:
+    /// what it leads to is on this machine, whatever the URL's host says.
+    pub(super) fn new(
+        unix_socket: Option<PathBuf>,
+        explicit: &[&Option<Proxy>],
+        environment: &EnvironmentProxies,
+    ) -> Routes {
+        Routes {
+            unix_socket,
+            explicit: explicit.iter().find_map(|proxy| (*proxy).clone()),
+            environment: environment.clone(),
+            no_proxy: NoProxy::parse(&environment.no_proxy),
+        }
+    }
+
+    /// How `destination` is reached.
+    pub(super) fn way(&self, destination: &Origin) -> Way<'_> {
+        if let Some(path) = &self.unix_socket {
+            return Way::Unix(path);
+        }
+        let of_environment = if destination.tls { &self.environment.https } else { &self.environment.http };
+        // Explicit proxies do apply to this machine: whoever named one may mean it.
+        let local = is_loopback(&destination.host);
+        let chosen = match (&self.explicit, of_environment) {
+            (Some(proxy), _) => Way::Proxy(proxy, &proxy.label),
+            (None, Some(proxy)) if !local => Way::Proxy(proxy, "environment"),
+            _ => return Way::Direct("none"),
+        };
+        if self.no_proxy.covers(&destination.host, destination.port) {
+            return Way::Direct("NO_PROXY");
+        }
+        chosen
+    }
+
+    /// The decision in words.
+    pub(super) fn describe(&self, destination: &Origin) -> Route {
+        let (proxy, reason) = match self.way(destination) {
+            Way::Direct(reason) => (None, reason),
+            Way::Unix(_) => (None, "unix socket"),
+            Way::Proxy(proxy, label) => (Some(proxy_url(proxy)), label),
+        };
+        Route {
+            destination: authority(&destination.host, destination.port),
+            proxy,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// `http://host:port` without credentials: the only form in which a proxy appears in texts.
+pub(super) fn proxy_url(proxy: &Proxy) -> String {
+    let scheme = if proxy.tls { "https" } else { "http" };
+    format!("{scheme}://{}", authority(&proxy.host, proxy.port))
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The origin of an absolute `http` or `https` URL. Hosts are lower-cased, because they are compared: a client
+/// certificate or a password goes to an equal origin only.
+pub(super) fn origin_of(uri: &Uri) -> Option<Origin> {
+    let tls = match uri.scheme_str()? {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    (!host.is_empty()).then_some(Origin { tls, host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(host: &str, label: &str) -> Option<Proxy> {
+        Some(Proxy { tls: false, host: host.into(), port: 3128, credentials: None, label: label.into() })
+    }
+
+    fn reason(routes: &Routes, url: &str) -> (Option<String>, String) {
+        let route = routes.describe(&origin_of(&url.parse().unwrap()).unwrap());
+        (route.proxy, route.reason)
+    }
+
+    #[test]
+    fn own_before_global_before_environment() {
+        let environment = EnvironmentProxies {
+            http: None,
+            https: proxy("env", "HTTPS_PROXY"),
+            no_proxy: "internal.test,10.0.0.0/8".into(),
+        };
+        let own = proxy("own", "control-plane.http-proxy");
+        let global = proxy("global", "http-proxy");
+        let routes = Routes::new(None, &[&own, &global], &environment);
+        assert_eq!(
+            reason(&routes, "https://a.test"),
+            (Some("http://own:3128".into()), "control-plane.http-proxy".into())
+        );
+        assert_eq!(
+            reason(&routes, "http://localhost"),
+            (Some("http://own:3128".into()), "control-plane.http-proxy".into())
+        );
+        assert_eq!(reason(&routes, "https://x.internal.test"), (None, "NO_PROXY".into()));
+        let routes = Routes::new(None, &[&None, &global], &environment);
+        assert_eq!(reason(&routes, "https://a.test").1, "http-proxy");
+        let routes = Routes::new(None, &[&None, &None], &environment);
+        assert_eq!(reason(&routes, "https://a.test").1, "environment");
+        assert_eq!(reason(&routes, "https://127.0.0.1:1"), (None, "none".into()));
+        assert_eq!(reason(&routes, "http://a.test"), (None, "none".into()));
+        assert_eq!(reason(&routes, "https://10.1.1.1"), (None, "NO_PROXY".into()));
+        let routes = Routes::new(Some("/s".into()), &[&own], &environment);
+        assert_eq!(reason(&routes, "https://a.test"), (None, "unix socket".into()));
+    }
+
+    #[test]
+    fn origins() {
+        let origin = origin_of(&"HTTPS://[::1]/x".parse().unwrap()).unwrap();
+        assert_eq!(origin, Origin { tls: true, host: "::1".into(), port: 443 });
+        assert_eq!(authority(&origin.host, origin.port), "[::1]:443");
+        assert!(origin_of(&"/path".parse().unwrap()).is_none());
+    }
+}
