@@ -56,6 +56,7 @@
 pub mod config;
 pub mod net;
 pub mod ops;
+pub mod relay;
 
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";

@@ -1,0 +1,394 @@
+//! One JSON-RPC message: what it is, which revision it belongs to, and where its id stands.
+//!
+//! A [`Message`] keeps its text exactly; only its spans are known. A message that names one of the
+//! JSON-RPC members twice is malformed: what is checked here and what the server reads must be the
+//! same thing, and parsers differ in which of two they take. It fails with a [`Malformed`] that quotes
+//! nothing of the message, because that goes to the log.
+//!
+//! The same reader serves both directions. Callers and servers are strangers alike; neither may send
+//! what the other side could read in two ways.
+
+use std::fmt;
+
+use super::json::{self, Member, Span};
+
+/// Members that decide what a message is. Naming one twice makes the message ambiguous.
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// The key inside `params._meta` by which a request states its revision. One flat key: dots and slash
+/// belong to its name.
+pub const CLAIM: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// First revision without a handshake; revisions are dates and compare as text.
+const FIRST_MODERN: &str = "2026-07-28";
+
+/// Methods that exist only in revisions with a handshake: they decide the era where a request does not
+/// state it.
+const LEGACY_ONLY: [&str; 9] = [
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "tasks/list",
+    "tasks/result",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+
+/// Methods that exist only since 2026-07-28.
+const MODERN_ONLY: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Has a method and an id; expects one answer.
+    Request,
+    /// Has a method and no id, or a null one.
+    Notification,
+    /// Has a result or an error.
+    Response,
+}
+
+/// Which family of revisions a message belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// Revisions with a handshake, and everything that does not say otherwise.
+    Legacy,
+    /// 2026-07-28 and later: every request describes itself.
+    Modern,
+}
+
+/// A validated JSON-RPC message.
+#[derive(Debug, Clone)]
+pub struct Message {
+    text: String,
+    kind: Kind,
+    /// Offset behind the opening brace, where a member can be inserted.
+    inside: usize,
+    method: Option<String>,
+    /// The `id` member, null included: where an answer's id is put.
+    id_member: Option<Span>,
+    /// The same, when it names a request.
+    id: Option<Span>,
+    params: Option<Span>,
+    claim: Option<Span>,
+    /// Has a result or an error.
+    has_outcome: bool,
+    /// The error of a response that has no result.
+    error: Option<Span>,
+}
+
+/// Why a payload is not a JSON-RPC message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// The text is not JSON.
+    Json(json::Fault),
+    /// The value is not one object (batches are refused).
+    NotAnObject,
+    /// `jsonrpc` is not `"2.0"`.
+    Version,
+    /// A member of the envelope occurs twice.
+    Duplicate(&'static str),
+    /// `id` is neither a string nor a number nor null.
+    Id,
+    /// Neither a usable method nor a result nor an error.
+    Shape,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Malformed::Json(fault) => fault.fmt(f),
+            Malformed::NotAnObject => f.write_str("not a single JSON object"),
+            Malformed::Version => f.write_str("jsonrpc is not \"2.0\""),
+            Malformed::Duplicate(name) => write!(f, "member \"{name}\" occurs twice"),
+            Malformed::Id => f.write_str("id is neither a string nor a number"),
+            Malformed::Shape => f.write_str("neither a request nor a response"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl Message {
+    /// Reads one message; the text is kept as it is, and given back when it is none: the caller may
+    /// want to read it as something else, and a large one is not copied for that.
+    pub fn parse(text: String) -> Result<Message, (Malformed, String)> {
+        match Message::read(&text) {
+            Ok(message) => Ok(Message { text, ..message }),
+            Err(malformed) => Err((malformed, text)),
+        }
+    }
+
+    /// Reads everything but the text itself.
+    fn read(text: &str) -> Result<Message, Malformed> {
+        let whole = json::value(text).map_err(Malformed::Json)?;
+        let members = json::members(text, whole).map_err(Malformed::Json)?;
+        let members = members.ok_or(Malformed::NotAnObject)?;
+        let [version, id, method, params, result, error] = envelope(&members)?;
+        let of = |span: Span| span.of(text);
+        if version.and_then(|span| json::string(of(span))).as_deref() != Some("2.0") {
+            return Err(Malformed::Version);
+        }
+        let id_member = id;
+        // The first byte tells the kind of a valid literal. A null id is none: the reference says so,
+        // and nobody could answer under it.
+        let id = match id.map(of).and_then(|literal| literal.bytes().next()) {
+            None | Some(b'n') => None,
+            Some(b'"' | b'-' | b'0'..=b'9') => id,
+            Some(_) => return Err(Malformed::Id),
+        };
+        let outcome = result.or(error);
+        let method_name = match method {
+            Some(span) => Some(json::string(of(span)).ok_or(Malformed::Shape)?.into_owned()),
+            None => None,
+        };
+        // A method beside a result is neither: a server and this client could take it differently.
+        let kind = match (&method_name, id, outcome) {
+            (Some(_), Some(_), None) => Kind::Request,
+            (Some(_), None, None) => Kind::Notification,
+            (None, Some(_), _) | (None, None, Some(_)) => Kind::Response,
+            _ => return Err(Malformed::Shape),
+        };
+        let claim = params.and_then(|params| meta_claim(text, params));
+        Ok(Message {
+            text: String::new(),
+            kind,
+            inside: whole.start + 1,
+            method: method_name,
+            id_member,
+            id,
+            params,
+            claim,
+            has_outcome: outcome.is_some(),
+            error: error.filter(|_| result.is_none()),
+        })
+    }
+
+    /// The message as it came.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Gives the text back.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The method, unescaped.
+    pub fn method(&self) -> Option<&str> {
+        self.method.as_deref()
+    }
+
+    /// The id as it is written.
+    pub fn id(&self) -> Option<&str> {
+        self.id.map(|span| span.of(&self.text))
+    }
+
+    /// Whether there is a result or an error. Servers are known to answer with neither, and their
+    /// answers pass; nobody else may.
+    pub fn has_outcome(&self) -> bool {
+        self.has_outcome
+    }
+
+    /// Whether this is a response that holds an error and no result.
+    pub fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// Whether it is an error as JSON-RPC wants it: an integer code and a message. Asked of error
+    /// statuses only, where the alternative is to make an error of our own.
+    pub fn is_plain_error(&self) -> bool {
+        let read = || {
+            let members = json::members(&self.text, self.error?).ok()??;
+            let code = only(&members, "code")?.of(&self.text).parse::<i64>();
+            let message = json::string(only(&members, "message")?.of(&self.text));
+            Some(code.is_ok() && message.is_some())
+        };
+        read().unwrap_or_default()
+    }
+
+    /// The text under another id: the span to replace and what to put there. Nothing, when the id is
+    /// spelt like that already. A missing id is inserted right behind the opening brace, with a comma:
+    /// a message is never an empty object.
+    pub fn renamed(&self, id: &str) -> Option<(Span, String)> {
+        match self.id_member {
+            Some(span) if span.of(&self.text) == id => None,
+            Some(span) => Some((span, id.to_owned())),
+            None => Some((Span { start: self.inside, end: self.inside }, format!("\"id\":{id},"))),
+        }
+    }
+
+    /// The revision that the message states for itself, when it is a string.
+    pub fn claim(&self) -> Option<String> {
+        let literal = self.claim?.of(&self.text);
+        json::string(literal).map(|text| text.into_owned())
+    }
+
+    /// The value of `params.<name>` when it is a string and named exactly once. Looked up when asked:
+    /// most messages are never asked, and `params` may be large.
+    pub fn param(&self, name: &str) -> Option<String> {
+        let members = json::members(&self.text, self.params?).ok()??;
+        let span = only(&members, name)?;
+        json::string(span.of(&self.text)).map(|text| text.into_owned())
+    }
+
+    /// The family of revisions, judged by the body first and the version header second: the body is what
+    /// the server acts on. Whatever stays unclear is legacy, as the SDKs have it. The era decides what we
+    /// may add on our own: answers to the server's requests, resumptions, cancellations.
+    pub fn era(&self, version_header: Option<&str>) -> Era {
+        if self.claim.is_some() {
+            return Era::Modern;
+        }
+        let method = self.method().unwrap_or_default();
+        if method.is_empty() || method == "initialize" || LEGACY_ONLY.contains(&method) {
+            return Era::Legacy;
+        }
+        if MODERN_ONLY.contains(&method) {
+            return Era::Modern;
+        }
+        match version_header {
+            Some(version) if version >= FIRST_MODERN => Era::Modern,
+            _ => Era::Legacy,
+        }
+    }
+
+    /// Whether a response's id names the same request as `id` does. Types count: `1` is not `"1"`.
+    pub fn answers(&self, id: &str) -> bool {
+        self.id().is_some_and(|own| same_id(own, id))
+    }
+}
+
+/// Whether two id literals are the same id: equal text, equal strings after unescaping, or equal
+/// numbers. A server that keeps numbers as doubles may spell `1.0` as `1`; the caller puts the
+/// request's own spelling back, so nothing is lost by reading generously here.
+pub fn same_id(left: &str, right: &str) -> bool {
+    if left == right {
+        return true;
+    }
+    match (json::string(left), json::string(right)) {
+        (Some(left), Some(right)) => left == right,
+        (None, None) => match (left.parse::<f64>(), right.parse::<f64>()) {
+            (Ok(left), Ok(right)) => left == right,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Finds the six members of the envelope, in the order of [`ENVELOPE`]. Names are compared after
+/// unescaping, or `"i\u0064"` would be a second id that only the server sees.
+fn envelope(members: &[Member<'_>]) -> Result<[Option<Span>; 6], Malformed> {
+    let mut found = [None; 6];
+    for member in members {
+        for (name, slot) in ENVELOPE.into_iter().zip(found.iter_mut()) {
+            if member.name == name && slot.replace(member.value).is_some() {
+                return Err(Malformed::Duplicate(name));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The claim inside `params._meta`. Ambiguous spellings count as absent: nothing is derived from them.
+fn meta_claim(text: &str, params: Span) -> Option<Span> {
+    let params = json::members(text, params).ok()??;
+    let meta = json::members(text, only(&params, "_meta")?).ok()??;
+    only(&meta, CLAIM)
+}
+
+/// The member of this name, when there is exactly one: of two, nobody can say which the server takes.
+fn only(members: &[Member<'_>], name: &str) -> Option<Span> {
+    let mut named = members.iter().filter(|member| member.name == name);
+    let first = named.next()?;
+    named.next().is_none().then_some(first.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Message, Malformed> {
+        Message::parse(text.to_owned()).map_err(|(malformed, _)| malformed)
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let kind = |text: &str| parse(text).unwrap().kind();
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#), Kind::Request);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"","method":"a"}"#), Kind::Request);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"a"}"#), Kind::Notification);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#), Kind::Notification);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":null}"#), Kind::Response);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#), Kind::Response);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":7}"#), Kind::Response);
+    }
+
+    #[test]
+    fn malformed_messages_say_why() {
+        let why = |text: &str| parse(text).unwrap_err();
+        assert_eq!(why("[]"), Malformed::NotAnObject);
+        assert_eq!(why("{}"), Malformed::Version);
+        assert_eq!(why(r#"{"jsonrpc":2.0,"id":1,"method":"a"}"#), Malformed::Version);
+        assert_eq!(why(r#"{"jsonrpc":"2.0","id":true,"method":"a"}"#), Malformed::Id);
+        assert_eq!(why(r#"{"jsonrpc":"2.0","id":null}"#), Malformed::Shape);
+        assert_eq!(why(r#"{"jsonrpc":"2.0","id":1,"method":"a","result":1}"#), Malformed::Shape);
+        assert_eq!(why(r#"{"jsonrpc":"2.0","id":1,"method":7}"#), Malformed::Shape);
+        assert_eq!(why(r#"{"jsonrpc":"2.0","id":1,"method":"a","i\u0064":2}"#), Malformed::Duplicate("id"));
+    }
+
+    #[test]
+    fn text_and_id_stay_exact() {
+        let text = r#" {"x":1,"jsonrpc":"2.0","id":12345678901234567890,"method":"a","params":{"n":1.50}} "#;
+        let message = parse(text).unwrap();
+        assert_eq!(message.text(), text);
+        assert_eq!(message.id(), Some("12345678901234567890"));
+    }
+
+    #[test]
+    fn another_id_is_put_in_its_place_or_inserted() {
+        let renamed = |text: &str, id: &str| {
+            let message = parse(text).unwrap();
+            let (span, id) = message.renamed(id)?;
+            let mut text = text.to_owned();
+            text.replace_range(span.start..span.end, &id);
+            Some(text)
+        };
+        assert_eq!(renamed(r#"{"jsonrpc":"2.0","id":1,"result":1}"#, "1"), None);
+        let null = renamed(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#, "\"a\"");
+        assert_eq!(null.unwrap(), r#"{"jsonrpc":"2.0","id":"a","error":{}}"#);
+        let absent = renamed(r#" {"jsonrpc":"2.0","error":{}}"#, "7");
+        assert_eq!(absent.unwrap(), r#" {"id":7,"jsonrpc":"2.0","error":{}}"#);
+    }
+
+    #[test]
+    fn eras_follow_body_before_header() {
+        let era = |text: &str, header| parse(text).unwrap().era(header);
+        let claimed = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        assert_eq!(era(claimed, Some("2025-06-18")), Era::Modern);
+        let bare = |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
+        assert_eq!(era(&bare("initialize"), Some("2026-07-28")), Era::Legacy);
+        assert_eq!(era(&bare("ping"), Some("2026-07-28")), Era::Legacy);
+        assert_eq!(era(&bare("server/discover"), None), Era::Modern);
+        assert_eq!(era(&bare("tools/list"), None), Era::Legacy);
+        assert_eq!(era(&bare("tools/list"), Some("2026-07-28")), Era::Modern);
+        assert_eq!(era(&bare("tools/list"), Some("2025-11-25")), Era::Legacy);
+    }
+
+    #[test]
+    fn ids_compare_by_type_and_value() {
+        let answer = |id: &str| parse(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1}}"#)).unwrap();
+        assert!(answer("1").answers("1"));
+        assert!(answer("1").answers("1.0"));
+        assert!(answer(r#""\u0061""#).answers(r#""a""#));
+        assert!(!answer("1").answers(r#""1""#));
+        assert!(!answer("2").answers("1"));
+        assert!(!answer("null").answers("1"));
+    }
+}

@@ -1,0 +1,123 @@
+//! The headers that MCP 2026-07-28 asks of a request, taken from its body.
+//!
+//! Only what the caller did not send is added, only to requests that state their revision, and
+//! `Mcp-Param-*` never: it needs the tool's schema. Where the source is missing, ambiguous or has no
+//! legal header form nothing is added and the server decides: it compares headers with the body and
+//! refuses what differs. For the same reason no policy may ever look at these headers. It cannot fail.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::message::{Kind, Message};
+
+/// The revision a message was sent under.
+pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// Adds the missing ones. A given header stays, also when it contradicts the body: that is for the
+/// server to see.
+pub fn complete(headers: &mut HeaderMap, message: &Message) {
+    let (Kind::Request, Some(claim), Some(method)) = (message.kind(), message.claim(), message.method())
+    else {
+        return;
+    };
+    // A claim that cannot be a header is no claim that a server could compare with one.
+    let Some(version) = plain(&claim) else { return };
+    let name = source_of_name(method).and_then(|param| message.param(param));
+    add(headers, PROTOCOL_VERSION, Some(version));
+    add(headers, METHOD, plain(method));
+    add(headers, NAME, name.and_then(|name| HeaderValue::from_str(&encoded(&name)).ok()));
+}
+
+/// Which parameter names the thing that a method is about.
+fn source_of_name(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+fn add(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.entry(name).or_insert(value);
+    }
+}
+
+/// A value without an encoded form: printable ASCII, or nothing.
+fn plain(text: &str) -> Option<HeaderValue> {
+    text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)).then(|| HeaderValue::from_str(text).ok())?
+}
+
+/// The base64 form, where the text would not survive as a header or would be taken for that form. Spaces
+/// at the ends are no part of a header's value, so they count among what would not survive.
+fn encoded(text: &str) -> String {
+    let printable = text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+    let outer = text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']);
+    let disguised = text.starts_with("=?base64?") && text.ends_with("?=");
+    if printable && !outer && !disguised {
+        return text.to_owned();
+    }
+    format!("=?base64?{}?=", STANDARD.encode(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(text: &str, given: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        complete(&mut headers, &Message::parse(text.to_owned()).unwrap());
+        headers
+    }
+
+    fn request(method: &str, params: &str) -> String {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn rev_003_the_base64_form() {
+        for (text, value) in [
+            ("größe", "=?base64?Z3LDtsOfZQ==?="),
+            (" lead", "=?base64?IGxlYWQ=?="),
+            ("tail ", "=?base64?dGFpbCA=?="),
+            ("x\r\ny", "=?base64?eA0KeQ==?="),
+            ("a\tb", "=?base64?YQli?="),
+            ("=?base64?abc?=", "=?base64?PT9iYXNlNjQ/YWJjPz0=?="),
+            ("a b", "a b"),
+            ("=?base64?abc", "=?base64?abc"),
+            ("=?BASE64?YQ==?=", "=?BASE64?YQ==?="),
+            ("", ""),
+        ] {
+            assert_eq!(encoded(text), value);
+        }
+    }
+
+    #[test]
+    fn rev_001_002_004_missing_headers_are_added_and_given_ones_kept() {
+        let headers = completed(&request("tools/call", r#""name":"add","#), &[("mcp-method", "other")]);
+        assert_eq!(headers.get("mcp-protocol-version").unwrap(), "2026-07-28");
+        assert_eq!(headers.get("mcp-method").unwrap(), "other");
+        assert_eq!(headers.get("mcp-name").unwrap(), "add");
+        let headers = completed(&request("resources/read", r#""uri":"file:///a%20b","name":"x","#), &[]);
+        assert_eq!(headers.get("mcp-name").unwrap(), "file:///a%20b");
+        assert!(completed(&request("tools/list", ""), &[]).get("mcp-name").is_none());
+    }
+
+    #[test]
+    fn rev_005_007_009_nothing_is_derived_from_bare_or_ambiguous_messages() {
+        assert!(completed(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, &[]).is_empty());
+        assert!(completed(&request("tools/list", "").replace("\"2026-07-28\"", "7"), &[]).is_empty());
+        let twice = completed(&request("tools/call", r#""name":"a","name":"b","#), &[]);
+        assert!(twice.get("mcp-name").is_none());
+        assert_eq!(twice.get("mcp-method").unwrap(), "tools/call");
+    }
+}

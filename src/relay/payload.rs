@@ -1,0 +1,70 @@
+//! JSON text on its way out: exact bytes, with one span replaced.
+//!
+//! A payload is never parsed again and never copied: numbers, member order and escapes reach the other
+//! side as they were written. It cannot fail; that the text is a message was checked before.
+
+use std::sync::Arc;
+
+use crate::net::Reservation;
+
+use super::json::Span;
+
+/// Text that is posted as it came except for its replaced span: the id.
+///
+/// Large texts are never copied: [`Payload::parts`] lends the pieces in order.
+#[derive(Debug)]
+pub struct Payload {
+    text: String,
+    replacement: Option<(Span, String)>,
+    /// Given back when the payload goes, that is, after the last attempt to post it.
+    _held: Option<Arc<Reservation>>,
+}
+
+impl Payload {
+    /// A text of our own making.
+    pub fn own(text: String) -> Payload {
+        Payload::received(text, None)
+    }
+
+    /// A text that arrived, with the memory that it occupies of the byte budget; messages that arrived
+    /// together share it.
+    pub fn received(text: String, held: Option<Arc<Reservation>>) -> Payload {
+        Payload { text, replacement: None, _held: held }
+    }
+
+    /// Puts `replacement` in the place of `span`; an empty span inserts. The span must come from this very
+    /// text: one that does not fit would silently shorten it.
+    pub fn replacing(mut self, span: Span, replacement: String) -> Payload {
+        self.replacement = Some((span, replacement));
+        self
+    }
+
+    /// The pieces to be sent, in order.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        let Some((span, replacement)) = &self.replacement else {
+            return [self.text.as_bytes(), b"", b""];
+        };
+        let before = Span { start: 0, end: span.start };
+        let after = Span { start: span.end, end: self.text.len() };
+        [before.of(&self.text).as_bytes(), replacement.as_bytes(), after.of(&self.text).as_bytes()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_span_changes() {
+        let payload = Payload::own("{\"id\": 1 ,\"x\":1.50}".into());
+        let payload = payload.replacing(Span { start: 7, end: 8 }, "\"a\"".into());
+        assert_eq!(payload.parts().concat(), b"{\"id\": \"a\" ,\"x\":1.50}");
+    }
+
+    #[test]
+    fn an_empty_span_inserts() {
+        let payload =
+            Payload::own("{\"x\":1}".into()).replacing(Span { start: 1, end: 1 }, "\"id\":2,".into());
+        assert_eq!(payload.parts().concat(), b"{\"id\":2,\"x\":1}");
+    }
+}
