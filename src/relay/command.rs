@@ -1,0 +1,162 @@
+//! One command of the control plane, from the moment it was polled.
+//!
+//! A command is decoded once and never changed after that: workers, targets and couriers share it. It
+//! carries the caller's credentials and the token of its answer, so its `Debug` shows neither, and no
+//! log line prints a header of it but its request and session ids.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::{HeaderMap, HeaderValue};
+
+use crate::config::Channel;
+use crate::ops::metrics::RequestKind;
+
+use super::inflight::Ticket;
+use super::message::{Kind, Malformed, Message};
+
+/// One piece of work, with all that is needed to answer it. Whoever holds the last reference ends
+/// the command's time in flight: that is the courier, once the answer was posted or given up.
+pub struct Command {
+    /// Names the command towards the control plane; at most 4 KiB.
+    pub request_id: String,
+    /// Returned in a header of every post; at most 4 KiB and header-legal.
+    pub shard_token: HeaderValue,
+    /// Where it goes.
+    pub channel: Channel,
+    /// The caller's headers, as polled.
+    pub headers: HeaderMap,
+    /// What is asked.
+    pub body: Body,
+    /// When the poll's headers arrived.
+    pub received: Instant,
+    /// When the caller's request was queued by the plane, if it says so.
+    pub created_at: Option<SystemTime>,
+    /// After this nothing may be posted any more (`response_timeout`).
+    pub silent_after: Option<Instant>,
+    /// Counts the command among those in flight until it is dropped.
+    pub ticket: Ticket,
+}
+
+/// What a command asks for.
+#[derive(Debug)]
+pub enum Body {
+    /// Forward this message.
+    Message(Arc<Message>),
+    /// End the caller's session.
+    SessionTermination,
+    /// Look up the server's protected-resource metadata.
+    OauthDiscovery,
+    /// The payload cannot be forwarded; it is answered, not dropped.
+    Unusable {
+        /// Of which type the command said it was.
+        kind: RequestKind,
+        /// What is wrong with it.
+        why: Unusable,
+        /// The id of the message, where one could be read.
+        id: Option<String>,
+    },
+}
+
+/// Why a command cannot be forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// Its payload is no JSON-RPC message.
+    Payload(Malformed),
+    /// A header has a name or value that HTTP does not allow, or there are too many.
+    Headers,
+    /// A session is to be ended, but none is named.
+    NoSession,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+impl Command {
+    /// Its kind in metrics and answers. A response of the product counts as a notification: neither
+    /// expects an answer of the server.
+    pub fn kind(&self) -> RequestKind {
+        match &self.body {
+            Body::Message(message) if message.kind() == Kind::Request => RequestKind::Call,
+            Body::Message(_) => RequestKind::Notification,
+            Body::SessionTermination => RequestKind::SessionTermination,
+            Body::OauthDiscovery => RequestKind::OauthDiscovery,
+            Body::Unusable { kind, .. } => *kind,
+        }
+    }
+
+    /// The message, when there is one.
+    pub fn message(&self) -> Option<&Arc<Message>> {
+        match &self.body {
+            Body::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The size of its payload in memory.
+    pub fn size(&self) -> usize {
+        self.message().map_or(0, |message| message.text().len())
+    }
+
+    /// Whether this is the call that never ends by itself. It has workers, connections and a limit of its
+    /// own everywhere, so that it can be neither in the way nor cut short.
+    pub fn is_subscription(&self) -> bool {
+        self.message().is_some_and(|message| message.method() == Some("subscriptions/listen"))
+    }
+
+    /// The id to answer under, as it was written.
+    pub fn id(&self) -> Option<&str> {
+        match &self.body {
+            Body::Message(message) => message.id(),
+            Body::Unusable { id, .. } => id.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether `response_timeout` has passed.
+    pub fn expired(&self) -> bool {
+        self.silent_after.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// The deadline of a call that starts now and may take `ttl`. The caller's own time started when
+    /// the poll's headers arrived, ours starts here: a server must not lose the time that a command
+    /// spent in our queue.
+    pub fn deadline(&self, ttl: Duration) -> Deadline {
+        Deadline { silent_after: self.silent_after, answered_by: Instant::now() + ttl }
+    }
+
+    /// The first value of a header, when it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Until when a call may run, and what happens then. There are two ends: past `response_timeout` the
+/// caller has gone and the contract forbids any post; past our own limit the caller still waits and
+/// gets a failure. Progress moves neither.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    silent_after: Option<Instant>,
+    answered_by: Instant,
+}
+
+impl Deadline {
+    /// When waiting ends, whatever the reason.
+    pub fn end(&self) -> Instant {
+        self.silent_after.map_or(self.answered_by, |silent| silent.min(self.answered_by))
+    }
+
+    /// Whether the call has to end in silence: its `response_timeout` has passed.
+    pub fn is_silent(&self) -> bool {
+        self.silent_after.is_some_and(|silent| Instant::now() >= silent)
+    }
+
+    /// A shorter wait within this deadline.
+    pub fn within(&self, limit: Duration) -> Instant {
+        self.end().min(Instant::now() + limit)
+    }
+}

@@ -1,0 +1,129 @@
+//! The two sides of the relay, as it sees them: servers behind a [`Target`], the plane behind an
+//! [`Outbox`].
+//!
+//! These traits are all that the two sides can say to each other: a server's room cannot name a
+//! request of the control plane, nor the reverse. Nothing here fails; failures are an [`Outcome`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::command::Command;
+use super::failure::Failure;
+use super::headers::ReplyHeaders;
+use super::payload::Payload;
+
+/// A private MCP server.
+pub trait Target: Send + Sync {
+    /// Takes a command in the order of dequeuing. Runs under the queue's lock, so it must not block, nor
+    /// ask the queue anything. What it returns does the work, or is dropped when the command expired.
+    fn admit(&self, command: Arc<Command>) -> Box<dyn Call>;
+
+    /// Ends what never ends by itself (subscriptions); ordinary calls go on. The first step of a drain,
+    /// which would otherwise always last until its bound.
+    fn wind_down(&self);
+
+    /// Ends everything at once: calls that still run fail.
+    fn stop(&self);
+
+    /// Waits, within bounds, for what was started to be gone. Called after [`Target::stop`].
+    fn close(&self) {}
+}
+
+/// A command that its target has taken.
+pub trait Call: Send {
+    /// Does the work; notifications go to `sink` as they arrive. Bounded by the command's deadline. May
+    /// take as long as that, on a thread that does nothing else meanwhile.
+    fn run(self: Box<Self>, sink: &mut dyn Sink) -> Outcome;
+}
+
+/// Takes the notifications of one running call, in order.
+pub trait Sink {
+    /// Posts one notification; returns when it was posted or given up. So a server that sends faster
+    /// than the plane takes is slowed down by its own connection, and nothing piles up here. At `until`
+    /// the call itself ends, so a plane that does not take the notification holds it no longer.
+    fn notify(&mut self, payload: Payload, status: u16, headers: &ReplyHeaders, until: Instant);
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The server's JSON-RPC response.
+    Response {
+        /// The server's status.
+        status: u16,
+        /// Headers that may pass.
+        headers: ReplyHeaders,
+        /// The response under the caller's id.
+        payload: Payload,
+    },
+    /// A notification, or a response of the product, was taken or refused by the server.
+    Acknowledged {
+        /// The server's status.
+        status: u16,
+        /// Headers that may pass.
+        headers: ReplyHeaders,
+    },
+    /// A session's end was answered.
+    Terminated {
+        /// The server's status.
+        status: u16,
+        /// Headers that may pass.
+        headers: ReplyHeaders,
+    },
+    /// There is no answer of the server.
+    Failed(Failure),
+    /// `response_timeout` has passed; nothing may be posted.
+    Expired,
+}
+
+/// Where answers go.
+pub trait Outbox: Send + Sync {
+    /// Posts a notification of a running call, on the worker's own thread; false when it was not
+    /// accepted by `until`.
+    fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool;
+
+    /// Takes the terminal answer of a command; blocks while all couriers are busy. Called at most once
+    /// for a command: this is where "exactly one terminal answer" is kept.
+    fn deliver(&self, command: Arc<Command>, answer: Answer);
+}
+
+/// What is posted for a command.
+#[derive(Debug)]
+pub struct Answer {
+    /// `resp_type`.
+    pub kind: AnswerKind,
+    /// `resp_code`.
+    pub status: u16,
+    /// `resp_headers`.
+    pub headers: ReplyHeaders,
+    /// `resp_json`.
+    pub payload: Option<Payload>,
+}
+
+/// The types of posts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// Terminal: a JSON-RPC response.
+    Response,
+    /// On the way: a notification of a running call.
+    Notification,
+    /// Terminal: a notification was handed over.
+    Acknowledgement,
+    /// Terminal: a session's end.
+    SessionTermination,
+    /// Terminal: a metadata document, or why there is none.
+    OauthDiscovery,
+}
+
+impl AnswerKind {
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            AnswerKind::Response => "jsonrpc_response",
+            AnswerKind::Notification => "jsonrpc_notify",
+            AnswerKind::Acknowledgement => "notify_ack",
+            AnswerKind::SessionTermination => "session_termination_response",
+            AnswerKind::OauthDiscovery => "oauth_discovery_response",
+        }
+    }
+}
