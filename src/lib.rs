@@ -56,6 +56,7 @@
 pub mod config;
 pub mod net;
 pub mod ops;
+pub mod plane;
 pub mod relay;
 
 /// The name that this implementation goes by on every wire.

@@ -1,0 +1,90 @@
+//! What an operator can do about an error code of the control plane.
+//!
+//! A failed poll is logged at four in the morning; the sentence here is what stands beside the code then.
+//! Codes are the plane's and may grow without notice: an unknown one falls back to its status, and no
+//! hint is better than a wrong one.
+
+/// One sentence for the log, by the error code and, failing that, by the status. A status may also be a
+/// proxy's, which is why 407 has a hint. Nothing, where there is nothing that anybody could do.
+pub fn hint(code: Option<&str>, status: u16) -> &'static str {
+    let of_code = |code: &str| HINTS.lines().find_map(|line| line.strip_prefix(code)?.strip_prefix(": "));
+    match (code.and_then(of_code), status) {
+        (Some(hint), _) => hint,
+        (None, 401) => {
+            "The API key was refused: check that it is current, complete, and a runtime key of this organization."
+        }
+        (None, 403) => {
+            "The API key may not use this tunnel: check its project, its permissions and the tunnel's organization."
+        }
+        (None, 404) => "The tunnel was not found: check control-plane.tunnel-id and control-plane.base-url.",
+        (None, 407) => "A proxy asks for credentials: put them into the proxy URL, by env: reference.",
+        (None, 429) => "The control plane asks for fewer requests: check how many clients poll this tunnel.",
+        (None, 500..) => "The control plane reports a fault of its own: nothing to do here unless it lasts.",
+        _ => "",
+    }
+}
+
+/// One line a code: the code, a colon, what to do. The codes are those that the contract publishes, in
+/// their order; those of calls and of tunnel management are among them, because the same table serves
+/// whoever looks one up.
+const HINTS: &str = "\
+invalid_api_key: The API key was refused: check that it is current, complete, and a runtime key of this \
+    organization.
+invalid_channel_format: Channel names are 1 to 64 of a-z, 0-9, '_' and '-'.
+invalid_json_payload: The control plane could not read a post; report this with the client's version.
+invalid_tunnel_id_format: A tunnel id is tunnel_ and 32 lower-case letters or digits; copy it again.
+missing_mcp_session_id: The caller has to open its MCP session again.
+oauth_shim_audience_unavailable: The authorization server's audience is not known; check its metadata.
+oauth_shim_harpoon_call_failed: A call to the private authorization server failed; see the lines of this \
+    log before.
+oauth_shim_invalid_target_uri: The authorization server's metadata holds a URL that cannot be used.
+oauth_shim_target_not_found: The authorization server is not known to this client; check its metadata and \
+    trust settings.
+oauth_shim_unshimmable_endpoint: An endpoint of the authorization server cannot be reached through the \
+    tunnel.
+oauth_shim_upstream_timeout: The private authorization server did not answer in time.
+pending_request_not_found: The caller has stopped waiting; nothing to do.
+rate_limit_exceeded: The control plane asks for fewer requests: check how many clients poll this tunnel.
+request_body_too_large: An answer was larger than the control plane takes; make the tool return less.
+rfc9728_www_authenticate_unsupported: The MCP server's WWW-Authenticate header names no usable \
+    resource_metadata.
+tunnel_active_organization_context_required: Set control-plane.organization-id to the organization that \
+    owns the tunnel.
+tunnel_active_organization_required: Set control-plane.organization-id to the organization that owns the \
+    tunnel.
+tunnel_client_not_connected: The control plane sees no client: check that this process polls this very \
+    tunnel.
+tunnel_client_not_seen: The control plane has not seen this client yet: wait half a minute after the first \
+    poll.
+tunnel_management_permission_required: The key may not manage tunnels; use an admin key for that.
+tunnel_missing_principals: The tunnel belongs to no organization or workspace; add one in the tunnel's \
+    settings.
+tunnel_principal_association_unverified: The tunnel's organization or workspace is not verified yet.
+tunnel_principal_limit_exceeded: The tunnel belongs to too many organizations or workspaces.
+tunnel_principal_validation_override_automatically_derivable: Leave the override out; the control plane \
+    derives it.
+tunnel_principal_validation_override_management_permission_required: The override needs a key that may \
+    manage tunnels.
+tunnel_queue_full: More calls arrive than this client takes: raise mcp.max-concurrent-requests or run \
+    another replica.
+tunnel_request_mismatch: An answer did not fit its request; check that no other client shares the shard \
+    token.
+tunnel_use_forbidden: The key's project may not use this tunnel; allow it in the tunnel's settings.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_beat_statuses_and_every_refusal_has_a_hint() {
+        assert!(HINTS.lines().is_sorted() && HINTS.lines().count() == 28);
+        assert!(HINTS.lines().all(|line| line.contains(": ") && line.ends_with('.') && !line.contains("  ")));
+        assert_eq!(
+            hint(Some("tunnel_use_forbidden"), 401),
+            "The key's project may not use this tunnel; allow it in the tunnel's settings."
+        );
+        assert!(hint(Some("new_code"), 403).starts_with("The API key may not use"));
+        assert_eq!(hint(None, 400), "");
+    }
+}

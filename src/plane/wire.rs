@@ -1,0 +1,343 @@
+//! What the control plane sends, decoded.
+//!
+//! Decoding is lenient where the contract allows it and never lets one bad command cost its
+//! siblings. A command whose id and shard token are readable is answered even when nothing else of
+//! it is; the rest is dropped and counted.
+//!
+//! Members stay text until each is looked at, so the depth or type of one cannot spoil another, and a
+//! payload is never decoded into a tree. A member that is named twice makes its command unreadable.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::Channel;
+use crate::ops::metrics::{DropReason, RequestKind};
+use crate::relay::command::{Body, Command, Unusable};
+use crate::relay::inflight::InFlight;
+use crate::relay::json;
+use crate::relay::message::{Kind, Malformed, Message};
+
+use super::timestamp;
+
+/// Longest request id and shard token that are taken. A longer one could not be posted back, so its
+/// command is dropped before the server is contacted: work without an answer is worse than none.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// How much of an unknown `command_type` is worth a log line.
+const TYPE_CHARS_MAX: usize = 64;
+
+/// Most bytes of one command's headers, as JSON. Servers refuse heads far smaller than this.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Most headers of one command, counted with repetitions; servers commonly refuse more than a hundred.
+const HEADERS_MAX: usize = 256;
+
+/// One command, its members still as text: a member of the wrong type must not hide the others. Members
+/// that are not named here are ignored; the contract may grow.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    command_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    shard_token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channel: Option<&'a RawValue>,
+    #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    headers: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response_timeout: Option<&'a RawValue>,
+    #[serde(borrow)]
+    jsonrpc: Option<&'a RawValue>,
+}
+
+/// A command that was not taken. It is not answered either: its id or token is missing, or it asks for
+/// something that this program does not know.
+#[derive(Debug)]
+pub struct Dropped {
+    /// Its class in metrics.
+    pub reason: DropReason,
+    /// What was wrong, for the log.
+    pub why: String,
+    /// Its id, where one could be read.
+    pub request_id: Option<String>,
+}
+
+/// Decodes one command of a poll whose headers arrived at `received`. From here on it counts as in
+/// flight. What makes it unanswerable is looked at first, then what makes it unknown, then the rest.
+pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<Command, Dropped> {
+    let dropped = |reason, what: &str, id: Option<&str>| Dropped {
+        reason,
+        why: format!("control-plane command dropped: {what}"),
+        request_id: id.map(str::to_owned),
+    };
+    let invalid = |what: &str, id| dropped(DropReason::InvalidCommand, what, id);
+    let fields = Some(raw.get()).filter(|text| text.starts_with('{'));
+    let fields = fields.and_then(|text| serde_json::from_str::<Fields<'_>>(text).ok());
+    let fields = fields.ok_or_else(|| invalid("invalid payload", None))?;
+    let request_id = text(fields.request_id).filter(|id| is_token(id));
+    let request_id = request_id.ok_or_else(|| invalid("request_id is missing or too long", None))?;
+    let id = Some(request_id.as_ref());
+    let shard_token = text(fields.shard_token).filter(|token| is_token(token));
+    let shard_token = shard_token.and_then(|token| HeaderValue::from_str(&token).ok());
+    let shard_token = shard_token.ok_or_else(|| invalid("shard_token is missing or unusable", id))?;
+    let kind = kind(&fields).map_err(|what| dropped(DropReason::InvalidCommandType, &what, id))?;
+    let channel = channel(fields.channel).ok_or_else(|| invalid("invalid channel", id))?;
+    let headers = headers(fields.headers);
+    let body = body(kind, &fields, headers.as_ref());
+    Ok(Command {
+        request_id: request_id.into_owned(),
+        shard_token,
+        channel,
+        body,
+        headers: headers.unwrap_or_default(),
+        received,
+        // For metrics alone; a malformed one costs nothing.
+        created_at: text(fields.created_at).and_then(|value| timestamp::parse(&value)),
+        // Monotonic, so that a clock that is set meanwhile neither ends nor prolongs a call.
+        silent_after: text(fields.response_timeout)
+            .and_then(|value| response_timeout(&value))
+            .and_then(|timeout| received.checked_add(timeout)),
+        ticket: flight.enter(),
+    })
+}
+
+/// The kind that `command_type` names. An unknown one is never treated as JSON-RPC: what it means was
+/// decided after this program was written, so it is neither run nor answered.
+fn kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
+    match text(fields.command_type).as_deref() {
+        Some("jsonrpc") => Ok(RequestKind::Call),
+        Some("session_termination") => Ok(RequestKind::SessionTermination),
+        Some("oauth_discovery") => Ok(RequestKind::OauthDiscovery),
+        None | Some("") => Err("missing command_type".into()),
+        Some(other) => {
+            let shown: String = other.chars().take(TYPE_CHARS_MAX).collect();
+            Err(format!("unknown command_type \"{shown}\""))
+        }
+    }
+}
+
+/// What is asked, or why it cannot be done. Headers are missing when one of them is unusable; that is
+/// answered in the way in which the command itself would have been.
+fn body(kind: RequestKind, fields: &Fields<'_>, headers: Option<&HeaderMap>) -> Body {
+    let unusable = |kind, why, id| Body::Unusable { kind, why, id };
+    match (kind, headers) {
+        (RequestKind::Call | RequestKind::Notification, headers) => {
+            let payload = fields.jsonrpc.map(RawValue::get).unwrap_or("null");
+            let malformed = |why| unusable(kind, Unusable::Payload(why), readable_id(payload, why));
+            match (Message::parse(payload.to_owned()), headers) {
+                (Ok(message), _) if message.kind() == Kind::Response && !message.has_outcome() => {
+                    malformed(Malformed::Shape)
+                }
+                (Ok(message), Some(_)) => Body::Message(Arc::new(message)),
+                (Ok(message), None) if message.kind() != Kind::Request => {
+                    unusable(RequestKind::Notification, Unusable::Headers, None)
+                }
+                (Ok(message), None) => unusable(kind, Unusable::Headers, message.id().map(str::to_owned)),
+                (Err((why, _)), _) => malformed(why),
+            }
+        }
+        (kind, None) => unusable(kind, Unusable::Headers, None),
+        // Without a session's name the DELETE would end nothing, or whatever the server takes for it.
+        (RequestKind::SessionTermination, Some(headers)) => match headers.get("mcp-session-id") {
+            Some(session) if !session.is_empty() => Body::SessionTermination,
+            _ => unusable(kind, Unusable::NoSession, None),
+        },
+        (RequestKind::OauthDiscovery, Some(_)) => Body::OauthDiscovery,
+    }
+}
+
+/// The id of a payload that is no message, so that its sender can tell which call failed. A second `id`
+/// would make that a guess.
+fn readable_id(payload: &str, why: Malformed) -> Option<String> {
+    if matches!(why, Malformed::Duplicate(_) | Malformed::Id) {
+        return None;
+    }
+    let whole = json::value(payload).ok()?;
+    let members = json::members(payload, whole).ok()??;
+    let id = members.iter().find(|member| member.name == "id")?.value.of(payload);
+    id.starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).then(|| id.to_owned())
+}
+
+/// The channel; without a name it is the main one. A name that is none is not corrected to it.
+fn channel(raw: Option<&RawValue>) -> Option<Channel> {
+    match raw.map(RawValue::get) {
+        None | Some("null") => Some(Channel::main()),
+        Some(_) => Channel::parse(&text(raw)?),
+    }
+}
+
+/// The headers, or nothing when one of them cannot be put on a wire. None is left out quietly: a call
+/// without its `Authorization` would be another call.
+fn headers(raw: Option<&RawValue>) -> Option<HeaderMap> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+        return Some(HeaderMap::new());
+    };
+    if raw.get().len() > HEADERS_BYTES_MAX {
+        return None;
+    }
+    let lists: BTreeMap<String, Option<Vec<String>>> = serde_json::from_str(raw.get()).ok()?;
+    let mut map = HeaderMap::new();
+    for (name, values) in lists {
+        let values = values.unwrap_or_default();
+        if values.is_empty() {
+            continue;
+        }
+        let name: HeaderName = name.parse().ok()?;
+        for value in values {
+            // Counted before each: one name may have a million values, and the map costs more than they do.
+            if map.len() == HEADERS_MAX {
+                return None;
+            }
+            map.append(&name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
+        }
+    }
+    Some(map)
+}
+
+/// The text of a member, when it is a string.
+fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    json::string(raw?.get())
+}
+
+/// Whether a text can name a command, or be the token of one.
+fn is_token(token: &str) -> bool {
+    !token.is_empty() && token.len() <= TOKEN_BYTES_MAX
+}
+
+/// `^[0-9]+(ns|us|ms|s|m|h)$`, fitting 63 bits of nanoseconds. Anything else sets no deadline: the
+/// contract has a mistake cost nothing here, since a call without deadline still ends by our own.
+fn response_timeout(value: &str) -> Option<Duration> {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at_checked(digits)?;
+    let unit_ns: i64 = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let total_ns = number.parse::<i64>().ok()?.checked_mul(unit_ns)?;
+    u64::try_from(total_ns).ok().map(Duration::from_nanos)
+}
+
+/// How long ago `created_at` was; nothing when it lies in the future, which means that two clocks differ.
+pub fn age(created_at: Option<SystemTime>) -> Option<Duration> {
+    SystemTime::now().duration_since(created_at?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(json: &str) -> Result<Command, Dropped> {
+        let raw: &RawValue = serde_json::from_str(json).unwrap();
+        command(raw, Instant::now(), &InFlight::default())
+    }
+
+    fn with(members: &str) -> Result<Command, Dropped> {
+        decode(&format!(
+            r#"{{"command_type":"jsonrpc","request_id":"r","shard_token":"t","jsonrpc":{{"jsonrpc":"2.0","id":1,"method":"a"}}{members}}}"#
+        ))
+    }
+
+    #[test]
+    fn cp_062_064_unknown_types_are_dropped_with_their_id() {
+        let dropped = decode(r#"{"command_type":"JSONRPC","request_id":"r","shard_token":"t"}"#).unwrap_err();
+        assert_eq!(
+            (dropped.reason, dropped.request_id.as_deref()),
+            (DropReason::InvalidCommandType, Some("r"))
+        );
+        assert!(decode(r#"{"request_id":"r","shard_token":"t"}"#).is_err());
+        assert!(decode("7").is_err());
+        assert!(decode(r#"["jsonrpc","r","t"]"#).is_err());
+    }
+
+    #[test]
+    fn cp_065_069_ids_tokens_and_channels() {
+        assert!(decode(r#"{"command_type":"jsonrpc","request_id":"","shard_token":"t"}"#).is_err());
+        assert!(decode(r#"{"command_type":"jsonrpc","request_id":"r","shard_token":"a\nb"}"#).is_err());
+        assert!(
+            decode(&format!(
+                r#"{{"command_type":"jsonrpc","request_id":"r","shard_token":"{}"}}"#,
+                "t".repeat(4097)
+            ))
+            .is_err()
+        );
+        assert!(with(r#","channel":"a/b""#).is_err());
+        assert_eq!(with(r#","channel":" MAIN ""#).unwrap().channel.as_str(), "main");
+        assert_eq!(with(r#","channel":null"#).unwrap().channel.as_str(), "main");
+    }
+
+    #[test]
+    fn cp_070_to_073_optional_members_cost_nothing() {
+        for members in [
+            r#","created_at":null"#,
+            r#","created_at":7"#,
+            r#","created_at":"x""#,
+            r#","headers":null"#,
+            r#","headers":{"a":[]}"#,
+        ] {
+            assert!(with(members).unwrap().message().is_some(), "{members}");
+        }
+        assert!(with(r#","created_at":"2026-01-02T03:04:05.678Z""#).unwrap().created_at.is_some());
+        for bad in
+            [r#","headers":{"a b":["x"]}"#, r#","headers":{"a":["x\r\ny"]}"#, r#","headers":{"a":"x"}"#]
+        {
+            let Body::Unusable { why, id, .. } = with(bad).unwrap().body else { panic!("{bad}") };
+            assert_eq!((why, id.as_deref()), (Unusable::Headers, Some("1")));
+        }
+        let notification = r#"{"command_type":"jsonrpc","request_id":"r","shard_token":"t","headers":{"a b":["x"]},
+            "jsonrpc":{"jsonrpc":"2.0","method":"a"}}"#;
+        assert_eq!(decode(notification).unwrap().kind(), RequestKind::Notification);
+        let headers = |count: usize| format!(r#","headers":{{"a":[{}""]}}"#, "\"\",".repeat(count - 1));
+        assert!(with(&headers(HEADERS_MAX)).unwrap().message().is_some());
+        assert!(with(&headers(HEADERS_MAX + 1)).unwrap().message().is_none());
+    }
+
+    #[test]
+    fn a_command_shows_nothing_of_its_caller() {
+        let command = with(r#","headers":{"Authorization":["Bearer cred"]}"#).unwrap();
+        assert_eq!(format!("{command:?}"), "Command { request_id: \"r\", .. }");
+    }
+
+    #[test]
+    fn malformed_payloads_keep_what_is_needed_to_answer() {
+        let of = |payload: &str| {
+            let json = format!(
+                r#"{{"command_type":"jsonrpc","request_id":"r","shard_token":"t","jsonrpc":{payload}}}"#
+            );
+            match decode(&json).unwrap().body {
+                Body::Unusable { id, .. } => id,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(of("[]"), None);
+        assert_eq!(of("null"), None);
+        assert_eq!(of(r#"{"jsonrpc":"1.0","id":"x","method":"a"}"#).as_deref(), Some("\"x\""));
+        assert_eq!(of(r#"{"jsonrpc":"2.0","id":true,"method":"a"}"#), None);
+    }
+
+    #[test]
+    fn cp_152_deadlines() {
+        for (value, ns) in
+            [("0s", 0), ("500ms", 500_000_000), ("1ns", 1), ("2h", 7_200_000_000_000), ("007us", 7000)]
+        {
+            assert_eq!(response_timeout(value), Some(Duration::from_nanos(ns)), "{value}");
+        }
+        for bad in ["30", "4.5s", "-1s", " 1s", "1m30s", "30d", "99999999999h", "1S", "", "s"] {
+            assert_eq!(response_timeout(bad), None, "{bad}");
+        }
+    }
+}
