@@ -1,7 +1,20 @@
 //! Towards the control plane: wire types, requests, the poller and the couriers.
+//!
+//! The room turns polled bytes into [`crate::relay::command::Command`]s and answers into posts. It
+//! knows nothing of MCP servers. Its errors never end the process: a plane that cannot be reached is
+//! asked again.
+//!
+//! The key lives in the head of [`client::Plane`]'s requests and nowhere else in this room. The plane
+//! decides what is asked of the servers; it cannot make this process connect anywhere, open a file, or
+//! hold more than the stated bounds.
 
 pub mod backoff;
 pub mod batch;
+pub mod client;
+pub mod courier;
 pub mod hints;
+pub mod poller;
+pub mod post;
+pub mod refusal;
 mod timestamp;
 pub mod wire;

@@ -1,0 +1,280 @@
+//! Requests to the control plane: its metadata, polls and posts.
+//!
+//! Every request carries the same head. Redirects are failures: the key goes to the configured
+//! origin and nowhere else. Nothing is retried here but an idempotent request on a connection that died
+//! while it was idle; waiting and trying again belong to the poller and the couriers. It fails with a
+//! [`Refusal`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use crate::config;
+use crate::net::{Budget, Client, Error, Kind, Reply, Request};
+use crate::ops::metrics::{Metrics, Side};
+use crate::relay::command::Command;
+use crate::relay::headers;
+use crate::relay::payload::Payload;
+use crate::relay::port::{Answer, AnswerKind};
+
+use super::post;
+use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
+
+/// Largest body of a poll; twice what the control plane is known to send. Polls have a budget of their
+/// own, so that answers being read cannot keep the tunnel from polling.
+const POLL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest metadata document; three short texts are read of it.
+const METADATA_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest request id of a caller that is repeated in the head of a post.
+const REQUEST_ID_BYTES_MAX: usize = 1024;
+
+const SHARD_TOKEN: HeaderName = HeaderName::from_static("x-tunnel-shard-token");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+
+/// Names that a request owns; an extra header never takes their place. The shard token above all: with
+/// another one an answer would reach another caller.
+const OWNED: [&str; 4] =
+    ["x-tunnel-client-instance-id", "x-tunnel-shard-token", "x-client-request-id", "content-type"];
+
+/// The control plane, as this process talks to it.
+pub struct Plane {
+    clients: Clients,
+    poll_budget: Arc<Budget>,
+    head: HeaderMap,
+    metadata_uri: Uri,
+    post_uri: Uri,
+    poll_prefix: String,
+    /// Poll time-out and guardrail together: the bound of every single exchange, body included. A plane
+    /// that holds a poll for longer than it was asked to is not there any more.
+    exchange_time: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// The connections to the control plane, apart because a stop ends them at different times: a silent
+/// poll first, the notifications of calls with the calls, answers on their way last of all.
+pub struct Clients {
+    /// For polls and the metadata.
+    pub polls: Client,
+    /// For notifications, posted by the workers.
+    pub notes: Client,
+    /// For terminal answers, posted by the couriers.
+    pub answers: Client,
+}
+
+/// Whatever goes wrong while the requests are prepared, at start-up. The text names the setting or header,
+/// never its value: one of them is the key.
+#[derive(Debug)]
+pub struct SetupError(pub String);
+
+/// A poll that succeeded.
+#[derive(Debug)]
+pub struct Polled {
+    /// When its headers arrived: the moment that all deadlines of the batch count from.
+    pub received: Instant,
+    /// Its body; 204 has none.
+    pub body: Option<Vec<u8>>,
+    /// The plane's own id of the exchange, for whoever has to ask its operators.
+    pub tunnel_request_id: Option<String>,
+}
+
+/// What is known of the tunnel, for people. The log escapes and bounds it: somebody typed it in a form.
+#[derive(Debug, Default, Deserialize)]
+pub struct Metadata {
+    /// The tunnel's id.
+    #[serde(default)]
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Its description.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// What one process is called on the wire. The plane keeps replicas of one tunnel apart by it.
+pub struct Identity<'a> {
+    /// 32 lower-case hex characters, new in every process.
+    pub instance_id: &'a str,
+    /// The value of `X-Tunnel-MCP-Server-Info`.
+    pub server_info: &'a str,
+}
+
+impl Plane {
+    /// Prepares the head of all requests.
+    pub fn new(
+        settings: &config::ControlPlane,
+        clients: Clients,
+        identity: &Identity<'_>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Plane, SetupError> {
+        let base = format!("{}{}/v1/tunnels/{}", settings.origin, settings.url_path, settings.tunnel_id);
+        let channels = settings.poll_channels.iter();
+        let channels: String = channels.map(|channel| format!("channel={}&", channel.as_str())).collect();
+        let uri = |text: String| text.parse::<Uri>().map_err(|error| SetupError(error.to_string()));
+        Ok(Plane {
+            clients,
+            // One body at a time, so this is its bound and no queue.
+            poll_budget: Budget::new(POLL_BYTES_MAX),
+            head: head(settings, identity)?,
+            metadata_uri: uri(base.clone())?,
+            post_uri: uri(format!("{base}/response"))?,
+            // Keys stand in alphabetical order, as the reference writes them.
+            poll_prefix: format!("{base}/poll?{channels}"),
+            exchange_time: settings.poll_timeout + settings.poll_guardrail,
+            metrics,
+        })
+    }
+
+    /// Asks once for the tunnel's metadata. Any 2xx counts, and members that are not known are ignored.
+    pub fn metadata(&self) -> Result<Metadata, Refusal> {
+        let deadline = Instant::now() + self.exchange_time;
+        let request = self.request(Method::GET, &self.metadata_uri, None, deadline);
+        let reply = self.exchange(&self.clients.polls, Side::Metadata, request)?;
+        let tunnel_request_id = request_id(&reply);
+        if !(200..300).contains(&reply.status) {
+            return Err(Refusal::of(reply, &self.poll_budget, deadline));
+        }
+        let body = reply.read_all(METADATA_BYTES_MAX, &self.poll_budget, deadline)?;
+        serde_json::from_slice(&body.data).map_err(|error| {
+            Refusal::unreadable(format!("not the metadata of a tunnel: {error}"), tunnel_request_id)
+        })
+    }
+
+    /// Asks for up to `limit` commands. `on_head` runs once the reply's headers are there.
+    pub fn poll(&self, limit: usize, timeout_ms: u128, on_head: impl FnOnce()) -> Result<Polled, Refusal> {
+        let deadline = Instant::now() + self.exchange_time;
+        // The channels behind the base hold nothing but letters, digits and dashes.
+        let uri: Uri = format!("{}limit={limit}&timeout_ms={timeout_ms}", self.poll_prefix)
+            .parse()
+            .map_err(|_| Error::new(Kind::InvalidRequest, "the poll's URL is not legal"))?;
+        let request = self.request(Method::GET, &uri, None, deadline);
+        let reply = self.exchange(&self.clients.polls, Side::Poll, request)?;
+        // Every `response_timeout` of this batch counts from here: a slow body is the caller's time too.
+        let received = Instant::now();
+        on_head();
+        let tunnel_request_id = request_id(&reply);
+        match reply.status {
+            // Nothing came up while the plane held the poll; the usual reply of an idle tunnel.
+            204 => Ok(Polled { received, body: None, tunnel_request_id }),
+            200 => {
+                if headers::is_encoded(&reply.headers) {
+                    let why = "the reply is compressed, which was not asked for";
+                    return Err(Error::new(Kind::Protocol, why).sent(true).into());
+                }
+                let body = reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data;
+                Ok(Polled { received, body: Some(body), tunnel_request_id })
+            }
+            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
+        }
+    }
+
+    /// Posts an answer once. `Ok` holds the status of any reply that counts as taken: 404 does, since the
+    /// request is answered already or its caller has gone, and neither changes by posting again.
+    pub fn post(&self, command: &Command, answer: &Answer, until: Option<Instant>) -> Result<u16, Refusal> {
+        let deadline = Instant::now() + self.exchange_time;
+        let deadline = until.map_or(deadline, |until| until.min(deadline));
+        let terminal = answer.kind != AnswerKind::Notification;
+        let (head, tail) = post::frame(command, answer);
+        let [first, id, rest] = answer.payload.as_ref().map(Payload::parts).unwrap_or_default();
+        let parts = [head.as_bytes(), first, id, rest, tail.as_bytes()];
+        let mut request = self.request(Method::POST, &self.post_uri, Some(&parts), deadline);
+        // The plane takes one terminal answer a command, however often it arrives.
+        request.replay_when_stale = terminal;
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers.insert(SHARD_TOKEN, command.shard_token.clone());
+        // The caller's own id, so that one call can be found in the logs of all three parties.
+        let id = command.headers.get("x-request-id");
+        // One that does not fit is left out: an answer without it is worth more than none.
+        if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX) {
+            request.headers.insert(CLIENT_REQUEST_ID, id.clone());
+        }
+        let client = if terminal { &self.clients.answers } else { &self.clients.notes };
+        let reply = self.exchange(client, Side::Response, request)?;
+        match reply.status {
+            status @ (200..300 | 404) => {
+                // Read to its end, the connection can be used again; what it says does not matter.
+                drop(reply.read_all(ERROR_BYTES_MAX, &self.poll_budget, deadline));
+                Ok(status)
+            }
+            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
+        }
+    }
+
+    /// The client that polls, for what the operator wants to know of its way.
+    pub fn polls(&self) -> &Client {
+        &self.clients.polls
+    }
+
+    /// Cuts a poll that is being held, and every later one.
+    pub fn stop_polls(&self) {
+        self.clients.polls.shutdown();
+    }
+
+    /// Cuts posts on their way, and every later one. The last step of a drain.
+    pub fn stop_posts(&self) {
+        self.clients.answers.shutdown();
+    }
+
+    /// Cuts the notifications of running calls.
+    pub fn stop_notes(&self) {
+        self.clients.notes.shutdown();
+    }
+
+    /// A request with the head that all of them carry. The key is in it, so it goes to no other URL than
+    /// those that were made from the settings.
+    fn request<'a>(
+        &self,
+        method: Method,
+        uri: &'a Uri,
+        body: Option<&'a [&'a [u8]]>,
+        deadline: Instant,
+    ) -> Request<'a> {
+        let replay_when_stale = method == Method::GET;
+        Request { method, uri, headers: self.head.clone(), body, deadline, replay_when_stale }
+    }
+
+    /// Sends and counts. A request without a reply is counted too, without a status.
+    fn exchange(&self, client: &Client, side: Side, request: Request<'_>) -> Result<Reply, Refusal> {
+        let started = Instant::now();
+        let method = request.method.clone();
+        let bytes = request.body.map_or(0, |parts| parts.iter().map(|part| part.len()).sum());
+        let result = client.send(request);
+        let status = result.as_ref().ok().map(|reply| reply.status);
+        self.metrics.http(side, method.as_str(), status, started.elapsed(), bytes);
+        result.map_err(Refusal::Transport)
+    }
+}
+
+/// The headers of every request. Our own names win over extra headers. They are built once: what could
+/// make a request unsendable is found at start, not at the first poll.
+fn head(settings: &config::ControlPlane, identity: &Identity<'_>) -> Result<HeaderMap, SetupError> {
+    let mut head = settings.extra_headers.clone();
+    for name in OWNED {
+        head.remove(name);
+    }
+    let own = [
+        (header::ACCEPT, "application/json".to_owned()),
+        (header::USER_AGENT, crate::USER_AGENT.to_owned()),
+        (HeaderName::from_static("x-tunnel-client-name"), crate::CLIENT_NAME.to_owned()),
+        (HeaderName::from_static("x-tunnel-client-version"), crate::VERSION.to_owned()),
+        (HeaderName::from_static("x-tunnel-client-instance-id"), identity.instance_id.to_owned()),
+        (HeaderName::from_static("x-tunnel-mcp-server-info"), identity.server_info.to_owned()),
+    ];
+    let organization = settings.organization_id.iter();
+    let organization = organization.map(|id| (HeaderName::from_static("openai-organization"), id.clone()));
+    for (name, value) in own.into_iter().chain(organization) {
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| SetupError(format!("{name} is not a legal header value")))?;
+        head.insert(name, value);
+    }
+    // Sensitive values are hidden by `Debug` and by dumps of raw traffic.
+    let mut key = HeaderValue::from_str(&format!("Bearer {}", settings.api_key.expose()))
+        .map_err(|_| SetupError("control plane API key is malformed".into()))?;
+    key.set_sensitive(true);
+    head.insert(header::AUTHORIZATION, key);
+    Ok(head)
+}

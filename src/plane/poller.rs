@@ -1,0 +1,252 @@
+//! The poller: one long poll at a time, its commands into the queue.
+//!
+//! It asks for no more than fits and queues whatever comes, so nothing that the plane handed out is
+//! lost: a command is in the queue, or answered as not started. A poll that fails is logged with what to
+//! do about it and repeated after a wait; only a stop ends the loop.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::net::Kind;
+use crate::ops::metrics::{DropReason, Metrics, PollError};
+use crate::ops::readiness::Readiness;
+use crate::relay::inflight::InFlight;
+use crate::relay::stop::{Phase, Stop};
+use crate::relay::worker::Relay;
+
+use super::backoff::Backoff;
+use super::batch;
+use super::client::{Plane, Polled};
+use super::hints;
+use super::refusal::Refusal;
+use super::wire;
+
+/// Most commands that one poll may ask for, the bound of the contract.
+const LIMIT_MAX: usize = 25;
+
+/// Dropped commands of one poll that are logged one by one.
+const DROPS_LOGGED_MAX: usize = 10;
+
+/// Polls in a row that may come back empty at once; a plane that holds no poll is asked less often then.
+const INSTANT_EMPTY_MAX: u32 = 10;
+const INSTANT: Duration = Duration::from_millis(50);
+const INSTANT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a poll waits for more room before it asks for less than it could. Under load workers finish
+/// in bursts; without the wait most polls would carry one command and cost a round trip each.
+const ROOM_WAIT: Duration = Duration::from_millis(10);
+
+/// How long a full queue is waited for before the loop looks whether the process stops.
+const FULL_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a poll whose headers have arrived may take to end once the process stops. The plane counts
+/// its commands as handed out already; cutting it would leave their callers without an answer.
+const LAST_BODY_WAIT: Duration = Duration::from_secs(2);
+
+/// The poller. [`Poller::run`] is its thread; [`Poller::stop`] is called from another one.
+pub struct Poller {
+    plane: Arc<Plane>,
+    relay: Arc<Relay>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    stop: Arc<Stop>,
+    flight: InFlight,
+    capacity: usize,
+    timeout_ms: u128,
+    /// A poll's headers have arrived: commands may be on their way, so that it must not be cut.
+    reading: Mutex<bool>,
+    read: Condvar,
+}
+
+impl Poller {
+    /// Prepares a poller that asks the plane to hold polls for `timeout`.
+    pub fn new(
+        plane: Arc<Plane>,
+        relay: Arc<Relay>,
+        stop: Arc<Stop>,
+        flight: InFlight,
+        capacity: usize,
+        timeout: Duration,
+    ) -> Poller {
+        Poller {
+            metrics: Arc::clone(&relay.metrics),
+            readiness: Arc::clone(&relay.readiness),
+            plane,
+            relay,
+            stop,
+            flight,
+            capacity,
+            timeout_ms: timeout.as_millis().max(1),
+            reading: Mutex::new(false),
+            read: Condvar::new(),
+        }
+    }
+
+    /// Polls until the process stops. A poll that brought nothing is followed by the next at once: the
+    /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
+    pub fn run(&self) {
+        log::info!("poller started");
+        let mut backoff = Backoff::default();
+        let mut instant_empty = 0;
+        while !self.stop.reached(Phase::Draining) {
+            let Some(limit) = self.room() else { continue };
+            let began = Instant::now();
+            let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit));
+            self.set_reading(false);
+            match accepted {
+                Ok(commands) => {
+                    if backoff.reset() {
+                        log::info!("poller recovered; polling operational");
+                    }
+                    let held = commands > 0 || began.elapsed() >= INSTANT;
+                    instant_empty = if held { 0 } else { instant_empty + 1 };
+                    if instant_empty > INSTANT_EMPTY_MAX {
+                        self.stop.sleep(INSTANT_PAUSE, Phase::Draining);
+                    }
+                }
+                Err(refusal) => self.back_off(&mut backoff, &refusal),
+            }
+        }
+        log::info!("poller stopped");
+    }
+
+    /// Ends polling: a silent poll is cut at once, one that is being read gets a moment.
+    pub fn stop(&self) {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.read.wait_timeout_while(reading, LAST_BODY_WAIT, |reading| *reading);
+        // Still under the lock: no poll can begin to be read between the check and the cut.
+        self.plane.stop_polls();
+        drop(waited);
+    }
+
+    /// How many commands to ask for; nothing while the queue is full. What is not asked for stays with the
+    /// plane, where another replica can take it.
+    fn room(&self) -> Option<usize> {
+        let wanted = LIMIT_MAX.min(self.capacity);
+        let free = self.relay.queue.wait_free(wanted, Instant::now() + ROOM_WAIT);
+        if free == 0 {
+            self.relay.queue.wait_free(1, Instant::now() + FULL_WAIT);
+            return None;
+        }
+        // Never more than fits now. What the plane sends beyond it is taken all the same, but blocks.
+        Some(free.min(LIMIT_MAX))
+    }
+
+    /// One poll, counted and reported to readiness from its start to its end.
+    fn poll(&self, limit: usize) -> Result<Polled, Refusal> {
+        log::debug!(limit = limit; "poll cycle started");
+        self.metrics.poll_started();
+        // A poll that is being held proves that the plane is there, a connection attempt does not: before
+        // the first connection a silent packet filter looks the same.
+        if self.plane.polls().connections_opened() > 0 {
+            self.readiness.poll_started();
+        }
+        let started = Instant::now();
+        let result = self.plane.poll(limit, self.timeout_ms, || self.set_reading(true));
+        let error = result.as_ref().err().map(|refusal| self.class(refusal));
+        self.metrics.poll_ended(started.elapsed(), error);
+        result
+    }
+
+    /// The class of a failure in metrics, three words as in the reference.
+    fn class(&self, refusal: &Refusal) -> PollError {
+        match refusal {
+            _ if self.stop.reached(Phase::Draining) => PollError::Canceled,
+            Refusal::Transport(error) if error.kind == Kind::Timeout => PollError::Timeout,
+            _ => PollError::Other,
+        }
+    }
+
+    /// Decodes a poll and queues its commands; all of them, also when there are more than asked for: then
+    /// this blocks until the workers have made room, and no poll is made meanwhile.
+    fn accept(&self, polled: &Polled, limit: usize) -> Result<usize, Refusal> {
+        // The batch itself is in flight too: between two of its commands the count could fall to none,
+        // and a drain would end before the second had been taken in.
+        let _batch = self.flight.enter();
+        let raw = polled.body.as_deref().map_or(Ok(Vec::new()), batch::commands).map_err(|error| {
+            let message = format!("the poll's body is not a list of commands: {error}");
+            Refusal::unreadable(message, polled.tunnel_request_id.clone())
+        })?;
+        // Not before the body was understood: a portal's page with status 200 is no control plane.
+        self.readiness.poll_succeeded();
+        if raw.len() > limit {
+            log::error!(limit = limit, total = raw.len(); "control-plane returned more commands than requested limit");
+        }
+        let (mut decoded, mut queued, mut failed) = (0, 0, 0);
+        for raw in raw {
+            match wire::command(raw, polled.received, &self.flight) {
+                Ok(command) => {
+                    decoded += 1;
+                    if let Some(age) = wire::age(command.created_at) {
+                        self.metrics.age(age);
+                    }
+                    match self.relay.queue.push(command) {
+                        Ok(()) => {
+                            queued += 1;
+                            self.metrics.enqueued();
+                        }
+                        // The queue was closed under us: a stop ran out of time.
+                        Err(command) => {
+                            self.metrics.dropped(DropReason::Canceled);
+                            self.relay.give_up(*command);
+                        }
+                    }
+                }
+                // Nobody can be told: without id and token there is no way to post.
+                Err(dropped) => {
+                    self.metrics.dropped(dropped.reason);
+                    // The first few tell what is wrong; a thousand more would only fill the log.
+                    if failed < DROPS_LOGGED_MAX {
+                        let id = dropped.request_id.unwrap_or_default();
+                        log::warn!(request_id = id.as_str(); "{}", dropped.why);
+                    }
+                    failed += 1;
+                }
+            }
+        }
+        self.metrics.polled(decoded);
+        self.metrics.queue_length(self.relay.queue.load().0);
+        log::debug!(commands_polled = decoded, commands_enqueued = queued; "poll cycle complete");
+        Ok(decoded)
+    }
+
+    /// Says what went wrong and what to do about it, then waits. The texts are the plane's; the log
+    /// bounds and escapes them.
+    fn back_off(&self, backoff: &mut Backoff, refusal: &Refusal) {
+        // A poll that was cut by the stop has not failed.
+        if self.stop.reached(Phase::Draining) {
+            return;
+        }
+        let said = refusal.status();
+        let status = said.map(|said| said.status).unwrap_or_default();
+        let code = said.and_then(|said| said.code.as_deref());
+        let wait = backoff.next(matches!(status, 401 | 403), refusal.retry_after());
+        let error = refusal.to_string();
+        self.readiness.poll_failed(&error);
+        let (summary, hinted_status) = match refusal {
+            Refusal::Transport(error) => match error.kind {
+                Kind::Timeout => ("poll timed out; backing off", 0),
+                Kind::Proxy(status) => ("poll failed; backing off", status),
+                _ => ("poll failed; backing off", 0),
+            },
+            Refusal::Status(_) => ("poll failed; backing off", status),
+        };
+        log::warn!(
+            error = error.as_str(),
+            retry_in_ms = wait.as_millis(),
+            status_code = status,
+            error_code = code.unwrap_or_default(),
+            error_message = said.map(|said| said.message.as_str()).unwrap_or_default(),
+            mitigation = hints::hint(code, hinted_status),
+            tunnel_request_id = said.and_then(|said| said.tunnel_request_id.as_deref()).unwrap_or_default();
+            "{summary}"
+        );
+        // Interruptible: a stop must not wait for a backoff of a minute.
+        self.stop.sleep(wait, Phase::Draining);
+    }
+
+    fn set_reading(&self, reading: bool) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+        self.read.notify_all();
+    }
+}

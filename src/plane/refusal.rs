@@ -1,0 +1,130 @@
+//! What the control plane, or the way to it, said instead of yes.
+//!
+//! The plane's own words are kept, bounded, for the log: they are often the only clue that an operator
+//! gets. A proxy or portal in between may have written them instead. Whatever cannot be read is left
+//! out; an error never becomes another error here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::header;
+
+use crate::net::{Budget, Error, Reply};
+
+use super::backoff;
+
+/// How much of an error's body is read, and how much of it is kept when it is not JSON.
+pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
+const ERROR_TEXT_CHARS_MAX: usize = 1024;
+
+/// An exchange that failed.
+#[derive(Debug)]
+pub enum Refusal {
+    /// No reply, or none that could be read.
+    Transport(Error),
+    /// A reply with another status than success.
+    Status(Box<StatusError>),
+}
+
+/// A reply that reports an error.
+#[derive(Debug)]
+pub struct StatusError {
+    /// Its status.
+    pub status: u16,
+    /// The plane's error code.
+    pub code: Option<String>,
+    /// The plane's message, or the start of whatever the body was.
+    pub message: String,
+    /// How long the plane asks us to stay away.
+    pub retry_after: Option<Duration>,
+    /// The plane's own id of the exchange.
+    pub tunnel_request_id: Option<String>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Transport(error)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::Transport(error) => error.fmt(f),
+            Refusal::Status(error) => write!(f, "the control plane answered {}", error.status),
+        }
+    }
+}
+
+impl Refusal {
+    /// What the plane said, when it said anything.
+    pub(super) fn status(&self) -> Option<&StatusError> {
+        match self {
+            Refusal::Status(error) => Some(error),
+            Refusal::Transport(_) => None,
+        }
+    }
+
+    /// How long the plane asks us to stay away, whatever the status: an overloaded plane may say so with
+    /// any of them.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.status()?.retry_after
+    }
+
+    /// Reads what an error reply says; whatever cannot be read is left out. The body is read within the
+    /// deadline of its request: an error that trickles in must not delay the next attempt for ever.
+    pub(super) fn of(reply: Reply, budget: &Arc<Budget>, deadline: Instant) -> Refusal {
+        let status = reply.status;
+        let tunnel_request_id = request_id(&reply);
+        let retry_after = reply
+            .headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| backoff::retry_after(value, SystemTime::now()));
+        let body = reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data);
+        let (code, message) = describe(&body.unwrap_or_default());
+        Refusal::Status(Box::new(StatusError { status, code, message, retry_after, tunnel_request_id }))
+    }
+
+    /// A success whose body is not what it should be. It backs off like any other failure: a portal that
+    /// answers 200 to everything must not be asked in a loop.
+    pub(super) fn unreadable(message: String, tunnel_request_id: Option<String>) -> Refusal {
+        let error = StatusError { status: 200, code: None, message, retry_after: None, tunnel_request_id };
+        Refusal::Status(Box::new(error))
+    }
+}
+
+/// The plane's own id of an exchange.
+pub(super) fn request_id(reply: &Reply) -> Option<String> {
+    reply.headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Code and message of an error body, in the shapes that the control plane uses: an `error` object, its
+/// members at the top, or a `detail` of any kind.
+fn describe(body: &[u8]) -> (Option<String>, String) {
+    let Ok(serde_json::Value::Object(top)) = serde_json::from_slice(body) else {
+        return (None, String::from_utf8_lossy(body).chars().take(ERROR_TEXT_CHARS_MAX).collect());
+    };
+    let members = top.get("error").and_then(|error| error.as_object()).unwrap_or(&top);
+    let text = |name: &str| members.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+    let detail =
+        || top.get("detail").map(|detail| detail.as_str().map_or_else(|| detail.to_string(), str::to_owned));
+    let message = text("message").or_else(detail).unwrap_or_default();
+    (text("code"), message.chars().take(ERROR_TEXT_CHARS_MAX).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_of_all_shapes() {
+        let of = |body: &str| describe(body.as_bytes());
+        assert_eq!(of(r#"{"error":{"message":"m","code":"c"}}"#), (Some("c".into()), "m".into()));
+        assert_eq!(of(r#"{"message":"m","code":"c"}"#), (Some("c".into()), "m".into()));
+        assert_eq!(of(r#"{"detail":"d"}"#), (None, "d".into()));
+        assert_eq!(of(r#"{"detail":[1]}"#), (None, "[1]".into()));
+        assert_eq!(of("<html>"), (None, "<html>".into()));
+        assert_eq!(of(&"x".repeat(5000)).1.len(), ERROR_TEXT_CHARS_MAX);
+    }
+}
