@@ -58,6 +58,7 @@ pub mod net;
 pub mod ops;
 pub mod plane;
 pub mod relay;
+pub mod target;
 
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";
