@@ -1,0 +1,241 @@
+//! Asks an MCP server whether it answers, in either era, and leaves nothing behind.
+//!
+//! First `server/discover`, which servers without a handshake understand; then `initialize`. Any
+//! recognised answer counts: a server that refuses our request in the words of its revision is there.
+//! Verdicts are for people and supervisors; no command waits for one or is treated by it.
+//!
+//! A probe starts no session that it does not end, sends nothing of any caller, and reads little. It
+//! cannot fail: whatever goes wrong is its finding.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::net::{Error, Kind, Reply};
+use crate::ops::readiness::Probe;
+use crate::relay::message::{CLAIM, Era};
+use crate::relay::modern::PROTOCOL_VERSION;
+
+use super::http::HttpTarget;
+use super::reply::{self, Content};
+use super::sse::{Position, Stream};
+
+/// How long both questions may take in all, the bound of the reference. Saying goodbye comes on top.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// How much of it may pass without an answer to the first question: old servers are known to stay silent
+/// when they are asked something they do not know, and the second question needs time as well.
+const DISCOVER_TIME: Duration = Duration::from_millis(1_200);
+
+/// Largest answer that is read; servers describe their tools at length.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// The revision that is asked for with a handshake.
+const LEGACY_VERSION: &str = "2025-11-25";
+
+/// The revision that is asked for without one.
+const MODERN_VERSION: &str = "2026-07-28";
+
+/// First revision that wants its version in a header after the handshake.
+const FIRST_WITH_HEADER: &str = "2025-06-18";
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// What a probe found.
+#[derive(Debug)]
+pub struct Finding {
+    /// The verdict, for readiness.
+    pub probe: Probe,
+    /// Which era answered.
+    pub era: Option<Era>,
+    /// Nobody listens there yet; asking again soon makes sense.
+    pub absent: bool,
+}
+
+/// One answer of the server.
+struct Told {
+    status: u16,
+    session: Option<HeaderValue>,
+    message: Value,
+}
+
+/// Probes a server; one that is known to want a handshake is not asked the other question again. Blocks
+/// for two seconds at most, and as long again for the clean-up.
+pub fn probe(target: &HttpTarget, known: Option<Era>) -> Finding {
+    let deadline = Instant::now() + PROBE_TIME;
+    if known != Some(Era::Legacy) {
+        if let Some(finding) = discover(target, deadline) {
+            return finding;
+        }
+    }
+    initialize(target, deadline)
+}
+
+/// Asks without a handshake. Nothing is found when the answer says that the server wants one, or when
+/// there is none in time; a connection that fails is a finding, since the other question would fail too.
+fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
+    let mut headers = HeaderMap::new();
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(MODERN_VERSION));
+    headers.insert("mcp-method", HeaderValue::from_static("server/discover"));
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
+        CLAIM: MODERN_VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": client_info(),
+    }}});
+    let asked = ask(target, &headers, &body, deadline.min(Instant::now() + DISCOVER_TIME));
+    let told = match asked {
+        Ok(told) => told,
+        Err(error) if error.kind == Kind::Timeout => return None,
+        Err(error) => return Some(unreachable_by(&error)),
+    };
+    if let Some(finding) = refused(&told) {
+        return Some(finding);
+    }
+    // Refusals in the words of the modern revision: wrong headers, missing capability, another version.
+    // A list of versions proves nothing when it names old ones only.
+    let code = told.message.pointer("/error/code").and_then(Value::as_i64);
+    let supported = told.message.pointer("/error/data/supported").and_then(Value::as_array);
+    let modern = match code {
+        None => told.message.pointer("/result/supportedVersions").is_some(),
+        Some(-32020 | -32021) => told.status == 400,
+        Some(-32022) => supported.is_some_and(|list| list.iter().any(|v| v.as_str() >= Some(MODERN_VERSION))),
+        Some(_) => false,
+    };
+    modern.then(|| ready(Era::Modern))
+}
+
+/// Asks with a handshake, and ends the session that it may have opened.
+fn initialize(target: &HttpTarget, deadline: Instant) -> Finding {
+    let body = json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
+        "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
+    }});
+    let told = match ask(target, &HeaderMap::new(), &body, deadline) {
+        Ok(told) => told,
+        Err(error) => return unreachable_by(&error),
+    };
+    if let Some(finding) = refused(&told) {
+        return finding;
+    }
+    if let Some(version) = told.message.pointer("/result/protocolVersion").and_then(Value::as_str) {
+        clean_up(target, version, told.session.as_ref());
+        return ready(Era::Legacy);
+    }
+    // Error texts of the server are not repeated: the verdict is served to whoever asks `/readyz`.
+    match told.message.pointer("/error/code").and_then(Value::as_i64) {
+        Some(-32022) => ready(Era::Modern),
+        Some(code) => failed(format!("initialize was refused with error {code}")),
+        None if is_old_transport(target, deadline) => {
+            failed("the server speaks the HTTP+SSE transport of 2024-11-05, which is not supported".into())
+        }
+        None => failed(format!("initialize was answered {} without a result", status_text(told.status))),
+    }
+}
+
+/// Answers that end a probe whatever was asked. 401 is as ready as a server can be without a caller's
+/// token; the others say that no caller would fare better.
+fn refused(told: &Told) -> Option<Finding> {
+    let text = status_text(told.status);
+    match told.status {
+        401 => Some(Finding { probe: Probe::AuthorizationRequired(text), era: None, absent: false }),
+        403 | 407 | 300..=399 | 500..=599 => Some(failed(format!("the server answered {text}"))),
+        _ => None,
+    }
+}
+
+/// Asks one question and reads its answer, whichever form that has.
+fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant) -> Result<Told, Error> {
+    let reply = target.send_probe(&Method::POST, headers, Some(&body.to_string()), deadline)?;
+    let (status, session) = (reply.status, reply.headers.get(&SESSION).cloned());
+    let text = match reply::content(&reply) {
+        Content::Events if (200..300).contains(&status) => first_answer(target, reply, deadline)?,
+        _ => {
+            let body = reply.read_all(ANSWER_BYTES_MAX, target.budget(), deadline);
+            String::from_utf8_lossy(&body?.data).into_owned()
+        }
+    };
+    // Whatever is not JSON is no answer; what it was does not matter.
+    let message = serde_json::from_str(&text).unwrap_or_default();
+    Ok(Told { status, session, message })
+}
+
+/// The first event that holds a result or an error; what the server wants to say before is skipped. Its
+/// time is the deadline's, so a stream that never answers ends as a time-out.
+fn first_answer(target: &HttpTarget, reply: Reply, deadline: Instant) -> Result<String, Error> {
+    let mut stream = Stream::new(reply, target.budget().clone(), ANSWER_BYTES_MAX, deadline);
+    let mut position = Position::default();
+    while let Some(event) = stream.next(&mut position)? {
+        let message: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        if message.get("method").is_none() {
+            return Ok(event.data);
+        }
+    }
+    Ok(String::new())
+}
+
+/// Ends the handshake and the session, or every probe would leave one behind. Whatever the server says
+/// to that changes nothing; it has time of its own, because the verdict stands already.
+fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
+    let deadline = Instant::now() + PROBE_TIME;
+    let mut headers = HeaderMap::new();
+    if let Some(session) = session {
+        headers.insert(SESSION, session.clone());
+    }
+    if version >= FIRST_WITH_HEADER {
+        if let Ok(version) = HeaderValue::from_str(version) {
+            headers.insert(PROTOCOL_VERSION, version);
+        }
+    }
+    let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+    drop(target.send_probe(&Method::POST, &headers, Some(&body), deadline));
+    if session.is_some() {
+        drop(target.send_probe(&Method::DELETE, &headers, None, deadline));
+    }
+}
+
+/// Whether a GET opens a stream that names an endpoint: the transport of the first revision. Only its
+/// first bytes are looked at; the question is asked to give the operator a better text.
+fn is_old_transport(target: &HttpTarget, deadline: Instant) -> bool {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let Ok(mut reply) = target.send_probe(&Method::GET, &headers, None, deadline) else {
+        return false;
+    };
+    if reply.status != 200 || reply::content(&reply) != Content::Events {
+        return false;
+    }
+    let mut start = [0; 256];
+    let read = reply.read(&mut start).unwrap_or_default();
+    let start = String::from_utf8_lossy(start.get(..read).unwrap_or_default()).into_owned();
+    start.lines().any(|line| line.strip_prefix("event:").is_some_and(|name| name.trim() == "endpoint"))
+}
+
+/// A probe that got no answer. Only a refused connection or a missing socket means that nobody has started
+/// the server yet; anything else will not change by waiting for a moment.
+fn unreachable_by(error: &Error) -> Finding {
+    let absent = matches!(error.kind, Kind::Refused | Kind::NoSuchSocket);
+    let probe = match error.kind {
+        Kind::Timeout => Probe::TimedOut(format!("mcp probe timed out after {}s", PROBE_TIME.as_secs())),
+        _ => Probe::Failed(error.to_string()),
+    };
+    Finding { probe, era: None, absent }
+}
+
+fn ready(era: Era) -> Finding {
+    Finding { probe: Probe::Ready, era: Some(era), absent: false }
+}
+
+fn failed(why: String) -> Finding {
+    Finding { probe: Probe::Failed(why), era: None, absent: false }
+}
+
+/// Probes say whose they are, so that a server's owner can tell them from calls in the log.
+fn client_info() -> Value {
+    json!({"name": crate::CLIENT_NAME, "version": crate::VERSION})
+}
+
+/// A status in the words of the standard; never the reason that the server wrote.
+fn status_text(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
+}

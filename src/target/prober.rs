@@ -1,0 +1,118 @@
+//! The prober: a thread that asks the HTTP servers at start, and again while traffic does not tell.
+//!
+//! It only reports to readiness. A server that is down is asked more often than one that is up, so that
+//! `/readyz` recovers soon after it; a busy one is not asked at all. It ends with the process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Channel;
+use crate::ops::readiness::{Probe, Readiness};
+use crate::relay::message::Era;
+use crate::relay::stop::{Phase, Stop};
+
+use super::http::HttpTarget;
+use super::probe::{self, Finding};
+
+/// How often a healthy server is asked: twice within the time that traffic counts as fresh.
+const HEALTHY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Traffic this fresh makes a probe needless. After a failed probe the next one is made all the same.
+const FRESH_SECONDS: u64 = 60;
+
+/// First wait after a failure; it doubles up to [`HEALTHY_INTERVAL`].
+const FAILED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// First wait of the start-up gate, and its longest. Short at first: the server is usually being started
+/// by the same supervisor, just now.
+const GATE_WAIT_MIN: Duration = Duration::from_millis(50);
+const GATE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Probes the servers behind HTTP channels.
+pub struct Prober {
+    targets: Vec<Arc<HttpTarget>>,
+    readiness: Arc<Readiness>,
+    stop: Arc<Stop>,
+}
+
+/// What is known of one server between its rounds. The era is remembered only to ask one question less;
+/// no command is treated by it.
+struct Round {
+    era: Option<Era>,
+    failures: u32,
+    due: Instant,
+}
+
+impl Prober {
+    /// A prober of these servers.
+    pub fn new(targets: Vec<Arc<HttpTarget>>, readiness: Arc<Readiness>, stop: Arc<Stop>) -> Prober {
+        Prober { targets, readiness, stop }
+    }
+
+    /// Waits until the main server accepts connections, at most `wait`. Only a server that nobody has
+    /// started yet is waited for; any other finding ends the wait. Called before the first poll, so that
+    /// no command fails merely because two services were started together. A stop ends it at once.
+    pub fn gate(&self, wait: Duration) {
+        let Some(target) = self.targets.iter().find(|target| *target.channel() == Channel::main()) else {
+            return;
+        };
+        let end = Instant::now() + wait;
+        let mut pause = GATE_WAIT_MIN;
+        loop {
+            let finding = probe::probe(target, None);
+            if !finding.absent {
+                self.readiness.probed(target.channel(), finding.probe);
+                return;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let text = format!("mcp startup wait timed out after {}ms", wait.as_millis());
+                self.readiness.probed(target.channel(), Probe::WaitExpired(text));
+                return;
+            }
+            if self.stop.sleep(pause.min(left), Phase::Draining) {
+                return;
+            }
+            pause = (pause * 2).min(GATE_WAIT_MAX);
+        }
+    }
+
+    /// Probes every server now and then until the process stops. One after the other: a silent one delays
+    /// the others by its two seconds, which is less trouble than a thread for each.
+    pub fn run(&self) {
+        let mut rounds: Vec<Round> =
+            self.targets.iter().map(|_| Round { era: None, failures: 0, due: Instant::now() }).collect();
+        while !self.stop.reached(Phase::Draining) {
+            for (target, round) in self.targets.iter().zip(&mut rounds) {
+                if round.due <= Instant::now() {
+                    self.round(target, round);
+                }
+            }
+            let next = rounds.iter().map(|round| round.due).min();
+            let Some(next) = next else { return };
+            self.stop.sleep(next.saturating_duration_since(Instant::now()), Phase::Draining);
+        }
+    }
+
+    /// Asks one server, unless its traffic has told, and says when it is due again.
+    fn round(&self, target: &HttpTarget, round: &mut Round) {
+        round.due = Instant::now() + HEALTHY_INTERVAL;
+        if round.failures == 0 && self.readiness.answered_within(target.channel(), FRESH_SECONDS) {
+            return;
+        }
+        let Finding { probe, era, .. } = probe::probe(target, round.era);
+        let healthy = matches!(probe, Probe::Ready | Probe::AuthorizationRequired(_));
+        if let Probe::Failed(why) | Probe::TimedOut(why) = &probe {
+            let channel = target.channel().as_str();
+            log::warn!(channel = channel, error = why.as_str(); "mcp probe failed");
+        }
+        // A server that changed its mind is asked both questions again: it may have been replaced.
+        round.era = if healthy { era.or(round.era) } else { None };
+        round.failures = if healthy { 0 } else { round.failures.saturating_add(1) };
+        if !healthy {
+            let wait = FAILED_INTERVAL * 2_u32.pow(round.failures.min(6).saturating_sub(1));
+            round.due = Instant::now() + wait.min(HEALTHY_INTERVAL);
+        }
+        self.readiness.probed(target.channel(), probe);
+    }
+}
