@@ -16,3 +16,4 @@ mod streaming;
 
 pub mod probe;
 pub mod prober;
+pub mod stdio;
