@@ -1,9 +1,229 @@
 //! Servers over stdio: one child a channel and era, kept running, with calls that cannot meet.
+//!
+//! The parts, each testable alone: `launch` and `guard` start and end processes, `framing` reads
+//! lines, `rewrite` and `core` decide about ids, `handshake` remembers how a session was opened,
+//! `keeper` has the threads. A child never sees a setting or a key of ours, and its death is never ours.
 
 mod core;
 mod framing;
+pub mod guard;
 mod handshake;
+mod keeper;
+pub mod launch;
 mod mailbox;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Channel;
+use crate::net::Budget;
+use crate::ops::metrics::Metrics;
+use crate::ops::readiness::Readiness;
+use crate::relay::command::{Body, Command};
+use crate::relay::failure::{self, Failure};
+use crate::relay::headers::ReplyHeaders;
+use crate::relay::message::{Era, Kind, Message};
+use crate::relay::modern;
+use crate::relay::payload::Payload;
+use crate::relay::port::{Call, Outcome, Sink, Target};
+
+use self::core::Admission;
+use self::keeper::{Keeper, SILENCE_MAX};
+use self::launch::Launch;
+use self::mailbox::{End, Letter, Mailbox};
+
+/// How long a command waits for a child that is down or starting.
+const DOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the end of a stopped child takes at most.
+pub const END_MAX: Duration = keeper::END_MAX;
+
+/// How long a subscription may stay open.
+const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// A stdio server behind one channel.
+pub struct StdioTarget {
+    channel: Channel,
+    legacy: Arc<Keeper>,
+    modern: Arc<Keeper>,
+    ttl: Duration,
+}
+
+impl StdioTarget {
+    /// Starts the channel's child. Fails when its program cannot be executed.
+    pub fn start(
+        channel: &Channel,
+        launch: Launch,
+        ttl: Duration,
+        budget: &Arc<Budget>,
+        metrics: &Arc<Metrics>,
+        readiness: &Arc<Readiness>,
+    ) -> io::Result<StdioTarget> {
+        launch.check().map_err(io::Error::other)?;
+        let keeper = |era, peer| {
+            let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
+            Keeper::new(channel.clone(), era, launch.clone(), Arc::clone(budget), metrics, readiness, peer)
+        };
+        let modern = keeper(Era::Modern, None);
+        let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)));
+        let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl };
+        target.legacy.start()?;
+        target.modern.start()?;
+        Ok(target)
+    }
+
+    /// Its channel.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The last lines that its server printed on standard error.
+    pub fn last_words(&self) -> Vec<String> {
+        self.legacy.last_words()
+    }
+
+    /// A cancellation follows the call that it names. One that names calls of both children is
+    /// nobody's, unless it says which era it belongs to.
+    fn cancel(&self, message: &Message) -> Outcome {
+        if message.era(None) == Era::Modern {
+            return admitted(self.modern.admit(message));
+        }
+        match (self.legacy.is_named_by(message), self.modern.is_named_by(message)) {
+            (true, true) => admitted(Admission::Taken),
+            (false, true) => admitted(self.modern.admit(message)),
+            (_, false) => admitted(self.legacy.admit(message)),
+        }
+    }
+
+    /// The child that a message belongs to.
+    fn keeper(&self, message: &Message, command: &Command) -> &Arc<Keeper> {
+        match message.era(command.header(modern::PROTOCOL_VERSION.as_str())) {
+            Era::Legacy => &self.legacy,
+            Era::Modern => &self.modern,
+        }
+    }
+
+    fn admit_message(&self, command: &Arc<Command>, message: &Message) -> Box<dyn Call> {
+        if message.kind() == Kind::Notification && message.method() == Some("notifications/cancelled") {
+            return Box::new(Done(self.cancel(message)));
+        }
+        let keeper = self.keeper(message, command);
+        if keeper.is_refused() {
+            return Box::new(Done(unknown(message)));
+        }
+        match keeper.admit(message) {
+            Admission::Call(number, mailbox) => {
+                let keeper = Arc::clone(keeper);
+                let (command, ttl) = (Arc::clone(command), self.ttl);
+                Box::new(Waiting { keeper, mailbox, number, command, ttl })
+            }
+            other => Box::new(Done(admitted(other))),
+        }
+    }
+}
+
+impl Target for StdioTarget {
+    fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
+        match &command.body {
+            Body::Message(message) => self.admit_message(&command, message),
+            // There is no session to end but the process, which serves others too.
+            Body::SessionTermination => {
+                Box::new(Done(Outcome::Terminated { status: 405, headers: ReplyHeaders::default() }))
+            }
+            Body::OauthDiscovery | Body::Unusable { .. } => {
+                let failure = Failure::local(502, "client_internal", "unknown", "not a message");
+                Box::new(Done(Outcome::Failed(failure)))
+            }
+        }
+    }
+
+    fn wind_down(&self) {}
+
+    fn stop(&self) {
+        self.legacy.stop();
+        self.modern.stop();
+    }
+
+    fn close(&self) {
+        // Both have been asked to end already, so they end side by side.
+        self.legacy.close();
+        self.modern.close();
+    }
+}
+
+/// The answer of a server that does not speak a message's era.
+fn unknown(message: &Message) -> Outcome {
+    match (message.kind(), message.id()) {
+        (Kind::Request, Some(id)) => {
+            let headers = ReplyHeaders::content("application/json");
+            Outcome::Response { status: 200, headers, payload: Payload::own(failure::method_not_found(id)) }
+        }
+        _ => admitted(Admission::Taken),
+    }
+}
+
+fn admitted(admission: Admission) -> Outcome {
+    match admission {
+        Admission::Refused(failure) => Outcome::Failed(failure),
+        Admission::Taken | Admission::Call(..) => {
+            Outcome::Acknowledged { status: 200, headers: ReplyHeaders::default() }
+        }
+    }
+}
+
+/// A command that was decided when it was admitted.
+struct Done(Outcome);
+
+impl Call for Done {
+    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
+        self.0
+    }
+}
+
+/// A call whose answer is awaited.
+struct Waiting {
+    keeper: Arc<Keeper>,
+    mailbox: Arc<Mailbox>,
+    number: u64,
+    command: Arc<Command>,
+    ttl: Duration,
+}
+
+impl Call for Waiting {
+    fn run(self: Box<Self>, sink: &mut dyn Sink) -> Outcome {
+        let subscription = self.command.is_subscription();
+        let deadline = self.command.deadline(if subscription { SUBSCRIPTION_TTL } else { self.ttl });
+        let discovers = self.command.message().is_some_and(|m| m.method() == Some("server/discover"));
+        let end = if discovers { deadline.within(SILENCE_MAX) } else { deadline.end() };
+        let (began, unwritten) = (Instant::now(), deadline.within(DOWN_WAIT));
+        loop {
+            match self.mailbox.next(end, unwritten) {
+                Letter::Note(payload) => {
+                    sink.notify(payload, 200, &ReplyHeaders::content("text/event-stream"), end);
+                }
+                Letter::End(End::Answer(payload)) => {
+                    let headers = ReplyHeaders::content("application/json");
+                    return Outcome::Response { status: 200, headers, payload };
+                }
+                Letter::End(End::Failed(failure)) => return Outcome::Failed(failure),
+                Letter::Nothing => {
+                    let down = Instant::now() < end;
+                    self.keeper.give_up(self.number, began.elapsed());
+                    if deadline.is_silent() {
+                        return Outcome::Expired;
+                    }
+                    let cause = "the server is not running";
+                    return Outcome::Failed(if down {
+                        Failure::local(502, "connect", "dial", cause)
+                    } else {
+                        Failure::timeout()
+                    });
+                }
+            }
+        }
+    }
+}

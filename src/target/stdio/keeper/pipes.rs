@@ -1,0 +1,136 @@
+//! The three pipes of a child, each with a thread of its own: input, answers, standard error.
+//!
+//! A child that does not read, does not answer or prints without end holds up its own pipe only.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::net::FREE_BYTES;
+use crate::ops::metrics::ChildEvent;
+
+use super::super::core::Event;
+use super::super::framing::{self, Frame, Frames};
+use super::Keeper;
+
+/// Lines of standard error that are kept, and the longest that is.
+const STDERR_LINES_MAX: usize = 50;
+const STDERR_LINE_BYTES_MAX: u64 = 4096;
+
+/// How long a large answer may wait for its share of the memory; its caller has given up by then.
+const ROOM_WAIT: Duration = Duration::from_secs(60);
+
+impl Keeper {
+    /// Carries lines to the child. The input is closed when this returns.
+    pub(super) fn write(&self, mut stdin: ChildStdin, generation: u64) {
+        loop {
+            let line = {
+                let mut state = self.state();
+                loop {
+                    if !state.running || state.generation != generation {
+                        return;
+                    }
+                    if state.closing {
+                        drop((state, stdin));
+                        return self.ask_louder();
+                    }
+                    if let Some(line) = state.core.next_line() {
+                        break line;
+                    }
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+            };
+            // No lock is held: a child that does not read blocks this thread and nobody else.
+            if let Err(error) = stdin.write_all(&line) {
+                log::debug!(channel = self.channel.as_str(); "the server takes no input: {error}");
+                return self.end(generation, "closed_pipe");
+            }
+        }
+    }
+
+    /// Carries messages of the child to their calls.
+    pub(super) fn read(&self, stdout: ChildStdout, generation: u64) {
+        let mut source = BufReader::with_capacity(64 * 1024, stdout);
+        let mut frames = Frames::default();
+        let mut noisy = false;
+        while let Ok(Some(frame)) = frames.next(&mut source) {
+            let event = match frame {
+                Frame::Noise => Some(Event::Noise),
+                Frame::Text(text) => self.receive(text, generation),
+            };
+            let Some(event) = event else { continue };
+            self.metrics.child_event(&self.channel, word(event));
+            if event == Event::Noise && !std::mem::replace(&mut noisy, true) {
+                log::warn!(channel = self.channel.as_str(); "the server prints lines that are no messages; they are skipped");
+            }
+        }
+        self.end(generation, "eof");
+    }
+
+    fn receive(&self, text: String, generation: u64) -> Option<Event> {
+        // Answers that wait to be posted share one bound with those of all servers.
+        let held = match text.len() {
+            0..=FREE_BYTES => None,
+            bytes => match self.budget.reserve(bytes, Instant::now() + ROOM_WAIT) {
+                Some(held) => Some(Arc::new(held)),
+                None => return Some(Event::Noise),
+            },
+        };
+        let messages = framing::messages(text);
+        let mut worst = None;
+        let mut state = self.state();
+        if state.generation != generation {
+            return None;
+        }
+        for message in messages {
+            worst = match message {
+                Some(message) => state.core.incoming(message, held.clone()),
+                None => Some(Event::Noise),
+            };
+        }
+        state.deaths = 0;
+        state.speaks |= state.core.answered;
+        self.metrics.child_pending(&self.channel, state.core.pending());
+        self.changed.notify_all();
+        worst
+    }
+
+    /// A pipe of the child broke: nothing more will come, so it is ended.
+    fn end(&self, generation: u64, kind: &'static str) {
+        let mut state = self.state();
+        if state.generation == generation && state.running {
+            state.core.died(kind, "the server closed its pipe");
+            state.lifeline = None;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Copies standard error to the log, line by line, and keeps the last of them.
+    pub(super) fn pump(&self, stderr: ChildStderr) {
+        let (mut source, mut line) = (BufReader::new(stderr), Vec::new());
+        loop {
+            line.clear();
+            // A longer line is cut into several; a server that prints without an end fills no memory.
+            match io::Read::take(&mut source, STDERR_LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            log::info!(channel = self.channel.as_str(); "mcp server: {text}");
+            let mut state = self.state();
+            if state.stderr.len() == STDERR_LINES_MAX {
+                state.stderr.pop_front();
+            }
+            state.stderr.push_back(text);
+        }
+    }
+}
+
+fn word(event: Event) -> ChildEvent {
+    match event {
+        Event::Noise => ChildEvent::Noise,
+        Event::Late => ChildEvent::Late,
+        Event::ServerRequest(_) => ChildEvent::ServerRequest,
+    }
+}

@@ -1,0 +1,153 @@
+//! Starts a stdio server behind its guard, with the environment that it may see.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+use super::guard;
+
+/// What a server may see of our environment. Names ending in `*` stand for all that begin so. Our own
+/// settings are not among them, so no key of ours reaches a server.
+const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*"];
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Program and arguments; never a shell line.
+    pub argv: Vec<String>,
+    /// Its whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where it runs; our own directory otherwise.
+    pub working_dir: Option<PathBuf>,
+}
+
+/// A running server: the guard's handle and the server's pipes.
+pub struct Process {
+    /// The guard. It ends when the server has ended.
+    pub guard: Child,
+    /// Closing it ends the server and everything that it started.
+    pub lifeline: OwnedFd,
+    /// The server's standard input.
+    pub stdin: ChildStdin,
+    /// The server's standard output.
+    pub stdout: ChildStdout,
+    /// The server's standard error.
+    pub stderr: ChildStderr,
+}
+
+impl Launch {
+    /// Whether the program can be found and executed, looked up as the system would.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(program) = self.argv.first() else {
+            return Err("the command is empty".into());
+        };
+        if program.contains('/') {
+            let base = self.working_dir.as_deref().unwrap_or(Path::new("."));
+            return executable(&base.join(program)).map_err(|why| format!("{program}: {why}"));
+        }
+        let path = self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+        let path = path.unwrap_or_else(|| "/usr/bin:/bin".into());
+        let found = std::env::split_paths(&path).any(|folder| executable(&folder.join(program)).is_ok());
+        if found { Ok(()) } else { Err(format!("{program}: not found in PATH")) }
+    }
+
+    /// Starts the server. To be called on a thread that outlives it.
+    pub fn start(&self) -> io::Result<Process> {
+        // The reading end crosses the exec into the guard by its number, the writing end never does.
+        let (reading, lifeline) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&reading, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("tunnel-client")
+            .arg(guard::COMMAND)
+            .arg(reading.as_raw_fd().to_string())
+            .args(&self.argv)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(folder) = &self.working_dir {
+            command.current_dir(folder);
+        }
+        let mut guard = command.spawn()?;
+        let missing = || io::Error::other("a pipe of the server is missing");
+        let stdin = guard.stdin.take().ok_or_else(missing)?;
+        let stdout = guard.stdout.take().ok_or_else(missing)?;
+        let stderr = guard.stderr.take().ok_or_else(missing)?;
+        Ok(Process { guard, lifeline, stdin, stdout, stderr })
+    }
+}
+
+/// The environment of a server: what everybody may see, what `pass` names, and what was set for it.
+pub fn environment(
+    ours: impl Iterator<Item = (OsString, OsString)>,
+    pass: &[String],
+    set: &[(String, String)],
+) -> Vec<(OsString, OsString)> {
+    let passes = |name: &str| {
+        let public = PASSED.iter().any(|known| match known.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == *known,
+        });
+        public || pass.iter().any(|passed| passed == name)
+    };
+    let mut environment: Vec<(OsString, OsString)> = ours
+        .filter(|(name, _)| name.to_str().is_some_and(passes))
+        .filter(|(name, _)| !set.iter().any(|(own, _)| name == own.as_str()))
+        .collect();
+    environment.extend(set.iter().map(|(name, value)| (name.into(), value.into())));
+    environment
+}
+
+fn executable(path: &Path) -> Result<(), String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+    match (metadata.is_file(), mode & 0o111) {
+        (false, _) => Err("is not a regular file".into()),
+        (true, 0) => Err("is not executable".into()),
+        (true, _) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(pass: &[&str], set: &[(&str, &str)]) -> Vec<String> {
+        let ours = ["PATH", "LC_ALL", "CONTROL_PLANE_API_KEY", "OPENAI_API_KEY", "MY_TOKEN", "XDG_DATA_HOME"];
+        let ours = ours.into_iter().map(|name| (name.into(), "x".into()));
+        let pass: Vec<String> = pass.iter().map(|name| (*name).to_owned()).collect();
+        let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = environment(ours, &pass, &set);
+        environment
+            .into_iter()
+            .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
+            .collect()
+    }
+
+    #[test]
+    fn only_named_variables_reach_a_server() {
+        assert_eq!(names(&[], &[]), ["PATH=x", "LC_ALL=x", "XDG_DATA_HOME=x"]);
+        let set = names(&["MY_TOKEN"], &[("PATH", "/opt"), ("NEW", "1")]);
+        assert_eq!(set, ["LC_ALL=x", "MY_TOKEN=x", "XDG_DATA_HOME=x", "PATH=/opt", "NEW=1"]);
+    }
+
+    #[test]
+    fn programs_are_looked_up_before_the_start() {
+        let launch = |program: &str| Launch {
+            argv: vec![program.into()],
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            working_dir: None,
+        };
+        assert_eq!(launch("sh").check(), Ok(()));
+        assert!(launch("no-such-program-here").check().unwrap_err().contains("not found in PATH"));
+        assert!(launch("/etc/passwd").check().unwrap_err().contains("is not executable"));
+        assert!(launch("/usr").check().unwrap_err().contains("is not a regular file"));
+    }
+}
