@@ -53,6 +53,7 @@
 //! * No redirect of the control plane is followed, and none of a server leaves its origin.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
+pub mod cli;
 pub mod config;
 pub mod net;
 pub mod ops;
