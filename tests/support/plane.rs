@@ -1,0 +1,291 @@
+//! A control plane that does what a test says, and otherwise what the contract says.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use serde_json::Value;
+
+use super::BOUND;
+use super::command::Command;
+use super::http::Request;
+use super::reply::{Reply, raw_member};
+use super::server::Server;
+
+/// The tunnel that all tests use.
+pub const TUNNEL: &str = "tunnel_0123456789abcdefghijklmnopqrstuv";
+
+/// A control plane on loopback.
+pub struct Plane {
+    /// The server beneath, with its request log.
+    pub server: Server,
+    shared: Arc<Shared>,
+}
+
+/// One POST to `/response`.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    /// The request as it came.
+    pub request: Request,
+    /// The body.
+    pub json: Value,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<String>,
+    ignore_limit: bool,
+    polls: VecDeque<Reply>,
+    answers: VecDeque<Reply>,
+    answers_for: HashMap<String, VecDeque<Reply>>,
+    metadata: Option<Reply>,
+    posts: Vec<Posted>,
+    polls_open: usize,
+    polls_open_max: usize,
+    stopped: bool,
+}
+
+impl Posted {
+    /// `resp_code`.
+    pub fn code(&self) -> u64 {
+        self.json["resp_code"].as_u64().unwrap_or(0)
+    }
+
+    /// `resp_type`, with the contract's default.
+    pub fn kind(&self) -> &str {
+        self.json["resp_type"].as_str().unwrap_or("jsonrpc_response")
+    }
+
+    /// `resp_json`, parsed.
+    pub fn payload(&self) -> &Value {
+        &self.json["resp_json"]
+    }
+
+    /// `resp_json` as it stood in the body.
+    pub fn payload_text(&self) -> String {
+        raw_member(&self.request.body, "resp_json").unwrap_or_default()
+    }
+
+    /// The values of one of `resp_headers`.
+    pub fn header(&self, name: &str) -> Vec<&str> {
+        let found = self.json["resp_headers"].as_object().into_iter().flatten();
+        found
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .flat_map(|(_, values)| values.as_array().into_iter().flatten())
+            .filter_map(Value::as_str)
+            .collect()
+    }
+
+    /// `error.data.tunnel_failure` of the payload.
+    pub fn failure(&self) -> &Value {
+        &self.json["resp_json"]["error"]["data"]["tunnel_failure"]
+    }
+
+    /// `source/transport_error_kind` of the failure.
+    pub fn cause(&self) -> String {
+        let text = |key: &str| self.failure()[key].as_str().unwrap_or("-").to_owned();
+        format!("{}/{}", text("source"), text("transport_error_kind"))
+    }
+}
+
+impl Plane {
+    /// Plain HTTP.
+    pub fn start() -> Plane {
+        Plane::start_with(None)
+    }
+
+    /// TLS, with client certificates when the configuration asks for them.
+    pub fn start_with(tls: Option<Arc<ServerConfig>>) -> Plane {
+        let shared: Arc<Shared> = Arc::default();
+        let script = Arc::clone(&shared);
+        let server = Server::start(tls, Arc::new(move |request| script.answer(request)));
+        Plane { server, shared }
+    }
+
+    /// Queues a command; any poll may take it.
+    pub fn queue(&self, command: &Command) {
+        self.queue_text(command.text());
+    }
+
+    /// Queues one element of `commands` as text.
+    pub fn queue_text(&self, text: String) {
+        self.change(|state| state.queue.push_back(text));
+    }
+
+    /// Queues commands so that one poll sees them together.
+    pub fn queue_all(&self, commands: &[Command]) {
+        self.change(|state| state.queue.extend(commands.iter().map(Command::text)));
+    }
+
+    /// From now on polls get everything that is queued, whatever their limit.
+    pub fn ignore_limit(&self) {
+        self.change(|state| state.ignore_limit = true);
+    }
+
+    /// The next poll gets this instead; several are used in order.
+    pub fn next_poll(&self, reply: Reply) {
+        self.change(|state| state.polls.push_back(reply));
+    }
+
+    /// The next POST to `/response` gets this; several are used in order.
+    pub fn next_answer(&self, reply: Reply) {
+        self.change(|state| state.answers.push_back(reply));
+    }
+
+    /// The next POST for this request id gets this; several are used in order.
+    pub fn answer_for(&self, command: &Command, reply: Reply) {
+        let id = command.id.clone();
+        self.change(|state| state.answers_for.entry(id).or_default().push_back(reply));
+    }
+
+    /// What the metadata GET gets from now on.
+    pub fn metadata(&self, reply: Reply) {
+        self.change(|state| state.metadata = Some(reply));
+    }
+
+    /// All polls so far.
+    pub fn polls(&self) -> Vec<Request> {
+        self.server.requests().into_iter().filter(is_poll).collect()
+    }
+
+    /// Waits until `count` polls have arrived since the start.
+    pub fn wait_polls(&self, count: usize) -> Vec<Request> {
+        self.server.wait_requests(count, is_poll)
+    }
+
+    /// The most polls that were ever open at once.
+    pub fn polls_open_max(&self) -> usize {
+        self.shared.state.lock().unwrap().polls_open_max
+    }
+
+    /// All POSTs so far, in order of arrival.
+    pub fn posts(&self) -> Vec<Posted> {
+        self.shared.state.lock().unwrap().posts.clone()
+    }
+
+    /// All POSTs of one command so far.
+    pub fn posts_of(&self, command: &Command) -> Vec<Posted> {
+        self.posts().into_iter().filter(|p| p.json["request_id"] == *command.id).collect()
+    }
+
+    /// Waits for the first terminal POST of a command.
+    pub fn wait_answer(&self, command: &Command) -> Posted {
+        self.wait_posts(command, 1, |post| post.kind() != "jsonrpc_notify").remove(0)
+    }
+
+    /// Waits until `count` POSTs of a command match.
+    pub fn wait_posts(
+        &self,
+        command: &Command,
+        count: usize,
+        matches: impl Fn(&Posted) -> bool,
+    ) -> Vec<Posted> {
+        let end = Instant::now() + BOUND;
+        let mut state = self.shared.state.lock().unwrap();
+        loop {
+            let mine = state.posts.iter().filter(|p| p.json["request_id"] == *command.id);
+            let found: Vec<Posted> = mine.filter(|p| matches(p)).cloned().collect();
+            if found.len() >= count {
+                return found;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let seen: Vec<_> = state.posts.iter().map(|p| p.request.text()).collect();
+                drop(state);
+                panic!("no answer to {}; posts seen:\n{}", command.text(), seen.join("\n"));
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// Stops listening and cuts every connection.
+    pub fn stop(&mut self) {
+        self.change(|state| state.stopped = true);
+        self.server.stop();
+        // A poll that nobody reads any more must not take a command after a restart.
+        self.server.wait_idle();
+    }
+
+    /// Listens again on the same port, with what was queued before.
+    pub fn restart(&mut self) {
+        self.change(|state| state.stopped = false);
+        self.server.restart();
+    }
+
+    fn change(&self, work: impl FnOnce(&mut State)) {
+        work(&mut self.shared.state.lock().unwrap());
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Whether a request is a poll.
+pub fn is_poll(request: &Request) -> bool {
+    request.method == "GET" && request.path().ends_with("/poll")
+}
+
+impl Shared {
+    fn answer(&self, request: &Request) -> Reply {
+        if is_poll(request) {
+            return self.poll(request);
+        }
+        if request.method == "POST" && request.path().ends_with("/response") {
+            return self.response(request);
+        }
+        if request.method == "GET" && request.path().ends_with(TUNNEL) {
+            let scripted = self.state.lock().unwrap().metadata.clone();
+            let known = format!(r#"{{"id":"{TUNNEL}","name":"test","description":"","new":1}}"#);
+            return scripted.unwrap_or_else(|| Reply::json(200, known));
+        }
+        Reply::json(404, r#"{"error":{"message":"no such path"}}"#)
+    }
+
+    fn poll(&self, request: &Request) -> Reply {
+        let number = |name: &str| request.parameter(name).and_then(|v| v.parse::<u64>().ok());
+        let hold = Duration::from_millis(number("timeout_ms").unwrap_or(1).min(30_000));
+        let limit = usize::try_from(number("limit").unwrap_or(25)).unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.polls_open += 1;
+        state.polls_open_max = state.polls_open_max.max(state.polls_open);
+        let idle = |s: &mut State| s.polls.is_empty() && s.queue.is_empty() && !s.stopped;
+        let mut state = self.changed.wait_timeout_while(state, hold, idle).unwrap().0;
+        state.polls_open -= 1;
+        self.changed.notify_all();
+        if !request.is_awaited() {
+            // A poll that its client has left must not take what the next one is to get.
+            return Reply::status(204);
+        }
+        if let Some(reply) = state.polls.pop_front() {
+            return reply;
+        }
+        let take = if state.ignore_limit { usize::MAX } else { limit }.min(state.queue.len());
+        let taken: Vec<String> = state.queue.drain(..take).collect();
+        if taken.is_empty() {
+            return Reply::status(204);
+        }
+        Reply::json(200, format!(r#"{{"commands":[{}]}}"#, taken.join(",")))
+    }
+
+    fn response(&self, request: &Request) -> Reply {
+        let posted = Posted { request: request.clone(), json: request.json() };
+        let id = posted.json["request_id"].as_str().unwrap_or_default().to_owned();
+        let mut state = self.state.lock().unwrap();
+        state.posts.push(posted);
+        self.changed.notify_all();
+        let own = state.answers_for.get_mut(&id).and_then(VecDeque::pop_front);
+        let scripted = own.or_else(|| state.answers.pop_front());
+        scripted.unwrap_or_else(|| Reply::json(200, r#"{"status":"ok"}"#))
+    }
+}
