@@ -15,9 +15,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_answers;
 mod channels;
+mod era_replies;
+mod era_requests;
 mod faults;
 mod forwarding;
 mod notifications;
+mod overtaking;
+mod plane_decoding;
+mod plane_failures;
+mod plane_polls;
+mod plane_requests;
+mod plane_startup;
+mod posting;
+mod probe;
+mod redirects;
 mod results;
 mod streaming;
+mod subscriptions;
+mod time_limits;

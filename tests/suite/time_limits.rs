@@ -1,0 +1,315 @@
+//! Time: `response_timeout` ends a call in silence, `connection-max-ttl` with an answer.
+
+use std::time::{Duration, Instant};
+
+use crate::era_requests::modern;
+use crate::support::client::Builder;
+use crate::support::command::{Command, envelope};
+use crate::support::gate::Gate;
+use crate::support::mcp::Mcp;
+use crate::support::plane::{Plane, Posted};
+use crate::support::reply::{Part, Reply, notification};
+use crate::support::rig::Rig;
+
+/// Clocks of two processes and the kernel's timers agree this well.
+const SLACK: Duration = Duration::from_millis(20);
+const CANCELLED: &str = "notifications/cancelled";
+
+fn ttl(builder: Builder) -> Builder {
+    builder.flag("mcp.connection-max-ttl", "600ms")
+}
+
+/// A stream that reports progress until the client leaves, or for twice the bound of any wait.
+fn chatty() -> Reply {
+    let progress =
+        notification("notifications/progress", &serde_json::json!({"progressToken": 1, "progress": 1}));
+    (0..400)
+        .fold(Reply::sse(), |reply, _| reply.event(&progress).then(Part::Pause(Duration::from_millis(100))))
+}
+
+/// All the ways in which a server can fail to come to an end.
+fn endless() -> [(&'static str, Reply); 4] {
+    [
+        ("mute", Reply::silence()),
+        ("headers", Reply::sse().hang()),
+        ("body", Reply::json(200, "{\"jsonrpc\":").declaring(99).hang()),
+        ("chatty", chatty()),
+    ]
+}
+
+fn assert_timed_out(answer: &Posted) {
+    assert_eq!(answer.code(), 502, "{}", answer.request.text());
+    assert!(answer.cause().starts_with("timeout/"), "{}", answer.cause());
+}
+
+/// CP-151, MCP-097: a deadline of zero reaches nobody.
+#[test]
+fn a_deadline_of_zero_reaches_nobody() {
+    let rig = Rig::start();
+    let command = Command::method("late", "1").timeout("0s");
+    rig.plane.queue(&command);
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of("late").len(), 0);
+    assert_eq!(rig.plane.posts_of(&command).len(), 0);
+}
+
+/// CP-152: an unreadable deadline is none.
+#[test]
+fn unreadable_deadlines_are_none() {
+    let plain = || Command::method("m", "1");
+    let texts = ["30", "4.5s", "-1s", " 1s", "1s ", "1m30s", "30d", "99999999999999999999s", "1S", "", "s"];
+    let mut commands: Vec<Command> = texts.iter().map(|t| plain().timeout(t)).collect();
+    commands.extend(["null", "5", "0", "{}"].map(|raw| plain().member("response_timeout", raw)));
+    let rig = Rig::start();
+    rig.plane.queue_all(&commands);
+    for command in &commands {
+        let answer = rig.plane.wait_answer(command);
+        assert_eq!(answer.code(), 200, "{}", command.text());
+    }
+}
+
+/// CP-153, MCP-096: at the deadline the server's connection is dropped and nothing is posted.
+#[test]
+fn a_deadline_drops_the_call_in_silence() {
+    let rig = Rig::start();
+    let start = Instant::now();
+    let mut commands = Vec::new();
+    for (method, reply) in endless() {
+        rig.mcp.reply(method, reply);
+        let command = Command::method(method, "1").timeout("500ms");
+        rig.plane.queue(&command);
+        commands.push(command);
+    }
+    for left in rig.mcp.server.wait_abandoned(commands.len()) {
+        assert!(left - start + SLACK >= Duration::from_millis(500));
+    }
+    rig.assert_alive();
+    for command in &commands {
+        let posts = rig.plane.posts_of(command);
+        assert!(posts.iter().all(|p| p.kind() == "jsonrpc_notify"));
+    }
+}
+
+/// CP-154, MCP-098: what came before the deadline is posted, nothing after it.
+#[test]
+fn notifications_do_not_move_a_deadline() {
+    let rig = Rig::start();
+    rig.mcp.reply("chatty", chatty());
+    let command = Command::method("chatty", "1").timeout("700ms");
+    rig.plane.queue(&command);
+    rig.mcp.server.wait_abandoned(1);
+    let before = rig.plane.posts_of(&command);
+    assert!(!before.is_empty());
+    assert!(before.iter().all(|p| p.kind() == "jsonrpc_notify"));
+    rig.assert_alive();
+    assert_eq!(rig.plane.posts_of(&command).len(), before.len());
+}
+
+/// CP-155: the deadline ends a hanging post; the server is not disturbed by it.
+#[test]
+fn a_deadline_ends_a_hanging_post() {
+    let rig = Rig::start();
+    let command = Command::method("m", "1").timeout("700ms");
+    rig.plane.answer_for(&command, Reply::silence());
+    rig.plane.queue(&command);
+    rig.plane.server.wait_abandoned(1);
+    rig.assert_alive();
+    assert_eq!(rig.plane.posts_of(&command).len(), 1);
+    assert_eq!(rig.mcp.server.abandoned().len(), 0);
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 0);
+}
+
+/// CP-155: no attempt follows once the deadline has passed during the wait for it.
+#[test]
+fn a_deadline_ends_the_wait_for_another_attempt() {
+    let rig = Rig::start();
+    let command = Command::method("m", "1").timeout("700ms");
+    let refusal = Reply::status(503).header("Retry-After", "1");
+    rig.plane.answer_for(&command, refusal);
+    rig.plane.queue(&command);
+    rig.plane.wait_answer(&command);
+    // Nothing can announce that no attempt comes.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(rig.plane.posts_of(&command).len(), 1);
+    rig.assert_alive();
+}
+
+/// CP-156: the deadline counts from the poll's headers, so a slow body consumes it.
+#[test]
+fn a_slow_poll_body_consumes_the_deadline() {
+    let plane = Plane::start();
+    let command = Command::method("late", "1").timeout("500ms");
+    let body = envelope(std::slice::from_ref(&command));
+    let (head, tail) = body.split_at(body.len() / 2);
+    plane.next_poll(Reply::json(200, head).then(Part::Pause(Duration::from_millis(900))).bytes(tail));
+    let rig = Rig::over(plane, Mcp::start(), |b| b);
+    rig.plane.wait_polls(2);
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of("late").len(), 0);
+    assert_eq!(rig.plane.posts_of(&command).len(), 0);
+}
+
+/// CP-157: the time in the queue counts; what expired there never reaches the server.
+#[test]
+fn waiting_consumes_the_deadline() {
+    let rig = Rig::with(|b| b.flag("mcp.max-concurrent-requests", "1"));
+    let gate = Gate::new();
+    rig.mcp.reply("held", Reply::result("1", "{}").behind(&gate));
+    let held = Command::method("held", "1");
+    let late = Command::method("late", "2").timeout("300ms");
+    rig.plane.queue_all(&[held.clone(), late.clone()]);
+    gate.wait_arrivals(1);
+    // The subject is time that passes: the deadline of the one that waits.
+    std::thread::sleep(Duration::from_millis(500));
+    gate.open();
+    assert_eq!(rig.plane.wait_answer(&held).code(), 200);
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of("late").len(), 0);
+    assert_eq!(rig.plane.posts_of(&late).len(), 0);
+}
+
+/// CP-160, MCP-099, MCP-100, MCP-101, REV-038: the TTL bounds the whole call and ends in one answer.
+#[test]
+fn the_ttl_ends_every_call_with_an_answer() {
+    let rig = Rig::with(ttl);
+    let start = Instant::now();
+    let mut commands = Vec::new();
+    for (method, reply) in endless() {
+        rig.mcp.reply(method, reply);
+        commands.push(Command::method(method, "1"));
+    }
+    rig.plane.queue_all(&commands);
+    for command in &commands {
+        let answer = rig.plane.wait_answer(command);
+        assert_timed_out(&answer);
+        assert!(answer.request.at - start + SLACK >= Duration::from_millis(600));
+    }
+    rig.mcp.server.wait_abandoned(commands.len());
+    rig.assert_alive();
+    for command in &commands {
+        let posts = rig.plane.posts_of(command);
+        let terminal = posts.iter().filter(|p| p.kind() == "jsonrpc_response");
+        assert_eq!(terminal.count(), 1);
+        assert_eq!(posts.last().unwrap().kind(), "jsonrpc_response");
+    }
+}
+
+/// MCP-099: the time that the plane takes for a notification counts.
+#[test]
+fn the_ttl_counts_the_posting_of_notifications() {
+    let rig = Rig::with(ttl);
+    let progress = notification("notifications/progress", &serde_json::json!({"progressToken": 1}));
+    rig.mcp.reply("m", Reply::sse().event(progress).hang());
+    let command = Command::method("m", "1");
+    rig.plane.answer_for(&command, Reply::silence());
+    rig.plane.queue(&command);
+    // The exchange with the plane alone may take longer than a test waits.
+    assert_timed_out(&rig.plane.wait_answer(&command));
+}
+
+/// MCP-101: the TTL bounds notifications and session ends as well.
+#[test]
+fn the_ttl_bounds_what_is_no_call() {
+    let rig = Rig::with(ttl);
+    let commands = [
+        (Command::notification("notifications/x"), "notify_ack"),
+        (Command::termination("s1"), "session_termination_response"),
+    ];
+    rig.mcp.reply("notifications/x", Reply::silence());
+    rig.mcp.reply("DELETE", Reply::silence());
+    for (command, kind) in &commands {
+        let answer = rig.send(command);
+        assert_eq!((answer.kind(), answer.code()), (*kind, 502));
+    }
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 0);
+}
+
+/// MCP-102: ten calls run at once by default, not more.
+#[test]
+fn ten_calls_run_at_once() {
+    let rig = Rig::start();
+    let gate = Gate::new();
+    let held = gate.clone();
+    rig.mcp.hook(move |request| {
+        (request.rpc_method() == "held").then(|| Reply::result("1", "{}").behind(&held))
+    });
+    let commands: Vec<Command> = (0..14).map(|_| Command::method("held", "1")).collect();
+    rig.plane.queue_all(&commands);
+    gate.wait_arrivals(10);
+    // Nothing can announce that an eleventh does not come.
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(gate.arrivals(), 10);
+    gate.open();
+    for command in &commands {
+        assert_eq!(rig.plane.wait_answer(command).code(), 200);
+    }
+}
+
+/// REV-035: a legacy server is told once, under the call's id and with its headers.
+#[test]
+fn a_legacy_server_is_told_that_a_call_is_given_up() {
+    let rig = Rig::with(ttl);
+    let ids = ["7", "\"a \\\"b\"", "12345678901234567890"];
+    for (number, id) in ids.iter().enumerate() {
+        rig.mcp.reply("slow", Reply::silence());
+        let command = Command::method("slow", id)
+            .header("Mcp-Session-Id", &["s-1"])
+            .header("Authorization", &["Bearer caller"]);
+        // Both kinds of deadline are announced; only one is answered.
+        let command = if number == 0 { command.timeout("300ms") } else { command };
+        rig.plane.queue(&command);
+        let told = rig.mcp.wait_calls(CANCELLED, number + 1).remove(number);
+        let params = crate::support::reply::raw_member(&told.body, "params").unwrap();
+        let named = crate::support::reply::raw_member(params.as_bytes(), "requestId");
+        assert_eq!(named.as_deref(), Some(*id));
+        assert_eq!(told.header("mcp-session-id"), Some("s-1"));
+        assert_eq!(told.header("authorization"), Some("Bearer caller"));
+        if number > 0 {
+            assert_timed_out(&rig.plane.wait_answer(&command));
+        }
+    }
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), ids.len());
+}
+
+/// REV-035: a server that does not take the cancellation either does not hold the answer up for long.
+#[test]
+fn telling_the_server_is_bounded() {
+    let rig = Rig::with(ttl);
+    rig.mcp.reply("slow", Reply::silence());
+    rig.mcp.reply(CANCELLED, Reply::silence());
+    assert_timed_out(&rig.send(&Command::method("slow", "1")));
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 1);
+}
+
+/// REV-035: `initialize` is never cancelled.
+#[test]
+fn initialize_is_never_cancelled() {
+    let rig = Rig::with(ttl);
+    let initialize = || Command::method("initialize", "1");
+    rig.mcp.hook(|request| (request.rpc_method() == "initialize").then(Reply::silence));
+    assert_timed_out(&rig.send(&initialize()));
+    rig.plane.queue(&initialize().timeout("300ms"));
+    rig.mcp.server.wait_abandoned(2);
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 0);
+}
+
+/// REV-036: a modern server sees its connection close and nothing else.
+#[test]
+fn a_modern_server_only_sees_the_connection_close() {
+    let rig = Rig::with(ttl);
+    for reply in [Reply::silence(), Reply::sse().hang()] {
+        rig.mcp.reply("tools/call", reply);
+    }
+    let call = || Command::rpc(modern("tools/call", "1", r#""name":"slow""#));
+    assert_timed_out(&rig.send(&call()));
+    let silent = call().timeout("300ms");
+    rig.plane.queue(&silent);
+    rig.mcp.server.wait_abandoned(2);
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 0);
+    assert_eq!(rig.plane.posts_of(&silent).len(), 0);
+}
