@@ -15,12 +15,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod peers;
+
 mod bad_answers;
 mod channels;
+mod connection_proxies;
+mod connection_reuse;
+mod connections;
 mod era_replies;
 mod era_requests;
 mod faults;
 mod forwarding;
+mod locations;
 mod notifications;
 mod overtaking;
 mod plane_decoding;
@@ -30,6 +36,7 @@ mod plane_requests;
 mod plane_startup;
 mod posting;
 mod probe;
+mod proxies;
 mod redirects;
 mod results;
 mod streaming;
