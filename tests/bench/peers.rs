@@ -1,0 +1,351 @@
+//! A control plane and an MCP server that do as little as possible themselves.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// What the control plane hands out.
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub calls: usize,
+    /// How many calls are open at once.
+    pub callers: usize,
+    pub tls: bool,
+    /// Added to every reply of the control plane: a round trip of a real network.
+    pub plane_delay: Duration,
+}
+
+impl Default for Load {
+    fn default() -> Load {
+        Load { calls: 0, callers: 0, tls: false, plane_delay: Duration::ZERO }
+    }
+}
+
+/// How the MCP server answers a call.
+#[derive(Clone, Copy)]
+pub enum Style {
+    /// A JSON result of about this many bytes.
+    Json(usize),
+    /// A stream with this many notifications and the result.
+    Events(usize),
+    /// A small JSON result after a while.
+    Slow(Duration),
+}
+
+pub struct Mcp {
+    pub style: Style,
+}
+
+#[derive(Default)]
+struct Progress {
+    started: bool,
+    handed_out: usize,
+    open: usize,
+    answered: usize,
+    first_poll: Option<Instant>,
+}
+
+struct Plane {
+    load: Load,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+    connections: AtomicUsize,
+    errors: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+pub struct Peers {
+    plane: Arc<Plane>,
+    plane_port: u16,
+    mcp_port: u16,
+    mcp_connections: Arc<AtomicUsize>,
+    bundle: Option<PathBuf>,
+}
+
+impl Peers {
+    pub fn start(load: Load, mcp: Mcp) -> Peers {
+        let plane = Arc::new(Plane {
+            load,
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+            connections: AtomicUsize::new(0),
+            errors: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        });
+        let tls = load.tls.then(tls);
+        let bundle = tls.as_ref().map(|(_, bundle)| bundle.clone());
+        let config = tls.map(|(config, _)| config);
+        let shared = Arc::clone(&plane);
+        let plane_port = listen(move |stream| {
+            shared.connections.fetch_add(1, Ordering::Relaxed);
+            match &config {
+                None => shared.serve(Plain(stream)),
+                Some(config) => {
+                    let connection =
+                        rustls::ServerConnection::new(Arc::clone(config)).expect("a TLS session");
+                    shared.serve(rustls::StreamOwned::new(connection, stream));
+                }
+            }
+        });
+        let mcp_connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&mcp_connections);
+        let style = mcp.style;
+        let mcp_port = listen(move |stream| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            serve_mcp(Plain(stream), style);
+        });
+        Peers { plane, plane_port, mcp_port, mcp_connections, bundle }
+    }
+
+    pub fn plane_url(&self) -> String {
+        let scheme = if self.bundle.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.plane_port)
+    }
+
+    pub fn mcp_url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.mcp_port)
+    }
+
+    pub fn ca_bundle(&self) -> Option<&PathBuf> {
+        self.bundle.as_ref()
+    }
+
+    pub fn wait_first_poll(&self) -> Instant {
+        let progress = self.plane.progress.lock().unwrap();
+        let waited = self
+            .plane
+            .changed
+            .wait_timeout_while(progress, Duration::from_secs(20), |p| p.first_poll.is_none());
+        waited.unwrap().0.first_poll.expect("the client polls within 20 s")
+    }
+
+    pub fn go(&self) {
+        self.plane.progress.lock().unwrap().started = true;
+        self.plane.changed.notify_all();
+    }
+
+    /// Waits for all answers and tells how many came.
+    pub fn wait_done(&self, limit: Duration) -> usize {
+        let calls = self.plane.load.calls;
+        let progress = self.plane.progress.lock().unwrap();
+        self.plane.changed.wait_timeout_while(progress, limit, |p| p.answered < calls).unwrap().0.answered
+    }
+
+    pub fn errors(&self) -> usize {
+        self.plane.errors.load(Ordering::Relaxed)
+    }
+
+    pub fn plane_connections(&self) -> usize {
+        self.plane.connections.load(Ordering::Relaxed)
+    }
+
+    pub fn mcp_connections(&self) -> usize {
+        self.mcp_connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.plane.stopped.store(true, Ordering::Relaxed);
+        self.plane.changed.notify_all();
+    }
+}
+
+impl Plane {
+    fn serve(&self, stream: impl Read + Write) {
+        let mut stream = BufReader::with_capacity(64 * 1024, stream);
+        while let Some((line, body)) = request(&mut stream) {
+            let reply = if line.contains("/poll?") {
+                self.poll(&line)
+            } else if line.starts_with("POST") {
+                self.take(&body);
+                "{\"status\":\"ok\"}".to_owned()
+            } else {
+                "{\"id\":\"t\",\"name\":\"bench\",\"description\":\"\"}".to_owned()
+            };
+            if !self.load.plane_delay.is_zero() {
+                thread::sleep(self.load.plane_delay);
+            }
+            if self.stopped.load(Ordering::Relaxed)
+                || respond(stream.get_mut(), "application/json", reply.as_bytes()).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn poll(&self, line: &str) -> String {
+        let limit: usize =
+            line.split("limit=").nth(1).and_then(|rest| rest.split('&').next()).unwrap().parse().unwrap();
+        let mut progress = self.progress.lock().unwrap();
+        progress.first_poll.get_or_insert_with(Instant::now);
+        self.changed.notify_all();
+        let held = |p: &mut Progress| {
+            !self.stopped.load(Ordering::Relaxed)
+                && (!p.started || p.open >= self.load.callers || p.handed_out >= self.load.calls)
+        };
+        let (mut progress, _) =
+            self.changed.wait_timeout_while(progress, Duration::from_secs(30), held).unwrap();
+        let room = self
+            .load
+            .callers
+            .saturating_sub(progress.open)
+            .min(self.load.calls - progress.handed_out)
+            .min(limit);
+        if self.stopped.load(Ordering::Relaxed) || !progress.started {
+            return "{\"commands\":[]}".into();
+        }
+        let commands: Vec<String> = (0..room)
+            .map(|n| {
+                let id = progress.handed_out + n;
+                format!(
+                    "{{\"command_type\":\"jsonrpc\",\"request_id\":\"req-{id}\",\"shard_token\":\"shard-{id}\",\"channel\":\"main\",\
+                     \"headers\":{{\"mcp-session-id\":[\"s\"],\"mcp-protocol-version\":[\"2025-06-18\"]}},\"jsonrpc\":{{\"jsonrpc\":\"2.0\",\
+                     \"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"text\":\"{}\"}}}}}}}}",
+                    "x".repeat(1024)
+                )
+            })
+            .collect();
+        progress.handed_out += room;
+        progress.open += room;
+        format!("{{\"commands\":[{}]}}", commands.join(","))
+    }
+
+    fn take(&self, body: &[u8]) {
+        let tail = String::from_utf8_lossy(&body[body.len().saturating_sub(200)..]).into_owned();
+        if tail.contains("jsonrpc_notify") {
+            return;
+        }
+        if !tail.contains("\"resp_code\":200") {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut progress = self.progress.lock().unwrap();
+        progress.open -= 1;
+        progress.answered += 1;
+        self.changed.notify_all();
+    }
+}
+
+fn serve_mcp(stream: impl Read + Write, style: Style) {
+    let mut stream = BufReader::with_capacity(64 * 1024, stream);
+    let filler = match style {
+        Style::Json(bytes) => "y".repeat(bytes),
+        Style::Events(_) | Style::Slow(_) => "y".repeat(1024),
+    };
+    while let Some((_, body)) = request(&mut stream) {
+        let text = String::from_utf8_lossy(&body);
+        let id =
+            text.split("\"id\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap_or("null");
+        let result = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"supportedVersions\":[\"2026-07-28\"],\"content\":[{{\"type\":\"text\",\"text\":\"{filler}\"}}]}}}}"
+        );
+        let sent = match style {
+            Style::Json(_) => respond(stream.get_mut(), "application/json", result.as_bytes()),
+            Style::Slow(time) => {
+                thread::sleep(time);
+                respond(stream.get_mut(), "application/json", result.as_bytes())
+            }
+            Style::Events(count) => {
+                let note = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":1,\"progress\":1}}\n\n";
+                let stream_body = format!("{}data: {result}\n\n", note.repeat(count));
+                respond(stream.get_mut(), "text/event-stream", stream_body.as_bytes())
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads one request: its first line and its body.
+fn request(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
+    let mut first = String::new();
+    if stream.read_line(&mut first).ok()? == 0 {
+        return None;
+    }
+    let (mut length, mut line) = (0, String::new());
+    loop {
+        line.clear();
+        stream.read_line(&mut line).ok()?;
+        if line == "\r\n" {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((first, body))
+}
+
+fn respond(stream: &mut impl Write, content_type: &str, body: &[u8]) -> std::io::Result<()> {
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+    if body.len() < 64 * 1024 {
+        stream.write_all(&[head.as_bytes(), body].concat())?;
+    } else {
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+    }
+    stream.flush()
+}
+
+/// Accepts connections on a free port for as long as the process lives; one thread each.
+fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            stream.set_nodelay(true).expect("a TCP socket");
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+/// A stream that needs no second layer.
+struct Plain(TcpStream);
+
+impl Read for Plain {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Plain {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.0.write(buffer)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn tls() -> (Arc<rustls::ServerConfig>, PathBuf) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    let bundle = std::env::temp_dir().join(format!("tunnel-client-bench-{}.pem", std::process::id()));
+    std::fs::write(&bundle, certificate.pem()).expect("a writable temporary directory");
+    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a usable certificate");
+    (Arc::new(config), bundle)
+}

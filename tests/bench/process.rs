@@ -1,0 +1,77 @@
+//! The release binary under load, and what the kernel says of it.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::peers::Peers;
+
+/// A running client; killed when dropped.
+pub struct Client {
+    child: Child,
+}
+
+impl Client {
+    pub fn start(peers: &Peers, flags: &[&str]) -> Client {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
+        command
+            .arg("run")
+            .arg(format!("--control-plane.base-url={}", peers.plane_url()))
+            .arg(format!("--control-plane.tunnel-id=tunnel_{}", "2".repeat(32)))
+            .arg(format!("--mcp.server-url={}", peers.mcp_url()))
+            .arg("--health.listen-addr=127.0.0.1:0")
+            .args(flags)
+            .env_clear()
+            .env("CONTROL_PLANE_API_KEY", "sk-bench-0123456789")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        if std::env::var_os("BENCH_LOG").is_none() {
+            command.stderr(Stdio::null());
+        }
+        if let Some(bundle) = peers.ca_bundle() {
+            command.arg("--tls.roots=none").arg(format!("--ca-bundle={}", bundle.display()));
+        }
+        Client { child: command.spawn().expect("the release binary starts") }
+    }
+
+    /// User and system time of the process so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = self.read("stat");
+        let fields: Vec<&str> = stat.rsplit(") ").next().expect("a command name").split(' ').collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("a number");
+        // The kernel's unit for these two fields is 1/100 s on every Linux that we run on.
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
+    /// Voluntary context switches of all threads: how often something woke up.
+    pub fn wakeups(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("threads");
+        tasks
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
+            .map(|status| number(&status, "voluntary_ctxt_switches:"))
+            .sum()
+    }
+
+    /// Resident memory now and at its peak.
+    pub fn memory_mb(&self) -> (f64, f64) {
+        let status = self.read("status");
+        let mb = |name| number(&status, name) as f64 / 1024.0;
+        (mb("VmRSS:"), mb("VmHWM:"))
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("the client still runs")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn number(status: &str, name: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a field of the kernel");
+    line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
+}

@@ -1,0 +1,142 @@
+//! The benchmark of the relay: a load driver in this process, the release binary in another.
+//!
+//! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
+//! those whose name begins with the given word. Nothing here is a timed test: machines differ, and
+//! the table in the design holds what to compare with.
+
+#![allow(unreachable_pub, reason = "a benchmark has no outside")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "a benchmark fails by panicking and prints"
+)]
+
+#[path = "peers.rs"]
+mod peers;
+#[path = "process.rs"]
+mod process;
+
+use std::time::{Duration, Instant};
+
+use peers::{Load, Mcp, Peers, Style};
+use process::Client;
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    load: Load,
+    style: Style,
+    flags: &'static [&'static str],
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word.as_str()));
+    let calls = Load { calls: 40_000, callers: 16, ..Load::default() };
+    let rows = [
+        Row {
+            name: "http",
+            load: calls,
+            style: Style::Json(1024),
+            flags: &["--mcp.max-concurrent-requests=16"],
+        },
+        Row {
+            name: "tls",
+            load: Load { tls: true, ..calls },
+            style: Style::Json(1024),
+            flags: &["--mcp.max-concurrent-requests=16"],
+        },
+        Row {
+            name: "sse",
+            load: Load { calls: 10_000, ..calls },
+            style: Style::Events(3),
+            flags: &["--mcp.max-concurrent-requests=16"],
+        },
+        Row {
+            name: "wan",
+            load: Load { calls: 2_000, callers: 64, plane_delay: Duration::from_millis(40), ..calls },
+            style: Style::Slow(Duration::from_millis(5)),
+            flags: &[],
+        },
+        Row { name: "http-default-workers", load: calls, style: Style::Json(1024), flags: &[] },
+        Row {
+            name: "memory-large",
+            load: Load { calls: 30, callers: 10, ..calls },
+            style: Style::Json(60 * 1024 * 1024),
+            flags: &[],
+        },
+    ];
+    println!(
+        "{:<22} {:>9} {:>11} {:>7} {:>7} {:>9} {:>9}  connections plane/mcp",
+        "row", "calls/s", "CPU us/call", "lost", "errors", "RSS MB", "peak MB"
+    );
+    for row in rows.iter().filter(|row| runs(row.name)) {
+        relay(row);
+    }
+    if runs("start") {
+        start();
+    }
+    if runs("idle") {
+        idle();
+    }
+}
+
+fn relay(row: &Row) {
+    let peers = Peers::start(row.load, Mcp { style: row.style });
+    let client = Client::start(&peers, row.flags);
+    peers.wait_first_poll();
+    let (cpu_before, started) = (client.cpu(), Instant::now());
+    peers.go();
+    let answered = peers.wait_done(Duration::from_secs(120));
+    let (took, cpu) = (started.elapsed(), client.cpu() - cpu_before);
+    let calls = row.load.calls as f64;
+    let (resident, peak) = client.memory_mb();
+    println!(
+        "{:<22} {:>9.0} {:>11.1} {:>7} {:>7} {:>9.1} {:>9.1}  {}/{}",
+        row.name,
+        answered as f64 / took.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / calls,
+        row.load.calls - answered,
+        peers.errors(),
+        resident,
+        peak,
+        peers.plane_connections(),
+        peers.mcp_connections(),
+    );
+}
+
+fn start() {
+    let mut times: Vec<f64> = (0..11)
+        .map(|_| {
+            let peers = Peers::start(Load::default(), Mcp { style: Style::Json(16) });
+            let started = Instant::now();
+            let _client = Client::start(&peers, &[]);
+            (peers.wait_first_poll() - started).as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!(
+        "start to first poll: median {:.1} ms, fastest {:.1}, slowest {:.1}",
+        times[5], times[0], times[10]
+    );
+}
+
+fn idle() {
+    let peers = Peers::start(Load::default(), Mcp { style: Style::Json(16) });
+    let client = Client::start(&peers, &[]);
+    peers.wait_first_poll();
+    // The probe and the metadata request belong to the start.
+    std::thread::sleep(Duration::from_secs(3));
+    let (cpu, wakeups, window) = (client.cpu(), client.wakeups(), Duration::from_secs(20));
+    std::thread::sleep(window);
+    let seconds = window.as_secs_f64();
+    println!(
+        "idle: {:.2} ms CPU/s, {:.2} wake-ups/s, {:.1} MB resident",
+        (client.cpu() - cpu).as_secs_f64() * 1e3 / seconds,
+        (client.wakeups() - wakeups) as f64 / seconds,
+        client.memory_mb().0
+    );
+}
