@@ -36,6 +36,8 @@ pub enum Style {
     Events(usize),
     /// A small JSON result after a while.
     Slow(Duration),
+    /// Over stdio, by a process of its own: a small JSON result.
+    Stdio,
 }
 
 pub struct Mcp {
@@ -236,7 +238,7 @@ fn serve_mcp(stream: impl Read + Write, style: Style) {
     let mut stream = BufReader::with_capacity(64 * 1024, stream);
     let filler = match style {
         Style::Json(bytes) => "y".repeat(bytes),
-        Style::Events(_) | Style::Slow(_) => "y".repeat(1024),
+        Style::Events(_) | Style::Slow(_) | Style::Stdio => "y".repeat(1024),
     };
     while let Some((_, body)) = request(&mut stream) {
         let text = String::from_utf8_lossy(&body);
@@ -246,7 +248,7 @@ fn serve_mcp(stream: impl Read + Write, style: Style) {
             "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"supportedVersions\":[\"2026-07-28\"],\"content\":[{{\"type\":\"text\",\"text\":\"{filler}\"}}]}}}}"
         );
         let sent = match style {
-            Style::Json(_) => respond(stream.get_mut(), "application/json", result.as_bytes()),
+            Style::Json(_) | Style::Stdio => respond(stream.get_mut(), "application/json", result.as_bytes()),
             Style::Slow(time) => {
                 thread::sleep(time);
                 respond(stream.get_mut(), "application/json", result.as_bytes())
@@ -264,7 +266,7 @@ fn serve_mcp(stream: impl Read + Write, style: Style) {
 }
 
 /// Reads one request: its first line and its body.
-fn request(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
+pub fn request(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
     let mut first = String::new();
     if stream.read_line(&mut first).ok()? == 0 {
         return None;
@@ -287,7 +289,7 @@ fn request(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
     Some((first, body))
 }
 
-fn respond(stream: &mut impl Write, content_type: &str, body: &[u8]) -> std::io::Result<()> {
+pub fn respond(stream: &mut impl Write, content_type: &str, body: &[u8]) -> std::io::Result<()> {
     let head =
         format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
     if body.len() < 64 * 1024 {
@@ -300,7 +302,7 @@ fn respond(stream: &mut impl Write, content_type: &str, body: &[u8]) -> std::io:
 }
 
 /// Accepts connections on a free port for as long as the process lives; one thread each.
-fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let serve = Arc::new(serve);

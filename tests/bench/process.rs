@@ -12,13 +12,24 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of these peers.
     pub fn start(peers: &Peers, flags: &[&str]) -> Client {
+        let server = format!("--mcp.server-url={}", peers.mcp_url());
+        let mut flags = [&[server.as_str()], flags].concat();
+        let bundle = peers.ca_bundle().map(|bundle| format!("--ca-bundle={}", bundle.display()));
+        if let Some(bundle) = &bundle {
+            flags.extend(["--tls.roots=none", bundle]);
+        }
+        Client::launch(&peers.plane_url(), &flags)
+    }
+
+    /// A client of this control plane; the flags name its servers.
+    pub fn launch(plane_url: &str, flags: &[&str]) -> Client {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
         command
             .arg("run")
-            .arg(format!("--control-plane.base-url={}", peers.plane_url()))
+            .arg(format!("--control-plane.base-url={plane_url}"))
             .arg(format!("--control-plane.tunnel-id=tunnel_{}", "2".repeat(32)))
-            .arg(format!("--mcp.server-url={}", peers.mcp_url()))
             .arg("--health.listen-addr=127.0.0.1:0")
             .args(flags)
             .env_clear()
@@ -27,9 +38,6 @@ impl Client {
             .stdout(Stdio::null());
         if std::env::var_os("BENCH_LOG").is_none() {
             command.stderr(Stdio::null());
-        }
-        if let Some(bundle) = peers.ca_bundle() {
-            command.arg("--tls.roots=none").arg(format!("--ca-bundle={}", bundle.display()));
         }
         Client { child: command.spawn().expect("the release binary starts") }
     }

@@ -14,17 +14,21 @@
     reason = "a benchmark fails by panicking and prints"
 )]
 
+#[path = "echo.rs"]
+mod echo;
 #[path = "peers.rs"]
 mod peers;
 #[path = "process.rs"]
 mod process;
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use peers::{Load, Mcp, Peers, Style};
 use process::Client;
 
 /// One row of the table.
+#[derive(Clone, Copy)]
 struct Row {
     name: &'static str,
     load: Load,
@@ -32,48 +36,19 @@ struct Row {
     flags: &'static [&'static str],
 }
 
-fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == echo::ARGUMENT) {
+        echo::serve();
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word.as_str()));
-    let calls = Load { calls: 40_000, callers: 16, ..Load::default() };
-    let rows = [
-        Row {
-            name: "http",
-            load: calls,
-            style: Style::Json(1024),
-            flags: &["--mcp.max-concurrent-requests=16"],
-        },
-        Row {
-            name: "tls",
-            load: Load { tls: true, ..calls },
-            style: Style::Json(1024),
-            flags: &["--mcp.max-concurrent-requests=16"],
-        },
-        Row {
-            name: "sse",
-            load: Load { calls: 10_000, ..calls },
-            style: Style::Events(3),
-            flags: &["--mcp.max-concurrent-requests=16"],
-        },
-        Row {
-            name: "wan",
-            load: Load { calls: 2_000, callers: 64, plane_delay: Duration::from_millis(40), ..calls },
-            style: Style::Slow(Duration::from_millis(5)),
-            flags: &[],
-        },
-        Row { name: "http-default-workers", load: calls, style: Style::Json(1024), flags: &[] },
-        Row {
-            name: "memory-large",
-            load: Load { calls: 30, callers: 10, ..calls },
-            style: Style::Json(60 * 1024 * 1024),
-            flags: &[],
-        },
-    ];
     println!(
         "{:<22} {:>9} {:>11} {:>7} {:>7} {:>9} {:>9}  connections plane/mcp",
         "row", "calls/s", "CPU us/call", "lost", "errors", "RSS MB", "peak MB"
     );
-    for row in rows.iter().filter(|row| runs(row.name)) {
+    for row in rows().iter().filter(|row| runs(row.name)) {
         relay(row);
     }
     if runs("start") {
@@ -82,11 +57,39 @@ fn main() {
     if runs("idle") {
         idle();
     }
+    ExitCode::SUCCESS
+}
+
+fn rows() -> [Row; 7] {
+    let calls = Load { calls: 40_000, callers: 16, ..Load::default() };
+    let http = Row {
+        name: "http",
+        load: calls,
+        style: Style::Json(1024),
+        flags: &["--mcp.max-concurrent-requests=16"],
+    };
+    let far = Load { calls: 2_000, callers: 64, plane_delay: Duration::from_millis(40), ..calls };
+    let large = Load { calls: 30, callers: 10, ..calls };
+    [
+        http,
+        Row { name: "tls", load: Load { tls: true, ..calls }, ..http },
+        Row { name: "sse", load: Load { calls: 10_000, ..calls }, style: Style::Events(3), ..http },
+        Row { name: "wan", load: far, style: Style::Slow(Duration::from_millis(5)), flags: &[] },
+        Row { name: "http-default-workers", flags: &[], ..http },
+        Row { name: "stdio", style: Style::Stdio, ..http },
+        Row { name: "memory-large", load: large, style: Style::Json(60 * 1024 * 1024), flags: &[] },
+    ]
 }
 
 fn relay(row: &Row) {
     let peers = Peers::start(row.load, Mcp { style: row.style });
-    let client = Client::start(&peers, row.flags);
+    let client = match row.style {
+        Style::Stdio => {
+            let server = format!("--mcp.command={}", echo::command("bench"));
+            Client::launch(&peers.plane_url(), &[&[server.as_str()], row.flags].concat())
+        }
+        _ => Client::start(&peers, row.flags),
+    };
     peers.wait_first_poll();
     let (cpu_before, started) = (client.cpu(), Instant::now());
     peers.go();
