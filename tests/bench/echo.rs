@@ -1,6 +1,8 @@
 //! The stdio server of the benchmark: this very binary, so that nothing else need be built.
 
 use std::io::{self, BufRead, Write};
+use std::thread;
+use std::time::Duration;
 
 /// The argument by which the binary becomes the server. Whatever follows it only marks the process.
 pub const ARGUMENT: &str = "--stdio-server";
@@ -11,8 +13,8 @@ pub fn command(marks: &str) -> String {
     format!("{} {ARGUMENT} {marks}", own.display())
 }
 
-/// Answers every request until its input ends: with `n` of the request, a text of `bytes`, and one
-/// progress notification before it if there is a token. Text is cut, not parsed: the relay is measured.
+/// Answers every request until its input ends: with `n` of the request, a text of `bytes`, after
+/// `wait` milliseconds, and one progress notification before it if there is a token. Text is cut, not parsed: the relay is measured.
 pub fn serve() {
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -23,9 +25,12 @@ pub fn serve() {
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":{token},\"progress\":1}}}}\n"
             );
         }
+        if let Some(wait) = number(&line, "wait").filter(|wait| *wait > 0) {
+            thread::sleep(Duration::from_millis(wait));
+        }
         let n = member(&line, "n").unwrap_or("null");
-        let bytes = member(&line, "bytes").and_then(|text| text.parse().ok()).unwrap_or(1024);
-        let text = "y".repeat(bytes);
+        let bytes = number(&line, "bytes").and_then(|bytes| usize::try_from(bytes).ok());
+        let text = "y".repeat(bytes.unwrap_or(1024));
         answer.push_str(&format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"n\":{n},\"text\":\"{text}\"}}}}\n"
         ));
@@ -39,4 +44,8 @@ pub fn serve() {
 fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("\"{name}\":"))?;
     rest.split([',', '}']).next()
+}
+
+fn number(text: &str, name: &str) -> Option<u64> {
+    member(text, name)?.parse().ok()
 }

@@ -1,8 +1,11 @@
 //! The release binary under load, and what the kernel says of it.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::peers::Peers;
 
@@ -65,6 +68,19 @@ impl Client {
         let status = self.read("status");
         let mb = |name| number(&status, name) as f64 / 1024.0;
         (mb("VmRSS:"), mb("VmHWM:"))
+    }
+
+    /// How many entries a folder of the process has: `fd` or `task`.
+    pub fn count(&self, folder: &str) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/{folder}", self.child.id()));
+        entries.expect("the client still runs").count()
+    }
+
+    /// Asks the client to end and waits for it.
+    pub fn end(mut self) -> ExitStatus {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        kill(pid, Signal::SIGTERM).expect("the client still runs");
+        self.child.wait().expect("a child")
     }
 
     fn read(&self, file: &str) -> String {

@@ -1,8 +1,8 @@
 //! The benchmark of the relay: a load driver in this process, the release binary in another.
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
-//! those whose name begins with the given word. Nothing here is a timed test: machines differ, and
-//! the table in the design holds what to compare with.
+//! those whose name begins with the given word, and `-- soak SECONDS` the soak alone.
+//! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
 #![allow(unreachable_pub, reason = "a benchmark has no outside")]
 #![allow(
@@ -20,6 +20,8 @@ mod echo;
 mod peers;
 #[path = "process.rs"]
 mod process;
+#[path = "soak.rs"]
+mod soak;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -43,6 +45,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
+    if let [word, seconds] = wanted.as_slice() {
+        if word == "soak" {
+            return soak::run(Duration::from_secs(seconds.parse().expect("a number of seconds")));
+        }
+    }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word.as_str()));
     println!(
         "{:<22} {:>9} {:>11} {:>7} {:>7} {:>9} {:>9}  connections plane/mcp",
