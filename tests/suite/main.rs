@@ -43,6 +43,7 @@ mod posting;
 mod probe;
 mod proxies;
 mod readiness;
+mod real_servers;
 mod redirects;
 mod results;
 mod secrets;

@@ -177,7 +177,12 @@ impl Plane {
 
     /// Waits for the first terminal POST of a command.
     pub fn wait_answer(&self, command: &Command) -> Posted {
-        self.wait_posts(command, 1, |post| post.kind() != "jsonrpc_notify").remove(0)
+        self.wait_answer_within(command, BOUND)
+    }
+
+    /// The same with a bound of one's own, for servers that are slow to start.
+    pub fn wait_answer_within(&self, command: &Command, bound: Duration) -> Posted {
+        self.wait_posts_within(command, bound, 1, |post| post.kind() != "jsonrpc_notify").remove(0)
     }
 
     /// Waits until `count` POSTs of a command match.
@@ -187,7 +192,17 @@ impl Plane {
         count: usize,
         matches: impl Fn(&Posted) -> bool,
     ) -> Vec<Posted> {
-        let end = Instant::now() + BOUND;
+        self.wait_posts_within(command, BOUND, count, matches)
+    }
+
+    fn wait_posts_within(
+        &self,
+        command: &Command,
+        bound: Duration,
+        count: usize,
+        matches: impl Fn(&Posted) -> bool,
+    ) -> Vec<Posted> {
+        let end = Instant::now() + bound;
         let mut state = self.shared.state.lock().unwrap();
         loop {
             let mine = state.posts.iter().filter(|p| p.json["request_id"] == *command.id);

@@ -51,6 +51,11 @@ impl Journal {
         Journal(path.into())
     }
 
+    /// Its path.
+    pub fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
     /// The command line of a server in this mode.
     pub fn command(&self, mode: &str) -> String {
         format!("{} {mode} {}", program(), self.0.display())
@@ -105,7 +110,7 @@ impl Journal {
 
     /// The processes of the servers and their guards that live now; the client is none of them.
     pub fn processes(&self) -> Vec<i32> {
-        let marker = self.0.to_str().unwrap();
+        let marker = self.path();
         let pids = std::fs::read_dir("/proc").unwrap().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let ours = |pid: &i32| {
