@@ -51,6 +51,8 @@ pub struct Relay {
 
 /// What becomes of a command that was dequeued.
 enum Work {
+    /// Nobody waits any more.
+    Expired,
     /// Its target has taken it.
     Call(Box<dyn Call>),
     /// Nobody serves its channel.
@@ -125,6 +127,8 @@ impl Relay {
             // These were not dropped on arrival because somebody waits for them.
             (_, Body::Unusable { why, .. }) => Work::Fail(unusable(*why)),
             _ if lane == Lane::Refused => Work::Fail(too_much(&command)),
+            // A server on a pipe gets its line as soon as the call is admitted.
+            _ if command.expired() => Work::Expired,
             (Some(target), _) => Work::Call(target.admit(Arc::clone(&command))),
         };
         (command, work)
@@ -142,6 +146,7 @@ impl Relay {
             return;
         }
         match work {
+            Work::Expired => {}
             Work::Unsupported => {
                 let answer = self.unsupported_channel(&command);
                 self.outbox.deliver(command, answer);

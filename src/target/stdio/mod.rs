@@ -71,6 +71,8 @@ impl StdioTarget {
         let modern = keeper(Era::Modern, None);
         let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)));
         let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl };
+        // Until it runs there is nothing to be ready with.
+        readiness.child_down(channel, "not started yet");
         target.legacy.start()?;
         target.modern.start()?;
         Ok(target)
@@ -119,7 +121,7 @@ impl StdioTarget {
             Admission::Call(number, mailbox) => {
                 let keeper = Arc::clone(keeper);
                 let (command, ttl) = (Arc::clone(command), self.ttl);
-                Box::new(Waiting { keeper, mailbox, number, command, ttl })
+                Box::new(Waiting { keeper, mailbox, number, command, ttl, awaited: false })
             }
             other => Box::new(Done(admitted(other))),
         }
@@ -191,10 +193,22 @@ struct Waiting {
     number: u64,
     command: Arc<Command>,
     ttl: Duration,
+    /// Somebody waits or has waited for its end.
+    awaited: bool,
+}
+
+impl Drop for Waiting {
+    /// A call that was dropped before it ran is given up, so that its server does not work for nobody.
+    fn drop(&mut self) {
+        if !self.awaited {
+            self.keeper.give_up(self.number, Duration::ZERO);
+        }
+    }
 }
 
 impl Call for Waiting {
-    fn run(self: Box<Self>, sink: &mut dyn Sink) -> Outcome {
+    fn run(mut self: Box<Self>, sink: &mut dyn Sink) -> Outcome {
+        self.awaited = true;
         let subscription = self.command.is_subscription();
         let deadline = self.command.deadline(if subscription { SUBSCRIPTION_TTL } else { self.ttl });
         let discovers = self.command.message().is_some_and(|m| m.method() == Some("server/discover"));
