@@ -269,9 +269,9 @@ impl Metrics {
         self.families.deaths.add([self.channel(channel), cause.into()], 1);
     }
 
-    /// So many calls wait for the children of this channel.
-    pub fn child_pending(&self, channel: &Channel, calls: usize) {
-        self.families.pending.set([self.channel(channel)], widen(calls));
+    /// So many calls wait for the child of this channel and era.
+    pub fn child_pending(&self, channel: &Channel, era: &'static str, calls: usize) {
+        self.families.pending.set([self.channel(channel), era.into()], widen(calls));
     }
 
     /// A proxy was checked.

@@ -39,6 +39,11 @@ impl Payload {
         self
     }
 
+    /// How many bytes will be sent.
+    pub fn bytes(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
     /// The pieces to be sent, in order.
     pub fn parts(&self) -> [&[u8]; 3] {
         let Some((span, replacement)) = &self.replacement else {

@@ -43,7 +43,7 @@ pub(super) struct Families {
     /// Children by channel: what they did, how they ended, what waits for them.
     pub(super) children: Family<u64, 2>,
     pub(super) deaths: Family<u64, 2>,
-    pub(super) pending: Family<u64, 1>,
+    pub(super) pending: Family<u64, 2>,
     pub(super) exchanges: Exchanges,
     pub(super) proxies: Proxies,
 }
@@ -107,7 +107,7 @@ impl Families {
             requests: counter("server_requests_total", "Requests of servers.", ["channel", "answered"]),
             children: counter("stdio_events_total", "What stdio servers did.", ["channel", "event"]),
             deaths: counter("stdio_deaths_total", "Ends of stdio servers.", ["channel", "cause"]),
-            pending: gauge("stdio_pending_calls", "Calls that wait for a stdio server.", ["channel"]),
+            pending: gauge("stdio_pending_calls", "Calls that wait for a stdio server.", ["channel", "era"]),
             exchanges: Exchanges::new(),
             proxies: Proxies::new(),
         }

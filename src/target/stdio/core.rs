@@ -6,6 +6,7 @@
 //! nobody and is dropped.
 
 mod incoming;
+mod opening;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::relay::failure::{self, Failure};
 use crate::relay::message::{Era, Kind, Malformed, Message, same_id};
 use crate::relay::payload::Payload;
 
-use super::handshake::{Handshake, Opening};
+use super::handshake::Handshake;
 use super::mailbox::{End, Mailbox};
 use super::rewrite::{self, line};
 
@@ -23,9 +24,20 @@ use super::rewrite::{self, line};
 /// reach it; notifications to a child that reads nothing can.
 const WAITING_MAX: usize = 512;
 
-/// How long a child may leave a handshake of ours unanswered while calls wait for it. Interpreters
-/// that load much take several seconds to start.
-const OPENING_MAX: Duration = Duration::from_secs(10);
+/// Bytes of waiting lines above which no more are taken. What a poll brings may still be added whole.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a child may leave a handshake unanswered while calls wait behind it. Launchers that fetch
+/// their packages first take most of it.
+const OPENING_MAX: Duration = Duration::from_secs(60);
+
+/// How long, and of how many calls, the ids are remembered after the end: a cancellation that comes late
+/// must not hit another conversation's call of the same id.
+const ENDED_FOR: Duration = Duration::from_secs(30);
+const ENDED_MAX: usize = 256;
+
+/// Longest id of a child's own request that is answered, and of an ended call that is remembered.
+const ID_BYTES_MAX: usize = 1024;
 
 /// What became of a command.
 #[derive(Debug)]
@@ -81,6 +93,8 @@ pub(super) struct Core {
     running: bool,
     /// Since when an `initialize` is unanswered; until then nothing else is written.
     opening_since: Option<Instant>,
+    /// The callers' ids of calls that ended lately.
+    ended: VecDeque<(Instant, String)>,
     /// Whether the present child has answered anything.
     pub(super) answered: bool,
 }
@@ -96,13 +110,15 @@ impl Core {
             handshake: Handshake::default(),
             running: false,
             opening_since: None,
+            ended: VecDeque::new(),
             answered: false,
         }
     }
 
     /// Takes a message for the child, in the order of dequeuing.
     pub(super) fn admit(&mut self, message: &Message) -> Admission {
-        if self.calls.len() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX {
+        let bytes: usize = self.outgoing.iter().map(|line| line.bytes.len()).sum();
+        if self.pending() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             let cause = "the server does not read its input";
             return Admission::Refused(Failure::closed("closed_pipe", cause));
         }
@@ -132,64 +148,6 @@ impl Core {
                 Admission::Call(number, mailbox)
             }
             Err(malformed) => refused(malformed),
-        }
-    }
-
-    /// The first `initialize` goes to the child. While its answer is awaited others wait for the same
-    /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
-    fn initialize(&mut self, message: &Message) -> Admission {
-        let id = message.id().unwrap_or_default();
-        let mailbox = Arc::<Mailbox>::default();
-        match self.handshake.open(message) {
-            Opening::Answered(result) => mailbox.end(End::Answer(under(&result, id))),
-            Opening::Awaited => self.handshake.follow(id.to_owned(), Arc::clone(&mailbox)),
-            Opening::First => return self.begin(message),
-        }
-        mailbox.written();
-        Admission::Call(self.number(), mailbox)
-    }
-
-    /// Sends an `initialize`; nothing else is written before the child has answered it.
-    fn begin(&mut self, message: &Message) -> Admission {
-        match self.call(message, true) {
-            Ok((number, mailbox, line)) => {
-                self.opening_since = Some(Instant::now());
-                self.urgent.push_back(line);
-                Admission::Call(number, mailbox)
-            }
-            Err(malformed) => refused(malformed),
-        }
-    }
-
-    /// Sends an `initialize` that no caller waits for: the last good one, else one of our own.
-    fn begin_on_behalf(&mut self) {
-        let message = self.handshake.remembered();
-        self.handshake.open(&message);
-        self.handshake.on_behalf();
-        self.begin(&message);
-    }
-
-    /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
-    /// process or this child, and the server must not notice.
-    fn greet(&mut self) {
-        if self.era == Era::Modern || !self.handshake.is_missing() {
-            return self.confirm_silently();
-        }
-        self.begin_on_behalf();
-    }
-
-    /// `notifications/initialized` is owed once per child.
-    fn confirm(&mut self) {
-        if self.handshake.confirm() {
-            let text = Handshake::confirmation().to_owned();
-            self.outgoing.push_back(Line { bytes: line(text), call: None });
-        }
-    }
-
-    /// Some callers never send it, and some servers stay silent until they have it.
-    fn confirm_silently(&mut self) {
-        if self.era == Era::Legacy {
-            self.confirm();
         }
     }
 
@@ -223,12 +181,16 @@ impl Core {
             Ok(None) => return Admission::Taken,
             Err(malformed) => return refused(malformed),
         };
-        let mut named = self.named(span.of(text));
+        let id = span.of(text);
+        if self.ended.iter().any(|(at, ended)| at.elapsed() < ENDED_FOR && same_id(ended, id)) {
+            return Admission::Taken;
+        }
+        let mut named = self.named(id);
         if let (Some((number, waiting)), None) = (named.next(), named.next()) {
             let (private, written) = (rewrite::private(*number, &waiting.id), waiting.written);
             drop(named);
-            let line = Line { bytes: line(rewrite::splice(text, vec![(span, private)])), call: None };
-            if written { self.urgent.push_back(line) } else { self.outgoing.push_back(line) }
+            let line = line(rewrite::splice(text, vec![(span, private)]));
+            if written { self.urge(line) } else { self.outgoing.push_back(Line { bytes: line, call: None }) }
         }
         Admission::Taken
     }
@@ -270,6 +232,8 @@ impl Core {
     pub(super) fn started(&mut self) {
         self.answered = false;
         self.running = true;
+        // Answers to the last child's own requests mean nothing to this one.
+        self.urgent.retain(|line| line.call.is_some());
         if self.era == Era::Modern {
             return;
         }
@@ -330,7 +294,14 @@ impl Core {
     /// A caller waits no longer. The child is told; true when it has to be replaced instead, because
     /// nobody knows what state a half-done handshake left it in.
     pub(super) fn give_up(&mut self, number: u64) -> bool {
-        let Some(waiting) = self.calls.remove(&number) else { return false };
+        let Some(waiting) = self.calls.remove(&number) else {
+            self.handshake.unfollow(number);
+            return false;
+        };
+        if !waiting.written {
+            self.urgent.retain(|line| line.call != Some(number));
+            self.outgoing.retain(|line| line.call != Some(number));
+        }
         if waiting.opening {
             if !waiting.written {
                 self.reopen();
@@ -341,22 +312,34 @@ impl Core {
             // It waited for a handshake that nobody answers.
             return self.opening_since.is_some_and(|since| since.elapsed() > OPENING_MAX);
         }
-        let private = rewrite::private(number, &waiting.id);
-        self.urgent.push_back(Line { bytes: line(failure::cancellation(&private)), call: None });
+        self.urge(line(failure::cancellation(&rewrite::private(number, &waiting.id))));
+        self.remember(waiting.id);
         false
     }
 
-    /// An `initialize` was given up before it was written. Whoever waits behind it still needs one.
-    fn reopen(&mut self) {
-        self.opening_since = None;
-        if self.handshake.withdrawn() || !self.outgoing.is_empty() {
-            self.begin_on_behalf();
+    /// Remembers the id of a call that has ended.
+    fn remember(&mut self, id: String) {
+        if id.len() <= ID_BYTES_MAX {
+            self.ended.truncate(ENDED_MAX - 1);
+            self.ended.push_front((Instant::now(), id));
         }
+    }
+
+    /// Writes a line before all others, unless the child has stopped reading them.
+    fn urge(&mut self, bytes: Vec<u8>) {
+        if self.urgent.len() < WAITING_MAX {
+            self.urgent.push_back(Line { bytes, call: None });
+        }
+    }
+
+    /// Whether a child runs that has not closed a pipe.
+    pub(super) fn is_running(&self) -> bool {
+        self.running
     }
 
     /// How many calls wait.
     pub(super) fn pending(&self) -> usize {
-        self.calls.len()
+        self.calls.len() + self.handshake.followers()
     }
 
     /// Whether anything waits to be written.

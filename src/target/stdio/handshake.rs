@@ -1,7 +1,9 @@
 //! What a child was told and answered when its session was opened, so that it can be told again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::net::FREE_BYTES;
 use crate::relay::message::Message;
 
 use super::mailbox::Mailbox;
@@ -29,7 +31,8 @@ pub(super) struct Handshake {
     confirmed: bool,
     /// The session was opened for callers who do not know of it: we confirm it ourselves.
     replay: bool,
-    followers: Vec<(String, Arc<Mailbox>)>,
+    /// Other calls that wait for the same answer, by number, with their ids.
+    followers: BTreeMap<u64, (String, Arc<Mailbox>)>,
 }
 
 /// What an `initialize` meets.
@@ -72,17 +75,29 @@ impl Handshake {
     }
 
     /// Somebody waits for the same answer.
-    pub(super) fn follow(&mut self, id: String, mailbox: Arc<Mailbox>) {
-        self.followers.push((id, mailbox));
+    pub(super) fn follow(&mut self, number: u64, id: String, mailbox: Arc<Mailbox>) {
+        self.followers.insert(number, (id, mailbox));
+    }
+
+    /// It waits no longer.
+    pub(super) fn unfollow(&mut self, number: u64) {
+        self.followers.remove(&number);
+    }
+
+    /// How many wait for the same answer.
+    pub(super) fn followers(&self) -> usize {
+        self.followers.len()
     }
 
     /// The child has answered. Tells whether we have to confirm it, and who else waits.
     pub(super) fn answered(&mut self, result: &str, accepted: bool) -> (bool, Vec<(String, Arc<Mailbox>)>) {
         if let (Some(message), true) = (self.awaited.take(), accepted) {
-            self.memory = Some((message, result.to_owned()));
+            // A giant one is passed on, and asked for again when it is wanted again.
+            let small = message.text().len() + result.len() <= FREE_BYTES;
+            self.memory = small.then(|| (message, result.to_owned()));
             self.done = true;
         }
-        (self.done && self.replay, std::mem::take(&mut self.followers))
+        (self.done && self.replay, self.take_followers())
     }
 
     /// Whether nothing has opened a session with the present child.
@@ -116,6 +131,10 @@ impl Handshake {
     /// The child is gone; whoever waited for its answer gets none.
     pub(super) fn died(&mut self) -> Vec<(String, Arc<Mailbox>)> {
         (self.done, self.confirmed, self.awaited) = (false, false, None);
-        std::mem::take(&mut self.followers)
+        self.take_followers()
+    }
+
+    fn take_followers(&mut self) -> Vec<(String, Arc<Mailbox>)> {
+        std::mem::take(&mut self.followers).into_values().collect()
     }
 }

@@ -17,6 +17,7 @@ use crate::config::Channel;
 use crate::net::Budget;
 use crate::ops::metrics::{ChildEvent, Metrics};
 use crate::ops::readiness::Readiness;
+use crate::relay::failure::Failure;
 use crate::relay::message::{Era, Message};
 
 use super::core::{Admission, Core};
@@ -34,6 +35,12 @@ const DEATHS_MAX: u32 = 10;
 
 /// A child of the newer era that leaves its first message unanswered for so long does not speak it.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// For how long after that it is kept, should it only be slow to start.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+
+/// How long the last output of a child that has ended is awaited; something else may hold its pipe.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a child may take to end after its input was closed.
 const EOF_WAIT: Duration = Duration::from_secs(2);
@@ -75,6 +82,8 @@ struct State {
     refused: bool,
     /// It has answered in this era at some time, so a death or silence means nothing but itself.
     speaks: bool,
+    /// Until when a child that was found silent may still prove that it speaks.
+    silent_until: Option<Instant>,
     stderr: VecDeque<String>,
 }
 
@@ -97,6 +106,7 @@ impl Keeper {
             deaths: 0,
             refused: false,
             speaks: false,
+            silent_until: None,
             stderr: VecDeque::new(),
         };
         let state = Mutex::new(state);
@@ -113,8 +123,11 @@ impl Keeper {
     /// Takes a message for the child.
     pub(super) fn admit(&self, message: &Message) -> Admission {
         let mut state = self.state();
+        if state.closing {
+            return Admission::Refused(Failure::closed("connection_closed", "shutting down"));
+        }
         let admission = state.core.admit(message);
-        self.metrics.child_pending(&self.channel, state.core.pending());
+        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
         admission
     }
@@ -139,15 +152,17 @@ impl Keeper {
         let mut state = self.state();
         let silent = self.era == Era::Modern && state.running && !state.speaks && waited >= SILENCE_MAX;
         if silent {
+            // It is left running for a while: one that was only slow to start is served once it answers.
             state.refused = true;
+            state.silent_until = Some(Instant::now() + SILENT_FOR);
         }
-        if state.core.give_up(number) || silent {
+        if state.core.give_up(number) {
             log::warn!(channel = self.channel.as_str(); "the server did not answer its handshake; replacing it");
             // What comes from now on waits for the next one.
             state.core.died("eof", "the server is being replaced");
             state.lifeline = None;
         }
-        self.metrics.child_pending(&self.channel, state.core.pending());
+        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
     }
 
@@ -243,7 +258,9 @@ impl Keeper {
             state.running = true;
             state.lifeline = Some(lifeline);
             state.core.started();
-            self.readiness.child_up(&self.channel);
+            if self.era == Era::Legacy {
+                self.readiness.child_up(&self.channel);
+            }
             state.generation
         };
         log::info!(channel = self.channel.as_str(), era = era_word(self.era), guard_pid = guard.id(); "mcp server started");
@@ -260,10 +277,13 @@ impl Keeper {
         let status = guard.wait();
         let cause = status.as_ref().map_or("unknown", |status| cause(*status));
         let why = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        let mut state = self.state();
+        // Its last answers may still stand in the pipe.
+        let mut state = self.wait_while(self.state(), LAST_WORDS_WAIT, |state| state.core.is_running());
         state.running = false;
+        state.silent_until = None;
         state.lifeline = None;
         state.core.died("eof", "the server process ended");
+        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
         (cause, format!("ended with {why}"))
     }
@@ -271,7 +291,8 @@ impl Keeper {
     fn record_death(&self, state: &mut State, cause: &'static str, why: &str) {
         let answered = state.core.answered;
         state.deaths = if answered { 1 } else { state.deaths.saturating_add(1) };
-        if self.era == Era::Modern && !state.speaks {
+        // That no process could be made says nothing about the server.
+        if self.era == Era::Modern && !state.speaks && cause != "not_started" {
             state.refused = true;
             state.core.closed("the server does not speak this revision");
         }

@@ -11,6 +11,9 @@ use crate::relay::payload::Payload;
 /// caller, so what exceeds this is dropped and counted.
 const NOTES_MAX: usize = 1024;
 
+/// Most bytes of them; a single larger one still passes.
+const NOTE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// One call's mailbox, shared by the call and the state of its child.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -21,6 +24,7 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct Letters {
     notes: VecDeque<Payload>,
+    note_bytes: usize,
     end: Option<End>,
     /// Whether the command has been handed to the child.
     written: bool,
@@ -50,8 +54,11 @@ impl Mailbox {
     /// Puts a notification in; false when there was no room.
     pub(super) fn note(&self, payload: Payload) -> bool {
         let mut letters = self.letters();
-        let room = letters.notes.len() < NOTES_MAX;
+        let bytes = payload.bytes();
+        let room = letters.notes.is_empty()
+            || (letters.notes.len() < NOTES_MAX && letters.note_bytes + bytes <= NOTE_BYTES_MAX);
         if room {
+            letters.note_bytes += bytes;
             letters.notes.push_back(payload);
             self.changed.notify_one();
         }
@@ -75,6 +82,7 @@ impl Mailbox {
         let mut letters = self.letters();
         loop {
             if let Some(note) = letters.notes.pop_front() {
+                letters.note_bytes -= note.bytes();
                 return Letter::Note(note);
             }
             if let Some(end) = letters.end.take() {

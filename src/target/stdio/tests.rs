@@ -77,6 +77,86 @@ fn initializes_that_meet_share_one_answer() {
 }
 
 #[test]
+fn a_malformed_initialize_leaves_the_handshake_open() {
+    let mut core = Core::new(Era::Legacy);
+    core.started();
+    let twice = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"_meta":{"progressToken":1,"progressToken":2}}}"#;
+    assert!(matches!(core.admit(&message(twice)), Admission::Refused(_)));
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":2,"method":"initialize"}"#);
+    assert_eq!(written(&mut core).len(), 1);
+}
+
+#[test]
+fn what_was_given_up_takes_no_place() {
+    let mut core = opened();
+    for _ in 0..2000 {
+        let (number, _) = admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+        assert!(!core.give_up(number));
+    }
+    assert!(!core.has_work() && core.pending() == 0);
+}
+
+#[test]
+fn followers_of_a_handshake_are_counted_and_let_go() {
+    let mut core = Core::new(Era::Legacy);
+    core.started();
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#);
+    let (number, _) = admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#);
+    assert_eq!(core.pending(), 2);
+    core.give_up(number);
+    assert_eq!(core.pending(), 1);
+}
+
+#[test]
+fn a_child_that_asks_and_does_not_read_fills_no_memory() {
+    let mut core = opened();
+    for _ in 0..2000 {
+        core.incoming(message(r#"{"jsonrpc":"2.0","id":"s","method":"ping"}"#), None);
+    }
+    core.incoming(
+        message(&format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "s".repeat(5000))),
+        None,
+    );
+    let lines = written(&mut core);
+    assert!(lines.len() <= 512 && lines.iter().all(|line| line.len() < 100));
+}
+
+#[test]
+fn answers_to_a_dead_child_do_not_reach_the_next() {
+    let mut core = opened();
+    let ping = r#"{"jsonrpc":"2.0","id":"s","method":"ping"}"#;
+    core.incoming(message(ping), None);
+    core.died("eof", "gone");
+    core.incoming(message(ping), None);
+    core.started();
+    let lines = written(&mut core);
+    assert!(lines.len() == 1 && lines[0].contains("\"initialize\""), "{lines:?}");
+}
+
+#[test]
+fn a_late_cancellation_hits_no_other_call() {
+    let mut core = opened();
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#);
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#);
+    written(&mut core);
+    core.incoming(message(r#"{"jsonrpc":"2.0","id":3,"result":{}}"#), None);
+    core.admit(&message(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#));
+    assert!(!core.has_work());
+}
+
+#[test]
+fn the_memory_of_a_handshake_is_bounded() {
+    let mut core = Core::new(Era::Legacy);
+    core.started();
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#);
+    written(&mut core);
+    let giant = "x".repeat(300 * 1024);
+    core.incoming(message(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":"{giant}"}}}}"#)), None);
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":2,"method":"initialize"}"#);
+    assert_eq!(written(&mut core).len(), 1, "asked again");
+}
+
+#[test]
 fn rev_017_a_restarted_child_is_initialized_before_anything_else() {
     let mut core = opened();
     core.died("eof", "gone");

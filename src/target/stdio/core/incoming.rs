@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use crate::net::Reservation;
-use crate::relay::failure;
+use crate::relay::failure::{self, Failure};
 use crate::relay::message::{Era, Kind, Message};
 use crate::relay::payload::Payload;
 
 use super::super::handshake::Handshake;
 use super::super::mailbox::End;
 use super::super::rewrite::{self, line};
-use super::{Core, Event, Line, under};
+use super::{Core, Event, ID_BYTES_MAX, Line, under};
 
 impl Core {
     /// Takes a message of the child. What is to be counted comes back.
@@ -21,7 +21,10 @@ impl Core {
         message: Message,
         held: Option<Arc<Reservation>>,
     ) -> Option<Event> {
-        self.answered = true;
+        // What a dying child still says comes after its calls have failed.
+        if !self.running {
+            return Some(Event::Late);
+        }
         match message.kind() {
             Kind::Response => self.response(message, held),
             Kind::Request => Some(self.server_request(&message)),
@@ -31,12 +34,14 @@ impl Core {
 
     fn response(&mut self, message: Message, held: Option<Arc<Reservation>>) -> Option<Event> {
         let Some(number) = message.id().and_then(rewrite::number) else { return Some(Event::Noise) };
+        self.answered |= number < self.next;
         let Some(waiting) = self.calls.remove(&number) else {
             return Some(if number < self.next { Event::Late } else { Event::Noise });
         };
         if waiting.opening {
             self.opened(&message);
         }
+        let own = waiting.id.clone();
         let subscription = rewrite::find(message.text(), &rewrite::SUBSCRIPTION_RESULT).ok().flatten();
         let payload = match subscription {
             None => {
@@ -54,7 +59,22 @@ impl Core {
             }
         };
         waiting.mailbox.end(End::Answer(payload));
+        self.remember(own);
         None
+    }
+
+    /// An answer came for which there is no memory. That to a handshake is left to its deadline.
+    pub(in super::super) fn no_room(&mut self, message: &Message) {
+        let number = message.id().filter(|_| message.kind() == Kind::Response).and_then(rewrite::number);
+        let Some(number) = number else { return };
+        if self.calls.get(&number).is_none_or(|waiting| waiting.opening) {
+            return;
+        }
+        if let Some(waiting) = self.calls.remove(&number) {
+            let cause = "other large answers take all of mcp.body-budget-bytes";
+            let failure = Failure::protocol("response_body_too_large", cause.to_owned());
+            waiting.mailbox.end(End::Failed(failure));
+        }
     }
 
     /// The child has answered its handshake: whoever asked for the same gets the same.
@@ -75,12 +95,12 @@ impl Core {
     /// handshake know none.
     fn server_request(&mut self, message: &Message) -> Event {
         let answered = self.era == Era::Legacy;
-        if let (true, Some(id)) = (answered, message.id()) {
+        if let (true, Some(id)) = (answered, message.id().filter(|id| id.len() <= ID_BYTES_MAX)) {
             let answer = match message.method() {
                 Some("ping") => failure::empty_result(id),
                 _ => failure::method_not_found(id),
             };
-            self.urgent.push_back(Line { bytes: line(answer), call: None });
+            self.urge(line(answer));
         }
         Event::ServerRequest(answered)
     }

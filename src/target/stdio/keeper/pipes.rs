@@ -12,14 +12,14 @@ use crate::ops::metrics::ChildEvent;
 
 use super::super::core::Event;
 use super::super::framing::{self, Frame, Frames};
-use super::Keeper;
+use super::{Keeper, era_word};
 
 /// Lines of standard error that are kept, and the longest that is.
 const STDERR_LINES_MAX: usize = 50;
 const STDERR_LINE_BYTES_MAX: u64 = 4096;
 
-/// How long a large answer may wait for its share of the memory; its caller has given up by then.
-const ROOM_WAIT: Duration = Duration::from_secs(60);
+/// How long a large answer may wait for its share of the memory. Smaller ones wait behind it.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 impl Keeper {
     /// Carries lines to the child. The input is closed when this returns.
@@ -38,7 +38,17 @@ impl Keeper {
                     if let Some(line) = state.core.next_line() {
                         break line;
                     }
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    let Some(end) = state.silent_until else {
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        continue;
+                    };
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        drop((state, stdin));
+                        return self.ask_louder();
+                    }
+                    let waited = self.changed.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
             };
             // No lock is held: a child that does not read blocks this thread and nobody else.
@@ -74,7 +84,7 @@ impl Keeper {
             0..=FREE_BYTES => None,
             bytes => match self.budget.reserve(bytes, Instant::now() + ROOM_WAIT) {
                 Some(held) => Some(Arc::new(held)),
-                None => return Some(Event::Noise),
+                None => return Some(self.refuse(text, generation)),
             },
         };
         let messages = framing::messages(text);
@@ -89,11 +99,22 @@ impl Keeper {
                 None => Some(Event::Noise),
             };
         }
-        state.deaths = 0;
-        state.speaks |= state.core.answered;
-        self.metrics.child_pending(&self.channel, state.core.pending());
+        if state.core.answered && !state.speaks {
+            (state.speaks, state.refused, state.silent_until) = (true, false, None);
+        }
+        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
         worst
+    }
+
+    /// There is no memory for these messages: whoever waits for them is told so.
+    fn refuse(&self, text: String, generation: u64) -> Event {
+        let messages = framing::messages(text);
+        let mut state = self.state();
+        if state.generation == generation {
+            messages.iter().flatten().for_each(|message| state.core.no_room(message));
+        }
+        Event::Noise
     }
 
     /// A pipe of the child broke: nothing more will come, so it is ended.

@@ -1,0 +1,85 @@
+//! How a session with a legacy child is opened, by a caller's `initialize` or by one of our own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::relay::message::{Era, Message};
+
+use super::super::handshake::{Handshake, Opening};
+use super::super::mailbox::{End, Mailbox};
+use super::super::rewrite::line;
+use super::{Admission, Core, Line, refused, under};
+
+impl Core {
+    /// The first `initialize` goes to the child. While its answer is awaited others wait for the same
+    /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
+    pub(super) fn initialize(&mut self, message: &Message) -> Admission {
+        let id = message.id().unwrap_or_default();
+        let mailbox = Arc::<Mailbox>::default();
+        match self.handshake.open(message) {
+            Opening::First => return self.begin(message),
+            Opening::Answered(result) => mailbox.end(End::Answer(under(&result, id))),
+            Opening::Awaited => {
+                self.handshake.follow(self.next, id.to_owned(), Arc::clone(&mailbox));
+            }
+        }
+        mailbox.written();
+        let number = self.number();
+        Admission::Call(number, mailbox)
+    }
+
+    /// Sends an `initialize`; nothing else is written before the child has answered it.
+    fn begin(&mut self, message: &Message) -> Admission {
+        match self.call(message, true) {
+            Ok((number, mailbox, line)) => {
+                self.opening_since = Some(Instant::now());
+                self.urgent.push_back(line);
+                Admission::Call(number, mailbox)
+            }
+            Err(malformed) => {
+                self.handshake.withdrawn();
+                refused(malformed)
+            }
+        }
+    }
+
+    /// Sends an `initialize` that no caller waits for: the last good one, else one of our own.
+    pub(super) fn begin_on_behalf(&mut self) {
+        let message = self.handshake.remembered();
+        self.handshake.open(&message);
+        self.handshake.on_behalf();
+        self.begin(&message);
+    }
+
+    /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
+    /// process or this child, and the server must not notice.
+    pub(super) fn greet(&mut self) {
+        if self.era == Era::Modern || !self.handshake.is_missing() {
+            return self.confirm_silently();
+        }
+        self.begin_on_behalf();
+    }
+
+    /// `notifications/initialized` is owed once per child.
+    pub(super) fn confirm(&mut self) {
+        if self.handshake.confirm() {
+            let text = Handshake::confirmation().to_owned();
+            self.outgoing.push_back(Line { bytes: line(text), call: None });
+        }
+    }
+
+    /// Some callers never send it, and some servers stay silent until they have it.
+    fn confirm_silently(&mut self) {
+        if self.era == Era::Legacy {
+            self.confirm();
+        }
+    }
+
+    /// An `initialize` was given up before it was written. Whoever waits behind it still needs one.
+    pub(super) fn reopen(&mut self) {
+        self.opening_since = None;
+        if self.handshake.withdrawn() || !self.outgoing.is_empty() {
+            self.begin_on_behalf();
+        }
+    }
+}
