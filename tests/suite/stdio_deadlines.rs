@@ -79,6 +79,22 @@ fn an_expired_call_is_never_written() {
     assert_eq!(rig.journal.of("(start)").len(), 1);
 }
 
+/// MCP-129: one that expires while the only worker is busy is not written either.
+#[test]
+fn a_call_that_expires_in_the_queue_is_never_written() {
+    let rig = Rig::with("plain", |b| {
+        b.flag("mcp.max-concurrent-requests", "1").flag("mcp.connection-max-ttl", "1500ms")
+    });
+    rig.open();
+    let first = call("never", "1", "");
+    rig.begin(&first, "never");
+    let second = call("echo", "2", r#""n":"expired""#).timeout("400ms");
+    rig.plane.queue(&second);
+    rig.plane.wait_answer(&first);
+    rig.assert_alive();
+    assert_eq!(rig.journal.of("echo").len(), 1);
+}
+
 /// Our own limit on a call is said to the plane as a time-out, and to the server as a cancellation.
 #[test]
 fn our_own_limit_is_answered() {
