@@ -71,7 +71,9 @@ impl Launch {
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            // A terminal's signals are for the tunnel, which ends its guards by their lifelines.
+            .process_group(0);
         if let Some(folder) = &self.working_dir {
             command.current_dir(folder);
         }
