@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::BOUND;
 use crate::support::command::Command;
 use crate::support::stdio::{Journal, Rig, call, initialize};
 
@@ -243,6 +244,47 @@ fn a_grandchild_hides_no_death() {
     rig.assert_alive();
     assert!(!rig.journal.processes().contains(&grandchild));
     assert_eq!(rig.journal.processes().len(), 2, "the new server and its guard");
+}
+
+/// A grandchild that is a session of its own goes too, and with it whatever waits at the pipes that it holds.
+#[test]
+fn a_detached_grandchild_goes_with_its_parent() {
+    let rig = Rig::start("plain");
+    rig.open();
+    assert_eq!(rig.call("detached", "").code(), 200);
+    let grandchild = rig.journal.wait("(start)", 2)[1].pid;
+    let command = call("exit", "1", "");
+    rig.plane.queue(&command);
+    assert_lost(&rig, &command, "eof");
+    rig.journal.wait("(start)", 3);
+    rig.assert_alive();
+    assert!(!rig.journal.processes().contains(&grandchild));
+    assert_eq!(rig.journal.processes().len(), 2, "the new server and its guard");
+    let readers = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", rig.client.pid())).unwrap().flatten();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "stdio-reader" || name.trim() == "stdio-stderr").count()
+    };
+    let end = Instant::now() + BOUND;
+    while readers() > 2 {
+        assert!(Instant::now() < end, "threads of the old server: {}", readers());
+        std::thread::yield_now();
+    }
+}
+
+/// A server that has left its group and ignores TERM is replaced like any other.
+#[test]
+fn an_escaped_server_is_replaced() {
+    let rig = Rig::start("stubborn");
+    rig.open();
+    assert_eq!(rig.call("escape", "").code(), 200);
+    let old = rig.server_pid();
+    let closing = call("close-stdout", "1", "");
+    rig.plane.queue(&closing);
+    assert_lost(&rig, &closing, "eof");
+    rig.journal.wait("(start)", 2);
+    rig.assert_alive();
+    assert!(!rig.journal.processes().contains(&old));
 }
 
 /// A server that stops reading blocks neither other channels nor the end.

@@ -129,6 +129,20 @@ fn a_killed_client_leaves_nobody() {
     }
 }
 
+/// Nor does one that has left its group, or is a session of its own.
+#[test]
+fn nobody_escapes_a_killed_client() {
+    for method in ["escape", "detached"] {
+        let mut rig = Rig::start("stubborn");
+        rig.open();
+        assert_eq!(rig.call(method, "").code(), 200);
+        rig.journal.wait("(start)", if method == "escape" { 1 } else { 2 });
+        rig.client.signal(Signal::SIGKILL);
+        rig.client.wait_exit();
+        rig.journal.wait_gone();
+    }
+}
+
 /// CP-162: a call in flight is answered when the drain ends, once.
 #[test]
 fn calls_in_flight_are_answered_at_the_end() {

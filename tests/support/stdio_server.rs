@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getpgid, setpgid, setsid};
 use serde_json::{Map, Value, json};
 
 /// The member of `_meta` by which a message belongs to the newer era.
@@ -92,6 +93,9 @@ fn main() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned();
     watch_term(mode, &journal);
+    if arguments.get(3).is_some_and(|how| how == "detached") {
+        setsid().unwrap();
+    }
     note(&journal, "(start)");
     let gate = PathBuf::from(format!("{}.gate", journal.display()));
     match mode {
@@ -175,8 +179,8 @@ fn notification(method: &str, params: &Value) -> Value {
 
 /// An ordinary answer: it says which call it belongs to, and who gave it.
 fn echo(request: &Value) -> Value {
-    let echo = json!({ "echo": request["method"], "n": request["params"]["n"], "pid": std::process::id() });
-    result(&request["id"], &echo)
+    let (method, n) = (&request["method"], &request["params"]["n"]);
+    result(&request["id"], &json!({ "echo": method, "n": n, "pid": std::process::id() }))
 }
 
 fn refuse(request: &Value, code: i32) {
@@ -231,7 +235,12 @@ impl Server {
                 let text = "x".repeat(usize::try_from(params["bytes"].as_u64().unwrap()).unwrap());
                 say(&result(id, &json!({ "text": text })));
             }
-            "grandchild" => self.leave_behind(request),
+            "grandchild" | "detached" => self.leave_behind(method, request),
+            // Leaves its group for its guard's.
+            "escape" => {
+                setpgid(Pid::this(), getpgid(Some(Pid::parent())).unwrap()).unwrap();
+                say(&echo(request));
+            }
             "ask" => {
                 self.asking = Some((request.clone(), Map::new()));
                 say(&json!({ "jsonrpc": "2.0", "id": "s-1", "method": "ping" }));
@@ -258,9 +267,7 @@ impl Server {
         if self.opened && self.mode == Mode::Strict {
             return refuse(request, -32600);
         }
-        if self.mode != Mode::Strict {
-            self.opened = true;
-        }
+        self.opened |= self.mode != Mode::Strict;
         let info = json!({ "name": "scripted", "version": "1" });
         let version = &request["params"]["protocolVersion"];
         let answer = json!({ "protocolVersion": version, "capabilities": {}, "serverInfo": info });
@@ -272,10 +279,9 @@ impl Server {
             "notifications/initialized" => self.opened = true,
             "notifications/cancelled" => {
                 let id = &message["params"]["requestId"];
-                let held = std::mem::take(&mut self.held);
-                let (given_up, rest) = held.into_iter().partition(|request| request["id"] == *id);
+                let held = std::mem::take(&mut self.held).into_iter();
+                let (given_up, rest): (Vec<Value>, _) = held.partition(|request| request["id"] == *id);
                 self.held = rest;
-                let given_up: Vec<Value> = given_up;
                 for request in given_up {
                     say(&result(&request["id"], &json!({ "cancelled": true })));
                 }
@@ -298,8 +304,7 @@ impl Server {
             }
             "close" => {
                 for request in self.held.drain(..) {
-                    let meta = json!({ SUBSCRIPTION: request["id"] });
-                    say(&result(&request["id"], &json!({ "_meta": meta })));
+                    say(&result(&request["id"], &json!({ "_meta": { SUBSCRIPTION: request["id"] } })));
                 }
             }
             "talk" => say(&notification("notifications/message", &json!({ "data": "between calls" }))),
@@ -329,11 +334,11 @@ impl Server {
         })
     }
 
-    /// Starts a process that holds our pipes and does not end by itself.
+    /// Starts a process that holds our pipes and does not end by itself, be it in a session of its own.
     #[expect(clippy::zombie_processes, reason = "it is to outlive this one")]
-    fn leave_behind(&self, request: &Value) {
-        let program = std::env::current_exe().unwrap();
-        std::process::Command::new(program).arg("sleeper").arg(&self.journal).spawn().unwrap();
+    fn leave_behind(&self, how: &str, request: &Value) {
+        let mut sleeper = std::process::Command::new(std::env::current_exe().unwrap());
+        sleeper.arg("sleeper").arg(&self.journal).arg(how).spawn().unwrap();
         say(&echo(request));
     }
 }
