@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::FREE_BYTES;
 use crate::ops::metrics::ChildEvent;
+use crate::relay::message::Era;
 
 use super::super::core::Event;
 use super::super::framing::{self, Frame, Frames};
@@ -121,6 +122,8 @@ impl Keeper {
     fn end(&self, generation: u64, kind: &'static str) {
         let mut state = self.state();
         if state.generation == generation && state.running {
+            // Before its call fails: the next one may follow at once, and must meet the verdict.
+            state.refused |= self.era == Era::Modern && !state.speaks;
             state.core.died(kind, "the server closed its pipe");
             state.lifeline = None;
             self.changed.notify_all();
