@@ -11,8 +11,7 @@ use crate::relay::message::{Malformed, Message};
 /// Longest line of a child.
 pub(super) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Longest message that may be spread over several lines. Each further line means reading what there
-/// is once more, so this bounds work as well as memory.
+/// Longest message that may be spread over several lines: what is kept of one that never ends.
 const SPREAD_BYTES_MAX: usize = 256 * 1024;
 
 /// One step of reading.
@@ -28,6 +27,8 @@ pub(super) enum Frame {
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     unfinished: String,
+    /// How far into a value `unfinished` leads.
+    scan: Scan,
 }
 
 impl Frames {
@@ -36,13 +37,11 @@ impl Frames {
         loop {
             let line = match read_line(source)? {
                 Line::End => return Ok(None),
-                Line::TooLong => {
-                    self.unfinished.clear();
-                    return Ok(Some(Frame::Noise));
-                }
-                Line::Bytes(bytes) => bytes,
+                Line::TooLong => None,
+                Line::Bytes(bytes) => String::from_utf8(bytes).ok(),
             };
-            let Ok(line) = String::from_utf8(line) else {
+            let Some(line) = line else {
+                self.unfinished.clear();
                 return Ok(Some(Frame::Noise));
             };
             if line.trim().is_empty() {
@@ -54,36 +53,115 @@ impl Frames {
         }
     }
 
-    /// A line that is complete by itself ends what was unfinished before it: a torn message must not
-    /// swallow the ones that follow.
     fn take(&mut self, line: String) -> Option<Frame> {
-        match json::value(&line) {
-            Ok(_) => {
+        if self.unfinished.is_empty() {
+            return self.begin(line);
+        }
+        // A torn message must not swallow the ones that follow. Other values that are complete by
+        // themselves are what long messages consist of.
+        let line = match whole_message(line) {
+            Ok(message) => {
                 self.unfinished.clear();
-                Some(Frame::Text(line))
+                return Some(Frame::Text(message));
             }
-            Err(_) if !self.unfinished.is_empty() => {
-                self.unfinished.push('\n');
+            Err(line) => line,
+        };
+        if self.unfinished.len() + line.len() > SPREAD_BYTES_MAX {
+            self.unfinished.clear();
+            return Some(Frame::Noise);
+        }
+        match self.scan.pass(&line) {
+            // The line may be the beginning of the next one.
+            Progress::Broken => {
+                self.unfinished.clear();
+                self.begin(line)
+            }
+            progress => {
                 self.unfinished.push_str(&line);
-                self.finish()
+                if matches!(progress, Progress::Open) {
+                    return None;
+                }
+                let text = std::mem::take(&mut self.unfinished);
+                Some(if json::value(&text).is_ok() { Frame::Text(text) } else { Frame::Noise })
             }
-            Err(fault) if fault.is_cut && line.trim_start().starts_with(['{', '[']) => {
-                self.unfinished = line;
-                None
-            }
-            Err(_) => Some(Frame::Noise),
         }
     }
 
-    fn finish(&mut self) -> Option<Frame> {
-        match json::value(&self.unfinished) {
-            Ok(_) => Some(Frame::Text(std::mem::take(&mut self.unfinished))),
-            // Still a beginning, and still within bounds.
-            Err(fault) if fault.is_cut && self.unfinished.len() < SPREAD_BYTES_MAX => None,
-            Err(_) => {
-                self.unfinished.clear();
-                Some(Frame::Noise)
+    /// A line with nothing unfinished before it.
+    fn begin(&mut self, line: String) -> Option<Frame> {
+        let Err(fault) = json::value(&line) else { return Some(Frame::Text(line)) };
+        self.scan = Scan::default();
+        let begins = fault.is_cut
+            && line.len() <= SPREAD_BYTES_MAX
+            && line.trim_start().starts_with(['{', '['])
+            && matches!(self.scan.pass(&line), Progress::Open);
+        if !begins {
+            return Some(Frame::Noise);
+        }
+        self.unfinished = line;
+        None
+    }
+}
+
+/// The line back as text when it is a message.
+fn whole_message(line: String) -> Result<String, String> {
+    if !(line.trim_start().starts_with('{') && line.trim_end().ends_with('}')) {
+        return Err(line);
+    }
+    Message::parse(line).map(Message::into_text).map_err(|(_, line)| line)
+}
+
+/// What a line did to an unfinished value.
+enum Progress {
+    /// The value goes on.
+    Open,
+    /// The value ended. Whether it is one, and alone, is for the parser to say.
+    Closed,
+    /// No further line can make this a value.
+    Broken,
+}
+
+/// Where in a value its lines have led so far. Every byte is looked at once, however many lines there
+/// are; the parser sees the whole, at the end. This is coarser than the parser and never stricter.
+#[derive(Debug, Default)]
+struct Scan {
+    depth: usize,
+    /// The last byte outside of strings that is not blank; 0 before the first.
+    last: u8,
+}
+
+impl Scan {
+    fn pass(&mut self, line: &str) -> Progress {
+        let (mut in_string, mut escaped) = (false, false);
+        for byte in line.bytes() {
+            if in_string {
+                in_string = escaped || byte != b'"';
+                escaped = !escaped && byte == b'\\';
+                continue;
             }
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => continue,
+                _ if !self.may_follow(byte) => return Progress::Broken,
+                b'"' => in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' if self.depth <= 1 => return Progress::Closed,
+                b'}' | b']' => self.depth -= 1,
+                _ => {}
+            }
+            self.last = byte;
+        }
+        // No string of JSON goes over the end of a line.
+        if in_string { Progress::Broken } else { Progress::Open }
+    }
+
+    /// Whether a byte outside of strings can stand behind the last one. Two values always have
+    /// something between them: what has not is a message that was torn and the next.
+    fn may_follow(&self, byte: u8) -> bool {
+        match byte {
+            b'{' | b'[' => matches!(self.last, 0 | b'[' | b',' | b':'),
+            b'"' => matches!(self.last, b'{' | b'[' | b',' | b':'),
+            // Among the letters are those of true, false, null and of exponents.
+            _ => b"}],:+-.0123456789Etruefalsn".contains(&byte),
         }
     }
 }
@@ -179,15 +257,53 @@ mod tests {
     fn a_message_over_several_lines_is_one() {
         assert_eq!(
             frames("{\n  \"a\": 1\n}\n{\"b\":2}\n"),
-            [text("{\n\n  \"a\": 1\n\n}\n"), text("{\"b\":2}\n")]
+            [text("{\n  \"a\": 1\n}\n"), text("{\"b\":2}\n")]
         );
     }
 
     #[test]
+    fn values_on_lines_of_their_own_are_parts() {
+        for whole in [
+            "{\n\"x\": [\n  \"a\",\n  \"b\"\n]\n}\n",
+            "{\n\"x\":\n  {\"k\": true}\n, \"y\": [\n1,\n-2.5E+3\n]\n}\n",
+            "[\n{\n\"x\": \"}\\\"{\"\n},\nnull\n]\n",
+        ] {
+            assert_eq!(frames(&format!("{whole}{{}}\n")), [text(whole), text("{}\n")]);
+        }
+    }
+
+    const MESSAGE: &str = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n";
+
+    #[test]
     fn a_torn_message_swallows_nothing() {
-        assert_eq!(frames("{\"a\":\n{\"b\":2}\n"), [text("{\"b\":2}\n")]);
-        assert_eq!(frames("{\"a\":\nnonsense\n{\"b\":2}\n"), [Frame::Noise, text("{\"b\":2}\n")]);
+        assert_eq!(frames(&format!("{{\"a\":\n{MESSAGE}")), [text(MESSAGE)]);
+        assert_eq!(frames(&format!("{{\"a\":\nnonsense\n{MESSAGE}")), [Frame::Noise, text(MESSAGE)]);
         assert_eq!(frames("{\"a\":"), []);
+        // Nor one that goes over several lines.
+        let spread = MESSAGE.replace(',', ",\n");
+        assert_eq!(frames(&format!("{{\"a\":1\n{spread}")), [text(&spread)]);
+    }
+
+    #[test]
+    fn a_line_that_ends_in_a_string_is_noise() {
+        assert_eq!(frames("{\"a\":\"b\n{\"c\":1}\n"), [Frame::Noise, text("{\"c\":1}\n")]);
+        assert_eq!(frames("{\n\"a\":\"b\n{\"c\":1}\n"), [Frame::Noise, text("{\"c\":1}\n")]);
+        assert_eq!(frames("{\"a\":\"b"), [Frame::Noise]);
+        let bytes = b"{\n\xff\n{\"c\":1}\n";
+        let (mut source, mut frames) = (&bytes[..], Frames::default());
+        assert_eq!(frames.next(&mut source).unwrap(), Some(Frame::Noise));
+        assert_eq!(frames.next(&mut source).unwrap(), Some(text("{\"c\":1}\n")));
+    }
+
+    #[test]
+    fn a_message_that_never_ends_is_bounded() {
+        let line = format!("[{}\n", "1,".repeat(SPREAD_BYTES_MAX / 2));
+        assert_eq!(frames(&format!("{line}{{}}\n")), [Frame::Noise, text("{}\n")]);
+        // Looked at once: to read it again with every line took minutes.
+        let begin = std::time::Instant::now();
+        let endless = format!("[0\n{}", ",1\n".repeat(60_000));
+        assert_eq!(frames(&format!("{endless}]\n")).len(), 1);
+        assert!(begin.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]
