@@ -159,12 +159,13 @@ fn entry(row: &Row, keys: &[&str], node: Node) -> Result<Pairs, Fault> {
     let Value::Map(entries) = node.value else {
         return Err(Fault::at(node.line, format!("an entry of {} must be a map", row.yaml)));
     };
-    let mut pairs = pairs(row.yaml, spread(entries))?;
-    let first = |key: &str| key.split('.').next().is_some_and(|key| keys.contains(&key));
-    if let Some((key, _)) = pairs.iter().find(|(key, _)| !first(key)) {
-        return Err(Fault::at(node.line, format!("unknown key {:?} in {}", shown(key), row.yaml)));
+    let mut pairs = Pairs::new();
+    for (key, member) in entries {
+        if !keys.contains(&key.as_str()) {
+            return Err(Fault::at(node.line, format!("unknown key {:?} in {}", shown(&key), row.yaml)));
+        }
+        spread(&format!("{}.{key}", row.yaml), key, member, &mut pairs)?;
     }
-    pairs.retain(|(_, value)| !value.trim().is_empty());
     match keys.last() {
         Some(needed) if !pairs.iter().any(|(key, _)| key == needed) => {
             Err(Fault::at(node.line, format!("{} entry requires {needed}", row.yaml)))
@@ -174,19 +175,41 @@ fn entry(row: &Row, keys: &[&str], node: Node) -> Result<Pairs, Fault> {
 }
 
 /// Puts what stands one level deeper beside the rest: the members of a map under `key.member`, the
-/// items of a list under the same key again.
-fn spread(entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
-    let mut flat = Vec::new();
-    for (key, node) in entries {
-        match node.value {
-            Value::Map(members) => {
-                flat.extend(members.into_iter().map(|(name, node)| (format!("{key}.{name}"), node)))
+/// items of a list under the same key again. Only what has the shape of its key: whatever else was
+/// written there, a server would be started without it.
+fn spread(path: &str, key: String, node: Node, into: &mut Pairs) -> Result<(), Fault> {
+    let line = node.line;
+    let expected = match (key.as_str(), node.value) {
+        (_, Value::Null) => return Ok(()),
+        ("env", Value::Map(members)) => {
+            for (name, node) in members {
+                let path = format!("{path}.{}", shown(&name));
+                // Nothing could stand for no variable, an empty one, or ours of that name.
+                if matches!(node.value, Value::Null) {
+                    return Err(Fault::at(
+                        node.line,
+                        format!("{path} has no value: write '' for an empty one"),
+                    ));
+                }
+                into.push((format!("{key}.{name}"), text_of(&path, node)?));
             }
-            Value::List(items) => flat.extend(items.into_iter().map(|node| (key.clone(), node))),
-            _ => flat.push((key, node)),
+            return Ok(());
         }
-    }
-    flat
+        ("env", _) => "a map: write \"env: {NAME: value}\"",
+        ("pass_env", Value::List(items)) => {
+            for item in items {
+                into.push((key.clone(), text_of(&format!("each item of {path}"), item)?));
+            }
+            return Ok(());
+        }
+        ("pass_env", _) => "a list: write \"pass_env: [NAME, NAME]\"",
+        (_, Value::Scalar { text, .. }) => {
+            into.extend(Some((key, text)).filter(|(_, text)| !text.trim().is_empty()));
+            return Ok(());
+        }
+        _ => "text on one line",
+    };
+    Err(Fault::at(line, format!("{path} must be {expected}")))
 }
 
 /// A map of texts.
@@ -271,6 +294,64 @@ mod tests {
             ("mcp:\n  commands:\n    - channel: main\n", 3, "mcp.commands entry requires command"),
             ("mcp:\n  commands:\n    - cmd: main\n", 3, "unknown key \"cmd\" in mcp.commands"),
             ("mcp:\n  extra_headers:\n    A: [b]\n", 3, "mcp.extra_headers.A must be text"),
+        ] {
+            assert_eq!(refusal(text), (line, expected.to_string()));
+        }
+    }
+
+    #[test]
+    fn keys_of_entries_have_a_shape() {
+        for (text, line, expected) in [
+            (
+                "mcp:\n  commands:\n    - command:\n        [python3, server.py]\n",
+                3,
+                "mcp.commands.command must be text on one line",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      env: [A=hidden]\n",
+                4,
+                "mcp.commands.env must be a map: write \"env: {NAME: value}\"",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      env:\n        A:\n",
+                5,
+                "mcp.commands.env.A has no value: write '' for an empty one",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      env:\n        A: [hidden]\n",
+                5,
+                "mcp.commands.env.A must be text",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      pass_env: {X: B}\n",
+                4,
+                "mcp.commands.pass_env must be a list: write \"pass_env: [NAME, NAME]\"",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      pass_env: X\n",
+                4,
+                "mcp.commands.pass_env must be a list: write \"pass_env: [NAME, NAME]\"",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      pass_env: [{X: B}]\n",
+                4,
+                "each item of mcp.commands.pass_env must be text",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      channel.foo: bar\n",
+                3,
+                "unknown key \"channel.foo\" in mcp.commands",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: x\n      env.FOO: bar\n",
+                3,
+                "unknown key \"env.FOO\" in mcp.commands",
+            ),
+            (
+                "mcp:\n  server_urls:\n    - url: [http://h/, http://i/]\n",
+                3,
+                "mcp.server_urls.url must be text on one line",
+            ),
         ] {
             assert_eq!(refusal(text), (line, expected.to_string()));
         }

@@ -81,6 +81,7 @@ fn server_entry(entry: Entry) -> Result<(Channel, Url, Entry), String> {
 fn command_entry(entry: Entry) -> Result<(Channel, Vec<String>, Entry), String> {
     let argv = arguments(entry.get("command").unwrap_or_default());
     let argv = argv.map_err(|fault| format!("invalid {COMMAND_FLAG}: {fault}"))?;
+    argv.iter().try_for_each(|argument| passable("mcp.commands.command", argument))?;
     Ok((entry.channel()?, argv, entry))
 }
 
@@ -96,14 +97,74 @@ fn stdio_server(lookup: &Lookup, argv: Vec<String>, entry: &Entry) -> Result<Std
     };
     let variables = entry.members("env").map(|(name, value)| {
         let source = format!("mcp.commands.env.{}", named(name)?);
-        Ok((name.to_string(), Secret::new(lookup.references.value(&source, value)?)))
+        // An empty variable is how one that every server sees is taken from this one.
+        let value = match value.trim() {
+            "" => value.to_string(),
+            _ => lookup.references.value(&source, value)?,
+        };
+        passable(&source, &value)?;
+        Ok((name.to_string(), Secret::new(value)))
     });
+    let working_dir = entry.get("working_dir");
+    passable("mcp.commands.working_dir", working_dir.unwrap_or_default())?;
     Ok(StdioServer {
         argv,
         environment: variables.collect::<Result<_, String>>()?,
         pass: entry.all("pass_env").map(named).collect::<Result<_, _>>()?,
-        working_dir: entry.get("working_dir").map(Into::into),
+        working_dir: working_dir.map(Into::into),
     })
+}
+
+/// The system ends texts at a NUL, so a program cannot be given one. Seen only at its start, it
+/// would be a server that never comes up and does not say why.
+fn passable(key: &str, text: &str) -> Result<(), String> {
+    if text.contains('\0') { Err(format!("{key} must not contain a NUL character")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, Flags, Request, Settings};
+    use super::*;
+
+    /// Loads a profile with a command entry of these further lines.
+    fn stdio(name: &str, lines: &[&str]) -> Result<StdioServer, String> {
+        let directory = std::env::temp_dir();
+        let path = directory.join(format!("tunnel-client-mcp-{}-{name}.yaml", std::process::id()));
+        let lines: String = lines.iter().map(|line| format!("      {line}\n")).collect();
+        std::fs::write(&path, format!("mcp:\n  commands:\n    - channel: main\n{lines}")).unwrap();
+        let Ok(Request::Run(flags)) = Flags::parse(&["--config", path.to_str().unwrap()]) else { panic!() };
+        let environment = Environment::of([
+            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
+            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
+            ("COPY", "sk-runtime_1"),
+        ]);
+        let settings = Settings::load(&flags, &environment).map_err(|error| error.to_string())?;
+        match settings.mcp.bindings.into_iter().next().map(|binding| binding.server) {
+            Some(Server::Stdio(server)) => Ok(server),
+            _ => Err("no stdio server".into()),
+        }
+    }
+
+    #[test]
+    fn a_variable_can_be_emptied() {
+        let server = stdio("empty", &["command: x", "env: {HOME: '', B: b}"]).unwrap();
+        let environment = server.environment.iter().map(|(name, value)| (name.as_str(), value.expose()));
+        assert_eq!(environment.collect::<Vec<_>>(), [("HOME", ""), ("B", "b")]);
+    }
+
+    #[test]
+    fn a_nul_is_refused_by_its_key() {
+        for (name, line, key) in [
+            ("nul-env", "env: {A: \"hid\\0den\"}", "mcp.commands.env.A"),
+            ("nul-dir", "working_dir: \"/hid\\0den\"", "mcp.commands.working_dir"),
+            ("nul-argv", "", "mcp.commands.command"),
+        ] {
+            let command = if line.is_empty() { "command: \"x hid\\0den\"" } else { "command: x" };
+            let error = stdio(name, &[command, line]).unwrap_err();
+            assert!(error.ends_with(&format!("{key} must not contain a NUL character")), "{error}");
+            assert!(error.contains("line 2") && !error.contains("hid"), "{error}");
+        }
+    }
 }
 
 /// Resolves what an entry refers to. The certificate of the entry wins over the one for all.
