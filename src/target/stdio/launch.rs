@@ -1,6 +1,7 @@
 //! Starts a stdio server behind its guard, with the environment that it may see.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::unistd::{AccessFlags, access};
 
 use super::guard;
 
@@ -41,11 +43,15 @@ pub struct Process {
 }
 
 impl Launch {
-    /// Whether the program can be found and executed, looked up as the system would.
+    /// Whether the program can be found and executed where it is to run, looked up as the system would.
     pub fn check(&self) -> Result<(), String> {
         let Some(program) = self.argv.first() else {
             return Err("the command is empty".into());
         };
+        if let Some(folder) = &self.working_dir {
+            let usable = usable(folder, Metadata::is_dir, ["is not a directory", "cannot be entered"]);
+            usable.map_err(|why| format!("working_dir {}: {why}", folder.display()))?;
+        }
         if program.contains('/') {
             let base = self.working_dir.as_deref().unwrap_or(Path::new("."));
             return executable(&base.join(program)).map_err(|why| format!("{program}: {why}"));
@@ -107,13 +113,18 @@ pub fn environment(
     environment
 }
 
+/// Whether we can execute the file.
 fn executable(path: &Path) -> Result<(), String> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-    match (metadata.is_file(), mode & 0o111) {
-        (false, _) => Err("is not a regular file".into()),
-        (true, 0) => Err("is not executable".into()),
-        (true, _) => Ok(()),
+    usable(path, Metadata::is_file, ["is not a regular file", "is not executable"])
+}
+
+/// Whether we can execute the file or enter the directory. The system is asked: of mode bits only some
+/// apply to us, and a file system may have been mounted without execution.
+fn usable(path: &Path, of_kind: fn(&Metadata) -> bool, [kind, mode]: [&str; 2]) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Err(error) => Err(error.to_string()),
+        Ok(metadata) if !of_kind(&metadata) => Err(kind.into()),
+        Ok(_) => access(path, AccessFlags::X_OK).map_err(|_| mode.into()),
     }
 }
 
@@ -151,5 +162,32 @@ mod tests {
         assert!(launch("no-such-program-here").check().unwrap_err().contains("not found in PATH"));
         assert!(launch("/etc/passwd").check().unwrap_err().contains("is not executable"));
         assert!(launch("/usr").check().unwrap_err().contains("is not a regular file"));
+    }
+    #[test]
+    fn working_directories_are_looked_at_before_the_start() {
+        let launch = |folder: &str| Launch {
+            argv: vec!["/bin/sh".into()],
+            environment: Vec::new(),
+            working_dir: Some(folder.into()),
+        };
+        assert_eq!(launch("/usr").check(), Ok(()));
+        assert_eq!(launch("/etc/passwd").check().unwrap_err(), "working_dir /etc/passwd: is not a directory");
+        assert!(launch("/nonexistent").check().unwrap_err().starts_with("working_dir /nonexistent: "));
+    }
+
+    #[test]
+    fn the_system_says_what_we_can_execute() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let path = std::env::temp_dir().join(format!("tunnel-client-launch-{}", std::process::id()));
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        for (mode, outcome) in [(0o700, Ok(())), (0o600, Err("is not executable".to_owned()))] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(executable(&path), outcome);
+        }
+        // A bit that is not ours; for root any of them is.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o601)).unwrap();
+        assert_eq!(executable(&path).is_ok(), is_root);
+        std::fs::remove_file(&path).unwrap();
     }
 }
