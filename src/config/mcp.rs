@@ -9,6 +9,7 @@ use super::document::Raw;
 use super::lookup::{Found, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::is_variable_name;
+use super::settings::ROWS;
 use super::url::Url;
 use super::{
     Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, headers, proxy,
@@ -18,6 +19,8 @@ use super::{
 const SERVER_FLAG: &str = "mcp.server-url";
 /// The same for commands.
 const COMMAND_FLAG: &str = "mcp.command";
+/// Names the setting of the key that no server may see.
+const KEY_FLAG: &str = "control-plane.api-key";
 
 /// Validates the MCP servers and how they are called. Servers come before commands whichever was
 /// given first, so that the order of bindings does not depend on where they were set.
@@ -110,61 +113,34 @@ fn stdio_server(lookup: &Lookup, argv: Vec<String>, entry: &Entry) -> Result<Std
     Ok(StdioServer {
         argv,
         environment: variables.collect::<Result<_, String>>()?,
-        pass: entry.all("pass_env").map(named).collect::<Result<_, _>>()?,
+        pass: entry.all("pass_env").map(|name| passed(lookup, named(name)?)).collect::<Result<_, _>>()?,
         working_dir: working_dir.map(Into::into),
     })
+}
+
+/// Refuses the variable that our own key is in: with the key a server could answer in our place. What the
+/// setting says is a reference to a variable or, of a file, what it led to; so a variable is the key's
+/// by its name or by what it holds.
+fn passed(lookup: &Lookup, name: String) -> Result<String, String> {
+    let key = lookup.read(KEY_FLAG, |found| Ok(found.text().trim().to_string())).ok().flatten();
+    let is_referred_to = |key: &str| {
+        let reference = key.split_once(':').filter(|(form, _)| form.eq_ignore_ascii_case("env"));
+        reference.is_some_and(|(_, known)| known.trim() == name)
+    };
+    let value = lookup.references.environment.filled(&name).map(str::trim);
+    let holds_key = key.is_some_and(|key| is_referred_to(&key) || value == Some(key.as_str()));
+    if holds_key || ROWS.iter().any(|row| row.flag == KEY_FLAG && row.env.contains(&name.as_str())) {
+        return Err(format!(
+            "mcp.commands.pass_env: {name} is for the control plane's key, which no server gets"
+        ));
+    }
+    Ok(name)
 }
 
 /// The system ends texts at a NUL, so a program cannot be given one. Seen only at its start, it
 /// would be a server that never comes up and does not say why.
 fn passable(key: &str, text: &str) -> Result<(), String> {
     if text.contains('\0') { Err(format!("{key} must not contain a NUL character")) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Environment, Flags, Request, Settings};
-    use super::*;
-
-    /// Loads a profile with a command entry of these further lines.
-    fn stdio(name: &str, lines: &[&str]) -> Result<StdioServer, String> {
-        let directory = std::env::temp_dir();
-        let path = directory.join(format!("tunnel-client-mcp-{}-{name}.yaml", std::process::id()));
-        let lines: String = lines.iter().map(|line| format!("      {line}\n")).collect();
-        std::fs::write(&path, format!("mcp:\n  commands:\n    - channel: main\n{lines}")).unwrap();
-        let Ok(Request::Run(flags)) = Flags::parse(&["--config", path.to_str().unwrap()]) else { panic!() };
-        let environment = Environment::of([
-            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
-            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
-            ("COPY", "sk-runtime_1"),
-        ]);
-        let settings = Settings::load(&flags, &environment).map_err(|error| error.to_string())?;
-        match settings.mcp.bindings.into_iter().next().map(|binding| binding.server) {
-            Some(Server::Stdio(server)) => Ok(server),
-            _ => Err("no stdio server".into()),
-        }
-    }
-
-    #[test]
-    fn a_variable_can_be_emptied() {
-        let server = stdio("empty", &["command: x", "env: {HOME: '', B: b}"]).unwrap();
-        let environment = server.environment.iter().map(|(name, value)| (name.as_str(), value.expose()));
-        assert_eq!(environment.collect::<Vec<_>>(), [("HOME", ""), ("B", "b")]);
-    }
-
-    #[test]
-    fn a_nul_is_refused_by_its_key() {
-        for (name, line, key) in [
-            ("nul-env", "env: {A: \"hid\\0den\"}", "mcp.commands.env.A"),
-            ("nul-dir", "working_dir: \"/hid\\0den\"", "mcp.commands.working_dir"),
-            ("nul-argv", "", "mcp.commands.command"),
-        ] {
-            let command = if line.is_empty() { "command: \"x hid\\0den\"" } else { "command: x" };
-            let error = stdio(name, &[command, line]).unwrap_err();
-            assert!(error.ends_with(&format!("{key} must not contain a NUL character")), "{error}");
-            assert!(error.contains("line 2") && !error.contains("hid"), "{error}");
-        }
-    }
 }
 
 /// Resolves what an entry refers to. The certificate of the entry wins over the one for all.
@@ -226,4 +202,79 @@ fn bind(bindings: &mut Vec<Binding>, flag: &str, channel: Channel, server: Serve
     }
     bindings.push(Binding { channel, server });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, Flags, Request, Settings};
+    use super::*;
+
+    /// Loads a profile with a command entry of these further lines.
+    fn stdio(name: &str, lines: &[&str]) -> Result<StdioServer, String> {
+        let directory = std::env::temp_dir();
+        let path = directory.join(format!("tunnel-client-mcp-{}-{name}.yaml", std::process::id()));
+        let lines: String = lines.iter().map(|line| format!("      {line}\n")).collect();
+        std::fs::write(&path, format!("mcp:\n  commands:\n    - channel: main\n{lines}")).unwrap();
+        let Ok(Request::Run(flags)) = Flags::parse(&["--config", path.to_str().unwrap()]) else { panic!() };
+        let environment = Environment::of([
+            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
+            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
+            ("COPY", "sk-runtime_1"),
+        ]);
+        let settings = Settings::load(&flags, &environment).map_err(|error| error.to_string())?;
+        match settings.mcp.bindings.into_iter().next().map(|binding| binding.server) {
+            Some(Server::Stdio(server)) => Ok(server),
+            _ => Err("no stdio server".into()),
+        }
+    }
+
+    #[test]
+    fn a_variable_can_be_emptied() {
+        let server = stdio("empty", &["command: x", "env: {HOME: '', B: b}"]).unwrap();
+        let environment = server.environment.iter().map(|(name, value)| (name.as_str(), value.expose()));
+        assert_eq!(environment.collect::<Vec<_>>(), [("HOME", ""), ("B", "b")]);
+    }
+
+    #[test]
+    fn a_nul_is_refused_by_its_key() {
+        for (name, line, key) in [
+            ("nul-env", "env: {A: \"hid\\0den\"}", "mcp.commands.env.A"),
+            ("nul-dir", "working_dir: \"/hid\\0den\"", "mcp.commands.working_dir"),
+            ("nul-argv", "", "mcp.commands.command"),
+        ] {
+            let command = if line.is_empty() { "command: \"x hid\\0den\"" } else { "command: x" };
+            let error = stdio(name, &[command, line]).unwrap_err();
+            assert!(error.ends_with(&format!("{key} must not contain a NUL character")), "{error}");
+            assert!(error.contains("line 2") && !error.contains("hid"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_server_gets_our_key() {
+        for (name, variable) in
+            [("own", "CONTROL_PLANE_API_KEY"), ("other", "OPENAI_API_KEY"), ("copy", "COPY")]
+        {
+            let error = stdio(name, &["command: x", &format!("pass_env: [A, {variable}]")]).unwrap_err();
+            let expected = format!("{variable} is for the control plane's key, which no server gets");
+            assert!(error.ends_with(&expected) && !error.contains("sk-"), "{error}");
+        }
+        assert_eq!(stdio("fine", &["command: x", "pass_env: [A, HOME]"]).unwrap().pass, ["A", "HOME"]);
+    }
+
+    #[test]
+    fn no_server_gets_a_key_that_is_referred_to() {
+        let path = std::env::temp_dir().join(format!("tunnel-client-mcp-{}-key.yaml", std::process::id()));
+        let entry = "mcp:\n  commands:\n    - command: x\n      pass_env: [MY_KEY]\n";
+        let load = |arguments: &[&str]| {
+            let config = ["--config", path.to_str().unwrap()];
+            let Ok(Request::Run(flags)) = Flags::parse(&[&config, arguments].concat()) else { panic!() };
+            let tunnel = ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345");
+            let environment = Environment::of([tunnel, ("MY_KEY", "sk-runtime_1")]);
+            Settings::load(&flags, &environment).unwrap_err().to_string()
+        };
+        std::fs::write(&path, entry).unwrap();
+        assert!(load(&["--control-plane.api-key", "env:MY_KEY"]).contains("MY_KEY is for the control"));
+        std::fs::write(&path, format!("control_plane:\n  api_key: env:MY_KEY\n{entry}")).unwrap();
+        assert!(load(&[]).contains("MY_KEY is for the control"));
+    }
 }
