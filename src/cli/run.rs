@@ -231,8 +231,34 @@ fn secrets(settings: &Settings) -> Vec<Secret> {
                 let values = query.filter_map(|pair| pair.split_once('='));
                 found.extend(values.map(|(_, value)| Secret::new(value.to_owned())));
             }
-            Server::Stdio(server) => found.extend(server.environment.iter().map(|(_, value)| value.clone())),
+            Server::Stdio(server) => {
+                found.extend(server.environment.iter().map(|(_, value)| value.clone()));
+                // What it is passed is named and not set, but it can print it all the same.
+                let passed = server.pass.iter().filter_map(std::env::var_os);
+                found.extend(passed.map(|value| Secret::new(value.to_string_lossy().into_owned())));
+            }
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags, Request};
+
+    #[test]
+    fn what_servers_are_passed_is_known_to_the_log() {
+        let path = std::env::temp_dir().join(format!("tunnel-client-run-{}.yaml", std::process::id()));
+        let entry = "command: x\n      env: {A: set}\n      pass_env: [PATH, SURELY_ABSENT]";
+        std::fs::write(&path, format!("mcp:\n  commands:\n    - {entry}\n")).unwrap();
+        let Ok(Request::Run(flags)) = Flags::parse(&["--config", path.to_str().unwrap()]) else { panic!() };
+        let environment = Environment::of([
+            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
+            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
+        ]);
+        let settings = Settings::load(&flags, &environment).unwrap();
+        let known: Vec<String> = secrets(&settings).iter().map(|s| s.expose().to_owned()).collect();
+        assert_eq!(known, ["sk-runtime_1", "set", &std::env::var("PATH").unwrap()]);
+    }
 }
