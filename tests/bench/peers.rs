@@ -159,18 +159,23 @@ impl Drop for Peers {
     }
 }
 
+/// The body of a control plane's reply: to a poll, to a post that is taken, or the metadata.
+pub fn plane_reply(line: &str, poll: impl FnOnce() -> String, take: impl FnOnce()) -> String {
+    if line.contains("/poll?") {
+        poll()
+    } else if line.starts_with("POST") {
+        take();
+        "{\"status\":\"ok\"}".to_owned()
+    } else {
+        "{\"id\":\"t\",\"name\":\"bench\",\"description\":\"\"}".to_owned()
+    }
+}
+
 impl Plane {
     fn serve(&self, stream: impl Read + Write) {
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
         while let Some((line, body)) = request(&mut stream) {
-            let reply = if line.contains("/poll?") {
-                self.poll(&line)
-            } else if line.starts_with("POST") {
-                self.take(&body);
-                "{\"status\":\"ok\"}".to_owned()
-            } else {
-                "{\"id\":\"t\",\"name\":\"bench\",\"description\":\"\"}".to_owned()
-            };
+            let reply = plane_reply(&line, || self.poll(&line), || self.take(&body));
             if !self.load.plane_delay.is_zero() {
                 thread::sleep(self.load.plane_delay);
             }

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::echo;
-use super::peers::{listen, request, respond};
+use super::peers::{listen, plane_reply, request, respond};
 use super::process::Client;
 
 /// Channels besides `main`.
@@ -146,14 +146,7 @@ impl Plane {
     fn serve(&self, stream: TcpStream) {
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
         while let Some((line, body)) = request(&mut stream) {
-            let reply = if line.contains("/poll?") {
-                self.poll(&line)
-            } else if line.starts_with("POST") {
-                self.take(&body);
-                "{\"status\":\"ok\"}".to_owned()
-            } else {
-                "{\"id\":\"t\",\"name\":\"bench\",\"description\":\"\"}".to_owned()
-            };
+            let reply = plane_reply(&line, || self.poll(&line), || self.take(&body));
             if respond(stream.get_mut(), "application/json", reply.as_bytes()).is_err() {
                 return;
             }
