@@ -54,10 +54,12 @@ impl Core {
     /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
     /// process or this child, and the server must not notice.
     pub(super) fn greet(&mut self) {
-        if self.era == Era::Modern || !self.handshake.is_missing() {
-            return self.confirm_silently();
+        match self.era {
+            Era::Modern => {}
+            Era::Legacy if self.handshake.is_missing() => self.begin_on_behalf(),
+            // Some callers never confirm it, and some servers stay silent until it is.
+            Era::Legacy => self.confirm(),
         }
-        self.begin_on_behalf();
     }
 
     /// `notifications/initialized` is owed once per child.
@@ -65,13 +67,6 @@ impl Core {
         if self.handshake.confirm() {
             let text = Handshake::confirmation().to_owned();
             self.outgoing.push_back(Line { bytes: line(text), call: None });
-        }
-    }
-
-    /// Some callers never send it, and some servers stay silent until they have it.
-    fn confirm_silently(&mut self) {
-        if self.era == Era::Legacy {
-            self.confirm();
         }
     }
 
