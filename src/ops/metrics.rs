@@ -91,8 +91,6 @@ pub enum ChildEvent {
     Noise,
     /// It answered a call that had ended, or told of one.
     Late,
-    /// It asked for something.
-    ServerRequest,
 }
 
 impl ChildEvent {
@@ -101,7 +99,6 @@ impl ChildEvent {
             ChildEvent::Start => "start",
             ChildEvent::Noise => "noise",
             ChildEvent::Late => "late",
-            ChildEvent::ServerRequest => "server_request",
         }
     }
 }
@@ -254,7 +251,7 @@ impl Metrics {
         self.families.failures.add([self.channel(channel), source.into()], 1);
     }
 
-    /// A server-to-client request inside a stream was answered locally or dropped.
+    /// A server-to-client request was answered locally or dropped.
     pub fn server_request(&self, channel: &Channel, answered: bool) {
         self.families.requests.add([self.channel(channel), truth(answered)], 1);
     }

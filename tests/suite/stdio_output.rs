@@ -84,13 +84,14 @@ fn strangers_are_skipped() {
 /// MCP-132, CP-165 as DESIGN has it: requests of the server are answered here, and its call goes on.
 #[test]
 fn requests_of_the_server_are_answered() {
-    let rig = Rig::start("plain");
+    let mut rig = Rig::start("plain");
     rig.open();
     let command = call("ask", "1", "");
     let result = rig.send(&command).payload()["result"].clone();
     assert_eq!(result["\"s-1\""], json!({ "jsonrpc": "2.0", "id": "s-1", "result": {} }));
     assert_eq!(result["7"]["error"]["code"], -32601);
     assert_eq!(rig.plane.posts_of(&command).len(), 1);
+    rig.wait_metric("server_requests_total", 2.0);
     rig.assert_alive();
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::FREE_BYTES;
 use crate::ops::metrics::ChildEvent;
-use crate::relay::message::Era;
+use crate::relay::message::{Era, Message};
 
 use super::super::core::Event;
 use super::super::framing::{self, Frame, Frames};
@@ -66,46 +66,52 @@ impl Keeper {
         let mut frames = Frames::default();
         let mut noisy = false;
         while let Ok(Some(frame)) = frames.next(&mut source) {
-            let event = match frame {
-                Frame::Noise => Some(Event::Noise),
+            let events = match frame {
+                Frame::Noise => vec![Event::Noise],
                 Frame::Text(text) => self.receive(text, generation),
             };
-            let Some(event) = event else { continue };
-            self.metrics.child_event(&self.channel, word(event));
-            if event == Event::Noise && !std::mem::replace(&mut noisy, true) {
+            events.iter().for_each(|event| self.count(*event));
+            if events.contains(&Event::Noise) && !std::mem::replace(&mut noisy, true) {
                 log::warn!(channel = self.channel.as_str(); "the server prints lines that are no messages; they are skipped");
             }
         }
         self.end(generation, "eof");
     }
 
-    fn receive(&self, text: String, generation: u64) -> Option<Event> {
+    /// Hands messages to the calls that wait for them. What is to be counted comes back.
+    fn receive(&self, text: String, generation: u64) -> Vec<Event> {
         // Answers that wait to be posted share one bound with those of all servers.
         let held = match text.len() {
             0..=FREE_BYTES => None,
             bytes => match self.budget.reserve(bytes, Instant::now() + ROOM_WAIT) {
                 Some(held) => Some(Arc::new(held)),
-                None => return Some(self.refuse(text, generation)),
+                None => return vec![self.refuse(text, generation)],
             },
         };
         let messages = framing::messages(text);
-        let mut worst = None;
         let mut state = self.state();
         if state.generation != generation {
-            return None;
+            return Vec::new();
         }
-        for message in messages {
-            worst = match message {
-                Some(message) => state.core.incoming(message, held.clone()),
-                None => Some(Event::Noise),
-            };
-        }
+        let mut incoming = |message: Option<Message>| match message {
+            Some(message) => state.core.incoming(message, held.clone()),
+            None => Some(Event::Noise),
+        };
+        let events = messages.into_iter().filter_map(&mut incoming).collect();
         if state.core.answered && !state.speaks {
             (state.speaks, state.refused, state.silent_until) = (true, false, None);
         }
         self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
-        worst
+        events
+    }
+
+    fn count(&self, event: Event) {
+        match event {
+            Event::Noise => self.metrics.child_event(&self.channel, ChildEvent::Noise),
+            Event::Late => self.metrics.child_event(&self.channel, ChildEvent::Late),
+            Event::ServerRequest(answered) => self.metrics.server_request(&self.channel, answered),
+        }
     }
 
     /// There is no memory for these messages: whoever waits for them is told so.
@@ -148,13 +154,5 @@ impl Keeper {
             }
             state.stderr.push_back(text);
         }
-    }
-}
-
-fn word(event: Event) -> ChildEvent {
-    match event {
-        Event::Noise => ChildEvent::Noise,
-        Event::Late => ChildEvent::Late,
-        Event::ServerRequest(_) => ChildEvent::ServerRequest,
     }
 }
