@@ -17,7 +17,8 @@
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
-//! | [`cli`] | commands; puts the rooms together into a tunnel and takes it apart | everything |
+//! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
+//! | [`cli`] | commands | everything |
 //!
 //! # Threads
 //!
@@ -60,6 +61,7 @@ pub mod ops;
 pub mod plane;
 pub mod relay;
 pub mod target;
+mod tunnel;
 
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{Proxy, Secret, Server, Settings, Source};
+use crate::config::{Environment, Flags, Server, Settings, Source};
 use crate::net::Net;
 use crate::ops::files::{self, Published};
 use crate::ops::hardening;
@@ -20,8 +20,9 @@ use crate::ops::log::{self as logging, Identity};
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
 use crate::ops::signals::{Signal, Signals};
+use crate::tunnel::{STACK_BYTES, Tunnel};
 
-use super::tunnel::{STACK_BYTES, Tunnel};
+use super::Failure;
 
 /// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
 /// look early, a finished drain does not, so this is what a stop costs at least.
@@ -29,9 +30,6 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// How long main sleeps when nothing happens. Signals wake it.
 const QUIET: Duration = Duration::from_secs(3600);
-
-/// A start that failed: the whole line for standard error.
-pub(super) struct Failure(pub(super) String);
 
 /// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
 /// also when the start failed half-way: a stale PID file or URL would point others at a process that is
@@ -41,8 +39,14 @@ struct Surface {
     files: Vec<Published>,
 }
 
+/// Settings first, as a whole: a mistake in any of them ends the process before anything is opened.
+pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
+    let environment = Environment::of_process()?;
+    run(&Settings::load(flags, &environment)?)
+}
+
 /// Runs a tunnel until a signal; everything that can fail fails before the first poll.
-pub(super) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
+fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     let configure = |error: &dyn Display| Failure(format!("configure tunnel-client: {error}"));
     let start = |error: &dyn Display| Failure(format!("start tunnel-client: {error}"));
 
@@ -54,7 +58,7 @@ pub(super) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     let identity =
         Identity { instance_id: instance_id.clone(), tunnel_id: settings.control_plane.tunnel_id.clone() };
     // The log knows the secrets before it can write a line.
-    let redactor = Arc::new(Redactor::new(secrets(settings)));
+    let redactor = Arc::new(Redactor::new(settings.secrets()));
     logging::init(&settings.log, identity, redactor).map_err(|error| start(&error))?;
     for warning in &settings.warnings {
         log::warn!("{warning}");
@@ -206,59 +210,4 @@ fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: &Listene
         control_plane = settings.control_plane.origin.to_string().as_str();
         "tunnel-client startup summary"
     );
-}
-
-/// Everything that was configured and must never be shown: whatever text these occur in, the log
-/// replaces them. The values of a server's query are among them because keys are put there.
-fn secrets(settings: &Settings) -> Vec<Secret> {
-    let plane = &settings.control_plane;
-    let mcp = &settings.mcp;
-    let mut found = vec![plane.api_key.clone()];
-    for headers in [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers] {
-        let values = headers.values().filter_map(|value| value.to_str().ok());
-        found.extend(values.map(|value| Secret::new(value.to_owned())));
-    }
-    let environment = &settings.network.environment;
-    let proxies = [&plane.proxy, &mcp.proxy, &settings.network.proxy, &environment.http, &environment.https];
-    let credentials = |proxy: &Option<Proxy>| proxy.as_ref().and_then(|proxy| proxy.credentials.clone());
-    found.extend(proxies.into_iter().filter_map(credentials));
-    for binding in &mcp.bindings {
-        match &binding.server {
-            Server::Http(server) => {
-                found.extend(credentials(&server.proxy));
-                found.extend(server.credentials.clone());
-                let query = server.url.query().unwrap_or_default().split('&');
-                let values = query.filter_map(|pair| pair.split_once('='));
-                found.extend(values.map(|(_, value)| Secret::new(value.to_owned())));
-            }
-            Server::Stdio(server) => {
-                found.extend(server.environment.iter().map(|(_, value)| value.clone()));
-                // What it is passed is named and not set, but it can print it all the same.
-                let passed = server.pass.iter().filter_map(std::env::var_os);
-                found.extend(passed.map(|value| Secret::new(value.to_string_lossy().into_owned())));
-            }
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Environment, Flags, Request};
-
-    #[test]
-    fn what_servers_are_passed_is_known_to_the_log() {
-        let path = std::env::temp_dir().join(format!("tunnel-client-run-{}.yaml", std::process::id()));
-        let entry = "command: x\n      env: {A: set}\n      pass_env: [PATH, SURELY_ABSENT]";
-        std::fs::write(&path, format!("mcp:\n  commands:\n    - {entry}\n")).unwrap();
-        let Ok(Request::Run(flags)) = Flags::parse(&["--config", path.to_str().unwrap()]) else { panic!() };
-        let environment = Environment::of([
-            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
-            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
-        ]);
-        let settings = Settings::load(&flags, &environment).unwrap();
-        let known: Vec<String> = secrets(&settings).iter().map(|s| s.expose().to_owned()).collect();
-        assert_eq!(known, ["sk-runtime_1", "set", &std::env::var("PATH").unwrap()]);
-    }
 }

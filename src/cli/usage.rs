@@ -1,12 +1,71 @@
-//! The help text of `run`, made from the table of settings, so that it cannot lag behind it.
+//! Help texts, made from the tables of commands and settings, so that they cannot lag behind them.
 //!
-//! It needs no settings and reads none: help must work where nothing else does yet. The frame is
-//! that of the reference client, whose output people search with `grep`.
+//! They need no settings and read none: help must work where nothing else does yet. The frame of
+//! `run --help` is that of the reference client, whose output people search with `grep`.
 
 use crate::config::settings::{Kind, ROWS, Row, Status};
 
+use super::command::Command;
+
+/// What stands above the list of all commands.
+const INTRODUCTION: &str = "\
+tunnel-client connects a private MCP server to OpenAI products without any inbound port.
+It polls a control plane over HTTPS, forwards each command to your server and posts the answer back.
+";
+
+/// Where a newcomer gets what `run` asks for.
+pub(super) const PLACES: &str = "\
+  Tunnels management: https://platform.openai.com/settings/organization/tunnels
+  Runtime API keys: https://platform.openai.com/settings/organization/api-keys
+  Admin API keys: https://platform.openai.com/settings/organization/admin-keys
+  ChatGPT connector settings: https://chatgpt.com/#settings/Connectors
+";
+
+/// The commands of a group; of all when `words` is empty.
+pub(super) fn of_group(commands: &[Command], words: &[String]) -> String {
+    let mut text = if words.is_empty() { format!("{INTRODUCTION}\n") } else { String::new() };
+    let place: String = words.iter().map(|word| format!(" {word}")).collect();
+    text.push_str(&format!("Usage: tunnel-client{place} <command> [flags]\n\nCommands:\n"));
+    let within = |command: &&Command| words.iter().zip(command.path).all(|(word, own)| word == own);
+    let lines: Vec<(String, &str)> =
+        commands.iter().filter(within).map(|command| (synopsis(command), command.summary)).collect();
+    let width = lines.iter().map(|(synopsis, _)| synopsis.chars().count()).max().unwrap_or_default();
+    for (synopsis, summary) in lines {
+        text.push_str(&format!("  {synopsis:width$}  {summary}\n"));
+    }
+    text.push_str("\nEvery command explains itself with --help; --version prints the version.\n");
+    if words.is_empty() {
+        text.push_str(&format!("\nWhere things come from:\n{PLACES}"));
+    }
+    text
+}
+
+/// What `tunnel-client COMMAND --help` prints.
+pub(super) fn of_command(command: &Command) -> String {
+    if command.path == ["run"] {
+        return run_help();
+    }
+    let mut text = format!("{}\n\nUsage: tunnel-client {} [flags]\n", command.summary, synopsis(command));
+    if !command.options.is_empty() {
+        text.push_str("\nFlags:\n");
+    }
+    for row in command.options {
+        flag(&mut text, row);
+    }
+    if command.settings {
+        text.push_str("\nEvery flag of run is taken too: see tunnel-client run --help.\n");
+    }
+    text
+}
+
+/// A command with its arguments.
+fn synopsis(command: &Command) -> String {
+    let words: Vec<&str> = command.path.iter().chain(command.arguments).copied().collect();
+    words.join(" ")
+}
+
 /// What `tunnel-client run --help` prints. Settings whose features are absent are not listed.
-pub(crate) fn run_help() -> String {
+fn run_help() -> String {
     let mut text = format!("run version {}\n\nUsage of run:\n", env!("CARGO_PKG_VERSION"));
     for row in listed() {
         flag(&mut text, row);

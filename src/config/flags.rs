@@ -1,10 +1,12 @@
-//! The command line of `run`: which flags were given, with which values.
+//! The command line of one command: which flags were given, with which values.
 //!
-//! Knows the table and nothing else; what the values mean is decided later. Values are not
-//! repeated in error texts unless their kind cannot hold a secret.
+//! Knows tables and nothing else: that of the settings, and those of the commands' own options. What
+//! the values mean is decided later. They are not repeated in error texts unless their kind cannot hold
+//! a secret.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use lexopt::Arg;
 
@@ -16,6 +18,11 @@ use super::{Error, ErrorKind, value};
 pub struct Flags {
     /// By canonical name; every value in the order given.
     values: BTreeMap<&'static str, Vec<String>>,
+    /// What stands beside them, for commands that take arguments.
+    arguments: Vec<String>,
+    /// The tables that know the flags; they hold the defaults.
+    #[allow(dead_code, reason = "commands that have options follow")]
+    tables: Vec<&'static [Row]>,
 }
 
 /// What a command line asks for.
@@ -32,14 +39,31 @@ pub enum Request {
 /// to be meant for another program.
 const MISSPELLING_MAX_EDITS: usize = 3;
 
+#[allow(dead_code, reason = "commands that have options follow")]
 impl Flags {
-    /// Parses the arguments after the command's name. There are no positional arguments: a stray
-    /// `false` behind a boolean flag would otherwise turn on what it meant to turn off.
+    /// Parses the flags of `run`.
     pub fn parse<I>(arguments: I) -> Result<Request, Error>
     where
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
+        Flags::of_command(arguments, &[ROWS], 0)
+    }
+
+    /// Parses what stands after a command's name: flags of these tables, and up to so many arguments.
+    /// Most commands take none: a stray `false` behind a boolean flag would otherwise turn on what it
+    /// meant to turn off.
+    pub fn of_command<I>(
+        arguments: I,
+        tables: &[&'static [Row]],
+        arguments_max: usize,
+    ) -> Result<Request, Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        let rows = || tables.iter().copied().flatten();
+        let mut positional = Vec::new();
         let mut parser = lexopt::Parser::from_args(arguments);
         let mut values: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let mut aliased: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
@@ -52,6 +76,12 @@ impl Flags {
                 Some(Arg::Short(letter)) => {
                     return Err(usage(format!("unknown shorthand flag: {letter:?} in -{letter}")));
                 }
+                Some(Arg::Value(value)) if positional.len() < arguments_max => {
+                    positional.push(
+                        value.into_string().map_err(|_| usage("an argument is not valid UTF-8".into()))?,
+                    );
+                    continue;
+                }
                 // Not echoed: it may be the value of a flag that takes a secret.
                 Some(Arg::Value(_)) => {
                     return Err(usage("unexpected argument: write every value as --flag=value".into()));
@@ -59,7 +89,7 @@ impl Flags {
             };
             // `--=x` has an empty name, which is not the alias of the rows without one.
             let named = |row: &&Row| row.flag == name || (row.alias == name && !name.is_empty());
-            let row = ROWS.iter().find(named).ok_or_else(|| unknown(&name))?;
+            let row = rows().find(named).ok_or_else(|| unknown(&name, rows().map(|row| row.flag)))?;
             let value = value_of(&mut parser, row, &name)?;
             check(row, &name, &value)?;
             let into = if row.flag == name { &mut values } else { &mut aliased };
@@ -69,7 +99,29 @@ impl Flags {
         for (flag, given) in aliased {
             values.entry(flag).or_insert(given);
         }
-        Ok(Request::Run(Flags { values }))
+        Ok(Request::Run(Flags { values, arguments: positional, tables: tables.to_vec() }))
+    }
+
+    /// The positional arguments.
+    pub(crate) fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    /// An option's value, given or default; empty where there is neither.
+    pub(crate) fn option(&self, flag: &str) -> &str {
+        let row = || self.tables.iter().copied().flatten().find(|row| row.flag == flag);
+        self.last(flag).or_else(|| row().map(|row| row.default)).unwrap_or_default()
+    }
+
+    /// Whether a boolean option is on. Its text was checked when it was parsed.
+    pub(crate) fn is_on(&self, flag: &str) -> bool {
+        value::boolean(self.option(flag)).unwrap_or_default()
+    }
+
+    /// An option that is a duration, checked like the above; a negative one counts as zero.
+    pub(crate) fn duration(&self, flag: &str) -> Duration {
+        let nanoseconds = value::duration_ns(self.option(flag)).unwrap_or_default();
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
     }
 
     /// Every value of a flag; `None` when it was not given.
@@ -112,14 +164,19 @@ fn check(row: &Row, name: &str, text: &str) -> Result<(), Error> {
 }
 
 /// Names the flag, and the known one that was probably meant; never its value.
-fn unknown(name: &str) -> Error {
+fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> Error {
     let typed = name.escape_debug().to_string();
-    match ROWS.iter().map(|row| (edits(&typed, row.flag), row.flag)).min() {
-        Some((0..=MISSPELLING_MAX_EDITS, flag)) => {
-            usage(format!("unknown flag: --{typed} (did you mean --{flag}?)"))
-        }
-        _ => usage(format!("unknown flag: --{typed}")),
+    match nearest(&typed, known) {
+        Some(flag) => usage(format!("unknown flag: --{typed} (did you mean --{flag}?)")),
+        None => usage(format!("unknown flag: --{typed}")),
     }
+}
+
+/// The known word that a mistyped one was probably meant to be. A word of which nothing would be left is
+/// no guess.
+pub fn nearest(typed: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let (distance, word) = known.map(|word| (edits(typed, word), word)).min()?;
+    (distance <= MISSPELLING_MAX_EDITS && distance < word.chars().count()).then_some(word)
 }
 
 /// The number of insertions, removals and replacements between two words, by the usual table, of

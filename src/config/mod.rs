@@ -36,6 +36,9 @@ mod plane;
 mod local;
 mod mcp;
 
+// What of them nobody may see.
+mod secrets;
+
 mod error;
 #[cfg(test)]
 mod tests;
@@ -48,7 +51,7 @@ use ureq::http::{HeaderMap, Uri};
 
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
-pub use flags::{Flags, Request};
+pub use flags::{Flags, Request, nearest};
 pub use reference::Secret;
 
 use lookup::Lookup;

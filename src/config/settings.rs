@@ -55,7 +55,7 @@ pub enum Kind {
     Duration(Least),
     /// `Name: value` items; a map in YAML.
     Headers,
-    /// Texts; the environment separates them by one of these characters.
+    /// Texts; one string holds several, separated by one of these characters.
     List(&'static [char]),
     /// `key=value` items; maps with these keys in YAML, the last one mandatory.
     Entries {
@@ -95,6 +95,18 @@ impl Row {
     /// Whether the flag may be given more than once.
     pub fn repeatable(&self) -> bool {
         matches!(self.kind, Kind::Headers | Kind::List(_) | Kind::Entries { .. })
+    }
+
+    /// An option of one command, which neither a variable nor a file can set.
+    #[allow(dead_code, reason = "commands that have options follow")]
+    pub(crate) const fn option(
+        flag: &'static str,
+        kind: Kind,
+        placeholder: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Row {
+        new(flag, &[], "", kind, placeholder, default, help)
     }
 
     /// Also accepts an older flag name.

@@ -29,7 +29,7 @@ use crate::target::stdio::launch::{self, Launch};
 use crate::target::stdio::{self, StdioTarget};
 
 /// Stack of the threads that are not workers: a poll's body is decoded without recursion.
-pub(super) const STACK_BYTES: usize = 256 * 1024;
+pub(crate) const STACK_BYTES: usize = 256 * 1024;
 
 /// How long answers of cut calls may take to be posted. Supervisors kill after their own bound, so the
 /// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
@@ -44,11 +44,11 @@ const SERVER_INFO_BYTES_MAX: usize = 4096;
 const POLL_CONNECTIONS: usize = 2;
 
 /// A tunnel that polls, relays and answers. It lives as long as the process.
-pub(super) struct Tunnel {
+pub(crate) struct Tunnel {
     /// Its counters.
-    pub(super) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Its verdict.
-    pub(super) readiness: Arc<Readiness>,
+    pub(crate) readiness: Arc<Readiness>,
     plane: Arc<Plane>,
     relay: Arc<Relay>,
     poller: Arc<Poller>,
@@ -63,7 +63,7 @@ pub(super) struct Tunnel {
 /// Why a tunnel could not be put together. Each text is a whole sentence for the one line on standard
 /// error; none holds a secret, because none of its sources does.
 #[derive(Debug)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// Connections could not be prepared.
     Net(net::Error),
     /// The head of the requests could not be prepared.
@@ -78,7 +78,7 @@ pub(super) enum Error {
 
 impl Tunnel {
     /// Prepares everything; nothing is dialled and only the couriers run.
-    pub(super) fn prepare(settings: &Settings, net: &Net, instance_id: &str) -> Result<Tunnel, Error> {
+    pub(crate) fn prepare(settings: &Settings, net: &Net, instance_id: &str) -> Result<Tunnel, Error> {
         let workers = settings.mcp.max_concurrent_requests;
         let plane_settings = &settings.control_plane;
         // Names of channels become labels of metrics; only configured ones do, so their number is known.
@@ -142,7 +142,7 @@ impl Tunnel {
     /// Starts workers, prober, metadata and poller. The threads end with the process or by [`Tunnel::drain`].
     /// Workers come first: a command must find somebody, and a thread that cannot be started must fail
     /// the start before the first poll.
-    pub(super) fn start(&self) -> Result<(), Error> {
+    pub(crate) fn start(&self) -> Result<(), Error> {
         self.relay.start(self.workers).map_err(Error::Thread)?;
         let (plane, readiness) = (Arc::clone(&self.plane), Arc::clone(&self.readiness));
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
@@ -159,14 +159,14 @@ impl Tunnel {
     }
 
     /// The clients of all destinations, by the name that people know. Posts take the way of polls.
-    pub(super) fn routes(&self) -> impl Iterator<Item = (&str, &net::Client)> {
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &net::Client)> {
         let servers = self.servers.iter().map(|server| (server.channel().as_str(), server.client()));
         std::iter::once(("control plane", self.plane.polls())).chain(servers)
     }
 
     /// What checks the proxies on these ways; nothing when there is none, and then no thread is started
     /// for it. A check asks the proxy for a way to the destination and sends nothing over it.
-    pub(super) fn proxy_checks(&self) -> Option<Checks> {
+    pub(crate) fn proxy_checks(&self) -> Option<Checks> {
         self.routes().find(|(_, client)| client.proxy_id().is_some())?;
         let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
         Some(Box::new(move || {
@@ -180,7 +180,7 @@ impl Tunnel {
     /// The order matters. Subscriptions end first, or every drain would last until its bound. Then no new
     /// command comes in. Only when time is up are servers cut, so that their calls fail and their workers
     /// hand over an answer; posts are cut last of all.
-    pub(super) fn drain(&self, time: Duration) {
+    pub(crate) fn drain(&self, time: Duration) {
         let deadline = Instant::now() + time;
         self.stop.enter(Phase::Draining);
         for target in self.relay.targets.values() {
@@ -213,7 +213,7 @@ impl Tunnel {
     }
 
     /// How long [`Tunnel::drain`] takes at most.
-    pub(super) fn drain_bound(time: Duration) -> Duration {
+    pub(crate) fn drain_bound(time: Duration) -> Duration {
         // The poller's last body, the last posts, the children, and a moment for the threads themselves. Each is
         // a bound of its own above; nothing else in a drain waits.
         time + Duration::from_secs(2) + LAST_POSTS_WAIT + stdio::END_MAX + Duration::from_secs(1)
@@ -358,7 +358,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> 
 
 impl Error {
     /// Whether the settings are at fault, or what they name did not start.
-    pub(super) fn is_of_settings(&self) -> bool {
+    pub(crate) fn is_of_settings(&self) -> bool {
         !matches!(self, Error::Child(_) | Error::Thread(_))
     }
 }

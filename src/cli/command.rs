@@ -1,0 +1,159 @@
+//! From words to a command: the table's rows, and how the arguments find theirs.
+//!
+//! Options of a group may stand before the command's last word (`profiles --profile-dir d list`). An
+//! unknown word is an error that names the nearest command; it is never taken for an argument.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::config::settings::{Kind, ROWS, Row};
+use crate::config::{Flags, Request, nearest};
+
+use super::{ABSENT, Failure, print, usage};
+
+/// One command.
+pub(super) struct Command {
+    /// Its words: `["profiles", "list"]`.
+    pub(super) path: &'static [&'static str],
+    /// One sentence without a full stop.
+    pub(super) summary: &'static str,
+    /// Names of its arguments, `<name>`, or `[name]` when it may be left out.
+    pub(super) arguments: &'static [&'static str],
+    /// Its own options.
+    pub(super) options: &'static [Row],
+    /// It takes the flags of `run` too.
+    pub(super) settings: bool,
+    run: fn(&Flags) -> Result<ExitCode, Failure>,
+}
+
+impl Command {
+    /// A command without arguments and options.
+    pub(super) const fn new(
+        path: &'static [&'static str],
+        summary: &'static str,
+        run: fn(&Flags) -> Result<ExitCode, Failure>,
+    ) -> Command {
+        Command { path, summary, arguments: &[], options: &[], settings: false, run }
+    }
+
+    /// Takes these options.
+    #[allow(dead_code, reason = "commands that have some follow")]
+    pub(super) const fn with_options(mut self, options: &'static [Row]) -> Command {
+        self.options = options;
+        self
+    }
+
+    /// Takes these arguments.
+    #[allow(dead_code, reason = "commands that have some follow")]
+    pub(super) const fn with_arguments(mut self, arguments: &'static [&'static str]) -> Command {
+        self.arguments = arguments;
+        self
+    }
+
+    /// Takes the flags of `run` too.
+    pub(super) const fn with_settings(mut self) -> Command {
+        self.settings = true;
+        self
+    }
+
+    /// The tables that know its flags.
+    pub(super) fn tables(&self) -> Vec<&'static [Row]> {
+        if self.settings { vec![self.options, ROWS] } else { vec![self.options] }
+    }
+
+    /// Its words as they are typed.
+    pub(super) fn name(&self) -> String {
+        self.path.join(" ")
+    }
+
+    fn begins_with(&self, words: &[String]) -> bool {
+        self.path.len() >= words.len() && self.path.iter().zip(words).all(|(own, word)| own == word)
+    }
+
+    fn start(&self, arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
+        let flags = match Flags::of_command(arguments, &self.tables(), self.arguments.len())? {
+            Request::Run(flags) => flags,
+            Request::Help => return Ok(print(&usage::of_command(self))),
+            Request::Version => return Ok(version()),
+        };
+        let needed = self.arguments.iter().filter(|name| name.starts_with('<')).count();
+        let given = flags.arguments().len();
+        if given < needed {
+            let (name, arguments) = (self.name(), self.arguments.join(" "));
+            return Err(Failure(format!(
+                "accepts {needed} arg(s), received {given}; usage: tunnel-client {name} {arguments}"
+            )));
+        }
+        (self.run)(&flags)
+    }
+}
+
+/// Finds the command among the arguments and runs it.
+pub(super) fn dispatch(commands: &'static [Command], arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest: Vec<OsString> = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy().into_owned();
+        match text.as_str() {
+            "--help" | "-h" => return Ok(print(&usage::of_group(commands, &words))),
+            "--version" => return Ok(version()),
+            "help" if words.is_empty() && !commands.iter().any(|c| c.path == ["help"]) => {
+                return Ok(print(&usage::of_group(commands, &words)));
+            }
+            _ if text.starts_with('-') => {
+                let takes_value = flag_of_group(commands, &words, &text)?;
+                rest.push(argument);
+                rest.extend(takes_value.then(|| arguments.next()).flatten());
+            }
+            _ => {
+                words.push(text);
+                if let Some(command) = commands.iter().find(|c| c.path == words.as_slice()) {
+                    rest.extend(arguments);
+                    return command.start(rest);
+                }
+                if !commands.iter().any(|command| command.begins_with(&words)) {
+                    return Err(unknown(commands, &words));
+                }
+            }
+        }
+    }
+    // A group alone: what was asked for is what it holds.
+    Ok(print(&usage::of_group(commands, &words)))
+}
+
+/// Whether the option that stands among a group's words takes the next argument for its value.
+fn flag_of_group(commands: &[Command], words: &[String], text: &str) -> Result<bool, Failure> {
+    let name = text.trim_start_matches('-');
+    let name = name.split_once('=').map_or(name, |(name, _)| name);
+    let within = commands.iter().filter(|command| !words.is_empty() && command.begins_with(words));
+    let row = within.flat_map(|command| command.options).find(|row| row.flag == name);
+    match row {
+        Some(row) => Ok(row.kind != Kind::Boolean && !text.contains('=')),
+        None => Err(Failure(format!("unknown flag: --{}", name.escape_debug()))),
+    }
+}
+
+/// Names what was typed and the nearest command. A terminal would act on control characters.
+fn unknown(commands: &'static [Command], words: &[String]) -> Failure {
+    let (typed, group) = match words.split_last() {
+        Some((typed, group)) => (typed.as_str(), group),
+        None => ("", words),
+    };
+    if group.is_empty() && ABSENT.contains(&typed) {
+        return Failure(format!(
+            "tunnel-client {typed} does not exist in this program; see the README for what does"
+        ));
+    }
+    let place: String = group.iter().map(|word| format!(" {word}")).collect();
+    let known = commands.iter().filter(|c| c.begins_with(group)).filter_map(|c| c.path.get(group.len()));
+    let hint = match nearest(typed, known.copied()) {
+        Some(word) => format!("did you mean \"{word}\"?"),
+        None => format!("see tunnel-client{place} --help"),
+    };
+    Failure(format!("unknown command \"{}\" for \"tunnel-client{place}\"; {hint}", typed.escape_debug()))
+}
+
+fn version() -> ExitCode {
+    print(&format!("{}\n", crate::VERSION))
+}

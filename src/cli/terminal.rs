@@ -1,0 +1,74 @@
+//! How commands speak: results on standard output, complaints and progress on standard error.
+
+#![allow(dead_code, reason = "commands that paint and wait follow")]
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Everything that is asked for goes to standard output, as one write.
+pub(super) fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that closed its end early has seen what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// One line on standard error: before the log is set up, and for mistakes of the command line.
+pub(super) fn complain(line: &str) {
+    // With standard error gone the exit code is all that is left to say.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Colours of words that a reader looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// It works.
+    Green,
+    /// It does not.
+    Red,
+    /// It was not tried.
+    Yellow,
+}
+
+/// A word in a colour, where standard output is a terminal that knows colours and `NO_COLOR` is not set.
+pub(super) fn paint(word: &str, colour: Colour) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|value| value == "dumb")
+        || !io::stdout().is_terminal();
+    let code = match colour {
+        Colour::Green => 32,
+        Colour::Red => 31,
+        Colour::Yellow => 33,
+    };
+    if plain { word.to_owned() } else { format!("\x1b[{code}m{word}\x1b[0m") }
+}
+
+/// A line on standard error that says what is being waited for, and goes when it is done. Nothing is shown
+/// where that is no terminal.
+pub(super) struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    /// Nothing to say yet.
+    pub(super) fn new() -> Progress {
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Progress { shown: io::stderr().is_terminal() && !dumb }
+    }
+
+    /// Replaces the line.
+    pub(super) fn show(&self, text: &str) {
+        if self.shown {
+            // Progress is a courtesy: losing it is no failure.
+            let _ = write!(io::stderr(), "\r\x1b[K{text}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.show("");
+    }
+}

@@ -1,0 +1,63 @@
+//! Which of the settings are secrets.
+//!
+//! The one list of them: what shows text to people hands it to the redactor first. A setting that holds a
+//! secret and is missing here could end in a log.
+
+use super::{Proxy, Secret, Server, Settings};
+
+impl Settings {
+    /// Everything that was configured and must never be shown: whatever text these occur in, the log
+    /// replaces them. The values of a server's query are among them because keys are put there.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let plane = &self.control_plane;
+        let mcp = &self.mcp;
+        let mut found = vec![plane.api_key.clone()];
+        for headers in [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers] {
+            let values = headers.values().filter_map(|value| value.to_str().ok());
+            found.extend(values.map(|value| Secret::new(value.to_owned())));
+        }
+        let environment = &self.network.environment;
+        let proxies = [&plane.proxy, &mcp.proxy, &self.network.proxy, &environment.http, &environment.https];
+        let credentials = |proxy: &Option<Proxy>| proxy.as_ref().and_then(|proxy| proxy.credentials.clone());
+        found.extend(proxies.into_iter().filter_map(credentials));
+        for binding in &mcp.bindings {
+            match &binding.server {
+                Server::Http(server) => {
+                    found.extend(credentials(&server.proxy));
+                    found.extend(server.credentials.clone());
+                    let query = server.url.query().unwrap_or_default().split('&');
+                    let values = query.filter_map(|pair| pair.split_once('='));
+                    found.extend(values.map(|(_, value)| Secret::new(value.to_owned())));
+                }
+                Server::Stdio(server) => {
+                    found.extend(server.environment.iter().map(|(_, value)| value.clone()));
+                    // What it is passed is named and not set, but it can print it all the same.
+                    let passed = server.pass.iter().filter_map(std::env::var_os);
+                    found.extend(passed.map(|value| Secret::new(value.to_string_lossy().into_owned())));
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags, Request};
+
+    #[test]
+    fn what_servers_are_passed_is_known_to_the_log() {
+        let path = std::env::temp_dir().join(format!("tunnel-client-secrets-{}.yaml", std::process::id()));
+        let entry = "command: x\n      env: {A: set}\n      pass_env: [PATH, SURELY_ABSENT]";
+        std::fs::write(&path, format!("mcp:\n  commands:\n    - {entry}\n")).unwrap();
+        let Ok(Request::Run(flags)) = Flags::parse(&["--config", path.to_str().unwrap()]) else { panic!() };
+        let environment = Environment::of([
+            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
+            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
+        ]);
+        let settings = Settings::load(&flags, &environment).unwrap();
+        let known: Vec<String> = settings.secrets().iter().map(|s| s.expose().to_owned()).collect();
+        assert_eq!(known, ["sk-runtime_1", "set", &std::env::var("PATH").unwrap()]);
+    }
+}
