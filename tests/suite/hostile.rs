@@ -128,8 +128,8 @@ fn a_plane_that_holds_no_poll_is_asked_less_often() {
     for _ in 0..200 {
         rig.plane.next_poll(Reply::status(204));
     }
-    rig.plane.wait_polls(15);
-    let polls = rig.plane.wait_polls(25);
-    let took = polls[24].at - polls[12].at;
-    assert!(took >= Duration::from_millis(900), "{took:?}");
+    // Many intervals: on a busy machine the first of these polls may be noticed late.
+    let polls = rig.plane.wait_polls(37);
+    let took = polls[36].at - polls[12].at;
+    assert!(took >= Duration::from_millis(1800), "{took:?}");
 }
