@@ -17,6 +17,7 @@
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
+//! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
 //! | [`cli`] | commands | everything |
 //!
@@ -56,6 +57,9 @@
 
 pub mod cli;
 pub mod config;
+#[cfg(feature = "dev")]
+#[allow(dead_code, reason = "commands that use it follow")]
+mod dev;
 pub mod net;
 pub mod ops;
 pub mod plane;

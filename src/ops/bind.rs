@@ -21,7 +21,7 @@ use crate::config;
 /// The socket file that was bound here, to be removed only while it is still the same one. A path
 /// alone would not tell: a successor binds the same path while this process is still draining.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -40,16 +40,16 @@ pub(super) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, I
 }
 
 /// Binds a socket file, private to the owner. What stands at the path is replaced only when it is a
-/// socket on which nobody listens: the rest of a process that was killed.
-pub(super) fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
+/// socket on which nobody listens: the rest of a process that was killed. `what` is the socket's name in
+/// complaints.
+pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     let shown = path.display();
     let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
     if let Some(parent) = files::directory(path) {
-        files::create_directories(parent).map_err(|cause| {
-            Error::caused(format!("create health unix socket dir {}", parent.display()), cause)
-        })?;
+        files::create_directories(parent)
+            .map_err(|cause| Error::caused(format!("create {what} dir {}", parent.display()), cause))?;
     }
-    let refused = |why| Err(Error::new(format!("health unix socket path {shown} {why}")));
+    let refused = |why| Err(Error::new(format!("{what} path {shown} {why}")));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),

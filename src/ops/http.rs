@@ -101,10 +101,28 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, Reply> {
     }))
 }
 
+/// Whether a page of the web cannot have sent this: a site may point its own name at 127.0.0.1 and so
+/// read from its visitors' machines what only they can reach, but it cannot choose another `Host`.
+/// `configured` is the listener's own name; empty when it has none.
+pub(crate) fn is_from_here<T: AsRef<str>>(
+    hosts: &[T],
+    origins: &[T],
+    old_version: bool,
+    configured: &str,
+) -> bool {
+    let named = match hosts {
+        [host] => is_local_authority(host.as_ref(), configured),
+        // No browser speaks HTTP/1.0 or leaves the name out.
+        [] => old_version,
+        _ => false,
+    };
+    named && origins.iter().all(|origin| is_local_origin(origin.as_ref(), configured))
+}
+
 /// Whether a browser page that names the listener like this can only be one of this machine:
 /// `localhost`, a loopback address, or the name that the operator configured. Every other name may
 /// have been pointed at us by its owner (DNS rebinding).
-pub(super) fn is_local_authority(authority: &str, configured: &str) -> bool {
+fn is_local_authority(authority: &str, configured: &str) -> bool {
     let host = host_of(authority);
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
@@ -112,7 +130,7 @@ pub(super) fn is_local_authority(authority: &str, configured: &str) -> bool {
 }
 
 /// Whether an `Origin` is one of such a host.
-pub(super) fn is_local_origin(origin: &str, configured: &str) -> bool {
+fn is_local_origin(origin: &str, configured: &str) -> bool {
     origin.split_once("://").is_some_and(|(_, authority)| is_local_authority(authority, configured))
 }
 

@@ -65,7 +65,7 @@ impl Listener {
     ) -> Result<Listener, Error> {
         let (bound, base_url, local_name, socket) = match &health.unix_socket {
             Some(path) => {
-                let (listener, file) = bind_unix(path)?;
+                let (listener, file) = bind_unix("health unix socket", path)?;
                 let name = URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes());
                 (Bound::Unix(listener), format!("http+unix://{name}"), None, Some(file))
             }
@@ -217,7 +217,9 @@ impl Pages {
     /// Paths are exact: nothing is decoded, joined or looked up on a disk, so there is nothing to
     /// traverse.
     fn answer(&self, request: &Request) -> Reply {
-        if self.local_name.as_ref().is_some_and(|name| !is_from_here(request, name)) {
+        let Request { hosts, origins, old_version, .. } = request;
+        let from_here = |name: &String| http::is_from_here(hosts, origins, *old_version, name);
+        if self.local_name.as_ref().is_some_and(|name| !from_here(name)) {
             return Reply::text(
                 403,
                 "This listener answers only to requests for localhost or a loopback address.",
@@ -238,18 +240,6 @@ impl Pages {
             _ => Reply::text(404, "404 page not found\n"),
         }
     }
-}
-
-/// Whether a page of the web cannot have sent this: a site may point its own name at 127.0.0.1 and so
-/// read from its visitors' machines what only they can reach, but it cannot choose another `Host`.
-fn is_from_here(request: &Request, configured: &str) -> bool {
-    let named = match request.hosts.as_slice() {
-        [host] => http::is_local_authority(host, configured),
-        // No browser speaks HTTP/1.0 or leaves the name out.
-        [] => request.old_version,
-        _ => false,
-    };
-    named && request.origins.iter().all(|origin| http::is_local_origin(origin, configured))
 }
 
 impl Bound {

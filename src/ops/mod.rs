@@ -9,13 +9,13 @@
 use std::fmt;
 use std::io;
 
-mod bind;
+pub(crate) mod bind;
 mod civil;
 mod connection;
 pub mod files;
 pub mod hardening;
 mod histogram;
-mod http;
+pub(crate) mod http;
 mod labels;
 pub mod listener;
 pub mod log;

@@ -1,0 +1,292 @@
+//! A small HTTP/1.1 server for this host: a thread for each connection, a handler for each request.
+//!
+//! It is meant for one user and a handful of programs, and bounded all the same: connections, heads,
+//! bodies and times. On a loopback address it answers only requests that name one, so that no page of the
+//! web can reach it (DNS rebinding); it offers no CORS. Only the start can fail. Dropping a server ends it:
+//! no thread of its connections is left, unless a handler does not look whether its peer is gone.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::reading::{End, Incoming, Reader, Refusal};
+use super::reply::Exchange;
+use super::stream::Stream;
+use crate::ops::bind::{SocketFile, bind_unix};
+use crate::ops::http::is_from_here;
+
+#[allow(unused_imports, reason = "handlers that stream follow")]
+pub(crate) use super::reply::{EventStream, Responder};
+
+/// Connections at once; a quarter of the usual descriptors.
+const CONNECTIONS_MAX: usize = 256;
+
+/// How long nothing is accepted after accept failed, for want of descriptors most likely.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a stop waits for handlers.
+const JOIN_TIME: Duration = Duration::from_secs(5);
+
+/// Stack of a connection's thread; JSON is decoded on it.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// As sent.
+    pub(crate) method: String,
+    /// Without the query, as sent.
+    pub(crate) path: String,
+    /// Behind the question mark.
+    pub(crate) query: String,
+    /// In order; names in lower case, values trimmed.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The whole body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// The first header of this name, which is given in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Answers requests. It is called on the connection's own thread and may wait there.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers one request; a responder that is dropped unused answers 500.
+    fn handle(&self, request: Request, responder: Responder<'_>);
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// A TCP address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A socket file, which must not be anybody else's.
+    Unix(PathBuf),
+}
+
+/// A running server.
+pub(crate) struct Server {
+    address: Option<SocketAddr>,
+    shared: Arc<Shared>,
+    /// Closing it wakes the accepting thread and ends it.
+    wake: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+    /// Removed when dropped.
+    _socket: Option<SocketFile>,
+}
+
+/// What all threads of a server share.
+struct Shared {
+    handler: Arc<dyn Handler>,
+    /// Its peers may be pages of the web.
+    is_loopback: bool,
+    connections: Mutex<HashMap<u64, Arc<Stream>>>,
+    ended: Condvar,
+}
+
+/// A bound socket of either kind.
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Server {
+    /// Binds and serves. `name` is that of its threads.
+    pub(crate) fn start(name: &str, place: &Place, handler: Arc<dyn Handler>) -> io::Result<Server> {
+        let (bound, address, socket) = match place {
+            Place::Tcp(address) => {
+                let listener = TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                (Bound::Tcp(listener), Some(address), None)
+            }
+            Place::Unix(path) => {
+                let (listener, file) = bind_unix("unix socket", path).map_err(io::Error::other)?;
+                (Bound::Unix(listener), None, Some(file))
+            }
+        };
+        let shared = Arc::new(Shared {
+            handler,
+            is_loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
+            connections: Mutex::default(),
+            ended: Condvar::new(),
+        });
+        let (wake, woken) = UnixStream::pair()?;
+        let (serving, own_name) = (Arc::clone(&shared), name.to_owned());
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || serving.serve(&bound, &woken, &own_name))?;
+        Ok(Server { address, shared, wake: Some(wake), thread: Some(thread), _socket: socket })
+    }
+
+    /// The address that was bound; nothing for a socket file.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but its sockets, one of which has just closed.
+            let _ = thread.join();
+        }
+        let connections = self.shared.connections();
+        for stream in connections.values() {
+            stream.shut_down();
+        }
+        let waited = self
+            .shared
+            .ended
+            .wait_timeout_while(connections, JOIN_TIME, |connections| !connections.is_empty());
+        drop(waited);
+    }
+}
+
+impl Shared {
+    /// Accepts until the other half of `woken` is closed.
+    fn serve(self: &Arc<Self>, bound: &Bound, woken: &UnixStream, name: &str) {
+        let mut number = 0;
+        loop {
+            let listener = match bound {
+                Bound::Tcp(listener) => listener.as_fd(),
+                Bound::Unix(listener) => listener.as_fd(),
+            };
+            let mut descriptors =
+                [PollFd::new(woken.as_fd(), PollFlags::POLLIN), PollFd::new(listener, PollFlags::POLLIN)];
+            let polled = poll(&mut descriptors, PollTimeout::NONE);
+            let [stop, ready] = descriptors.map(|descriptor| descriptor.any().unwrap_or(false));
+            if polled.is_ok() && stop {
+                return;
+            }
+            if !ready {
+                continue;
+            }
+            number += 1;
+            match bound.accept() {
+                Ok(stream) => self.take(number, stream, name),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Gives a connection its thread, or refuses it. A connection that cannot be set up is dropped.
+    fn take(self: &Arc<Self>, number: u64, stream: Stream, name: &str) {
+        if stream.prepare().is_err() {
+            return;
+        }
+        let stream = Arc::new(stream);
+        {
+            let mut connections = self.connections();
+            if connections.len() >= CONNECTIONS_MAX {
+                drop(connections);
+                // It fits every socket buffer, so that nobody waits here.
+                refuse(&stream, &Refusal(503, "too many connections"));
+                return;
+            }
+            connections.insert(number, Arc::clone(&stream));
+        }
+        // Made here, so that the entry also goes when no thread can be started.
+        let entry = Entry { shared: Arc::clone(self), number };
+        let started = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+            entry.shared.converse(&stream);
+            stream.shut_down();
+            drop(entry);
+        });
+        drop(started);
+    }
+
+    /// Answers the requests of one connection, one after the other.
+    fn converse(&self, stream: &Arc<Stream>) {
+        let mut reader = Reader::new(stream);
+        loop {
+            let Incoming { request, old_version, keep } = match reader.next() {
+                Ok(incoming) => incoming,
+                Err(End::Silent) => return,
+                Err(End::Refused(refusal)) => {
+                    refuse(stream, &refusal);
+                    return stream.linger();
+                }
+            };
+            if self.is_loopback && !is_local(&request, old_version) {
+                let text = "this server answers only to requests for localhost or a loopback address";
+                refuse(stream, &Refusal(403, text));
+                return stream.linger();
+            }
+            let head_only = request.method == "HEAD";
+            let stream_of_reply = Arc::clone(stream);
+            let mut exchange =
+                Exchange { stream: stream_of_reply, head_only, old_version, answered: false, keep };
+            self.handler.handle(request, Responder::new(&mut exchange));
+            if !exchange.answered {
+                return refuse(stream, &Refusal(500, "the request was not answered"));
+            }
+            if !exchange.keep {
+                return stream.linger();
+            }
+        }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Stream>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the table, given back however its thread ends.
+struct Entry {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.shared.connections().remove(&self.number);
+        self.shared.ended.notify_all();
+    }
+}
+
+impl Bound {
+    fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Bound::Tcp(listener) => Ok(Stream::Tcp(listener.accept()?.0)),
+            Bound::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
+        }
+    }
+}
+
+/// Whether the request names this machine, and comes from no page of another.
+fn is_local(request: &Request, old_version: bool) -> bool {
+    let all = |name: &str| -> Vec<&str> {
+        let named = request.headers.iter().filter(|(own, _)| own == name);
+        named.map(|(_, value)| value.as_str()).collect()
+    };
+    is_from_here(&all("host"), &all("origin"), old_version, "")
+}
+
+/// Says no in plain text and announces the end of the connection.
+fn refuse(stream: &Arc<Stream>, refusal: &Refusal) {
+    let Refusal(status, text) = refusal;
+    let mut exchange = Exchange {
+        stream: Arc::clone(stream),
+        head_only: false,
+        old_version: false,
+        answered: false,
+        keep: false,
+    };
+    let plain = [("Content-Type", "text/plain; charset=utf-8")];
+    Responder::new(&mut exchange).whole(*status, &plain, text.as_bytes());
+}
