@@ -5,6 +5,8 @@
 
 pub(crate) mod server;
 
+pub(crate) mod plane;
+
 mod reading;
 mod reply;
 mod stream;

@@ -79,7 +79,9 @@ impl<'a> Responder<'a> {
 impl EventStream<'_> {
     /// Sends one event; false when the peer is gone.
     pub(crate) fn send(&mut self, data: &str) -> bool {
-        let mut event: String = data.lines().map(|line| format!("data: {line}\n")).collect();
+        // Readers of streams take each of these for the end of a line.
+        let data = data.replace("\r\n", "\n").replace('\r', "\n");
+        let mut event: String = data.split('\n').map(|line| format!("data: {line}\n")).collect();
         event.push('\n');
         if !self.exchange.old_version {
             event = format!("{:x}\r\n{event}\r\n", event.len());

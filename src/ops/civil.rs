@@ -12,7 +12,7 @@ const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 /// `2026-11-20T14:05:38.000000005Z`, as RFC 3339 has it: the form of lines for programs. Nanoseconds
 /// always have nine digits, so that lines sort as text.
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let (since, [year, month, day, clock]) = parts(time);
     format!("{year}-{month}-{day}T{clock}.{:09}Z", since.subsec_nanos())
 }

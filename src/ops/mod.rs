@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 
 pub(crate) mod bind;
-mod civil;
+pub(crate) mod civil;
 mod connection;
 pub mod files;
 pub mod hardening;

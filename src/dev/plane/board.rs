@@ -1,0 +1,353 @@
+//! What waits for a tunnel client, and what waits for its answers.
+//!
+//! A request of a caller is put on the board, handed out to one poll, and taken off when its caller has
+//! been answered or has gone; what was not handed out by then never is. Everything is bounded, and nothing
+//! here knows HTTP. It fails by refusing: a full board, an unknown request, a wrong token.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::config::Channel;
+use crate::ops::civil;
+
+/// Commands that may wait to be polled, and their bytes.
+const WAITING_MAX: usize = 1024;
+const WAITING_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What may wait for one caller; more notifications push out older ones, but never the answer.
+const EVENTS_MAX: usize = 16;
+
+/// How often those who wait look whether their peer is still there.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Headers by name.
+pub(super) type Headers = std::collections::BTreeMap<String, Vec<String>>;
+
+/// What a caller wants from the tunnel.
+pub(super) struct Call {
+    pub(super) channel: Channel,
+    pub(super) headers: Headers,
+    /// The message; without one the call ends a session.
+    pub(super) message: Option<Box<RawValue>>,
+    /// When nobody waits for it any more.
+    pub(super) end: Instant,
+}
+
+/// What a tunnel client posted.
+#[derive(Debug, Clone)]
+pub(super) struct Posted {
+    /// It is not the last word.
+    pub(super) is_notification: bool,
+    /// It acknowledges a message that has no answer.
+    pub(super) is_ack: bool,
+    pub(super) status: u16,
+    pub(super) headers: Headers,
+    /// JSON as it came.
+    pub(super) body: Option<Box<RawValue>>,
+}
+
+/// Why something was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Full,
+    Unknown,
+    Token,
+}
+
+/// A command as polls carry it.
+#[derive(Debug, Serialize)]
+pub(super) struct Command {
+    request_id: String,
+    shard_token: String,
+    command_type: &'static str,
+    channel: String,
+    created_at: String,
+    response_timeout: String,
+    headers: Headers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jsonrpc: Option<Box<RawValue>>,
+}
+
+/// Every command and answer under way.
+pub(super) struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// The number of the last command.
+    count: u64,
+    /// What was not polled yet, oldest first.
+    waiting: VecDeque<(Instant, Command)>,
+    waiting_bytes: usize,
+    /// Everything that somebody waits for, by request id.
+    pending: HashMap<String, Pending>,
+    polled: bool,
+    polls_open: usize,
+    seen: Instant,
+}
+
+struct Pending {
+    token: String,
+    events: VecDeque<Posted>,
+    /// The answer has come.
+    done: bool,
+}
+
+/// A call on the board. Dropping it takes it off.
+pub(super) struct Ticket<'a> {
+    board: &'a Board,
+    id: String,
+    end: Instant,
+}
+
+/// What waiting for an event came to.
+pub(super) enum Waited {
+    Event(Posted),
+    /// Time is up.
+    Expired,
+    /// There is nobody left to tell.
+    Gone,
+}
+
+impl Board {
+    pub(super) fn new() -> Board {
+        let state = State {
+            count: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            pending: HashMap::new(),
+            polled: false,
+            polls_open: 0,
+            seen: Instant::now(),
+        };
+        Board { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Puts a call on the board.
+    pub(super) fn put(&self, call: Call) -> Result<Ticket<'_>, Refused> {
+        let mut state = self.state();
+        let bytes = call.message.as_ref().map_or(0, |message| message.get().len());
+        if state.waiting.len() >= WAITING_MAX || state.waiting_bytes + bytes > WAITING_BYTES_MAX {
+            return Err(Refused::Full);
+        }
+        state.count += 1;
+        let (id, token) = (format!("local-{}", state.count), format!("shard-local-{}", state.count));
+        let command = Command {
+            request_id: id.clone(),
+            shard_token: token.clone(),
+            command_type: if call.message.is_some() { "jsonrpc" } else { "session_termination" },
+            channel: call.channel.as_str().to_owned(),
+            created_at: civil::rfc3339(SystemTime::now()),
+            // Known when it is handed out.
+            response_timeout: String::new(),
+            headers: call.headers,
+            jsonrpc: call.message,
+        };
+        state.waiting_bytes += bytes;
+        state.waiting.push_back((call.end, command));
+        state.pending.insert(id.clone(), Pending { token, events: VecDeque::new(), done: false });
+        self.changed.notify_all();
+        Ok(Ticket { board: self, id, end: call.end })
+    }
+
+    /// Waits until `end` for commands of these channels (of all, when none is named) and hands out up to
+    /// `limit`; each goes out once. A poll whose client has gone takes nothing with it.
+    pub(super) fn poll(
+        &self,
+        channels: &[Channel],
+        limit: usize,
+        end: Instant,
+        is_gone: impl Fn() -> bool,
+    ) -> Vec<Command> {
+        let mut state = self.state();
+        state.polled = true;
+        state.polls_open += 1;
+        self.changed.notify_all();
+        let wanted = |command: &Command| {
+            channels.is_empty() || channels.iter().any(|channel| channel.as_str() == command.channel)
+        };
+        while !state.waiting.iter().any(|(_, command)| wanted(command)) && Instant::now() < end && !is_gone()
+        {
+            state = self.wait(state, end);
+        }
+        let mut taken = Vec::new();
+        let mut at = 0;
+        while taken.len() < limit && !is_gone() {
+            let Some((_, command)) = state.waiting.get(at) else { break };
+            if !wanted(command) {
+                at += 1;
+                continue;
+            }
+            let Some((end, mut command)) = state.remove(at) else { break };
+            let left = end.saturating_duration_since(Instant::now());
+            command.response_timeout = format!("{}ms", left.as_millis());
+            taken.push(command);
+        }
+        state.polls_open -= 1;
+        state.seen = Instant::now();
+        taken
+    }
+
+    /// Takes what a client posted for a request.
+    pub(super) fn post(&self, id: &str, token: &str, posted: Posted) -> Result<(), Refused> {
+        let mut state = self.state();
+        let pending = state.pending.get_mut(id).filter(|pending| !pending.done).ok_or(Refused::Unknown)?;
+        if pending.token != token {
+            return Err(Refused::Token);
+        }
+        pending.done = !posted.is_notification;
+        if pending.events.len() >= EVENTS_MAX {
+            // All of them are notifications: an answer is the last event of its request.
+            pending.events.pop_front();
+        }
+        pending.events.push_back(posted);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// A client showed that it is there.
+    pub(super) fn saw_client(&self) {
+        self.state().seen = Instant::now();
+    }
+
+    /// Whether a client polls, or was heard of within this time.
+    pub(super) fn has_client(&self, within: Duration) -> bool {
+        let state = self.state();
+        state.polls_open > 0 || state.seen.elapsed() <= within
+    }
+
+    /// Waits for the first poll ever; false when there is none until `end`.
+    pub(super) fn wait_polled(&self, end: Instant) -> bool {
+        let mut state = self.state();
+        while !state.polled && Instant::now() < end {
+            state = self.wait(state, end);
+        }
+        state.polled
+    }
+
+    /// Waits for a change, but no longer than until the next look at the peer.
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, end: Instant) -> MutexGuard<'a, State> {
+        let time = end.saturating_duration_since(Instant::now()).min(LOOK);
+        let waited = self.changed.wait_timeout(state, time);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remove(&mut self, at: usize) -> Option<(Instant, Command)> {
+        let removed = self.waiting.remove(at)?;
+        let bytes = removed.1.jsonrpc.as_ref().map_or(0, |message| message.get().len());
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        Some(removed)
+    }
+}
+
+impl Ticket<'_> {
+    /// Waits for the next event of this call, in the order of posting.
+    pub(super) fn next(&self, is_gone: impl Fn() -> bool) -> Waited {
+        let mut state = self.board.state();
+        loop {
+            let event = state.pending.get_mut(&self.id).and_then(|pending| pending.events.pop_front());
+            if let Some(event) = event {
+                return Waited::Event(event);
+            }
+            if is_gone() {
+                return Waited::Gone;
+            }
+            if Instant::now() >= self.end {
+                return Waited::Expired;
+            }
+            state = self.board.wait(state, self.end);
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut state = self.board.state();
+        state.pending.remove(&self.id);
+        if let Some(at) = state.waiting.iter().position(|(_, command)| command.request_id == self.id) {
+            state.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(channel: &str, text: &str) -> Call {
+        Call {
+            channel: Channel::parse(channel).unwrap(),
+            headers: Headers::new(),
+            message: Some(RawValue::from_string(text.to_owned()).unwrap()),
+            end: Instant::now() + Duration::from_secs(60),
+        }
+    }
+
+    fn posted(status: u16, is_notification: bool) -> Posted {
+        Posted { is_notification, is_ack: false, status, headers: Headers::new(), body: None }
+    }
+
+    fn poll(board: &Board, channels: &[&str], limit: usize) -> Vec<String> {
+        let channels: Vec<Channel> = channels.iter().map(|name| Channel::parse(name).unwrap()).collect();
+        let commands = board.poll(&channels, limit, Instant::now(), || false);
+        commands.into_iter().map(|command| command.request_id).collect()
+    }
+
+    #[test]
+    fn commands_are_handed_out_once_by_channel_and_limit() {
+        let board = Board::new();
+        let calls = ["main", "side", "main", "main"].map(|name| board.put(call(name, "{}")).ok().unwrap());
+        assert!(board.poll(&[], 9, Instant::now(), || true).is_empty());
+        assert_eq!(poll(&board, &["main"], 2), ["local-1", "local-3"]);
+        assert_eq!(poll(&board, &[], 9), ["local-2", "local-4"]);
+        assert!(poll(&board, &[], 9).is_empty());
+        assert_eq!(board.state().waiting_bytes, 0);
+        drop(calls);
+        assert!(board.state().pending.is_empty());
+    }
+
+    #[test]
+    fn a_call_whose_caller_has_gone_is_never_handed_out() {
+        let board = Board::new();
+        drop(board.put(call("main", "{}")));
+        assert!(poll(&board, &[], 9).is_empty());
+        assert_eq!(board.post("local-1", "shard-local-1", posted(200, false)), Err(Refused::Unknown));
+    }
+
+    #[test]
+    fn the_answer_survives_any_number_of_notifications() {
+        let board = Board::new();
+        let ticket = board.put(call("main", "{}")).ok().unwrap();
+        assert_eq!(board.post("local-1", "local-1", posted(200, false)), Err(Refused::Token));
+        for status in 1..=40 {
+            assert_eq!(board.post("local-1", "shard-local-1", posted(status, true)), Ok(()));
+        }
+        assert_eq!(board.post("local-1", "shard-local-1", posted(200, false)), Ok(()));
+        assert_eq!(board.post("local-1", "shard-local-1", posted(200, false)), Err(Refused::Unknown));
+        let mut seen = Vec::new();
+        while let Waited::Event(event) = ticket.next(|| true) {
+            seen.push(event.status);
+        }
+        assert_eq!(seen, (26..=40).chain([200]).collect::<Vec<u16>>());
+    }
+
+    #[test]
+    fn the_board_is_bounded() {
+        let board = Board::new();
+        let held: Vec<_> = (0..WAITING_MAX).map(|_| board.put(call("main", "{}")).ok().unwrap()).collect();
+        assert_eq!(board.put(call("main", "{}")).err(), Some(Refused::Full));
+        drop(held);
+        assert!(board.put(call("main", "{}")).is_ok());
+    }
+}

@@ -1,0 +1,193 @@
+//! A control plane for one tunnel on this host, with the door that a product would knock at.
+//!
+//! To a tunnel client it is the published contract: metadata, polls, responses. To callers it is an MCP
+//! endpoint. Both sides are served by the same handler, so any number of listeners may lead to it. It holds
+//! everything in memory, contacts nobody, and refuses in the contract's form: a status and a JSON error.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::server::{Handler, Request, Responder};
+use crate::config::Channel;
+
+use board::{Board, Command, Headers, Posted, Refused};
+use reply::Reply;
+
+mod board;
+mod ingress;
+mod passing;
+mod reply;
+
+/// Most commands that one poll may ask for, from the contract.
+const LIMIT_MAX: usize = 25;
+
+/// How long a poll is held: unless it says otherwise, and at most, which is as long as any client waits.
+const HOLD: Duration = Duration::from_millis(500);
+const HOLD_MAX: Duration = Duration::from_secs(600);
+
+/// A control plane.
+pub(crate) struct Plane {
+    options: Options,
+    board: Board,
+}
+
+/// What a control plane has to know.
+pub(crate) struct Options {
+    /// The one tunnel.
+    pub(crate) tunnel_id: String,
+    /// What its client must show.
+    pub(crate) api_key: String,
+    /// How long a caller waits for an answer.
+    pub(crate) response_timeout: Duration,
+    /// For how long a client that is not heard of counts as connected.
+    pub(crate) client_last_seen_timeout: Duration,
+}
+
+/// What says that all is well.
+const OK: Status = Status { status: "ok" };
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Polled {
+    commands: Vec<Command>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    id: &'a str,
+    name: &'static str,
+    description: &'static str,
+}
+
+/// The body of a POST to `/response`.
+#[derive(Deserialize)]
+struct Payload {
+    request_id: Option<String>,
+    resp_json: Option<Box<RawValue>>,
+    resp_headers: Option<Headers>,
+    resp_code: Option<u16>,
+    resp_type: Option<String>,
+}
+
+impl Plane {
+    /// A plane on which nothing waits. It is reached through the servers that it is given to.
+    pub(crate) fn new(options: Options) -> Arc<Plane> {
+        Arc::new(Plane { options, board: Board::new() })
+    }
+
+    /// Waits for the first poll ever; false when there is none until `end`.
+    pub(crate) fn wait_polled(&self, end: Instant) -> bool {
+        self.board.wait_polled(end)
+    }
+
+    /// Everything below `/v1/tunnels/`, for which a client has to show its key.
+    fn serve_client(&self, rest: &str, request: &Request, responder: &Responder<'_>) -> Result<Reply, Reply> {
+        let expected = format!("Bearer {}", self.options.api_key);
+        if request.header("authorization") != Some(expected.as_str()) {
+            return Err(Reply::refusal(401, "unauthorized", None));
+        }
+        let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
+        if id != self.options.tunnel_id {
+            return Err(Reply::refusal(404, "this local control plane serves another tunnel", None));
+        }
+        match (action, request.method.as_str()) {
+            ("", "GET") => {
+                let description = "The local control plane of tunnel-client";
+                Ok(Reply::json(200, &Metadata { id, name: "Local tunnel", description }))
+            }
+            ("poll", "GET") => self.poll(request, responder),
+            ("response", "POST") => self.response(request),
+            ("" | "poll", _) => Err(Reply::not_allowed("GET")),
+            ("response", _) => Err(Reply::not_allowed("POST")),
+            _ => Err(Reply::not_found()),
+        }
+    }
+
+    fn poll(&self, request: &Request, responder: &Responder<'_>) -> Result<Reply, Reply> {
+        let limit = number(request, "limit")?.unwrap_or(1);
+        if limit > LIMIT_MAX {
+            return Err(Reply::refusal(400, "limit must be at most 25", None));
+        }
+        let hold = number(request, "timeout_ms")?.map(|hold| hold.try_into().unwrap_or(u64::MAX));
+        let hold = hold.map_or(HOLD, Duration::from_millis).min(HOLD_MAX);
+        let channels = parameters(request, "channel").map(|name| {
+            let refusal = || Reply::refusal(400, "invalid channel", Some("invalid_channel_format"));
+            Channel::parse(name).ok_or_else(refusal)
+        });
+        let channels: Vec<Channel> = channels.collect::<Result<_, _>>()?;
+        let end = Instant::now() + hold;
+        let commands = self.board.poll(&channels, limit, end, || responder.is_gone());
+        let id = match commands.as_slice() {
+            [] => "local-poll-empty".to_owned(),
+            _ => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                format!("local-poll-{}", now.as_nanos())
+            }
+        };
+        Ok(Reply::json(200, &Polled { commands }).with("X-Request-Id", id))
+    }
+
+    fn response(&self, request: &Request) -> Result<Reply, Reply> {
+        self.board.saw_client();
+        let invalid = || Reply::refusal(400, "invalid response payload", None);
+        let payload: Payload = serde_json::from_slice(&request.body).map_err(|_| invalid())?;
+        let id = payload.request_id.filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| Reply::refusal(400, "missing request_id", None))?;
+        let kind = payload.resp_type.as_deref().unwrap_or("jsonrpc_response");
+        let kinds = ["jsonrpc_response", "jsonrpc_notify", "notify_ack", "session_termination_response"];
+        if !kinds.contains(&kind) {
+            return Err(invalid());
+        }
+        let posted = Posted {
+            is_notification: kind == "jsonrpc_notify",
+            is_ack: kind == "notify_ack",
+            status: payload.resp_code.ok_or_else(invalid)?,
+            headers: payload.resp_headers.unwrap_or_default(),
+            body: payload.resp_json,
+        };
+        let token = request.header("x-tunnel-shard-token").unwrap_or_default();
+        self.board.post(&id, token, posted).map_err(|refused| match refused {
+            Refused::Token => Reply::refusal(400, "invalid shard token", None),
+            Refused::Unknown | Refused::Full => {
+                Reply::refusal(404, "no such request is pending", Some("pending_request_not_found"))
+            }
+        })?;
+        Ok(Reply::json(200, &OK).with("X-Request-Id", format!("local-response-{id}")))
+    }
+}
+
+impl Handler for Plane {
+    fn handle(&self, request: Request, responder: Responder<'_>) {
+        let outcome = if request.path == "/readyz" {
+            Ok(Reply::json(200, &OK))
+        } else if let Some(rest) = request.path.strip_prefix("/v1/tunnels/") {
+            self.serve_client(rest, &request, &responder)
+        } else if let Some(rest) = request.path.strip_prefix("/v1/mcp/") {
+            return self.serve_caller(rest, &request, responder);
+        } else {
+            Err(Reply::not_found())
+        };
+        outcome.unwrap_or_else(|refusal| refusal).send(responder);
+    }
+}
+
+/// The values of a parameter. Those that are known here need no escapes, so none is undone.
+fn parameters<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(move |(own, _)| *own == name).map(|(_, value)| value)
+}
+
+/// A parameter that is a number from 1 on.
+fn number(request: &Request, name: &str) -> Result<Option<usize>, Reply> {
+    let Some(text) = parameters(request, name).next() else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| *number > 0);
+    let refusal = || Reply::refusal(400, &format!("{name} must be a number from 1 on"), None);
+    number.map(Some).ok_or_else(refusal)
+}
