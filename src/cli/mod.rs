@@ -11,6 +11,9 @@ mod usage;
 // How commands speak.
 mod terminal;
 
+// A tunnel in this process, for the commands that run one.
+mod service;
+
 // The commands.
 mod run;
 

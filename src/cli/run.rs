@@ -1,213 +1,24 @@
 //! `tunnel-client run`: from settings to a tunnel, until a signal ends it.
 //!
-//! The order of the start is the point of this file: what can fail fails before anybody is contacted,
-//! secrets are known to the log before its first line, and signals are blocked before the first thread.
-//! A start that fails leaves no file behind. Exit code 0 means that every answer was posted, or its
-//! caller was told; 1 that the process was made to stop at once.
+//! Everything that can fail fails before the first poll, and a start that fails leaves no file behind.
+//! Exit code 0 means that every answer was posted, or its caller was told; 1 that the process was made to
+//! stop at once.
 
-use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::config::{Environment, Flags, Server, Settings, Source};
-use crate::net::Net;
-use crate::ops::files::{self, Published};
-use crate::ops::hardening;
-use crate::ops::listener::Listener;
-use crate::ops::log::{self as logging, Identity};
-use crate::ops::proxy_health::ProxyHealth;
-use crate::ops::redact::Redactor;
-use crate::ops::signals::{Signal, Signals};
-use crate::tunnel::{STACK_BYTES, Tunnel};
+use crate::config::{Environment, Flags, Settings};
 
 use super::Failure;
-
-/// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
-/// look early, a finished drain does not, so this is what a stop costs at least.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
-
-/// How long main sleeps when nothing happens. Signals wake it.
-const QUIET: Duration = Duration::from_secs(3600);
-
-/// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
-/// also when the start failed half-way: a stale PID file or URL would point others at a process that is
-/// not there.
-struct Surface {
-    listener: Listener,
-    files: Vec<Published>,
-}
+use super::service::{Process, Service};
 
 /// Settings first, as a whole: a mistake in any of them ends the process before anything is opened.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process()?;
-    run(&Settings::load(flags, &environment)?)
-}
-
-/// Runs a tunnel until a signal; everything that can fail fails before the first poll.
-fn run(settings: &Settings) -> Result<ExitCode, Failure> {
-    let configure = |error: &dyn Display| Failure(format!("configure tunnel-client: {error}"));
-    let start = |error: &dyn Display| Failure(format!("start tunnel-client: {error}"));
-
-    // First of all: no core dump and no debugger may see the key, not even of a failed start.
-    hardening::apply().map_err(|error| start(&error))?;
-    // Before the first thread, so that every thread inherits it.
-    let signals = Signals::block().map_err(|error| start(&error))?;
-    let instance_id = logging::instance_id().map_err(|error| start(&error))?;
-    let identity =
-        Identity { instance_id: instance_id.clone(), tunnel_id: settings.control_plane.tunnel_id.clone() };
-    // The log knows the secrets before it can write a line.
-    let redactor = Arc::new(Redactor::new(settings.secrets()));
-    logging::init(&settings.log, identity, redactor).map_err(|error| start(&error))?;
-    for warning in &settings.warnings {
-        log::warn!("{warning}");
-    }
-    // Two locks on one door: the switch alone does nothing, and neither does the level.
-    let dump = settings.log.http_raw_unsafe && settings.log.level >= log::LevelFilter::Debug;
-    if settings.log.http_raw_unsafe {
-        log::warn!(active = dump; "raw HTTP logging is enabled; it may expose data of callers and servers");
-    }
-
-    // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
-    let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
-    let tunnel = Tunnel::prepare(settings, &net, &instance_id);
-    let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e) })?;
-    let tunnel = Arc::new(tunnel);
-    // The listener before the first poll: a supervisor may look as soon as anything happens.
-    let mut surface = Surface::open(settings, &tunnel).map_err(|error| start(&error))?;
-    surface.publish(settings).map_err(|error| start(&error))?;
-    summarize(settings, &net, &tunnel, &surface.listener);
-    let checks = tunnel
-        .proxy_checks()
-        .map(|checks| ProxyHealth::start(settings.proxy_check_interval, checks, Arc::clone(&tunnel.metrics)));
-    let checks = checks.transpose().map_err(|error| start(&error))?;
-    tunnel.start().map_err(|error| start(&error))?;
-    log::info!(version = crate::VERSION; "tunnel-client started");
-
+    let settings = Settings::load(flags, &environment)?;
+    let process = Process::begin()?;
+    let service = Service::start(&settings, &process, true)?;
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
-    let signal = wait_for_signal(&signals);
-    log::info!(signal = signal.name(); "stopping");
-    // No more checks of proxies: they would only compete with the last answers.
-    drop(checks);
-    let clean = drain(&tunnel, settings.process.drain_timeout, &signals);
-    drop(surface);
+    process.wait(None);
+    let clean = service.stop(settings.process.drain_timeout, &process);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Blocks until somebody ends the process. All threads have signals blocked, so they arrive here only.
-fn wait_for_signal(signals: &Signals) -> Signal {
-    loop {
-        if let Some(signal) = signals.wait(QUIET) {
-            return signal;
-        }
-    }
-}
-
-/// Drains in a thread of its own, so that a second signal can end the process at once. False when it did,
-/// or when the drain itself got stuck: its bound is checked from outside, where nothing can hold it up.
-fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals) -> bool {
-    let end = Instant::now() + Tunnel::drain_bound(time);
-    let draining = {
-        let tunnel = Arc::clone(tunnel);
-        thread::Builder::new().name("drain".into()).stack_size(STACK_BYTES).spawn(move || tunnel.drain(time))
-    };
-    let draining = match draining {
-        Ok(draining) => draining,
-        Err(error) => {
-            // Without a thread for it a second signal has to wait, but no answer is lost.
-            log::error!("cannot start the drain thread: {error}");
-            tunnel.drain(time);
-            return true;
-        }
-    };
-    while !draining.is_finished() {
-        if let Some(signal) = signals.wait(DRAIN_LOOK) {
-            log::warn!(signal = signal.name(); "second signal: stopping at once");
-            return false;
-        }
-        if Instant::now() >= end {
-            log::error!("shutdown took longer than its bound; stopping at once");
-            return false;
-        }
-    }
-    log::info!("tunnel-client stopped");
-    true
-}
-
-impl Surface {
-    fn open(settings: &Settings, tunnel: &Tunnel) -> Result<Surface, crate::ops::Error> {
-        let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
-        Ok(Surface { listener: Listener::start(&settings.health, metrics, readiness)?, files: Vec::new() })
-    }
-
-    /// Writes the files that were asked for. They name a listener that answers already.
-    fn publish(&mut self, settings: &Settings) -> Result<(), crate::ops::Error> {
-        if let Some(path) = &settings.health.url_file {
-            let url = self.listener.base_url();
-            self.files.push(files::write_url(path, url)?);
-            let path = path.display().to_string();
-            log::info!(url = url, path = path.as_str(); "HEALTH URL: {url} (written to {path})");
-        }
-        if let Some(path) = &settings.process.pid_file {
-            self.files.push(files::write_pid(path)?);
-            log::info!(path = path.display().to_string().as_str(); "pid file written");
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Surface {
-    fn drop(&mut self) {
-        for file in self.files.drain(..) {
-            if let Err(error) = file.remove() {
-                log::warn!("{error}");
-            }
-        }
-    }
-}
-
-/// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
-/// only, no paths: some servers are reached by a path that is a secret.
-fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: &Listener) {
-    log::info!(addr = listener.base_url(); "health server listening");
-    log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
-    for (name, client) in tunnel.routes() {
-        let route = client.route();
-        log::info!(
-            route = name,
-            destination = route.destination.as_str(),
-            proxy = route.proxy.as_deref().unwrap_or("none"),
-            reason = route.reason.as_str();
-            "outbound route"
-        );
-    }
-    // The first binding stands for all; the routes above name each.
-    let main = settings.mcp.bindings.first();
-    let (kind, value) = match main.map(|binding| &binding.server) {
-        Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),
-        Some(Server::Stdio(_)) => ("stdio", String::new()),
-        None => ("none", String::new()),
-    };
-    let (source, name, path) = match &settings.source {
-        Source::FlagsAndEnvironment => ("flags/environment".to_owned(), "", String::new()),
-        Source::File(path) => (path.display().to_string(), "", path.display().to_string()),
-        Source::Profile { name, path } => {
-            (format!("profile:{name}"), name.as_str(), path.display().to_string())
-        }
-        Source::ProfileFile(path) => {
-            (format!("profile-file:{}", path.display()), "", path.display().to_string())
-        }
-    };
-    log::info!(
-        health_url = format!("{}/healthz", listener.base_url()).as_str(),
-        metrics_url = format!("{}/metrics", listener.base_url()).as_str(),
-        config_source = source.as_str(),
-        profile_name = name,
-        profile_path = path.as_str(),
-        mcp_target_kind = kind,
-        mcp_target_value = value.as_str(),
-        control_plane = settings.control_plane.origin.to_string().as_str();
-        "tunnel-client startup summary"
-    );
 }

@@ -1,0 +1,252 @@
+//! A tunnel of this process, from settings to its end: what all commands share that run one.
+//!
+//! The order of the start is the point of this file: what can fail fails before anybody is contacted,
+//! secrets are known to the log before its first line, and signals are blocked before the first thread.
+//! A start that fails leaves no file behind. A stop is clean when every answer was posted, or its caller
+//! was told, and nobody asked for it a second time.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::config::{Server, Settings, Source};
+use crate::net::Net;
+use crate::ops::files::{self, Published};
+use crate::ops::hardening;
+use crate::ops::listener::Listener;
+use crate::ops::log::{self as logging, Identity};
+use crate::ops::proxy_health::ProxyHealth;
+use crate::ops::redact::Redactor;
+use crate::ops::signals::{Signal, Signals};
+use crate::tunnel::{STACK_BYTES, Tunnel};
+
+use super::Failure;
+
+/// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
+/// look early, a finished drain does not, so this is what a stop costs at least.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// How long main sleeps when nothing happens. Signals wake it.
+const QUIET: Duration = Duration::from_secs(3600);
+
+/// What a process is before it has a tunnel. Made on the main thread, before any other is started.
+pub(super) struct Process {
+    signals: Signals,
+    instance_id: String,
+}
+
+/// A running tunnel with what belongs to it.
+pub(super) struct Service {
+    tunnel: Arc<Tunnel>,
+    checks: Option<ProxyHealth>,
+    surface: Surface,
+}
+
+/// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
+/// also when the start failed half-way: a stale PID file or URL would point others at a process that is
+/// not there.
+struct Surface {
+    listener: Option<Listener>,
+    files: Vec<Published>,
+}
+
+impl Process {
+    /// Protects what will be in memory, and takes hold of stop signals.
+    pub(super) fn begin() -> Result<Process, Failure> {
+        // First of all: no core dump and no debugger may see the key, not even of a failed start.
+        hardening::apply().map_err(|error| start(&error))?;
+        // Before the first thread, so that every thread inherits it.
+        let signals = Signals::block().map_err(|error| start(&error))?;
+        let instance_id = logging::instance_id().map_err(|error| start(&error))?;
+        Ok(Process { signals, instance_id })
+    }
+
+    /// Blocks until somebody ends the process, or `time` is over. All threads have signals blocked, so they
+    /// arrive here only.
+    pub(super) fn wait(&self, time: Option<Duration>) -> Option<Signal> {
+        let end = time.and_then(|time| Instant::now().checked_add(time));
+        loop {
+            let left = end.map_or(QUIET, |end| end.saturating_duration_since(Instant::now()));
+            let signal = self.signals.wait(left.min(QUIET));
+            if let Some(signal) = signal {
+                log::info!(signal = signal.name(); "stopping");
+                return Some(signal);
+            }
+            if left.is_zero() {
+                return None;
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Starts log, tunnel and, when it `listens`, the operator's listener. Everything that can fail fails
+    /// before the first poll.
+    pub(super) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Failure> {
+        let configure = |error: &dyn Display| Failure(format!("configure tunnel-client: {error}"));
+        start_log(settings, process)?;
+        // Two locks on one door: the switch alone does nothing, and neither does the level.
+        let dump = settings.log.http_raw_unsafe && settings.log.level >= log::LevelFilter::Debug;
+        if settings.log.http_raw_unsafe {
+            log::warn!(active = dump; "raw HTTP logging is enabled; it may expose data of callers and servers");
+        }
+
+        // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
+        let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
+        let tunnel = Tunnel::prepare(settings, &net, &process.instance_id);
+        let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e) })?;
+        let tunnel = Arc::new(tunnel);
+        // The listener before the first poll: a supervisor may look as soon as anything happens.
+        let mut surface = Surface::open(settings, &tunnel, listens).map_err(|error| start(&error))?;
+        surface.publish(settings).map_err(|error| start(&error))?;
+        summarize(settings, &net, &tunnel, surface.listener.as_ref());
+        let interval = settings.proxy_check_interval;
+        let checks = tunnel
+            .proxy_checks()
+            .map(|checks| ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics)));
+        let checks = checks.transpose().map_err(|error| start(&error))?;
+        tunnel.start().map_err(|error| start(&error))?;
+        log::info!(version = crate::VERSION; "tunnel-client started");
+        Ok(Service { tunnel, checks, surface })
+    }
+
+    /// Stops the tunnel within `time`, and says whether that was clean.
+    pub(super) fn stop(self, time: Duration, process: &Process) -> bool {
+        // No more checks of proxies: they would only compete with the last answers.
+        drop(self.checks);
+        let clean = drain(&self.tunnel, time, &process.signals);
+        drop(self.surface);
+        clean
+    }
+}
+
+fn start(error: &dyn Display) -> Failure {
+    Failure(format!("start tunnel-client: {error}"))
+}
+
+/// The log knows the secrets before it can write a line.
+fn start_log(settings: &Settings, process: &Process) -> Result<(), Failure> {
+    let identity = Identity {
+        instance_id: process.instance_id.clone(),
+        tunnel_id: settings.control_plane.tunnel_id.clone(),
+    };
+    let redactor = Arc::new(Redactor::new(settings.secrets()));
+    logging::init(&settings.log, identity, redactor).map_err(|error| start(&error))?;
+    for warning in &settings.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(())
+}
+
+/// Drains in a thread of its own, so that a second signal can end the process at once. False when it did,
+/// or when the drain itself got stuck: its bound is checked from outside, where nothing can hold it up.
+fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals) -> bool {
+    let end = Instant::now() + Tunnel::drain_bound(time);
+    let draining = {
+        let tunnel = Arc::clone(tunnel);
+        thread::Builder::new().name("drain".into()).stack_size(STACK_BYTES).spawn(move || tunnel.drain(time))
+    };
+    let draining = match draining {
+        Ok(draining) => draining,
+        Err(error) => {
+            // Without a thread for it a second signal has to wait, but no answer is lost.
+            log::error!("cannot start the drain thread: {error}");
+            tunnel.drain(time);
+            return true;
+        }
+    };
+    while !draining.is_finished() {
+        if let Some(signal) = signals.wait(DRAIN_LOOK) {
+            log::warn!(signal = signal.name(); "second signal: stopping at once");
+            return false;
+        }
+        if Instant::now() >= end {
+            log::error!("shutdown took longer than its bound; stopping at once");
+            return false;
+        }
+    }
+    log::info!("tunnel-client stopped");
+    true
+}
+
+impl Surface {
+    fn open(settings: &Settings, tunnel: &Tunnel, listens: bool) -> Result<Surface, crate::ops::Error> {
+        let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
+        let listener = listens.then(|| Listener::start(&settings.health, metrics, readiness)).transpose()?;
+        Ok(Surface { listener, files: Vec::new() })
+    }
+
+    /// Writes the files that were asked for. They name a listener that answers already.
+    fn publish(&mut self, settings: &Settings) -> Result<(), crate::ops::Error> {
+        if let (Some(path), Some(listener)) = (&settings.health.url_file, &self.listener) {
+            let url = listener.base_url();
+            self.files.push(files::write_url(path, url)?);
+            let path = path.display().to_string();
+            log::info!(url = url, path = path.as_str(); "HEALTH URL: {url} (written to {path})");
+        }
+        if let Some(path) = &settings.process.pid_file {
+            self.files.push(files::write_pid(path)?);
+            log::info!(path = path.display().to_string().as_str(); "pid file written");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Surface {
+    fn drop(&mut self) {
+        for file in self.files.drain(..) {
+            if let Err(error) = file.remove() {
+                log::warn!("{error}");
+            }
+        }
+    }
+}
+
+/// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
+/// only, no paths: some servers are reached by a path that is a secret.
+fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&Listener>) {
+    let base_url = listener.map(Listener::base_url).unwrap_or_default();
+    if listener.is_some() {
+        log::info!(addr = base_url; "health server listening");
+    }
+    log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
+    for (name, client) in tunnel.routes() {
+        let route = client.route();
+        log::info!(
+            route = name,
+            destination = route.destination.as_str(),
+            proxy = route.proxy.as_deref().unwrap_or("none"),
+            reason = route.reason.as_str();
+            "outbound route"
+        );
+    }
+    // The first binding stands for all; the routes above name each.
+    let main = settings.mcp.bindings.first();
+    let (kind, value) = match main.map(|binding| &binding.server) {
+        Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),
+        Some(Server::Stdio(_)) => ("stdio", String::new()),
+        None => ("none", String::new()),
+    };
+    let (source, name, path) = match &settings.source {
+        Source::FlagsAndEnvironment => ("flags/environment".to_owned(), "", String::new()),
+        Source::File(path) => (path.display().to_string(), "", path.display().to_string()),
+        Source::Profile { name, path } => {
+            (format!("profile:{name}"), name.as_str(), path.display().to_string())
+        }
+        Source::ProfileFile(path) => {
+            (format!("profile-file:{}", path.display()), "", path.display().to_string())
+        }
+    };
+    log::info!(
+        health_url = format!("{base_url}/healthz").as_str(),
+        metrics_url = format!("{base_url}/metrics").as_str(),
+        config_source = source.as_str(),
+        profile_name = name,
+        profile_path = path.as_str(),
+        mcp_target_kind = kind,
+        mcp_target_value = value.as_str(),
+        control_plane = settings.control_plane.origin.to_string().as_str();
+        "tunnel-client startup summary"
+    );
+}
