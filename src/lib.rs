@@ -58,7 +58,6 @@
 pub mod cli;
 pub mod config;
 #[cfg(feature = "dev")]
-#[allow(dead_code, reason = "commands that use it follow")]
 mod dev;
 pub mod net;
 pub mod ops;

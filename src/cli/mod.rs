@@ -15,6 +15,8 @@ mod terminal;
 mod service;
 
 // The commands.
+#[cfg(feature = "dev")]
+mod dev;
 mod run;
 
 use std::ffi::OsString;
@@ -39,6 +41,9 @@ impl From<config::Error> for Failure {
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     Command::new(&["run"], "Relay commands until a signal ends it", run::command).with_settings(),
+    #[cfg(feature = "dev")]
+    Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
+        .with_options(dev::proxy::OPTIONS),
 ];
 
 /// Commands of the reference that do not exist here and will not. They are named so that whoever comes

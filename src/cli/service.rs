@@ -111,6 +111,18 @@ impl Service {
         Ok(Service { tunnel, checks, surface })
     }
 
+    /// The verdict about the tunnel.
+    #[cfg(feature = "dev")]
+    pub(super) fn readiness(&self) -> &crate::ops::readiness::Readiness {
+        &self.tunnel.readiness
+    }
+
+    /// The URL of the operator's listener.
+    #[cfg(feature = "dev")]
+    pub(super) fn health_url(&self) -> Option<&str> {
+        self.surface.listener.as_ref().map(Listener::base_url)
+    }
+
     /// Stops the tunnel within `time`, and says whether that was clean.
     pub(super) fn stop(self, time: Duration, process: &Process) -> bool {
         // No more checks of proxies: they would only compete with the last answers.

@@ -39,6 +39,13 @@ impl Environment {
         Ok(Environment { variables })
     }
 
+    /// The same with one variable set, whatever it was before.
+    #[cfg(feature = "dev")]
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Environment {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// The value, also when it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)

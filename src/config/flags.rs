@@ -21,7 +21,6 @@ pub struct Flags {
     /// What stands beside them, for commands that take arguments.
     arguments: Vec<String>,
     /// The tables that know the flags; they hold the defaults.
-    #[allow(dead_code, reason = "commands that have options follow")]
     tables: Vec<&'static [Row]>,
 }
 

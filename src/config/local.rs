@@ -52,6 +52,7 @@ pub(crate) fn log(lookup: &Lookup) -> Result<Log, Error> {
         format,
         file,
         http_raw_unsafe: lookup.boolean("log.http-raw-unsafe")?,
+        on_stderr: format == LogFormat::Unset,
     })
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn health(lookup: &Lookup) -> Result<Health, Error> {
     const FLAG: &str = "health.listen-addr";
     let listen = lookup.read(FLAG, |found| {
         let text = found.text().trim();
-        listen_address(text).map_err(|why| format!("invalid {FLAG} {text:?}: {why}"))
+        ListenAddress::parse(text).map_err(|why| format!("invalid {FLAG} {text:?}: {why}"))
     })?;
     Ok(Health {
         listen: listen.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))?,
@@ -141,24 +142,26 @@ fn roots(text: &str) -> Result<Roots, String> {
     }
 }
 
-/// `host:port`, `[v6]:port` or `:port`; a host name is resolved once.
-fn listen_address(text: &str) -> Result<ListenAddress, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("expected host:port")?;
-    // Zero is legal: the system chooses, and the URL file says what it chose.
-    let port: u16 = port.parse().map_err(|_| "the port must be a number up to 65535")?;
-    let bare = match host.strip_prefix('[') {
-        Some(inner) => inner.strip_suffix(']').ok_or("expected [address]:port")?,
-        None if host.contains(':') => return Err("an IPv6 address needs brackets".into()),
-        None => host,
-    };
-    let address = if bare.is_empty() {
-        any_address(port)
-    } else {
-        let addresses = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
-        // As in Go, a name with both kinds of address means the older kind.
-        addresses.min_by_key(SocketAddr::is_ipv6).ok_or("the host has no address")?
-    };
-    Ok(ListenAddress { host: bare.to_string(), address })
+impl ListenAddress {
+    /// `host:port`, `[v6]:port` or `:port`; a host name is resolved once.
+    pub(crate) fn parse(text: &str) -> Result<ListenAddress, String> {
+        let (host, port) = text.rsplit_once(':').ok_or("expected host:port")?;
+        // Zero is legal: the system chooses, and the URL file says what it chose.
+        let port: u16 = port.parse().map_err(|_| "the port must be a number up to 65535")?;
+        let bare = match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']').ok_or("expected [address]:port")?,
+            None if host.contains(':') => return Err("an IPv6 address needs brackets".into()),
+            None => host,
+        };
+        let address = if bare.is_empty() {
+            any_address(port)
+        } else {
+            let addresses = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
+            // As in Go, a name with both kinds of address means the older kind.
+            addresses.min_by_key(SocketAddr::is_ipv6).ok_or("the host has no address")?
+        };
+        Ok(ListenAddress { host: bare.to_string(), address })
+    }
 }
 
 /// All addresses of both families; of one, where the kernel knows no IPv6.

@@ -284,6 +284,8 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// `log.http-raw-unsafe`: with level debug, whole requests and replies are dumped.
     pub http_raw_unsafe: bool,
+    /// Lines without a file go to standard error in every format: a command's output is on the other.
+    pub on_stderr: bool,
 }
 
 /// Line formats of the log.

@@ -23,8 +23,7 @@ use super::stream::Stream;
 use crate::ops::bind::{SocketFile, bind_unix};
 use crate::ops::http::is_from_here;
 
-#[allow(unused_imports, reason = "handlers that stream follow")]
-pub(crate) use super::reply::{EventStream, Responder};
+pub(crate) use super::reply::Responder;
 
 /// Connections at once; a quarter of the usual descriptors.
 const CONNECTIONS_MAX: usize = 256;

@@ -97,7 +97,7 @@ impl Drop for SocketFile {
 
 /// The URL for people and files: the host as configured, because that is the name by which they reach
 /// it; else the address that was bound; and for all addresses the one that always is among them.
-pub(super) fn base_url(host: &str, ip: IpAddr, port: u16) -> String {
+pub(crate) fn base_url(host: &str, ip: IpAddr, port: u16) -> String {
     let unspecified = |ip: IpAddr| ip.to_canonical().is_unspecified();
     let says_nothing = host.is_empty() || host.parse().is_ok_and(unspecified);
     let host = match (says_nothing, unspecified(ip)) {

@@ -27,23 +27,32 @@ pub struct Published {
 /// Writes the listener's base URL, without a newline, readable by the owner only. The file is
 /// renamed into place: nobody reads half a URL, and a symbolic link there is replaced, not followed.
 pub fn write_url(path: &Path, url: &str) -> Result<Published, Error> {
+    replace(path, url, 0o600, "health URL file")
+}
+
+/// Writes what others need to connect, readable by all and otherwise like the above: it holds no secret.
+#[cfg(feature = "dev")]
+pub(crate) fn write_connection(path: &Path, json: &str) -> Result<Published, Error> {
+    replace(path, json, 0o644, "URL file")
+}
+
+fn replace(path: &Path, content: &str, mode: u32, name: &'static str) -> Result<Published, Error> {
     if let Some(parent) = directory(path) {
-        create_directories(parent).map_err(|cause| {
-            Error::caused(format!("create health URL file dir {}", parent.display()), cause)
-        })?;
+        create_directories(parent)
+            .map_err(|cause| Error::caused(format!("create {name} dir {}", parent.display()), cause))?;
     }
     // In the same directory, because a rename does not cross file systems. The process id keeps two
     // instances with one configuration out of each other's half-written file.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let written = write_new(&temporary, url).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|cause| {
         // The failure that matters is the one being reported.
         let _ = fs::remove_file(&temporary);
-        Error::caused(format!("write health URL file {}", path.display()), cause)
+        Error::caused(format!("write {name} {}", path.display()), cause)
     })?;
-    Ok(Published { path: path.into(), content: url.into(), name: "health URL file" })
+    Ok(Published { path: path.into(), content: content.into(), name })
 }
 
 /// Writes the process id and a newline, readable by all, into a directory that exists. In place and
@@ -105,11 +114,11 @@ fn holds(path: &Path, content: &str) -> io::Result<bool> {
     Ok(found == content.as_bytes())
 }
 
-/// Writes a private file that must not exist: never through a link that somebody planted.
-fn write_new(path: &Path, content: &str) -> io::Result<()> {
+/// Writes a file that must not exist: never through a link that somebody planted.
+fn write_new(path: &Path, content: &str, mode: u32) -> io::Result<()> {
     // Left over from a process of the same id that was killed here.
     let _ = fs::remove_file(path);
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content.as_bytes())
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(content.as_bytes())
 }
 
 /// The directory of a path, unless it is the current one.

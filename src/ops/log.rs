@@ -90,9 +90,9 @@ fn open(settings: &config::Log) -> Result<File, Error> {
         return options.open(path).map_err(failed);
     }
     // A descriptor of our own: the standard library's handles hold locks and buffers.
-    let owned = match settings.format {
-        LogFormat::Unset => io::stderr().as_fd().try_clone_to_owned(),
-        LogFormat::StructText | LogFormat::Json => io::stdout().as_fd().try_clone_to_owned(),
+    let owned = match settings.on_stderr {
+        true => io::stderr().as_fd().try_clone_to_owned(),
+        false => io::stdout().as_fd().try_clone_to_owned(),
     };
     owned.map(File::from).map_err(|cause| Error::caused("open log output", cause))
 }

@@ -195,6 +195,13 @@ impl Readiness {
         answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
     }
 
+    /// Whether the start is over on the side of the servers: every probe has ended, however, and no child
+    /// is down.
+    #[cfg(feature = "dev")]
+    pub fn is_settled(&self) -> bool {
+        self.state().targets.values().all(|target| !target.pending && target.down.is_none())
+    }
+
     /// Status and text of `/readyz`, from memory.
     pub fn verdict(&self) -> (bool, String) {
         self.verdict_at(Instant::now())

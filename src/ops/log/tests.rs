@@ -104,6 +104,7 @@ fn only_our_own_records_reach_the_file_and_nobody_else_may_read_it() {
         format: LogFormat::Json,
         file: Some(path.clone()),
         http_raw_unsafe: false,
+        on_stderr: false,
     };
     let redactor = Arc::new(Redactor::new(Vec::new()));
     init(&settings, Identity::default(), Arc::clone(&redactor)).unwrap();

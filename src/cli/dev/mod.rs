@@ -1,0 +1,6 @@
+//! Commands for trying things out on one machine; cargo feature `dev`, which packages are built without.
+//!
+//! They fail like all commands: one line on standard error, exit code 1.
+
+pub(super) mod local;
+pub(super) mod proxy;
