@@ -20,7 +20,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::reading::{End, Incoming, Reader, Refusal};
 use super::reply::Exchange;
 use super::stream::Stream;
-use crate::ops::bind::{SocketFile, bind_unix};
+use crate::config::ListenAddress;
+use crate::ops::bind::{SocketFile, bind_tcp, bind_unix};
 use crate::ops::http::is_from_here;
 
 pub(crate) use super::reply::Responder;
@@ -105,10 +106,9 @@ impl Server {
     pub(crate) fn start(name: &str, place: &Place, handler: Arc<dyn Handler>) -> io::Result<Server> {
         let (bound, address, socket) = match place {
             Place::Tcp(address) => {
-                let listener = TcpListener::bind(address)?;
-                listener.set_nonblocking(true)?;
-                let address = listener.local_addr()?;
-                (Bound::Tcp(listener), Some(address), None)
+                let listen = ListenAddress { host: address.ip().to_string(), address: *address };
+                let (listener, ip, port) = bind_tcp(&listen).map_err(io::Error::other)?;
+                (Bound::Tcp(listener), Some(SocketAddr::new(ip, port)), None)
             }
             Place::Unix(path) => {
                 let (listener, file) = bind_unix("unix socket", path).map_err(io::Error::other)?;

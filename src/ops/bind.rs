@@ -29,7 +29,7 @@ pub(crate) struct SocketFile {
 
 /// Binds an address; the error names it as the operator wrote it. Gives the address that was
 /// really bound, which is what port 0 and host names leave open.
-pub(super) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
+pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
     let written = format!("{}:{}", bracketed(&listen.host), listen.address.port());
     let bound = TcpListener::bind(listen.address).and_then(|listener| {
         listener.set_nonblocking(true)?;

@@ -23,6 +23,10 @@ mod config;
 mod connection_proxies;
 mod connection_reuse;
 mod connections;
+#[cfg(feature = "dev")]
+mod dev_plane;
+#[cfg(feature = "dev")]
+mod dev_proxy;
 mod era_replies;
 mod era_requests;
 mod faults;

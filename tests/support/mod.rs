@@ -10,6 +10,7 @@ pub mod client;
 pub mod command;
 pub mod gate;
 pub mod http;
+pub mod local;
 pub mod mcp;
 pub mod plane;
 pub mod proxy;

@@ -74,6 +74,13 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
             return Err(Failure(error.to_string()));
         }
     };
+    if let Listen::Tcp(listen) = &options.listen {
+        if !listen.address.ip().to_canonical().is_loopback() {
+            log::warn!(
+                "the MCP endpoint asks nobody who they are, and its address is not a loopback address"
+            );
+        }
+    }
     print(&if flags.is_on("print-json") { json } else { text(tunnel.connection()) });
     let duration = flags.duration("duration");
     process.wait((!duration.is_zero()).then_some(duration));

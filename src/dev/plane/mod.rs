@@ -21,6 +21,9 @@ mod ingress;
 mod passing;
 mod reply;
 
+#[cfg(test)]
+mod tests;
+
 /// Most commands that one poll may ask for, from the contract.
 const LIMIT_MAX: usize = 25;
 
