@@ -38,16 +38,19 @@ pub(super) struct Process {
 
 /// A running tunnel with what belongs to it.
 pub(super) struct Service {
-    tunnel: Arc<Tunnel>,
+    /// The tunnel.
+    pub(super) tunnel: Arc<Tunnel>,
     checks: Option<ProxyHealth>,
-    surface: Surface,
+    /// What others see of it.
+    pub(super) surface: Surface,
 }
 
 /// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
 /// also when the start failed half-way: a stale PID file or URL would point others at a process that is
 /// not there.
-struct Surface {
-    listener: Option<Listener>,
+pub(super) struct Surface {
+    /// The operator's listener, if there is one.
+    pub(super) listener: Option<Listener>,
     files: Vec<Published>,
 }
 
@@ -109,18 +112,6 @@ impl Service {
         tunnel.start().map_err(|error| start(&error))?;
         log::info!(version = crate::VERSION; "tunnel-client started");
         Ok(Service { tunnel, checks, surface })
-    }
-
-    /// The verdict about the tunnel.
-    #[cfg(feature = "dev")]
-    pub(super) fn readiness(&self) -> &crate::ops::readiness::Readiness {
-        &self.tunnel.readiness
-    }
-
-    /// The URL of the operator's listener.
-    #[cfg(feature = "dev")]
-    pub(super) fn health_url(&self) -> Option<&str> {
-        self.surface.listener.as_ref().map(Listener::base_url)
     }
 
     /// Stops the tunnel within `time`, and says whether that was clean.

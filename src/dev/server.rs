@@ -24,7 +24,7 @@ use crate::config::ListenAddress;
 use crate::ops::bind::{SocketFile, bind_tcp, bind_unix};
 use crate::ops::http::is_from_here;
 
-pub(crate) use super::reply::Responder;
+pub(crate) use super::reply::{EventStream, Responder};
 
 /// Connections at once; a quarter of the usual descriptors.
 const CONNECTIONS_MAX: usize = 256;

@@ -267,6 +267,10 @@ fn mistakes_on_the_command_line_are_told_first() {
         let text = with(more);
         assert!(text.contains(expected), "{more:?}: {text}");
     }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let expected = format!("start local control plane: listen tcp {address}: bind: address already in use");
+    assert_eq!(with(&["--listen", &address]), expected);
     let text = with(&["--tunnel-id", "tunnel_1"]);
     assert!(text.contains("must match tunnel_<32 lowercase letters or digits>"), "{text}");
 }

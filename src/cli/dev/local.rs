@@ -176,7 +176,7 @@ impl LocalTunnel {
     /// Every server was probed, with whatever result, children run, and the plane was polled.
     fn wait_ready(&self, process: &Process, time: Duration) -> Result<(), Failure> {
         let end = Instant::now() + time;
-        let readiness = self.service.readiness();
+        let readiness = &self.service.tunnel.readiness;
         loop {
             let (settled, polled) = (readiness.is_settled(), self.plane.was_polled());
             if settled && polled {
@@ -244,7 +244,7 @@ fn connection(options: &Options, public: &Server, port: u16, service: &Service) 
         mcp_unix_socket: socket,
         control_plane_base_url: format!("http://127.0.0.1:{port}"),
         control_plane_transport: "tcp",
-        health_url: service.health_url().map(|url| format!("{url}/readyz")),
+        health_url: service.surface.listener.as_ref().map(|own| format!("{}/readyz", own.base_url())),
         backend: "go-in-memory",
     }
 }

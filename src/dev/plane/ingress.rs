@@ -13,7 +13,7 @@ use super::board::{Call, Posted, Refused, Ticket, Waited};
 use super::passing::{content_type, of_caller, to_caller};
 use super::reply::{Reply, borrowed};
 use crate::config::Channel;
-use crate::dev::server::{Request, Responder};
+use crate::dev::server::{EventStream, Request, Responder};
 use crate::relay::json;
 use crate::relay::message::Message;
 
@@ -109,15 +109,19 @@ fn relay(ticket: &Ticket<'_>, id: Option<&str>, request: &Request, responder: Re
     if !is_stream {
         return whole(first, headers).send(responder);
     }
-    let mut stream = responder.events(&borrowed(&headers));
+    pass_on(ticket, id, first, responder.events(&borrowed(&headers)));
+}
+
+/// Sends events as they come, up to the answer. A stream that its reader has left is only dropped.
+fn pass_on(ticket: &Ticket<'_>, id: Option<&str>, first: Posted, mut stream: EventStream<'_>) {
     let mut event = first;
     loop {
         let is_last = !event.is_notification;
-        let sent = event.body.is_none_or(|body| stream.send(body.get()));
-        if !sent || is_last {
-            break if sent {
-                stream.finish()
-            };
+        if !event.body.is_none_or(|body| stream.send(body.get())) {
+            return;
+        }
+        if is_last {
+            return stream.finish();
         }
         event = match ticket.next(|| stream.is_gone()) {
             Waited::Event(next) => next,
@@ -137,11 +141,11 @@ fn relay(ticket: &Ticket<'_>, id: Option<&str>, request: &Request, responder: Re
 /// An answer as one reply.
 fn whole(answer: Posted, headers: Vec<(String, String)>) -> Reply {
     let status = match answer.status {
+        // A message without an answer is accepted, whatever the server called it.
+        0 | 200..300 if answer.is_ack => 202,
         0 => 200,
         // What is no status of an answer could not be sent as one.
         status if !(200..=599).contains(&status) => 502,
-        // A message without an answer is accepted, whatever the server called it.
-        status if answer.is_ack && status < 300 => 202,
         status => status,
     };
     let kind = content_type(&answer.headers).filter(|kind| !is_events(kind)).unwrap_or("application/json");
