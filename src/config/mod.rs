@@ -54,6 +54,9 @@ pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};
 pub use reference::Secret;
 
+pub(crate) use binding::arguments;
+pub(crate) use reference::is_variable_name;
+
 use lookup::Lookup;
 
 /// The validated settings of one process. No field has a default left to apply.

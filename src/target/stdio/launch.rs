@@ -1,6 +1,6 @@
 //! Starts a stdio server behind its guard, with the environment that it may see.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -49,17 +49,12 @@ impl Launch {
             return Err("the command is empty".into());
         };
         if let Some(folder) = &self.working_dir {
-            let usable = usable(folder, Metadata::is_dir, ["is not a directory", "cannot be entered"]);
-            usable.map_err(|why| format!("working_dir {}: {why}", folder.display()))?;
+            enterable(folder)?;
         }
-        if program.contains('/') {
-            let base = self.working_dir.as_deref().unwrap_or(Path::new("."));
-            return executable(&base.join(program)).map_err(|why| format!("{program}: {why}"));
-        }
-        let path = self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-        let path = path.unwrap_or_else(|| "/usr/bin:/bin".into());
-        let found = std::env::split_paths(&path).any(|folder| executable(&folder.join(program)).is_ok());
-        if found { Ok(()) } else { Err(format!("{program}: not found in PATH")) }
+        let path =
+            self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+        let found = find(program, path, self.working_dir.as_deref());
+        found.map(drop).map_err(|why| format!("{program}: {why}"))
     }
 
     /// Starts the server. To be called on a thread that outlives it.
@@ -113,8 +108,25 @@ pub fn environment(
     environment
 }
 
+/// The program's file as the system would find it: a name without a slash is looked for in `path`.
+pub(super) fn find(program: &str, path: Option<&OsStr>, folder: Option<&Path>) -> Result<PathBuf, String> {
+    if program.contains('/') {
+        let file = folder.unwrap_or(Path::new("")).join(program);
+        return executable(&file).map(|()| file);
+    }
+    let folders = std::env::split_paths(path.unwrap_or(OsStr::new("/usr/bin:/bin")));
+    let mut files = folders.map(|folder| folder.join(program));
+    files.find(|file| executable(file).is_ok()).ok_or_else(|| "not found in PATH".into())
+}
+
+/// Whether a server could run in this directory.
+pub(super) fn enterable(folder: &Path) -> Result<(), String> {
+    let usable = usable(folder, Metadata::is_dir, ["is not a directory", "cannot be entered"]);
+    usable.map_err(|why| format!("working_dir {}: {why}", folder.display()))
+}
+
 /// Whether we can execute the file.
-fn executable(path: &Path) -> Result<(), String> {
+pub(super) fn executable(path: &Path) -> Result<(), String> {
     usable(path, Metadata::is_file, ["is not a regular file", "is not executable"])
 }
 

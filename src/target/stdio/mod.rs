@@ -1,8 +1,9 @@
 //! Servers over stdio: one child a channel and era, kept running, with calls that cannot meet.
 //!
-//! The parts, each testable alone: `launch` and `guard` start and end processes, `framing` reads
-//! lines, `rewrite` and `core` decide about ids, `handshake` remembers how a session was opened,
-//! `keeper` has the threads. A child never sees a setting or a key of ours, and its death is never ours.
+//! The parts, each testable alone: `preflight` sees whether a command could start, `launch` and `guard`
+//! start and end processes, `framing` reads lines, `rewrite` and `core` decide about ids, `handshake`
+//! remembers how a session was opened, `keeper` has the threads. A child never sees a setting or a key of
+//! ours, and its death is never ours.
 
 mod core;
 mod framing;
@@ -11,6 +12,7 @@ mod handshake;
 mod keeper;
 pub mod launch;
 mod mailbox;
+pub mod preflight;
 mod rewrite;
 #[cfg(test)]
 mod tests;
