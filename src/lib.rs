@@ -50,8 +50,9 @@
 //!
 //! * No inbound request causes an outbound one.
 //! * No shell, no code loaded at run time, no `unsafe`.
-//! * No program is run but those that `mcp.command` names, each under this one as its guard.
-//! * No file is read or written but those that a setting names, and the system's roots.
+//! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
+//!   operator's editor by `profiles edit`.
+//! * No file is read or written but those that a setting or an option names, and the system's roots.
 //! * No redirect of the control plane is followed, and none of a server leaves its origin.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 

@@ -37,14 +37,12 @@ impl Command {
     }
 
     /// Takes these options.
-    #[allow(dead_code, reason = "commands that have some follow")]
     pub(super) const fn with_options(mut self, options: &'static [Row]) -> Command {
         self.options = options;
         self
     }
 
     /// Takes these arguments.
-    #[allow(dead_code, reason = "commands that have some follow")]
     pub(super) const fn with_arguments(mut self, arguments: &'static [&'static str]) -> Command {
         self.arguments = arguments;
         self

@@ -14,10 +14,14 @@ mod terminal;
 // A tunnel in this process, for the commands that run one.
 mod service;
 
-// The commands.
+// The commands, and what profiles are made from.
 #[cfg(feature = "dev")]
 mod dev;
+mod edit;
+mod init;
+mod profiles;
 mod run;
+mod samples;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,7 +44,17 @@ impl From<config::Error> for Failure {
 /// Every command, in the order in which help and completions list them.
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
+    Command::new(&["init"], "Write a first profile", init::command).with_options(init::OPTIONS),
     Command::new(&["run"], "Relay commands until a signal ends it", run::command).with_settings(),
+    Command::new(&["profiles", "list"], "List the profiles", profiles::list).with_options(profiles::LIST_OPTIONS),
+    Command::new(&["profiles", "add"], "Add a profile from a file or a sample", profiles::add)
+        .with_options(profiles::ADD_OPTIONS).with_arguments(&["<name>"]),
+    Command::new(&["profiles", "edit"], "Change a profile in an editor and check it", edit::command)
+        .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
+    Command::new(&["profiles", "samples", "list"], "List what profiles can be made from", profiles::samples_list)
+        .with_options(profiles::OPTIONS),
+    Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", profiles::samples_show)
+        .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS),

@@ -14,8 +14,8 @@ It polls a control plane over HTTPS, forwards each command to your server and po
 ";
 
 /// Where a newcomer gets what `run` asks for.
-pub(super) const PLACES: &str = "\
-  Tunnels management: https://platform.openai.com/settings/organization/tunnels
+pub(super) const PLACES: &str =
+    "  Tunnels management: https://platform.openai.com/settings/organization/tunnels
   Runtime API keys: https://platform.openai.com/settings/organization/api-keys
   Admin API keys: https://platform.openai.com/settings/organization/admin-keys
   ChatGPT connector settings: https://chatgpt.com/#settings/Connectors

@@ -11,7 +11,7 @@ use super::settings::{Kind, ROWS, Row, Status};
 use super::yaml::{self, Fault, Node, Value, shown};
 
 /// A profile is a page of text. The bound is checked before a parser sees any of it.
-const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
+pub(crate) const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// The version of the file format; there is only one so far.
 const CONFIG_VERSION: &str = "1";
@@ -53,7 +53,7 @@ pub(crate) fn located(path: &Path, line: Option<usize>, text: &str) -> Error {
 }
 
 /// The text of a file as settings.
-fn parse(text: &str) -> Result<Document, Fault> {
+pub(crate) fn parse(text: &str) -> Result<Document, Fault> {
     let mut document = Document::new();
     section("", yaml::parse(text)?, &mut document)?;
     Ok(document)

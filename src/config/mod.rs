@@ -14,13 +14,16 @@ pub mod settings;
 
 mod environment;
 mod flags;
-mod profile;
+pub(crate) mod profile;
 
 // The file, and who wins.
 mod yaml;
 
 mod document;
 mod lookup;
+
+// What can be said of a file that is not used yet.
+pub(crate) mod draft;
 
 // Grammars.
 mod binding;

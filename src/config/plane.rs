@@ -136,27 +136,32 @@ pub(crate) fn identity(
 /// refused and not dropped, since they could only stand where somebody believes them to be sent.
 fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Error> {
     const FLAG: &str = "control-plane.base-url";
-    const PLAINTEXT: &str =
-        "http would send the API key in plain text; use https, or set control-plane.allow-plaintext-http";
     // Asked for first, so that a word that is no boolean is refused with https, too.
     let insists = lookup.boolean("control-plane.allow-plaintext-http")?;
     let origin = lookup.read(FLAG, |found| {
         let text = found.text().trim();
         let is_default = text.trim_end_matches('/') == found.row.default;
-        let url = Url::parse(if has_identity && is_default { MTLS_BASE_URL } else { text });
-        let checked = url.and_then(|url| match url.origin()? {
-            _ if url.credentials.is_some() => Err("must not contain credentials"),
-            origin if !origin.tls && !origin.is_loopback() && !insists => Err(PLAINTEXT),
-            origin => Ok(origin),
-        });
-        checked.map_err(|what| format!("invalid {FLAG}: {what}"))
+        let text = if has_identity && is_default { MTLS_BASE_URL } else { text };
+        base_url(text, insists).map_err(|what| format!("invalid {FLAG}: {what}"))
     })?;
     origin.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))
 }
 
+/// What the control plane may be called; plain http beyond this host only for those who insist.
+pub(crate) fn base_url(text: &str, insists: bool) -> Result<Origin, &'static str> {
+    let url = Url::parse(text)?;
+    match url.origin()? {
+        _ if url.credentials.is_some() => Err("must not contain credentials"),
+        origin if !origin.tls && !origin.is_loopback() && !insists => Err(
+            "http would send the API key in plain text; use https, or set control-plane.allow-plaintext-http",
+        ),
+        origin => Ok(origin),
+    }
+}
+
 /// The prefix before `/v1/`, without a trailing slash. It is pasted into request lines, so it may
 /// hold nothing that would end a path.
-fn url_path(text: &str) -> Result<String, String> {
+pub(crate) fn url_path(text: &str) -> Result<String, String> {
     let path = text.trim();
     let wrong = if path.contains("://") || path.contains(['?', '#']) || path.starts_with("//") {
         "must be a URL path without scheme, host, query, or fragment"
@@ -172,7 +177,7 @@ fn url_path(text: &str) -> Result<String, String> {
 
 /// The id becomes a path segment. What could change the path is refused with a sentence of its
 /// own before the exact form is checked.
-fn tunnel_id(id: &str) -> Result<Option<String>, String> {
+pub(crate) fn tunnel_id(id: &str) -> Result<Option<String>, String> {
     if id.is_empty() {
         return Ok(None);
     }

@@ -37,9 +37,7 @@ pub(crate) fn select(flags: &Flags, environment: &Environment) -> Result<Source,
         }
         [("config", _, path)] => Ok(Source::File(PathBuf::from(path))),
         [("profile", _, name)] => {
-            check_name(name)?;
-            let path = directory(flags, environment)?.join(format!("{name}.yaml"));
-            Ok(Source::Profile { name: name.to_string(), path })
+            Ok(Source::Profile { name: name.to_string(), path: file(flags, environment, name)? })
         }
         [(_, _, text)] => {
             // It must look like a profile, so that what manages profiles can use it as well.
@@ -64,9 +62,15 @@ impl Source {
     }
 }
 
+/// The file of a profile, be it there or not.
+pub(crate) fn file(flags: &Flags, environment: &Environment, name: &str) -> Result<PathBuf, Error> {
+    check_name(name)?;
+    Ok(directory(flags, environment)?.join(format!("{name}.yaml")))
+}
+
 /// The directory that profiles are looked for in: the first one that is named, whether or not it
 /// exists. To go on to the next would run another profile of the same name.
-fn directory(flags: &Flags, environment: &Environment) -> Result<PathBuf, Error> {
+pub(crate) fn directory(flags: &Flags, environment: &Environment) -> Result<PathBuf, Error> {
     if let Some(value) = flag_value(flags, "profile-dir", "profile directory")? {
         return expanded(environment, value);
     }
@@ -100,7 +104,7 @@ fn trimmed<'e>(environment: &'e Environment, name: &str) -> Option<&'e str> {
 
 /// A name may not lead out of the profile directory. It begins with a letter or digit, so that it
 /// is neither a hidden file nor, in a script, a flag.
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let why = match name {
         "" => return Err(Error::invalid("profile name is required")),

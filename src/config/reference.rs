@@ -192,6 +192,26 @@ impl<'a> References<'a> {
     }
 }
 
+/// How a value is written that may be a reference, without following it: for files that are not used yet.
+/// Yields the name of the variable that it refers to.
+pub(crate) fn syntax<'r>(source: &str, raw: &'r str) -> Result<Option<&'r str>, String> {
+    if raw.trim().is_empty() {
+        return Err(format!("{source} cannot be empty"));
+    }
+    if raw.contains(['\r', '\n']) {
+        return Err(format!("{source} cannot contain CR or LF"));
+    }
+    match form(raw) {
+        Form::Environment("") => Err(invalid(source, raw, "environment variable name is required")),
+        Form::Environment(name) if !is_variable_name(name) => {
+            Err(invalid(source, raw, "environment variable name is invalid"))
+        }
+        Form::Environment(name) => Ok(Some(name)),
+        Form::File("") => Err(invalid(source, raw, "file path is required")),
+        Form::File(_) | Form::Literal => Ok(None),
+    }
+}
+
 /// True for `env:…` and `file:…`.
 pub(crate) fn is_reference(raw: &str) -> bool {
     !matches!(form(raw), Form::Literal)

@@ -98,7 +98,6 @@ impl Row {
     }
 
     /// An option of one command, which neither a variable nor a file can set.
-    #[allow(dead_code, reason = "commands that have options follow")]
     pub(crate) const fn option(
         flag: &'static str,
         kind: Kind,

@@ -67,6 +67,24 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     }
 }
 
+/// A text as it stands in a file: in double quotes, with everything escaped that could end them, be taken
+/// for something else, or not be seen by a reader.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // Controls of both kinds, separators of lines and paragraphs, and the byte order mark.
+            _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            _ => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// A key as error texts quote it. Where the space after a colon is missing, a YAML key runs on into
 /// what was meant as its value, so only what can belong to a key is shown.
 pub(crate) fn shown(key: &str) -> String {
@@ -166,6 +184,32 @@ mod tests {
         assert!(matches!(&inner[1].1, Node { line: 4, value: Value::Scalar { plain: false, .. } }));
         let Value::List(items) = &entries[1].1.value else { panic!("a list") };
         assert!(matches!(items[1].value, Value::Null));
+    }
+
+    #[test]
+    fn what_is_quoted_is_read_back_as_it_was() {
+        for text in [
+            "plain",
+            "",
+            " spaces ",
+            "a \"quoted\" 'word'",
+            r"C:\temp\new \u0041",
+            "# no comment",
+            "key: value",
+            "- x",
+            "{a: [b]}, &c *d !e |f >g %h @i `j",
+            "null",
+            "true",
+            "line\r\nbreak\ttab\0nul\u{1b}[31m",
+            "\u{85}\u{2028}\u{2029}\u{feff}\u{9f}",
+            "M\u{fc}nchen \u{4e2d}\u{6587} \u{1f980}",
+        ] {
+            let line = format!("key: {}\n", quoted(text));
+            assert_eq!(line.matches('\n').count(), 1);
+            let Value::Map(entries) = parse(&line).unwrap().value else { panic!("a map") };
+            let Value::Scalar { text: read, plain: false } = &entries[0].1.value else { panic!("{line}") };
+            assert_eq!(read, text, "{line}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The files that tell other programs about this one: the listener's URL and the process id.
+//! The files that this program writes: the listener's URL and the process id, which tell other programs
+//! about it, and profiles.
 //!
 //! A file that cannot be written ends the start: whoever asked for it waits for it. On stop each is
 //! removed only while it still holds what was written here, so that a process which is slow to stop
 //! does not take away the file of its successor.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -27,32 +28,41 @@ pub struct Published {
 /// Writes the listener's base URL, without a newline, readable by the owner only. The file is
 /// renamed into place: nobody reads half a URL, and a symbolic link there is replaced, not followed.
 pub fn write_url(path: &Path, url: &str) -> Result<Published, Error> {
-    replace(path, url, 0o600, "health URL file")
+    publish(path, url, 0o600, "health URL file")
 }
 
 /// Writes what others need to connect, readable by all and otherwise like the above: it holds no secret.
 #[cfg(feature = "dev")]
 pub(crate) fn write_connection(path: &Path, json: &str) -> Result<Published, Error> {
-    replace(path, json, 0o644, "URL file")
+    publish(path, json, 0o644, "URL file")
 }
 
-fn replace(path: &Path, content: &str, mode: u32, name: &'static str) -> Result<Published, Error> {
+fn publish(path: &Path, content: &str, mode: u32, name: &'static str) -> Result<Published, Error> {
     if let Some(parent) = directory(path) {
         create_directories(parent)
             .map_err(|cause| Error::caused(format!("create {name} dir {}", parent.display()), cause))?;
     }
-    // In the same directory, because a rename does not cross file systems. The process id keeps two
-    // instances with one configuration out of each other's half-written file.
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|cause| {
-        // The failure that matters is the one being reported.
-        let _ = fs::remove_file(&temporary);
-        Error::caused(format!("write {name} {}", path.display()), cause)
-    })?;
+    // Not synced: after a crash of the host there is no listener, and a start should not wait for a disk.
+    replace(path, content, mode, |_| Ok(()))
+        .map_err(|cause| Error::caused(format!("write {name} {}", path.display()), cause))?;
     Ok(Published { path: path.into(), content: content.into(), name })
+}
+
+/// Writes a profile that must not exist, or replaces one as a whole, readable by the owner only. A symbolic
+/// link in its place is never followed: it counts as existing, and `replacing` replaces it.
+pub fn write_profile(path: &Path, text: &str, replacing: bool) -> io::Result<()> {
+    if replacing {
+        return replace(path, text, 0o600, File::sync_all);
+    }
+    let mut file = create(path, 0o600)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    // What is there was made just now, and half a profile is no profile.
+    written.inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Creates the directory of profiles, and what is missing above it, for the owner only.
+pub fn create_profile_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Writes the process id and a newline, readable by all, into a directory that exists. In place and
@@ -114,11 +124,27 @@ fn holds(path: &Path, content: &str) -> io::Result<bool> {
     Ok(found == content.as_bytes())
 }
 
-/// Writes a file that must not exist: never through a link that somebody planted.
-fn write_new(path: &Path, content: &str, mode: u32) -> io::Result<()> {
+/// Writes a file beside the path and renames it into place, so that nobody reads half of it. In
+/// the same directory, because a rename does not cross file systems; the process id keeps two instances
+/// with one configuration out of each other's half-written file.
+fn replace(path: &Path, content: &str, mode: u32, finish: fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
     // Left over from a process of the same id that was killed here.
-    let _ = fs::remove_file(path);
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(content.as_bytes())
+    let _ = fs::remove_file(&temporary);
+    let written = create(&temporary, mode).and_then(|mut file| {
+        file.write_all(content.as_bytes())?;
+        finish(&file)?;
+        fs::rename(&temporary, path)
+    });
+    // The failure that matters is the one being reported.
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// Creates a file that must not exist: never through a link that somebody planted.
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
 /// The directory of a path, unless it is the current one.

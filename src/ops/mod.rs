@@ -55,7 +55,7 @@ impl std::error::Error for Error {}
 
 /// The system's words for an error as other Unix programs print them: `address already in use`
 /// instead of `Address already in use (os error 98)`.
-fn os_text(error: &io::Error) -> String {
+pub(crate) fn os_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error ").next().unwrap_or_default();
     let mut letters = text.chars();

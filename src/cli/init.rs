@@ -1,0 +1,110 @@
+//! `tunnel-client init`: the first profile, from a sample and a few options, checked before it is written.
+//!
+//! Never asks: what is missing is said, so that scripts can use it. Contacts nobody and starts nothing.
+//! Everything that `run` would refuse fails here, before there is a file.
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use crate::config::settings::{Kind, Row};
+use crate::config::{Environment, Flags, draft};
+use crate::target::stdio::preflight;
+
+use super::profiles::{self, FORCE, PROFILE_DIR, SAMPLE, plain};
+use super::samples::{
+    self, API_KEY, BASE_URL, COMMAND, DEFAULT, LISTEN, OPEN_UI, SERVER_URL, TUNNEL_ID, URL_PATH,
+};
+use super::{Failure, print, terminal, usage};
+
+const PROFILE: Row = Row::option("profile", Kind::Text, "name", DEFAULT, "The name of the profile");
+
+pub(super) const OPTIONS: &[Row] = &[
+    PROFILE,
+    SAMPLE,
+    PROFILE_DIR,
+    FORCE,
+    TUNNEL_ID,
+    BASE_URL,
+    URL_PATH,
+    API_KEY,
+    SERVER_URL,
+    COMMAND,
+    LISTEN,
+    OPEN_UI,
+];
+
+const CONNECTOR_NOTE: &str = "\
+Connector runtime note:
+  Create or refresh the connector while `tunnel-client run` is up: it reaches your server through the tunnel.
+";
+
+/// Writes the profile and says what comes next.
+pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
+    let environment = Environment::of_process()?;
+    samples::require_tunnel_id(flags)?;
+    let name = flags.option(PROFILE.flag);
+    let path = profiles::path(flags, &environment, name)?;
+    let sample = samples::chosen(flags)?;
+    let text = sample.render(flags)?;
+    let variables = draft::check(&path, &text).map_err(plain)?;
+    preflight(flags, &environment, sample)?;
+    profiles::write(name, &path, &text, flags.is_on(FORCE.flag))?;
+    if flags.is_on(OPEN_UI.flag) && !samples::opens_ui(flags) {
+        terminal::complain("--open-web-ui: this version has no status page; the profile leaves it off");
+    }
+
+    let mut summary = format!("Created profile {name} at {}\nSample: {}\n", path.display(), sample.name);
+    summary.push_str(&format!("Where things come from:\n{}{CONNECTOR_NOTE}", usage::PLACES));
+    let unset = variables.iter().filter(|name| environment.get(name).is_none());
+    let unset: Vec<String> = unset.map(|name| format!("  export {name}=...\n")).collect();
+    if !unset.is_empty() {
+        summary.push_str("Not set here, and needed first:\n");
+        summary.extend(unset);
+    }
+    // The last lines of all: they are what is copied.
+    let mut selection = format!("--profile {}", shell_quoted(name));
+    if let Some(directory) = flags.last(PROFILE_DIR.flag) {
+        selection.push_str(&format!(" --profile-dir {}", shell_quoted(directory)));
+    }
+    summary.push_str("Next:\n");
+    for word in ["doctor", "run"] {
+        summary.push_str(&format!("  tunnel-client {word} {selection}\n"));
+    }
+    Ok(print(&summary))
+}
+
+/// Looks whether the server could be started from here, with the `PATH` that it would be given.
+fn preflight(flags: &Flags, environment: &Environment, sample: &samples::Sample) -> Result<(), Failure> {
+    let argv = match sample.takes_command(flags) {
+        true => draft::command(flags.option(COMMAND.flag)).map_err(Failure)?,
+        false => Vec::new(),
+    };
+    // A reference is not followed: where it leads may be known on another host only.
+    if argv.is_empty() {
+        return Ok(());
+    }
+    let found = preflight::check(&argv, environment.get("PATH").map(OsStr::new), None);
+    found.map(drop).map_err(|why| Failure(format!("mcp-command preflight failed: {why}")))
+}
+
+/// A word as a shell takes it for itself.
+fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    match word.chars().all(plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_act_on_them() {
+        assert_eq!(shell_quoted("/etc/tunnel-client"), "/etc/tunnel-client");
+        assert_eq!(shell_quoted("/my dir"), "'/my dir'");
+        assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shell_quoted("~/x"), "'~/x'");
+    }
+}

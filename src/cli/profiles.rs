@@ -1,0 +1,164 @@
+//! `tunnel-client profiles`: the files of the profile directory, and the samples that they are made from.
+//!
+//! A profile is checked before it is written, as far as that goes without its secrets: the schema, and how
+//! references are spelt. Files are private to their owner and are never written through a link. A name that
+//! is taken is an error, unless replacing was asked for.
+
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::settings::{Kind, Row};
+use crate::config::{Environment, Flags, draft, profile};
+use crate::ops::{files, os_text};
+
+use super::samples::{
+    self, API_KEY, BASE_URL, COMMAND, LISTEN, OPEN_UI, SAMPLES, SERVER_URL, TUNNEL_ID, URL_PATH,
+};
+use super::{Failure, print};
+
+/// A directory with more files than this holds something else than profiles.
+const ENTRIES_MAX: usize = 10_000;
+
+pub(super) const PROFILE_DIR: Row =
+    Row::option("profile-dir", Kind::Text, "directory", "", "Where profiles are kept");
+pub(super) const FORCE: Row =
+    Row::option("force", Kind::Boolean, "", "false", "Replace a profile of that name");
+pub(super) const SAMPLE: Row =
+    Row::option("sample", Kind::Text, "name", "", "The sample; `profiles samples list` lists all");
+const FROM_FILE: Row = Row::option("from-file", Kind::Text, "path", "", "A YAML file to take over as it is");
+const JSON: Row = Row::option("json", Kind::Boolean, "", "false", "Print JSON");
+
+pub(super) const OPTIONS: &[Row] = &[PROFILE_DIR];
+pub(super) const LIST_OPTIONS: &[Row] = &[PROFILE_DIR, JSON];
+pub(super) const ADD_OPTIONS: &[Row] = &[
+    FROM_FILE,
+    SAMPLE,
+    PROFILE_DIR,
+    FORCE,
+    TUNNEL_ID,
+    BASE_URL,
+    URL_PATH,
+    API_KEY,
+    SERVER_URL,
+    COMMAND,
+    LISTEN,
+    OPEN_UI,
+];
+
+/// One profile, with the members of the JSON output.
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    name: String,
+    path: String,
+}
+
+/// `profiles list`.
+pub(super) fn list(flags: &Flags) -> Result<ExitCode, Failure> {
+    let directory = profile::directory(flags, &Environment::of_process()?).map_err(plain)?;
+    let mut entries = Vec::new();
+    match directory.read_dir() {
+        Ok(found) => {
+            entries.extend(found.take(ENTRIES_MAX).flatten().filter_map(|entry| of_file(&entry.path())))
+        }
+        // Nobody has made one yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(Failure(format!(
+                "read profile directory {}: {}",
+                directory.display(),
+                os_text(&error)
+            )));
+        }
+    }
+    entries.sort();
+    if flags.is_on(JSON.flag) {
+        let json = serde_json::to_string_pretty(&entries).map_err(plain)?;
+        return Ok(print(&format!("{json}\n")));
+    }
+    if entries.is_empty() {
+        return Ok(print(&format!("No profiles found in {}\n", directory.display())));
+    }
+    let lines = entries.iter().map(|Entry { name, path }| format!("{name}\t{path}\n"));
+    Ok(print(&lines.collect::<String>()))
+}
+
+/// `profiles add`.
+pub(super) fn add(flags: &Flags) -> Result<ExitCode, Failure> {
+    let environment = Environment::of_process()?;
+    let name = argument(flags);
+    let path = path(flags, &environment, name)?;
+    let text = match (flags.option(FROM_FILE.flag), flags.option(SAMPLE.flag)) {
+        (from, "") if !from.is_empty() => {
+            let read = draft::read_text(Path::new(from), draft::CONFIG_FILE_MAX_BYTES);
+            let (text, _) = read.map_err(|error| Failure(format!("read {from}: {}", os_text(&error))))?;
+            draft::check(Path::new(from), &text).map_err(plain)?;
+            text
+        }
+        ("", sample) if !sample.is_empty() => {
+            let sample = samples::find(sample)?;
+            samples::require_tunnel_id(flags)?;
+            let text = sample.render(flags)?;
+            draft::check(&path, &text).map_err(plain)?;
+            text
+        }
+        _ => return Err(Failure("set exactly one of --from-file or --sample".into())),
+    };
+    write(name, &path, &text, flags.is_on(FORCE.flag))?;
+    Ok(print(&format!("Added profile {name} at {}\n", path.display())))
+}
+
+/// `profiles samples list`.
+pub(super) fn samples_list(_: &Flags) -> Result<ExitCode, Failure> {
+    let lines = SAMPLES.iter().map(|sample| format!("{}\t{}\n", sample.name, sample.summary));
+    Ok(print(&lines.collect::<String>()))
+}
+
+/// `profiles samples show`.
+pub(super) fn samples_show(flags: &Flags) -> Result<ExitCode, Failure> {
+    Ok(print(&samples::find(argument(flags))?.describe()))
+}
+
+/// The file of a profile.
+pub(super) fn path(flags: &Flags, environment: &Environment, name: &str) -> Result<PathBuf, Failure> {
+    profile::file(flags, environment, name).map_err(plain)
+}
+
+/// Writes a profile, into a directory that is made for it.
+pub(super) fn write(name: &str, path: &Path, text: &str, replacing: bool) -> Result<(), Failure> {
+    create_directory(path)?;
+    files::write_profile(path, text, replacing).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure(format!("profile {name:?} already exists; pass --force to replace it"))
+        }
+        _ => Failure(format!("write profile {}: {}", path.display(), os_text(&error))),
+    })
+}
+
+/// Makes the directory that a profile is to stand in.
+pub(super) fn create_directory(path: &Path) -> Result<(), Failure> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    files::create_profile_directory(directory).map_err(|error| {
+        Failure(format!("create profile directory {}: {}", directory.display(), os_text(&error)))
+    })
+}
+
+/// The one argument that the table demands.
+pub(super) fn argument(flags: &Flags) -> &str {
+    flags.arguments().first().map(String::as_str).unwrap_or_default()
+}
+
+/// A complaint without the prefix that only `run` uses.
+pub(super) fn plain(error: impl Display) -> Failure {
+    Failure(error.to_string())
+}
+
+/// A file that `--profile` could name.
+fn of_file(path: &Path) -> Option<Entry> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".yaml")?;
+    let is_profile = profile::check_name(name).is_ok() && path.is_file();
+    is_profile.then(|| Entry { name: name.to_owned(), path: path.display().to_string() })
+}
