@@ -46,6 +46,8 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     run_editor(editor, &copy.path)?;
     match save(&copy.path, &path, original.as_deref()) {
         Ok(()) => Ok(print(&format!("Saved profile {name} at {}\n", path.display()))),
+        // An editor may have taken its file away.
+        Err(why) if !copy.path.exists() => Err(Failure(why)),
         Err(why) => {
             copy.is_kept = true;
             let kept = copy.path.display();

@@ -302,14 +302,48 @@ mod tests {
     const TUNNEL: [&str; 2] = ["--tunnel-id", "tunnel_0123456789abcdefghijklmnopqrstuv"];
 
     #[test]
-    fn every_example_is_a_profile() {
+    fn every_sample_is_a_profile_with_every_server() {
+        let (url, command) = (["--mcp-server-url", "https://h/mcp"], ["--mcp-command", "server x"]);
         for sample in &SAMPLES {
-            let variables = draft::check(Path::new("p"), &sample.example()).unwrap();
+            for (server, refused) in [(url, Takes::Command), (command, Takes::Url)] {
+                let further =
+                    ["--control-plane-url-path", "/gateway", "--control-plane-api-key-ref", "file:key"];
+                let text = rendered(sample.name, &[&TUNNEL[..], &server, &further].concat());
+                assert_eq!(text.is_err(), sample.takes == refused, "{}", sample.name);
+                if let Ok(text) = text {
+                    draft::check(Path::new("p"), &text).unwrap();
+                    assert!(text.contains("\n  url_path: \"/gateway\"\n") && !text.contains("<<"), "{text}");
+                }
+            }
+        }
+    }
+
+    /// What stands in comments for the next reader is what the reader may write.
+    #[test]
+    fn every_example_is_a_profile_with_its_comments_too() {
+        for sample in &SAMPLES {
+            let example = sample.example();
+            let variables = draft::check(Path::new("p"), &example).unwrap();
             assert_eq!(variables.len(), if sample.enterprise { 3 } else { 1 }, "{}", sample.name);
-            assert!(
-                !sample.example().contains("<<")
-                    && sample.describe().contains("Required:\n  - --tunnel-id\n")
-            );
+            let setting = |text: &str| {
+                let text = text.trim_start().trim_start_matches("- ");
+                let value =
+                    text.split_once(':').filter(|(key, _)| !key.contains(' ')).map(|(_, value)| value);
+                value.is_some_and(|value| {
+                    value.is_empty() || value.starts_with([' ']) && value.contains(['"', '['])
+                })
+            };
+            let mut uncommented = 0;
+            let lines = example.lines().map(|line| match line.split_once("# ") {
+                Some((indent, text)) if indent.trim().is_empty() && setting(text) => {
+                    uncommented += 1;
+                    format!("{indent}{text}\n")
+                }
+                _ => format!("{line}\n"),
+            });
+            let text: String = lines.collect();
+            draft::check(Path::new("p"), &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert!(uncommented > 8, "{uncommented}");
         }
     }
 

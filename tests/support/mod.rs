@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod reply;
 pub mod rig;
 pub mod server;
+pub mod short;
 pub mod stdio;
 pub mod stream;
 pub mod temp;

@@ -28,10 +28,11 @@ const SHEBANG_MAX_BYTES: u64 = 256;
 const SHELL_CHARACTERS: &[char] =
     &['$', '`', ';', '&', '|', '<', '>', '(', ')', '{', '*', '?', '~', '!', '\n'];
 
-/// Commands that a shell has itself and that no file need exist for.
-const SHELL_WORDS: [&str; 15] = [
-    ".", ":", "[", "case", "cd", "eval", "export", "for", "if", "set", "source", "trap", "ulimit", "umask",
-    "while",
+/// Words that a shell knows itself and that no file need exist for.
+const SHELL_WORDS: &[&str] = &[
+    ".", ":", "[", "alias", "case", "cd", "declare", "eval", "exit", "export", "for", "if", "read",
+    "readonly", "set", "shopt", "source", "time", "trap", "typeset", "ulimit", "umask", "unset", "until",
+    "wait", "while",
 ];
 
 /// An interpreter by its name without version, the options with which it needs no script, and those whose
@@ -158,10 +159,14 @@ impl Place<'_> {
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
-                "-o" | "+o" | "-O" | "+O" | "--rcfile" | "--init-file" => drop(words.next()),
+                "--rcfile" | "--init-file" => drop(words.next()),
                 "-" | "-s" => return Ok(()),
                 "--" => return words.next().map_or(Ok(()), |script| self.readable(script)),
                 long if long.starts_with("--") => {}
+                // The next word belongs to the o, wherever that stands.
+                options if options.starts_with(['-', '+']) && options.ends_with(['o', 'O']) => {
+                    words.next();
+                }
                 options if options.starts_with('-') && options.contains('c') => {
                     let text = words.find(|word| !word.starts_with('-'));
                     return match text.filter(|text| !text.trim().is_empty()) {
@@ -327,6 +332,8 @@ mod tests {
             "node --import ./x.mjs app.js",
             "bash script",
             "bash server",
+            "bash -euo pipefail script",
+            "bash +O extglob -euo pipefail -c 'server x'",
             "bash -c 'cd /x && exec nothing'",
             "bash -lc 'exec A=b server x'",
             "bash -c '$HOME/bin/x'",
