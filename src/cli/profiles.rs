@@ -113,7 +113,7 @@ pub(super) fn add(flags: &Flags) -> Result<ExitCode, Failure> {
 
 /// `profiles samples list`.
 pub(super) fn samples_list(_: &Flags) -> Result<ExitCode, Failure> {
-    let lines = SAMPLES.iter().map(|sample| format!("{}\t{}\n", sample.name, sample.summary));
+    let lines = SAMPLES.iter().map(|sample| format!("{}\t{}\n", sample.name, sample.summary()));
     Ok(print(&lines.collect::<String>()))
 }
 

@@ -11,12 +11,11 @@ use super::{Failure, usage};
 /// A sample.
 pub(super) struct Sample {
     pub(super) name: &'static str,
-    pub(super) summary: &'static str,
-    use_when: &'static str,
     takes: Takes,
     /// Trust and the way out come from variables.
     enterprise: bool,
-    notes: &'static [&'static str],
+    /// What `profiles samples show` says before the YAML.
+    description: &'static str,
 }
 
 /// Which server a sample is for.
@@ -27,88 +26,46 @@ enum Takes {
     Either,
 }
 
-/// All samples, by name.
-pub(super) const SAMPLES: [Sample; 4] = [
-    Sample {
-        name: "sample_mcp_enterprise_proxy",
-        summary: "Any server, from a network with a proxy and a private CA",
-        use_when: "the way out leads through a proxy, or certificates are signed by a private CA",
-        takes: Takes::Either,
-        enterprise: true,
-        notes: &[
-            "ENTERPRISE_CA_BUNDLE holds the path of a PEM bundle, HTTPS_PROXY the URL of the proxy",
-            "both must be set wherever the profile is used",
-        ],
-    },
-    Sample {
-        name: "sample_mcp_remote_no_auth",
-        summary: "A Streamable HTTP server that asks for no authentication",
-        use_when: "the server is reachable by URL and trusts its network",
-        takes: Takes::Url,
-        enterprise: false,
-        notes: &["a fixed token can be sent with mcp.extra_headers"],
-    },
-    Sample {
-        name: "sample_mcp_stdio_local",
-        summary: "A server that the tunnel starts as a child process",
-        use_when: "the server speaks MCP on standard input and output",
-        takes: Takes::Command,
-        enterprise: false,
-        notes: &[
-            "the command is started without a shell",
-            "the server sees only the variables that the profile sets or passes",
-        ],
-    },
-    Sample {
-        name: DEFAULT,
-        summary: "Any server; with dynamic client registration, where it offers that",
-        use_when: "in doubt, and for servers that authenticate their callers with OAuth",
-        takes: Takes::Either,
-        enterprise: false,
-        notes: &["tokens of callers are passed on to a server that is reached by URL"],
-    },
-];
-
 /// The sample, and the profile, of those who name none.
 pub(super) const DEFAULT: &str = "sample_mcp_with_dcr";
 
+/// All samples, by name.
+#[rustfmt::skip]
+pub(super) const SAMPLES: [Sample; 4] = [
+    Sample { name: "sample_mcp_enterprise_proxy", takes: Takes::Either, enterprise: true,
+        description: include_str!("samples/sample_mcp_enterprise_proxy.txt") },
+    Sample { name: "sample_mcp_remote_no_auth", takes: Takes::Url, enterprise: false,
+        description: include_str!("samples/sample_mcp_remote_no_auth.txt") },
+    Sample { name: "sample_mcp_stdio_local", takes: Takes::Command, enterprise: false,
+        description: include_str!("samples/sample_mcp_stdio_local.txt") },
+    Sample { name: DEFAULT, takes: Takes::Either, enterprise: false,
+        description: include_str!("samples/sample_mcp_with_dcr.txt") },
+];
+
 /// The options that end up in a profile.
-pub(super) const TUNNEL_ID: Row =
-    Row::option("tunnel-id", Kind::Text, "id", "", "The tunnel to serve; required");
-pub(super) const BASE_URL: Row = Row::option(
-    "control-plane-base-url",
-    Kind::Text,
-    "url",
-    "https://api.openai.com",
-    "Control plane, or env:NAME or file:PATH",
-);
-pub(super) const URL_PATH: Row = Row::option(
-    "control-plane-url-path",
-    Kind::Text,
-    "path",
-    "",
-    "Path placed before /v1/ in control-plane requests",
-);
-pub(super) const API_KEY: Row = Row::option(
-    "control-plane-api-key-ref",
-    Kind::Text,
-    "reference",
-    "env:CONTROL_PLANE_API_KEY",
-    "Where the runtime API key is, env:NAME or file:PATH; never the key itself",
-);
-pub(super) const SERVER_URL: Row =
-    Row::option("mcp-server-url", Kind::Text, "url", "", "The MCP server's URL, or env:NAME or file:PATH");
-pub(super) const COMMAND: Row =
-    Row::option("mcp-command", Kind::Text, "command", "", "The command that starts an MCP server on stdio");
-pub(super) const LISTEN: Row = Row::option(
-    "health-listen-addr",
-    Kind::Text,
-    "address",
-    "127.0.0.1:8080",
-    "Where health, readiness and metrics are served",
-);
-pub(super) const OPEN_UI: Row =
-    Row::option("open-web-ui", Kind::Boolean, "", "false", "Let run open the status page in a browser");
+#[rustfmt::skip]
+mod options {
+    use super::{Kind, Row};
+
+    pub(in crate::cli) const TUNNEL_ID: Row = Row::option("tunnel-id", Kind::Text, "id", "",
+        "The tunnel to serve; required");
+    pub(in crate::cli) const BASE_URL: Row = Row::option("control-plane-base-url", Kind::Text, "url", "https://api.openai.com",
+        "Control plane, or env:NAME or file:PATH");
+    pub(in crate::cli) const URL_PATH: Row = Row::option("control-plane-url-path", Kind::Text, "path", "",
+        "Path placed before /v1/ in control-plane requests");
+    pub(in crate::cli) const API_KEY: Row = Row::option("control-plane-api-key-ref", Kind::Text, "reference", "env:CONTROL_PLANE_API_KEY",
+        "Where the runtime API key is, env:NAME or file:PATH; never the key itself");
+    pub(in crate::cli) const SERVER_URL: Row = Row::option("mcp-server-url", Kind::Text, "url", "",
+        "The MCP server's URL, or env:NAME or file:PATH");
+    pub(in crate::cli) const COMMAND: Row = Row::option("mcp-command", Kind::Text, "command", "",
+        "The command that starts an MCP server on stdio");
+    pub(in crate::cli) const LISTEN: Row = Row::option("health-listen-addr", Kind::Text, "address", "127.0.0.1:8080",
+        "Where health, readiness and metrics are served");
+    pub(in crate::cli) const OPEN_UI: Row = Row::option("open-web-ui", Kind::Boolean, "", "false",
+        "Let run open the status page in a browser");
+}
+
+pub(super) use options::*;
 
 /// The sample of a name.
 pub(super) fn find(name: &str) -> Result<&'static Sample, Failure> {
@@ -168,60 +125,40 @@ impl Sample {
         }
         let has_url = !self.takes_command(flags);
         check(flags, has_url).map_err(Failure)?;
-        let text = |row: &Row| match flags.option(row.flag) {
+        Ok(self.fill(has_url, |flag| match flags.option(flag) {
+            _ if flag == OPEN_UI.flag => opens_ui(flags).to_string(),
             "" => String::new(),
             text => draft::quoted(text),
-        };
-        Ok(self.fill(has_url, |placeholder| match placeholder {
-            "tunnel_id" => text(&TUNNEL_ID),
-            "base_url" => text(&BASE_URL),
-            "url_path" => text(&URL_PATH),
-            "api_key" => text(&API_KEY),
-            "listen_addr" => text(&LISTEN),
-            "open_browser" => opens_ui(flags).to_string(),
-            "server_url" => text(&SERVER_URL),
-            "command" => text(&COMMAND),
-            _ => String::new(),
         }))
     }
 
     /// The same with values that show their form.
     pub(super) fn example(&self) -> String {
-        self.fill(self.takes != Takes::Command, |placeholder| match placeholder {
-            "tunnel_id" => format!("\"tunnel_{}\"", "0".repeat(32)),
-            "base_url" => draft::quoted(BASE_URL.default),
-            "api_key" => draft::quoted(API_KEY.default),
-            "listen_addr" => draft::quoted(LISTEN.default),
-            "open_browser" => OPEN_UI.default.to_owned(),
-            "server_url" => "\"http://127.0.0.1:3000/mcp\"".to_owned(),
-            "command" => "\"python3 /srv/mcp/server.py\"".to_owned(),
-            _ => String::new(),
+        let tunnel_id = format!("tunnel_{}", "0".repeat(32));
+        self.fill(self.takes != Takes::Command, |flag| match flag {
+            "tunnel-id" => draft::quoted(&tunnel_id),
+            "mcp-server-url" => draft::quoted("http://127.0.0.1:3000/mcp"),
+            "mcp-command" => draft::quoted("python3 /srv/mcp/server.py"),
+            "open-web-ui" => OPEN_UI.default.to_owned(),
+            _ => {
+                let row = [BASE_URL, API_KEY, LISTEN].into_iter().find(|row| row.flag == flag);
+                row.map(|row| draft::quoted(row.default)).unwrap_or_default()
+            }
         })
     }
 
     /// What `profiles samples show` prints.
     pub(super) fn describe(&self) -> String {
-        let server: &[&str] = match self.takes {
-            Takes::Url => &["--mcp-server-url"],
-            Takes::Command => &["--mcp-command"],
-            Takes::Either => &["exactly one of --mcp-server-url and --mcp-command"],
-        };
-        let optional = [API_KEY, BASE_URL, URL_PATH, LISTEN, OPEN_UI]
-            .map(|row| format!("--{} ({})", row.flag, row.help));
-        let mut text =
-            format!("Sample: {}\nSummary: {}\nUse when: {}\n", self.name, self.summary, self.use_when);
-        let mut list = |heading: &str, items: &mut dyn Iterator<Item = &str>| {
-            text.push_str(&format!("{heading}:\n"));
-            items.for_each(|item| text.push_str(&format!("  - {item}\n")));
-        };
-        list("Required", &mut ["--tunnel-id"].iter().chain(server).copied());
-        list("Optional", &mut optional.iter().map(String::as_str));
-        list("Notes", &mut self.notes.iter().copied());
-        format!("{text}\n{}", self.example())
+        format!("{}\n{}", self.description, self.example())
     }
 
-    /// Puts the parts together. A line whose placeholder has no value is left out; each has at most one, so
-    /// that what was filled in is never searched for another.
+    /// What the sample is, in a line.
+    pub(super) fn summary(&self) -> &str {
+        self.description.lines().find_map(|line| line.strip_prefix("Summary: ")).unwrap_or_default()
+    }
+
+    /// Puts the parts together, with the value of an option where they name its flag. A line whose option has
+    /// none is left out; each names at most one, so that what was filled in is never searched for another.
     fn fill(&self, has_url: bool, value_of: impl Fn(&str) -> String) -> String {
         let network = match self.enterprise {
             true => include_str!("samples/enterprise.yaml"),
@@ -239,7 +176,7 @@ impl Sample {
         for line in parts.iter().flat_map(|part| part.lines()) {
             let found =
                 line.split_once("<<").and_then(|(before, rest)| Some((before, rest.strip_suffix(">>")?)));
-            match found.map(|(before, placeholder)| (before, value_of(placeholder))) {
+            match found.map(|(before, flag)| (before, value_of(flag))) {
                 None => text.push_str(&format!("{line}\n")),
                 Some((_, value)) if value.is_empty() => {}
                 Some((before, value)) => text.push_str(&format!("{before}{value}\n")),
@@ -291,9 +228,9 @@ mod tests {
     use crate::config::Request;
     use std::path::Path;
 
+    const OPTIONS: &[Row] = &[TUNNEL_ID, BASE_URL, URL_PATH, API_KEY, SERVER_URL, COMMAND, LISTEN, OPEN_UI];
+
     fn rendered(sample: &str, arguments: &[&str]) -> Result<String, String> {
-        const OPTIONS: &[Row] =
-            &[TUNNEL_ID, BASE_URL, URL_PATH, API_KEY, SERVER_URL, COMMAND, LISTEN, OPEN_UI];
         let Ok(Request::Run(flags)) = Flags::of_command(arguments, &[OPTIONS], 0) else { panic!() };
         let text = find(sample).and_then(|sample| sample.render(&flags));
         text.map_err(|Failure(text)| text)
@@ -314,6 +251,18 @@ mod tests {
                     draft::check(Path::new("p"), &text).unwrap();
                     assert!(text.contains("\n  url_path: \"/gateway\"\n") && !text.contains("<<"), "{text}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn descriptions_name_their_sample_and_options_that_exist() {
+        for sample in &SAMPLES {
+            assert!(sample.description.starts_with(&format!("Sample: {}\nSummary: ", sample.name)));
+            assert!(!sample.summary().is_empty());
+            for word in sample.description.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+                let name = word.trim_end_matches(':');
+                assert!(OPTIONS.iter().any(|row| row.flag == name), "{name}");
             }
         }
     }

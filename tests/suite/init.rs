@@ -139,6 +139,57 @@ fn a_missing_tunnel_id_is_explained() {
 #[test]
 fn refusals_are_sentences_and_write_nothing() {
     let home = Home::new();
+    let url = ["--mcp-server-url", URL];
+    let with = |first: &[&'static str], second: &[&'static str]| [first, second].concat();
+    for (arguments, expected) in [
+        (
+            with(&url, &["--health-listen-addr", "8080"]),
+            "invalid health listen address \"8080\": expected host:port",
+        ),
+        (
+            with(&url, &["--control-plane-url-path", "v1"]),
+            "invalid control plane URL path \"v1\": must start with '/'",
+        ),
+        (
+            with(&url, &["--control-plane-base-url", "api"]),
+            "invalid control-plane.base-url: must include scheme and host",
+        ),
+        (
+            with(&url, &["--tunnel-id", "a/b"]),
+            "invalid tunnel ID \"a/b\": must be safe for use as a URL path parameter",
+        ),
+        (
+            with(&url, &["--tunnel-id", "tunnel_x"]),
+            "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>",
+        ),
+        (vec!["--mcp-server-url", "h:1"], "invalid mcp.server-url: must include scheme and host"),
+        (
+            vec!["--mcp-server-url", "http://u:hidden@h/"],
+            "invalid mcp.server-url: credentials would be written to the profile; pass the URL as env:NAME or file:PATH",
+        ),
+        (vec!["--mcp-command", "'"], "invalid mcp.command: unterminated quoted string"),
+        (
+            vec!["--mcp-command", "no-such-server-here"],
+            "mcp-command preflight failed: stdio MCP executable \"no-such-server-here\" was not found; fix: install it, or write its whole path",
+        ),
+        (
+            with(&url, &["--profile", "../x"]),
+            "invalid profile name \"../x\": path separators are not allowed",
+        ),
+        (with(&url, &["--profile", ""]), "profile name is required"),
+        (with(&url, &["stray"]), "unexpected argument: write every value as --flag=value"),
+    ] {
+        let error = home.refusal(&init(&arguments));
+        assert_eq!(error, expected, "{arguments:?}");
+        assert!(!error.contains("hidden"), "{error}");
+    }
+    assert!(!home.join(".config").exists());
+}
+
+/// A sample says which server it needs.
+#[test]
+fn samples_demand_their_server() {
+    let home = Home::new();
     let either = "requires exactly one of --mcp-server-url or --mcp-command";
     let (url, command) = (["--mcp-server-url", URL], ["--mcp-command", "true"]);
     let with = |first: &[&'static str], second: &[&'static str]| [first, second].concat();
@@ -159,46 +210,8 @@ fn refusals_are_sentences_and_write_nothing() {
             with(&url, &sample("sample_mcp_stdio_lokal")),
             "unknown sample \"sample_mcp_stdio_lokal\"; run `tunnel-client profiles samples list` (did you mean sample_mcp_stdio_local?)".into(),
         ),
-        (
-            with(&url, &["--health-listen-addr", "8080"]),
-            "invalid health listen address \"8080\": expected host:port".into(),
-        ),
-        (
-            with(&url, &["--control-plane-url-path", "v1"]),
-            "invalid control plane URL path \"v1\": must start with '/'".into(),
-        ),
-        (
-            with(&url, &["--control-plane-base-url", "api"]),
-            "invalid control-plane.base-url: must include scheme and host".into(),
-        ),
-        (
-            with(&url, &["--tunnel-id", "a/b"]),
-            "invalid tunnel ID \"a/b\": must be safe for use as a URL path parameter".into(),
-        ),
-        (
-            with(&url, &["--tunnel-id", "tunnel_x"]),
-            "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>".into(),
-        ),
-        (vec!["--mcp-server-url", "h:1"], "invalid mcp.server-url: must include scheme and host".into()),
-        (
-            vec!["--mcp-server-url", "http://u:hidden@h/"],
-            "invalid mcp.server-url: credentials would be written to the profile; pass the URL as env:NAME or file:PATH".into(),
-        ),
-        (vec!["--mcp-command", "'"], "invalid mcp.command: unterminated quoted string".into()),
-        (
-            vec!["--mcp-command", "no-such-server-here"],
-            "mcp-command preflight failed: stdio MCP executable \"no-such-server-here\" was not found; fix: install it, or write its whole path".into(),
-        ),
-        (
-            with(&url, &["--profile", "../x"]),
-            "invalid profile name \"../x\": path separators are not allowed".into(),
-        ),
-        (with(&url, &["--profile", ""]), "profile name is required".into()),
-        (with(&url, &["stray"]), "unexpected argument: write every value as --flag=value".into()),
     ] {
-        let error = home.refusal(&init(&arguments));
-        assert_eq!(error, expected, "{arguments:?}");
-        assert!(!error.contains("hidden"), "{error}");
+        assert_eq!(home.refusal(&init(&arguments)), expected, "{arguments:?}");
     }
     assert!(!home.join(".config").exists());
 }
