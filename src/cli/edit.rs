@@ -1,4 +1,4 @@
-//! `tunnel-client profiles edit`: the operator's editor on a copy, which replaces the profile once it is valid.
+//! `tunnel-client profiles edit`: the operator's editor on a copy, which replaces the profile once valid.
 //!
 //! The profile is never half-written and never invalid: a copy that does not validate is kept and named, so
 //! that no work is lost, and so is one whose original somebody else has changed meanwhile. The editor is
@@ -35,14 +35,11 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let editor = editor.ok_or_else(|| Failure("set VISUAL or EDITOR to edit profiles".into()))?;
     let original = read_profile(&path).map_err(Failure)?;
     create_directory(&path)?;
-    let mut copy = Copy::create(
-        &path,
-        name,
-        &match &original {
-            Some(text) => text.clone(),
-            None => samples::find(samples::DEFAULT)?.example(),
-        },
-    )?;
+    let text = match &original {
+        Some(text) => text.clone(),
+        None => samples::find(samples::DEFAULT)?.example(),
+    };
+    let mut copy = Copy::create(&path, name, &text)?;
     run_editor(editor, &copy.path)?;
     match save(&copy.path, &path, original.as_deref()) {
         Ok(()) => Ok(print(&format!("Saved profile {name} at {}\n", path.display()))),

@@ -46,12 +46,13 @@ impl From<config::Error> for Failure {
 const COMMANDS: &[Command] = &[
     Command::new(&["init"], "Write a first profile", init::command).with_options(init::OPTIONS),
     Command::new(&["run"], "Relay commands until a signal ends it", run::command).with_settings(),
-    Command::new(&["profiles", "list"], "List the profiles", profiles::list).with_options(profiles::LIST_OPTIONS),
+    Command::new(&["profiles", "list"], "List the profiles", profiles::list)
+        .with_options(profiles::LIST_OPTIONS),
     Command::new(&["profiles", "add"], "Add a profile from a file or a sample", profiles::add)
         .with_options(profiles::ADD_OPTIONS).with_arguments(&["<name>"]),
     Command::new(&["profiles", "edit"], "Change a profile in an editor and check it", edit::command)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
-    Command::new(&["profiles", "samples", "list"], "List what profiles can be made from", profiles::samples_list)
+    Command::new(&["profiles", "samples", "list"], "List the samples of profiles", profiles::samples_list)
         .with_options(profiles::OPTIONS),
     Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", profiles::samples_show)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),

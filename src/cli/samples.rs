@@ -80,7 +80,8 @@ pub(super) fn find(name: &str) -> Result<&'static Sample, Failure> {
 pub(super) fn require_tunnel_id(flags: &Flags) -> Result<(), Failure> {
     match flags.option(TUNNEL_ID.flag) {
         "" => Err(Failure(format!(
-            "tunnel ID is required.\n{}Create or look up a tunnel under Tunnels management and pass its id as --tunnel-id tunnel_...\n\
+            "tunnel ID is required.\n{}\
+             Create or look up a tunnel under Tunnels management and pass its id as --tunnel-id tunnel_...\n\
              More: tunnel-client init --help, tunnel-client profiles samples list",
             usage::PLACES
         ))),
