@@ -4,7 +4,7 @@
 //! of the profile. Values are quoted, so that none can become a key; none is a secret. Opens nothing.
 
 use crate::config::settings::{Kind, ROWS, Row, Status};
-use crate::config::{Flags, draft, nearest};
+use crate::config::{Flags, ListenAddress, draft, nearest};
 
 use super::{Failure, usage};
 
@@ -214,8 +214,7 @@ fn check(flags: &Flags, has_url: bool) -> Result<(), String> {
         })?;
     }
     if let Some(text) = value(&LISTEN) {
-        crate::config::ListenAddress::parse(text)
-            .map_err(|why| format!("invalid health listen address {text:?}: {why}"))?;
+        ListenAddress::parse(text).map_err(|why| format!("invalid health listen address {text:?}: {why}"))?;
     }
     match has_url {
         true => draft::server_url(flags.option(SERVER_URL.flag)),

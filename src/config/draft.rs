@@ -13,7 +13,6 @@ use super::url::Url;
 use super::{Error, yaml};
 
 pub(crate) use super::document::CONFIG_FILE_MAX_BYTES;
-
 pub(crate) use super::plane::{base_url, tunnel_id, url_path};
 pub(crate) use super::reference::{is_reference, read_text};
 pub(crate) use yaml::quoted;
