@@ -1,18 +1,19 @@
-//! Reads who issued a certificate, to whom, and until when: what an operator needs to know of a refused one.
+//! Reads who issued a certificate, to whom, and until when: what an operator needs to know of a refused one,
+//! and of his own before they end.
 //!
-//! It decides nothing about trust and only looks at bytes that TLS refused already. Every length is checked
+//! It decides nothing about trust. Every length is checked
 //! against what is left, nothing recurses, and whatever does not parse gives `None`. The bytes are the peer's
 //! own: what they say is shown to a person and used for nothing else.
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Summary {
+pub struct Summary {
     /// Who signed it.
-    pub(super) issuer: String,
+    pub issuer: String,
     /// Whom it names.
-    pub(super) subject: String,
+    pub subject: String,
     /// Its last moment, as `2026-01-31 23:59:59 UTC`.
-    pub(super) not_after: String,
+    pub not_after: String,
 }
 
 /// Reads the summary of a DER certificate (RFC 5280, 4.1): version, serial number, algorithm, issuer, validity

@@ -19,7 +19,24 @@ pub struct Error {
     pub request_sent: bool,
     /// A reused connection died before the first byte of the reply: the peer had dropped it while idle.
     pub(super) stale: bool,
+    /// What was wrong with the peer's certificate, when that is why.
+    pub certificate: Option<CertificateFault>,
     detail: String,
+}
+
+/// What is wrong with a certificate that was refused: each is put right by somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// Nobody who is trusted has signed it.
+    UnknownIssuer,
+    /// Its time is over.
+    Expired,
+    /// Its time has not begun.
+    NotYetValid,
+    /// It belongs to another host.
+    WrongName,
+    /// Anything else.
+    Other,
 }
 
 /// Classes of failure, as fine as the product's words for them or as callers tell them apart.
@@ -80,7 +97,7 @@ impl Error {
 
     /// A failure before any byte of the request left. `detail` is for people: no path, no query, no secret.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Error {
-        Error { kind, request_sent: false, stale: false, detail: detail.into() }
+        Error { kind, request_sent: false, stale: false, certificate: None, detail: detail.into() }
     }
 
     /// The same failure, after bytes may have left.

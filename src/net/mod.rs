@@ -51,6 +51,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -59,7 +60,8 @@ use crate::config;
 pub use budget::{Budget, FREE_BYTES, Reservation};
 pub use check::{Failure, Phase, ProxyCheck};
 pub use client::{Client, Request};
-pub use error::{Error, Kind};
+pub use der::Summary as Certificate;
+pub use error::{CertificateFault, Error, Kind};
 pub use reply::{Bytes, Reply};
 pub use route::Route;
 
@@ -79,6 +81,13 @@ pub struct Net {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
     dump: bool,
+}
+
+/// What the PEM certificates of a file say of themselves, in their order. Fails when it cannot be read.
+pub fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let found = roots::certificates(path)
+        .map_err(|cause| Error::new(Kind::Setup, format!("read certificate {}: {cause}", path.display())))?;
+    Ok(found.iter().filter_map(|certificate| der::summarise(certificate)).collect())
 }
 
 impl Net {
@@ -124,6 +133,13 @@ impl Net {
         let routes = Routes::new(server.unix_socket.clone(), &explicit, &network.environment);
         let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP")?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
+    }
+
+    /// A client towards an operator's listener on this machine, be it of another process: proxies are not
+    /// asked for what lies here.
+    pub fn listener(&self, origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
+        let routes = Routes::new(unix_socket, &[], &config::EnvironmentProxies::default());
+        Client::new(self.dialer(origin, routes, None, "listener")?, 0, Idle::new(MCP_IDLE), None, false)
     }
 
     /// The budget that large bodies are read under.

@@ -18,7 +18,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::der::{self, Summary};
-use super::error::{Error, Kind, bounded};
+use super::error::{CertificateFault, Error, Kind, bounded};
 use super::transport::{TlsWire, Wire};
 
 /// Destinations whose sessions are kept for resumption: the setup without an identity serves every server
@@ -92,7 +92,9 @@ impl Setup {
         let mut error = Error::exchanging(&format!("TLS handshake with {host}"), cause);
         let reason = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidCertificate(reason)) = reason {
-            return Error::new(Kind::Tls, self.explain(host, reason));
+            let mut error = Error::new(Kind::Tls, self.explain(host, reason));
+            error.certificate = Some(fault(reason));
+            return error;
         }
         // A peer that hangs up in the middle of a handshake does not like it: many servers say so with a
         // reset instead of an alert, for example when they miss a client certificate.
@@ -120,6 +122,21 @@ impl Setup {
             text.push_str("; if that authority is yours, name its certificate in ca-bundle");
         }
         text
+    }
+}
+
+/// The sort of a refusal, as far as it matters for what can be done about it.
+fn fault(reason: &CertificateError) -> CertificateFault {
+    match reason {
+        CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            CertificateFault::NotYetValid
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            CertificateFault::WrongName
+        }
+        _ => CertificateFault::Other,
     }
 }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{AccessFlags, access};
 
 use super::{Error, files};
 use crate::config;
@@ -49,13 +50,8 @@ pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, Socket
         files::create_directories(parent)
             .map_err(|cause| Error::caused(format!("create {what} dir {}", parent.display()), cause))?;
     }
-    let refused = |why| Err(Error::new(format!("{what} path {shown} {why}")));
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return refused("exists and is not a unix socket"),
-        Ok(_) if is_alive(path).map_err(failed)? => return refused("is already accepting connections"),
-        Ok(_) => fs::remove_file(path).map_err(failed)?,
+    if stale(what, path)? {
+        fs::remove_file(path).map_err(failed)?;
     }
     // The mask, and not a later chmod, so that there is no moment in which others may connect. It
     // belongs to the whole process, but can only make a file of another thread more private.
@@ -67,6 +63,41 @@ pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, Socket
     let found = fs::symlink_metadata(path).map_err(failed)?;
     let file = SocketFile { path: path.into(), device: found.dev(), inode: found.ino() };
     Ok((listener, file))
+}
+
+/// Tries what a start would do, and takes it back: says where the listener would stand. A socket file is
+/// only looked at, because the rest of a dead process is not a test's to remove.
+pub fn try_bind(health: &config::Health) -> Result<String, Error> {
+    let Some(path) = &health.unix_socket else {
+        let (_, ip, port) = bind_tcp(&health.listen)?;
+        let url = base_url(&health.listen.host, ip, port);
+        let ephemeral = health.listen.address.port() == 0;
+        return Ok(format!("{} {url}", if ephemeral { "ephemeral bind ok on" } else { "will bind" }));
+    };
+    let shown = path.display();
+    let stale = stale("health unix socket", path)?;
+    UnixAddr::new(path).map_err(|cause| Error::caused(format!("listen unix {shown}: bind"), cause))?;
+    // Directories that are missing would be made by the start, below the first that is there.
+    let parent = path.ancestors().skip(1).find(|parent| parent.is_dir()).unwrap_or(Path::new("."));
+    access(parent, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|cause| {
+        Error::caused(format!("listen unix {shown}: write to {}", parent.display()), cause)
+    })?;
+    let rest = if stale { ", in place of one that nobody listens on any more" } else { "" };
+    Ok(format!("will bind unix socket {shown}{rest}"))
+}
+
+/// Whether a socket stands at the path on which nobody listens. Fails when anything else does.
+fn stale(what: &str, path: &Path) -> Result<bool, Error> {
+    let shown = path.display();
+    let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
+    let refused = |why| Err(Error::new(format!("{what} path {shown} {why}")));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => refused("exists and is not a unix socket"),
+        Ok(_) if is_alive(path).map_err(failed)? => refused("is already accepting connections"),
+        Ok(_) => Ok(true),
+    }
 }
 
 /// Whether somebody listens on a socket file. The one sign of death is a refusal. An owner whose

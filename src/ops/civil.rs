@@ -1,4 +1,4 @@
-//! Calendar time in UTC, for log lines and nothing else.
+//! Calendar time in UTC, for log lines and what is compared with dates as text.
 //!
 //! A time zone database is a dependency and an attack surface that log lines do not need, so there
 //! is no local time here. The calendar is that of `httpdate`, which writes the dates of HTTP; its
@@ -18,7 +18,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
 }
 
 /// `2026/11/20 14:05:38`, the form of plain log lines.
-pub(super) fn plain(time: SystemTime) -> String {
+pub fn plain(time: SystemTime) -> String {
     let (_, [year, month, day, clock]) = parts(time);
     format!("{year}/{month}/{day} {clock}")
 }

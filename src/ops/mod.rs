@@ -9,8 +9,8 @@
 use std::fmt;
 use std::io;
 
-pub(crate) mod bind;
-pub(crate) mod civil;
+pub mod bind;
+pub mod civil;
 mod connection;
 pub mod files;
 pub mod hardening;

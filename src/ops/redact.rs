@@ -18,7 +18,7 @@ use crate::config::Secret;
 pub(super) const REDACTED: &str = "[REDACTED]";
 
 /// Bound of one item of foreign text in a log line.
-pub(super) const MAX_FOREIGN_BYTES: usize = 1024;
+pub const MAX_FOREIGN_BYTES: usize = 1024;
 
 /// Configured values below this length are not searched for: `1` or `prod` as a header value would
 /// shred every line, and a secret that short protects nothing.
@@ -58,7 +58,7 @@ impl Redactor {
     }
 
     /// The text without secrets; the same text when it has none.
-    fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for secret in &self.secrets {
             if clean.contains(secret.expose()) {
@@ -89,7 +89,7 @@ pub(super) fn is_secret_key(key: &str) -> bool {
 }
 
 /// Foreign text on one line of at most `limit` bytes.
-pub(super) fn bounded(text: &str, limit: usize) -> String {
+pub fn bounded(text: &str, limit: usize) -> String {
     let mut out = String::new();
     // Escaping only lengthens, so what lies beyond the limit stays beyond it. Not more is looked at:
     // the text may be a page of a server.
