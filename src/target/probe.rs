@@ -51,6 +51,10 @@ pub struct Finding {
     pub era: Option<Era>,
     /// Nobody listens there yet; asking again soon makes sense.
     pub absent: bool,
+    /// Name and version that the server gave itself.
+    pub server: Option<String>,
+    /// Why there was no answer.
+    pub error: Option<Error>,
 }
 
 /// One answer of the server.
@@ -78,52 +82,77 @@ fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
     let mut headers = HeaderMap::new();
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(MODERN_VERSION));
     headers.insert("mcp-method", HeaderValue::from_static("server/discover"));
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
-        CLAIM: MODERN_VERSION,
-        "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": client_info(),
-    }}});
-    let asked = ask(target, &headers, &body, deadline.min(Instant::now() + DISCOVER_TIME));
+    let asked = ask(target, &headers, &discover_question(), deadline.min(Instant::now() + DISCOVER_TIME));
     let told = match asked {
         Ok(told) => told,
         Err(error) if error.kind == Kind::Timeout => return None,
-        Err(error) => return Some(unreachable_by(&error)),
+        Err(error) => return Some(unreachable_by(error)),
     };
     if let Some(finding) = refused(&told) {
         return Some(finding);
     }
+    is_modern(&told.message, told.status == 400).then(|| ready(Era::Modern, &told))
+}
+
+/// The question that needs no handshake.
+pub(super) fn discover_question() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
+        CLAIM: MODERN_VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": client_info(),
+    }}})
+}
+
+/// The question that opens a handshake.
+pub(super) fn initialize_question() -> Value {
+    json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
+        "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
+    }})
+}
+
+/// Whether the answer to a discovery is that of a server without handshakes. `is_refusal`: whether it came
+/// as complaints about a request do.
+pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
     // Refusals in the words of the modern revision: wrong headers, missing capability, another version.
     // A list of versions proves nothing when it names old ones only.
-    let code = told.message.pointer("/error/code").and_then(Value::as_i64);
-    let supported = told.message.pointer("/error/data/supported").and_then(Value::as_array);
-    let modern = match code {
-        None => told.message.pointer("/result/supportedVersions").is_some(),
-        Some(-32020 | -32021) => told.status == 400,
+    let supported = message.pointer("/error/data/supported").and_then(Value::as_array);
+    match error_code(message) {
+        None => message.pointer("/result/supportedVersions").is_some(),
+        Some(-32020 | -32021) => is_refusal,
         Some(-32022) => supported.is_some_and(|list| list.iter().any(|v| v.as_str() >= Some(MODERN_VERSION))),
         Some(_) => false,
-    };
-    modern.then(|| ready(Era::Modern))
+    }
+}
+
+/// The code of an answer that is an error.
+pub(super) fn error_code(message: &Value) -> Option<i64> {
+    message.pointer("/error/code").and_then(Value::as_i64)
+}
+
+/// Name and version that a server gives itself, in either era.
+pub(super) fn server_name(message: &Value) -> Option<String> {
+    let info = message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
+    let info = info.or_else(|| message.pointer("/result/serverInfo"))?;
+    let word = |name: &str| info.get(name).and_then(Value::as_str);
+    Some(format!("{} {}", word("name")?, word("version").unwrap_or_default()).trim_end().to_owned())
 }
 
 /// Asks with a handshake, and ends the session that it may have opened.
 fn initialize(target: &HttpTarget, deadline: Instant) -> Finding {
-    let body = json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
-        "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
-    }});
-    let told = match ask(target, &HeaderMap::new(), &body, deadline) {
+    let told = match ask(target, &HeaderMap::new(), &initialize_question(), deadline) {
         Ok(told) => told,
-        Err(error) => return unreachable_by(&error),
+        Err(error) => return unreachable_by(error),
     };
     if let Some(finding) = refused(&told) {
         return finding;
     }
     if let Some(version) = told.message.pointer("/result/protocolVersion").and_then(Value::as_str) {
         clean_up(target, version, told.session.as_ref());
-        return ready(Era::Legacy);
+        return ready(Era::Legacy, &told);
     }
     // Error texts of the server are not repeated: the verdict is served to whoever asks `/readyz`.
-    match told.message.pointer("/error/code").and_then(Value::as_i64) {
-        Some(-32022) => ready(Era::Modern),
+    match error_code(&told.message) {
+        Some(-32022) => ready(Era::Modern, &told),
         Some(code) => failed(format!("initialize was refused with error {code}")),
         None if is_old_transport(target, deadline) => {
             failed("the server speaks the HTTP+SSE transport of 2024-11-05, which is not supported".into())
@@ -137,7 +166,7 @@ fn initialize(target: &HttpTarget, deadline: Instant) -> Finding {
 fn refused(told: &Told) -> Option<Finding> {
     let text = status_text(told.status);
     match told.status {
-        401 => Some(Finding { probe: Probe::AuthorizationRequired(text), era: None, absent: false }),
+        401 => Some(Finding { probe: Probe::AuthorizationRequired(text), ..failed(String::new()) }),
         403 | 407 | 300..=399 | 500..=599 => Some(failed(format!("the server answered {text}"))),
         _ => None,
     }
@@ -212,21 +241,22 @@ fn is_old_transport(target: &HttpTarget, deadline: Instant) -> bool {
 
 /// A probe that got no answer. Only a refused connection or a missing socket means that nobody has started
 /// the server yet; anything else will not change by waiting for a moment.
-fn unreachable_by(error: &Error) -> Finding {
+fn unreachable_by(error: Error) -> Finding {
     let absent = matches!(error.kind, Kind::Refused | Kind::NoSuchSocket);
     let probe = match error.kind {
         Kind::Timeout => Probe::TimedOut(format!("mcp probe timed out after {}s", PROBE_TIME.as_secs())),
         _ => Probe::Failed(error.to_string()),
     };
-    Finding { probe, era: None, absent }
+    Finding { probe, absent, error: Some(error), ..failed(String::new()) }
 }
 
-fn ready(era: Era) -> Finding {
-    Finding { probe: Probe::Ready, era: Some(era), absent: false }
+fn ready(era: Era, told: &Told) -> Finding {
+    let (era, server) = (Some(era), server_name(&told.message));
+    Finding { probe: Probe::Ready, era, absent: false, server, error: None }
 }
 
 fn failed(why: String) -> Finding {
-    Finding { probe: Probe::Failed(why), era: None, absent: false }
+    Finding { probe: Probe::Failed(why), era: None, absent: false, server: None, error: None }
 }
 
 /// Probes say whose they are, so that a server's owner can tell them from calls in the log.

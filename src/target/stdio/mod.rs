@@ -2,8 +2,8 @@
 //!
 //! The parts, each testable alone: `preflight` sees whether a command could start, `launch` and `guard`
 //! start and end processes, `framing` reads lines, `rewrite` and `core` decide about ids, `handshake`
-//! remembers how a session was opened, `keeper` has the threads. A child never sees a setting or a key of
-//! ours, and its death is never ours.
+//! remembers how a session was opened, `keeper` has the threads, and `probe` asks children of its own. A
+//! child never sees a setting or a key of ours, and its death is never ours.
 
 mod core;
 mod framing;
@@ -13,6 +13,7 @@ mod keeper;
 pub mod launch;
 mod mailbox;
 pub mod preflight;
+pub mod probe;
 mod rewrite;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,247 @@
+//! Asks a server over stdio whether it answers, in either era, with children that serve nobody else.
+//!
+//! The first child is asked without a handshake, a second one with: servers of the older kind may be silent
+//! to the first question, refuse it or end on it, and a slow one only seems silent. So the first is left
+//! running while the second starts, and whichever answers as a server does decides. Both are started as for
+//! calls, and both are ended before this returns or, if they resist, by their guards soon after.
+//!
+//! It cannot fail: whatever goes wrong is its finding. No text that comes back is cleaned or bounded beyond
+//! its number of lines; whoever shows it does that.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStdin};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::relay::message::Era;
+
+use super::super::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
+use super::framing::{self, Frame, Frames};
+use super::handshake::Handshake;
+use super::launch::Launch;
+
+/// How long the first child alone is waited for. Longer than programs take that are there at once.
+const HEAD_START: Duration = Duration::from_secs(1);
+
+/// How long children may take to end after their input was closed, and after their guards were told. Guards
+/// go on by themselves.
+const EOF_WAIT: Duration = Duration::from_millis(500);
+const END_WAIT: Duration = Duration::from_millis(1_200);
+
+/// How often a child is looked at that ends.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Lines of standard error that are kept, and the longest that is.
+const STDERR_LINES_MAX: usize = 5;
+const STDERR_LINE_BYTES_MAX: u64 = 1024;
+
+/// What was said and not heard yet; a child that talks without end waits.
+const EVENTS_MAX: usize = 64;
+
+/// Stack of the threads that read; messages are looked at without recursion first.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// What a probe found.
+pub struct Finding {
+    /// The era that answered, and the name and version that the server gave itself; else why not.
+    pub verdict: Result<(Era, Option<String>), String>,
+    /// How long that took.
+    pub took: Duration,
+    /// The last lines on standard error.
+    pub last_words: Vec<String>,
+}
+
+/// What the children do, each by its number.
+enum Event {
+    Said(usize, Value),
+    Ended(usize),
+    Complained(String),
+}
+
+/// A child that serves the probe alone. Dropping it has its guard end it.
+struct Trial {
+    guard: Child,
+    stdin: Option<ChildStdin>,
+    lifeline: Option<OwnedFd>,
+}
+
+/// Probes the server that `launch` starts; the verdict stands by `deadline`, the end takes up to 1.7 s more.
+pub fn probe(launch: &Launch, deadline: Instant) -> Finding {
+    let began = Instant::now();
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    let mut trials = Vec::new();
+    let mut last_words = VecDeque::new();
+    let verdict = judge(launch, deadline, (&sender, &events), &mut trials, &mut last_words);
+    let took = began.elapsed();
+    end(&mut trials);
+    // What was said last may still have been in the pipe.
+    for event in events.try_iter() {
+        complained(event, &mut last_words);
+    }
+    Finding { verdict, took, last_words: last_words.into() }
+}
+
+/// Waits for what the children say and do until one of them has decided.
+fn judge(
+    launch: &Launch,
+    deadline: Instant,
+    (sender, events): (&SyncSender<Event>, &Receiver<Event>),
+    trials: &mut Vec<Trial>,
+    last_words: &mut VecDeque<String>,
+) -> Result<(Era, Option<String>), String> {
+    let questions = [discover_question(), initialize_question()];
+    let mut ended = [false; 2];
+    let began = Instant::now();
+    let mut next_start = began;
+    loop {
+        let now = Instant::now();
+        if now >= deadline {
+            let seconds = now.duration_since(began).as_secs();
+            return Err(format!("neither server/discover nor initialize was answered within {seconds} s"));
+        }
+        if let (Some(question), true) = (questions.get(trials.len()), now >= next_start) {
+            let trial = Trial::begin(launch, trials.len(), question, sender);
+            trials.push(trial.map_err(|cause| format!("the program cannot be started: {cause}"))?);
+            next_start = now + HEAD_START;
+        }
+        let wake = if trials.len() < questions.len() { next_start.min(deadline) } else { deadline };
+        let Ok(event) = events.recv_timeout(wake.saturating_duration_since(now)) else { continue };
+        match event {
+            Event::Said(number, message) if message.get("method").is_some() => {
+                if let Some(trial) = trials.get_mut(number) {
+                    trial.pong(&message);
+                }
+            }
+            Event::Said(0, message) if is_modern(&message, true) => {
+                return Ok((Era::Modern, server_name(&message)));
+            }
+            // It wants a handshake, and a fresh child for it.
+            Event::Said(0, _) => {
+                (ended[0], next_start) = (true, now);
+                if let Some(trial) = trials.first_mut() {
+                    (trial.stdin, trial.lifeline) = (None, None);
+                }
+            }
+            Event::Said(_, message) => return opened(trials.last_mut(), &message),
+            Event::Ended(0) => (ended[0], next_start) = (true, now),
+            Event::Ended(_) => ended[1] = true,
+            other @ Event::Complained(_) => complained(other, last_words),
+        }
+        if ended == [true; 2] {
+            let how = trials.last_mut().and_then(Trial::status);
+            let how = how.map_or_else(|| "closed its output".to_owned(), |how| format!("ended with {how}"));
+            return Err(format!("the server {how} before it answered"));
+        }
+    }
+}
+
+/// The verdict on the answer to an `initialize`.
+fn opened(trial: Option<&mut Trial>, message: &Value) -> Result<(Era, Option<String>), String> {
+    if message.pointer("/result/protocolVersion").is_some_and(Value::is_string) {
+        // Told as a client would; some servers complain about the end otherwise.
+        if let Some(trial) = trial {
+            trial.say(Handshake::confirmation());
+        }
+        return Ok((Era::Legacy, server_name(message)));
+    }
+    match error_code(message) {
+        Some(-32022) => Ok((Era::Modern, None)),
+        Some(code) => Err(format!("initialize was refused with error {code}")),
+        None => Err("initialize was answered without a protocol version".into()),
+    }
+}
+
+fn complained(event: Event, last_words: &mut VecDeque<String>) {
+    let Event::Complained(line) = event else { return };
+    if last_words.len() == STDERR_LINES_MAX {
+        last_words.pop_front();
+    }
+    last_words.push_back(line);
+}
+
+/// Ends all children side by side: their input first, then by their guards.
+fn end(trials: &mut [Trial]) {
+    trials.iter_mut().for_each(|trial| trial.stdin = None);
+    wait_ends(trials, EOF_WAIT);
+    trials.iter_mut().for_each(|trial| trial.lifeline = None);
+    wait_ends(trials, END_WAIT);
+}
+
+fn wait_ends(trials: &mut [Trial], time: Duration) {
+    let end = Instant::now() + time;
+    let mut alive = |trial: &mut Trial| matches!(trial.guard.try_wait(), Ok(None));
+    while trials.iter_mut().any(&mut alive) && Instant::now() < end {
+        thread::sleep(LOOK);
+    }
+}
+
+impl Trial {
+    /// Starts a child, asks it, and has what it says reported.
+    fn begin(
+        launch: &Launch,
+        number: usize,
+        question: &Value,
+        events: &SyncSender<Event>,
+    ) -> io::Result<Trial> {
+        let process = launch.start()?;
+        let (stdout, stderr) = (process.stdout, process.stderr);
+        let mut trial =
+            Trial { guard: process.guard, stdin: Some(process.stdin), lifeline: Some(process.lifeline) };
+        let spawn = |body: Box<dyn FnOnce() + Send>| {
+            let builder = thread::Builder::new().name("stdio-probe".into()).stack_size(STACK_BYTES);
+            builder.spawn(body).map(drop)
+        };
+        // Nobody listens any more once there is a verdict, and then nothing has to be told.
+        let told = events.clone();
+        spawn(Box::new(move || {
+            let mut lines = BufReader::new(stderr);
+            let mut line = Vec::new();
+            while lines.by_ref().take(STDERR_LINE_BYTES_MAX).read_until(b'\n', &mut line).is_ok_and(|n| n > 0)
+            {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                drop(told.send(Event::Complained(text)));
+                line.clear();
+            }
+        }))?;
+        let told = events.clone();
+        spawn(Box::new(move || {
+            let (mut source, mut frames) = (BufReader::new(stdout), Frames::default());
+            while let Ok(Some(frame)) = frames.next(&mut source) {
+                let Frame::Text(text) = frame else { continue };
+                for message in framing::messages(text).into_iter().flatten() {
+                    let message = serde_json::from_str(message.text()).unwrap_or_default();
+                    drop(told.send(Event::Said(number, message)));
+                }
+            }
+            drop(told.send(Event::Ended(number)));
+        }))?;
+        trial.say(&question.to_string());
+        Ok(trial)
+    }
+
+    /// Writes a line. It is short enough for an empty pipe, so this does not wait; a child that has closed
+    /// its input is noticed by its end or its silence.
+    fn say(&mut self, message: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            drop(stdin.write_all(format!("{message}\n").as_bytes()));
+        }
+    }
+
+    /// Answers a ping; a server may wait for that. Its other wishes have no claim on a probe.
+    fn pong(&mut self, message: &Value) {
+        if let (Some("ping"), Some(id)) = (message["method"].as_str(), message.get("id")) {
+            self.say(&json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string());
+        }
+    }
+
+    /// How it ended, in the words of the system; its guard needs a moment to tell.
+    fn status(&mut self) -> Option<String> {
+        wait_ends(std::slice::from_mut(self), EOF_WAIT);
+        self.guard.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+}
