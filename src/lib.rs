@@ -19,6 +19,7 @@
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
+//! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | [`cli`] | commands | everything |
 //!
 //! # Threads
@@ -40,6 +41,7 @@
 //! | metadata | 1 | the control plane, once | a poll's time |
 //! | health-listener | 1 | connections of the operator | 5 s each |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
+//! | doctor, stdio-probe | in `doctor` alone, 2 a channel and 4 a child | peers | 9.5 s in all |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
@@ -60,6 +62,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 pub mod net;
 pub mod ops;
 pub mod plane;

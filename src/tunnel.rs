@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, Channel, Server, Settings};
+use crate::config::{self, Channel, Server, Settings, StdioServer};
 use crate::net::{self, Budget, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
@@ -93,12 +93,7 @@ impl Tunnel {
         let readiness = Arc::new(Readiness::new(window, &probed));
 
         let couriers = (2 * workers).min(COURIERS_MAX);
-        let clients = clients(net, plane_settings, workers, couriers)?;
-        let server_info = server_info(settings)?;
-        let identity = Identity { instance_id, server_info: &server_info };
-        let plane =
-            Plane::new(plane_settings, clients, &identity, Arc::clone(&metrics)).map_err(Error::Plane)?;
-        let plane = Arc::new(plane);
+        let plane = Arc::new(plane(settings, net, instance_id, couriers, &metrics)?);
 
         let post_room =
             PostRoom::start(Arc::clone(&plane), couriers, Arc::clone(&metrics), Arc::clone(&stop))
@@ -239,6 +234,30 @@ fn check(client: &net::Client) -> Option<CheckResult> {
     })
 }
 
+/// The control plane as this process talks to it; nothing is dialled yet.
+pub(crate) fn plane(
+    settings: &Settings,
+    net: &Net,
+    instance_id: &str,
+    couriers: usize,
+    metrics: &Arc<Metrics>,
+) -> Result<Plane, Error> {
+    let plane = &settings.control_plane;
+    let clients = clients(net, plane, settings.mcp.max_concurrent_requests, couriers)?;
+    let identity = Identity { instance_id, server_info: &server_info(settings)? };
+    Plane::new(plane, clients, &identity, Arc::clone(metrics)).map_err(Error::Plane)
+}
+
+/// How the server of an entry is started, with what it may see of this process's environment.
+pub(crate) fn launch(server: &StdioServer) -> Launch {
+    let set = server.environment.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    Launch {
+        argv: server.argv.clone(),
+        environment: launch::environment(std::env::vars_os(), &server.pass, &set.collect::<Vec<_>>()),
+        working_dir: server.working_dir.clone(),
+    }
+}
+
 /// The connections to the control plane, as many of each kind as there are threads that use them: with
 /// fewer, busy ones would be closed after each use, and a TLS handshake costs more than a call.
 fn clients(
@@ -268,18 +287,8 @@ fn children(
     let mut children: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
     for binding in &settings.mcp.bindings {
         let Server::Stdio(server) = &binding.server else { continue };
-        let set: Vec<(String, String)> = server
-            .environment
-            .iter()
-            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-            .collect();
-        let launch = Launch {
-            argv: server.argv.clone(),
-            environment: launch::environment(std::env::vars_os(), &server.pass, &set),
-            working_dir: server.working_dir.clone(),
-        };
         let ttl = settings.mcp.connection_max_ttl;
-        let child = StdioTarget::start(&binding.channel, launch, ttl, budget, metrics, readiness);
+        let child = StdioTarget::start(&binding.channel, launch(server), ttl, budget, metrics, readiness);
         let channel = binding.channel.as_str();
         let child =
             child.map_err(|error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}")))?;

@@ -17,6 +17,7 @@ mod service;
 // The commands, and what profiles are made from.
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod edit;
 mod init;
 mod profiles;
@@ -45,6 +46,8 @@ impl From<config::Error> for Failure {
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     Command::new(&["init"], "Write a first profile", init::command).with_options(init::OPTIONS),
+    Command::new(&["doctor"], "Check settings, connections and servers before run does", doctor::command)
+        .with_options(doctor::OPTIONS).with_settings(),
     Command::new(&["run"], "Relay commands until a signal ends it", run::command).with_settings(),
     Command::new(&["profiles", "list"], "List the profiles", profiles::list)
         .with_options(profiles::LIST_OPTIONS),

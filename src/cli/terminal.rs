@@ -1,7 +1,5 @@
 //! How commands speak: results on standard output, complaints and progress on standard error.
 
-#![allow(dead_code, reason = "commands that paint and wait follow")]
-
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 

@@ -125,4 +125,11 @@ mod tests {
         }
         assert!(help.contains("(default \"https://api.openai.com\")"));
     }
+
+    #[test]
+    fn the_pages_are_those_of_doctor() {
+        for (_, url) in crate::doctor::PLACES {
+            assert!(PLACES.contains(url), "{url}");
+        }
+    }
 }

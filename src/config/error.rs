@@ -8,6 +8,7 @@
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
+    setting: Option<&'static str>,
     text: String,
 }
 
@@ -29,7 +30,7 @@ pub enum ErrorKind {
 impl Error {
     /// A mistake of a given kind.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into() }
+        Error { kind, setting: None, text: text.into() }
     }
 
     /// A setting with an unusable value.
@@ -37,13 +38,37 @@ impl Error {
         Error::new(ErrorKind::Invalid, text)
     }
 
+    /// The same mistake, of a setting that is named by its flag.
+    pub(crate) fn of(mut self, flag: &'static str) -> Error {
+        self.setting = Some(flag);
+        self
+    }
+
+    /// The flag of the setting at fault, where it is one alone.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self.kind {
+            ErrorKind::TunnelIdMissing => Some("control-plane.tunnel-id"),
+            ErrorKind::ApiKeyMissing => Some("control-plane.api-key"),
+            ErrorKind::MainChannelMissing => Some("mcp.server-url"),
+            ErrorKind::Usage | ErrorKind::Invalid => self.setting,
+        }
+    }
+
     /// The line that `run` prints on standard error before it exits with status 1. The mistakes
     /// of a first use end in what to do next.
     pub fn report(&self) -> String {
-        let hint = match self.kind {
+        match (self.kind, self.hint()) {
             // About the command line, not about settings: said without their prefix, as in Go.
-            ErrorKind::Usage => return self.text.clone(),
-            ErrorKind::Invalid => return format!("configure tunnel-client: {}", self.text),
+            (ErrorKind::Usage, _) => self.text.clone(),
+            (_, None) => format!("configure tunnel-client: {}", self.text),
+            (_, Some(hint)) => format!("configure tunnel-client: {}; {hint}", self.text),
+        }
+    }
+
+    /// What to do about a mistake of a first use.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self.kind {
+            ErrorKind::Usage | ErrorKind::Invalid => return None,
             ErrorKind::TunnelIdMissing => {
                 "create or look up a tunnel at https://platform.openai.com/settings/organization/tunnels"
             }
@@ -53,8 +78,7 @@ impl Error {
             ErrorKind::MainChannelMissing => {
                 "for example --mcp.server-url http://127.0.0.1:3000/mcp (more in tunnel-client run --help)"
             }
-        };
-        format!("configure tunnel-client: {}; {hint}", self.text)
+        })
     }
 }
 

@@ -123,6 +123,12 @@ impl Flags {
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
     }
 
+    /// The flags of a table that were given, with all their values, by name.
+    pub(crate) fn given(&self, table: &'static [Row]) -> impl Iterator<Item = (&'static Row, &[String])> {
+        let row = |flag: &str| table.iter().find(|row| row.flag == flag);
+        self.values.iter().filter_map(move |(flag, values)| Some((row(flag)?, values.as_slice())))
+    }
+
     /// Every value of a flag; `None` when it was not given.
     pub(crate) fn all(&self, flag: &str) -> Option<&[String]> {
         self.values.get(flag).map(Vec::as_slice)

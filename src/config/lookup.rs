@@ -207,7 +207,7 @@ impl<'a> Lookup<'a> {
                 }
                 _ => Ok(()),
             };
-            outcome.map_err(|fault: String| document::located(path, Some(*line), &fault))?;
+            outcome.map_err(|fault: String| document::located(path, Some(*line), &fault).of(row.flag))?;
         }
         Ok(())
     }
@@ -251,11 +251,12 @@ impl Found<'_> {
     /// An error about the value; where it stands in a file, file, line and key are added.
     pub(crate) fn fault(&self, text: &str) -> Error {
         let key = self.row.yaml;
-        match self.giver {
+        let error = match self.giver {
             Giver::File(path, line) if text.starts_with(key) => document::located(path, Some(line), text),
             Giver::File(path, line) => document::located(path, Some(line), &format!("{key}: {text}")),
             _ => Error::invalid(text),
-        }
+        };
+        error.of(self.row.flag)
     }
 }
 

@@ -58,6 +58,7 @@ pub use flags::{Flags, Request, nearest};
 pub use reference::Secret;
 
 pub(crate) use binding::arguments;
+pub(crate) use profile::select as select_source;
 pub(crate) use reference::is_variable_name;
 
 use lookup::Lookup;

@@ -81,7 +81,7 @@ pub(crate) fn check_channels(lookup: &Lookup, plane: &ControlPlane, mcp: &Mcp) -
     if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
         return Err(match mcp.bindings.as_slice() {
             [] => Error::new(ErrorKind::MainChannelMissing, MAIN_MISSING),
-            _ => Error::invalid(MAIN_UNNAMED),
+            _ => Error::invalid(MAIN_UNNAMED).of("mcp.server-url"),
         });
     }
     for channel in &plane.poll_channels {

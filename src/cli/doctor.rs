@@ -1,0 +1,48 @@
+//! `tunnel-client doctor`: what is wrong with a set-up, before `run` finds out.
+//!
+//! Prints what [`crate::doctor`] finds. Exit code 0 when nothing failed, 2 when something did; with `--json`
+//! the report is one JSON object, whose members `crate::doctor::report` lists.
+
+use std::process::ExitCode;
+
+use crate::config::Flags;
+use crate::config::settings::{Kind, Row};
+use crate::doctor::{self, Status};
+use crate::ops::hardening;
+
+use super::Failure;
+use super::terminal::{Colour, Progress, paint, print};
+
+/// Exit code of a report with failed checks.
+const FAILED: u8 = 2;
+
+/// Its own options.
+#[rustfmt::skip]
+pub(super) const OPTIONS: &[Row] = &[
+    Row::option("explain", Kind::Boolean, "", "false",
+        "Explain every check that did not pass: why it matters, what was seen, what to do next"),
+    Row::option("json", Kind::Boolean, "", "false",
+        "Print one JSON object: result (ok, fail), failed_checks or next, and checks, each with id, status (PASS, FAIL, SKIP), summary, why, evidence, next"),
+    Row::option("offline", Kind::Boolean, "", "false",
+        "Make the checks of this machine alone; stdio servers are started all the same"),
+];
+
+/// Examines, prints, and says by the exit code whether anything failed.
+pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
+    // The key is read here as well.
+    hardening::apply().map_err(|error| Failure(error.to_string()))?;
+    let progress = Progress::new();
+    let report = doctor::examine(flags, flags.is_on("offline"), &|text| progress.show(text));
+    drop(progress);
+    let word = |status: Status| {
+        let colour = match status {
+            Status::Pass => Colour::Green,
+            Status::Fail => Colour::Red,
+            Status::Skip => Colour::Yellow,
+        };
+        paint(status.word(), colour)
+    };
+    let text = if flags.is_on("json") { report.json() } else { report.text(flags.is_on("explain"), word) };
+    let printed = print(&text);
+    Ok(if report.is_ok() { printed } else { ExitCode::from(FAILED) })
+}

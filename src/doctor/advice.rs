@@ -1,0 +1,147 @@
+//! What a connection that could not be made means, and what to type next.
+//!
+//! Pure text by the class of the failure. The commands that it names are for a person to run; it runs none.
+
+use crate::net::{CertificateFault, Client, Error, Kind};
+
+use super::report::Check;
+
+/// A destination, in the words of its settings.
+pub(super) struct Destination<'a> {
+    /// How it is reached.
+    pub(super) client: &'a Client,
+    /// The setting that names it.
+    pub(super) setting: &'static str,
+    /// The setting of its proxy.
+    pub(super) proxy: &'static str,
+    /// The settings of the certificate that it is shown.
+    pub(super) identity: &'static str,
+    /// Whether TLS is spoken with it.
+    pub(super) tls: bool,
+}
+
+impl Destination<'_> {
+    /// How it is reached, in a sentence.
+    pub(super) fn way(&self) -> String {
+        let route = self.client.route();
+        let to = &route.destination;
+        match (&route.proxy, route.reason.as_str()) {
+            (Some(proxy), "environment") => {
+                format!(
+                    "{to} through the proxy {proxy}, which the environment names and which resolves the name"
+                )
+            }
+            (Some(proxy), reason) => {
+                format!("{to} through the proxy {proxy}, set by {reason}, which resolves the name")
+            }
+            (None, "NO_PROXY") => format!("{to} directly, because NO_PROXY covers it"),
+            (None, "unix socket") => format!("{to} through its unix socket"),
+            (None, _) => format!("{to} directly, because no proxy is set for it"),
+        }
+    }
+
+    /// The check that failed with `error`.
+    pub(super) fn failed(&self, id: String, error: &Error) -> Check {
+        let (why, next) = match error.certificate {
+            Some(fault) => self.certificate(fault),
+            None => self.connection(error.kind),
+        };
+        Check::fail(id, error.to_string(), why, next)
+            .evidence([format!("failure: {} ({})", error.source_word(), error.kind_word()), self.way()])
+    }
+
+    fn certificate(&self, fault: CertificateFault) -> (&'static str, Vec<String>) {
+        let look = self.look();
+        match fault {
+            CertificateFault::UnknownIssuer => (
+                "No authority that is trusted here signed the certificate: a proxy on the way inspects TLS, or \
+                 the server's authority is a private one.",
+                vec![
+                    "if that authority is yours: add --ca-bundle /path/to/its-certificate.pem (CA_BUNDLE)"
+                        .into(),
+                    format!("see the whole chain: {look}"),
+                ],
+            ),
+            CertificateFault::Expired | CertificateFault::NotYetValid => (
+                "A certificate outside of its time is never accepted.",
+                vec![
+                    "see whether this machine's clock is right: date -u".into(),
+                    "have whoever runs the host renew the certificate".into(),
+                    format!("see its dates: {look} | openssl x509 -noout -dates"),
+                ],
+            ),
+            CertificateFault::WrongName => (
+                "The certificate belongs to another name: the URL names the host differently, or something else \
+                 answers in its place.",
+                vec![
+                    format!("use in {} a name that the certificate holds", self.setting),
+                    format!("see its names: {look} | openssl x509 -noout -ext subjectAltName"),
+                ],
+            ),
+            CertificateFault::Other => {
+                ("The certificate cannot be used, whoever signed it.", vec![format!("see it: {look}")])
+            }
+        }
+    }
+
+    fn connection(&self, kind: Kind) -> (&'static str, Vec<String>) {
+        let (to, proxy) = (&self.client.route().destination, self.proxy);
+        // What is resolved and dialled here: the proxy, where there is one.
+        let dialled = self.client.route().proxy.as_ref().unwrap_or(to);
+        let dialled = dialled.rsplit('/').next().unwrap_or_default();
+        let host = dialled.rsplit_once(':').map_or(dialled, |(host, _)| host);
+        match kind {
+            Kind::Dns => (
+                "This machine cannot resolve the name. With a proxy it would not have to: the proxy resolves.",
+                vec![
+                    format!("getent hosts {host}"),
+                    format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"),
+                ],
+            ),
+            Kind::Refused | Kind::NoSuchSocket => (
+                "Nothing listens there.",
+                vec![
+                    format!("check {} and start what it names", self.setting),
+                    format!("curl -v http://{dialled}/"),
+                ],
+            ),
+            Kind::Proxy(407) => (
+                "The proxy wants to know who asks.",
+                vec![format!("put user:password@ into the proxy URL, by reference: --{proxy} env:PROXY_URL")],
+            ),
+            Kind::Proxy(_) if !self.tls => (
+                "The proxy does not let this destination through. Plain http is tunnelled by CONNECT as well, \
+                 which many proxies allow to port 443 alone.",
+                vec![format!("have CONNECT to {to} allowed, or reach it directly: NO_PROXY={host}")],
+            ),
+            Kind::Proxy(_) => (
+                "The proxy does not let this destination through.",
+                vec![format!("have CONNECT to {to} allowed on the proxy")],
+            ),
+            Kind::Tls => (
+                "The other side ended the TLS handshake: it wants a client certificate, or does not speak TLS on \
+                 this port.",
+                vec![format!("set {}", self.identity), format!("see what it says: {}", self.look())],
+            ),
+            Kind::Timeout | Kind::NetworkUnreachable | Kind::HostUnreachable => (
+                "Nothing comes back: a firewall drops the packets, or the other side hangs.",
+                vec![
+                    format!("curl -v --max-time 5 http://{dialled}/"),
+                    format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"),
+                ],
+            ),
+            _ => (
+                "The connection does not carry a whole exchange: what answers may not be what was meant.",
+                vec![format!("check scheme, host and port of {}", self.setting)],
+            ),
+        }
+    }
+
+    /// The command that shows the certificates, through the proxy where there is one.
+    fn look(&self) -> String {
+        let route = self.client.route();
+        let proxy = route.proxy.as_ref().and_then(|proxy| proxy.rsplit('/').next());
+        let proxy = proxy.map(|proxy| format!(" -proxy {proxy}")).unwrap_or_default();
+        format!("openssl s_client -connect {}{proxy} -showcerts </dev/null", route.destination)
+    }
+}

@@ -1,0 +1,171 @@
+//! What can be told without leaving this machine: settings, key, listener, and the command that comes next.
+
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderMap, Method, Uri};
+
+use crate::config::settings::{Kind, ROWS};
+use crate::config::{self, Flags, Origin, Settings, Source};
+use crate::net::{Net, Request};
+use crate::ops::bind;
+
+use super::report::Check;
+
+/// Where things come from, each by the id of its check.
+pub(crate) const PLACES: [(&str, &str); 4] = [
+    ("tunnels_management_url", "https://platform.openai.com/settings/organization/tunnels"),
+    ("runtime_api_keys_url", "https://platform.openai.com/settings/organization/api-keys"),
+    ("admin_api_keys_url", "https://platform.openai.com/settings/organization/admin-keys"),
+    ("chatgpt_connector_settings_url", "https://chatgpt.com/#settings/Connectors"),
+];
+
+/// How long whoever holds our port may take to say who it is.
+const NEIGHBOUR_TIME: Duration = Duration::from_secs(1);
+
+const CONFIG_WHY: &str = "run does not start with settings that it cannot use.";
+
+/// Which file was selected.
+pub(super) fn source(source: &Source) -> Check {
+    Check::pass(
+        "config_source",
+        match source {
+            Source::FlagsAndEnvironment => "flags/environment only".to_owned(),
+            Source::File(path) => path.display().to_string(),
+            Source::Profile { name, .. } => format!("profile: {name}"),
+            Source::ProfileFile(path) => format!("profile file: {}", path.display()),
+        },
+    )
+}
+
+/// That the selected file could be read.
+pub(super) fn profile(source: &Source) -> Check {
+    let path = source.path().map(|path| path.display().to_string());
+    Check::pass("profile_load", path.unwrap_or_else(|| "flags/environment only".into()))
+}
+
+/// The first mistake in the settings, under the id of what it is about.
+pub(super) fn fault(error: &config::Error, source: &Source) -> Check {
+    let text = error.to_string();
+    let id = match error.setting() {
+        Some("control-plane.tunnel-id") => "tunnel_id",
+        Some("control-plane.api-key") => "control_plane_api_key",
+        Some("control-plane.base-url") => "control_plane_base_url",
+        Some("mcp.server-url" | "mcp.command") => "mcp_target",
+        _ if source.path().is_some_and(|path| text.contains(&*path.to_string_lossy())) => "profile_load",
+        _ => "config_validation",
+    };
+    unusable(id, error)
+}
+
+/// Settings that cannot be used.
+pub(super) fn unusable(id: &str, error: &config::Error) -> Check {
+    let next = error.hint().unwrap_or("correct the setting, then ask again: tunnel-client doctor");
+    Check::fail(id, error.to_string(), CONFIG_WHY, [next])
+}
+
+/// The pages that a newcomer needs.
+pub(super) fn places() -> impl Iterator<Item = Check> {
+    PLACES.into_iter().map(|(id, url)| Check::pass(id, url))
+}
+
+/// Whose key, and where it came from; never the key.
+pub(super) fn identity(settings: &Settings) -> Vec<Check> {
+    let plane = &settings.control_plane;
+    let label = Some(plane.api_key_label.as_str()).filter(|label| !label.is_empty());
+    let mut checks = vec![
+        Check::pass("tunnel_id", &plane.tunnel_id),
+        Check::pass("control_plane_api_key", label.unwrap_or("configured")),
+    ];
+    if !settings.warnings.is_empty() {
+        checks.push(Check::pass("config_warnings", settings.warnings.join("; ")));
+    }
+    checks
+}
+
+/// Whether the operator's listener can stand where it is to. A tunnel client that stands there already is
+/// named: that is what whoever asks about a running service will see.
+pub(super) fn listener(settings: &Settings, net: Option<&Net>) -> Check {
+    const ID: &str = "health_listener";
+    let error = match bind::try_bind(&settings.health) {
+        Ok(text) => return Check::pass(ID, text),
+        Err(error) => error,
+    };
+    let ours = net.is_some_and(|net| is_neighbour(settings, net).is_some());
+    let (why, next) = if ours {
+        (
+            "Another tunnel-client runs here and holds the address; a second one on this host needs its own.",
+            "ask it: curl its /readyz; or choose --health.listen-addr 127.0.0.1:0",
+        )
+    } else {
+        (
+            "run does not start when health and readiness cannot be served.",
+            "choose another --health.listen-addr or --health.unix-socket, or see who holds it: ss -ltnp",
+        )
+    };
+    let summary = if ours { format!("{error}: another tunnel-client runs here") } else { error.to_string() };
+    Check::fail(ID, summary, why, [next])
+}
+
+/// Asks whoever listens whether it is alive, in the words of a tunnel client.
+fn is_neighbour(settings: &Settings, net: &Net) -> Option<()> {
+    let (health, address) = (&settings.health, settings.health.listen.address);
+    let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
+    let uri: Uri = format!("{origin}/healthz").parse().ok()?;
+    let client = net.listener(&origin, health.unix_socket.clone()).ok()?;
+    let deadline = Instant::now() + NEIGHBOUR_TIME;
+    let (method, headers) = (Method::GET, HeaderMap::new());
+    let request = Request { method, uri: &uri, headers, body: None, deadline, replay_when_stale: false };
+    let reply = client.send(request).ok().filter(|reply| reply.status == 200)?;
+    let body = reply.read_all(64, net.budget(), deadline).ok()?;
+    (body.data == b"live").then_some(())
+}
+
+/// The command that runs what was checked: the same file and the same flags.
+pub(super) fn next_command(flags: &Flags, source: &Source) -> String {
+    let mut words = vec!["tunnel-client run".to_owned()];
+    let mut add = |flag: &str, value: &str| words.extend([format!("--{flag}"), quoted(value)]);
+    match source {
+        Source::FlagsAndEnvironment => {}
+        Source::File(path) => add("config", &path.to_string_lossy()),
+        Source::Profile { name, .. } => add("profile", name),
+        Source::ProfileFile(path) => add("profile-file", &path.to_string_lossy()),
+    }
+    let others =
+        flags.given(ROWS).filter(|(row, _)| !["config", "profile", "profile-file"].contains(&row.flag));
+    for (row, values) in others {
+        for value in values {
+            // A boolean takes its value behind an equals sign alone.
+            match row.kind {
+                Kind::Boolean => words.push(format!("--{}={}", row.flag, quoted(value))),
+                _ => words.extend([format!("--{}", row.flag), quoted(value)]),
+            }
+        }
+    }
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Request;
+
+    #[test]
+    fn the_next_command_repeats_what_was_asked() {
+        let arguments = ["--log.http-raw-unsafe=false", "--profile-dir", "/a b", "--mcp.command", "x 'y'"];
+        let Ok(Request::Run(flags)) = Flags::parse(arguments) else { panic!() };
+        let source = Source::Profile { name: "prod".into(), path: "/a b/prod.yaml".into() };
+        assert_eq!(
+            next_command(&flags, &source),
+            r"tunnel-client run --profile prod --log.http-raw-unsafe=false --mcp.command 'x '\''y'\''' --profile-dir '/a b'"
+        );
+    }
+}

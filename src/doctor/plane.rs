@@ -1,0 +1,116 @@
+//! The control plane: the way to it, and whether it knows this tunnel and this key.
+//!
+//! It is asked for the tunnel's metadata by the client that `run` polls with. Nothing is polled, so no
+//! command is ever taken from a process that serves.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Settings;
+use crate::net::Net;
+use crate::ops::log::instance_id;
+use crate::ops::metrics::Metrics;
+use crate::plane::client::Plane;
+use crate::plane::hints::hint;
+use crate::plane::refusal::{Refusal, StatusError};
+use crate::tunnel;
+
+use super::advice::Destination;
+use super::report::Check;
+
+/// The id of the metadata check.
+pub(super) const METADATA: &str = "control_plane_metadata";
+
+/// Bounds the request; `run` gives it the time of a poll.
+const METADATA_TIME: Duration = Duration::from_secs(7);
+
+/// The client of `run`, with polls as short as a check may take: that bounds the metadata as well.
+pub(super) fn prepare(settings: &Settings, net: &Net) -> Result<Plane, String> {
+    let mut settings = settings.clone();
+    let plane = &mut settings.control_plane;
+    (plane.poll_timeout, plane.poll_guardrail) = (METADATA_TIME, Duration::ZERO);
+    let instance_id = instance_id().map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
+    tunnel::plane(&settings, net, &instance_id, 1, &metrics).map_err(|error| error.to_string())
+}
+
+/// The destination in the words of its settings.
+pub(super) fn destination<'a>(plane: &'a Plane, settings: &Settings) -> Destination<'a> {
+    Destination {
+        client: plane.polls(),
+        setting: "control-plane.base-url",
+        proxy: "control-plane.http-proxy",
+        identity: "control-plane.client-cert and control-plane.client-key",
+        tls: settings.control_plane.origin.tls,
+    }
+}
+
+/// Asks for the tunnel's metadata.
+pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
+    let began = Instant::now();
+    let wanted = settings.control_plane.tunnel_id.as_str();
+    let to = destination(plane, settings);
+    match plane.metadata() {
+        Ok(found) if found.id == wanted => {
+            let took = began.elapsed().as_millis();
+            Check::pass(METADATA, format!("the key may use tunnel \"{}\"; answered in {took} ms", found.name))
+        }
+        Ok(found) => impostor(&format!("the answer is of tunnel \"{}\", not of {wanted}", found.id)),
+        Err(Refusal::Transport(error)) => return to.failed(METADATA.into(), &error),
+        Err(Refusal::Status(error)) if error.status < 300 => impostor(&error.message),
+        Err(Refusal::Status(error)) => refused(&error),
+    }
+    .evidence([to.way()])
+}
+
+/// A success that is not the control plane's.
+fn impostor(what: &str) -> Check {
+    Check::fail(
+        METADATA,
+        format!("what answers is not the control plane: {what}"),
+        "Something answers in its place, such as a portal or a proxy that rewrites pages.",
+        [
+            "check control-plane.base-url, control-plane.url-path and control-plane.tunnel-id",
+            "see what answers: curl -sSi the URL of control-plane.base-url",
+        ],
+    )
+}
+
+/// Any other status: who has to act depends on it.
+fn refused(error: &StatusError) -> Check {
+    let code = error.code.as_deref();
+    let why = match error.status {
+        300..=399 => "Redirects of the control plane are not followed, because the key would go along.",
+        401 => "Without a key that is accepted nothing is polled.",
+        403 => "The key is known, but this tunnel is not its to use.",
+        404 => {
+            "Nobody knows this tunnel under this key: the id is mistyped, or belongs to another organization."
+        }
+        407 => "A proxy on the way wants credentials.",
+        429 => "The plane was reached and asks for fewer requests; run waits as it is told.",
+        500.. => "The plane was reached and fails by itself; run keeps trying.",
+        _ => "The control plane does not take this client's requests.",
+    };
+    let mut next: Vec<&str> = vec![hint(code, error.status)];
+    next.extend_from_slice(match error.status {
+        300..=399 => &["check control-plane.base-url: it has to name the control plane itself"],
+        401 => &[
+            "make a runtime key at https://platform.openai.com/settings/organization/api-keys",
+            "name it: --control-plane.api-key file:/path/to/key (or CONTROL_PLANE_API_KEY)",
+        ],
+        403 | 404 => &[
+            "compare with https://platform.openai.com/settings/organization/tunnels",
+            "where a key belongs to several organizations: --control-plane.organization-id org-...",
+        ],
+        429 | 500.. => &["ask again in a minute: tunnel-client doctor"],
+        _ => &["check control-plane.base-url and control-plane.url-path"],
+    });
+    next.retain(|line| !line.is_empty());
+    let mut summary = format!("the control plane answered {}", error.status);
+    for part in [code.unwrap_or_default(), &error.message].into_iter().filter(|part| !part.is_empty()) {
+        summary.push_str(&format!(": {part}"));
+    }
+    let id = error.tunnel_request_id.iter().map(|id| format!("request id: {id}"));
+    let wait = error.retry_after.iter().map(|wait| format!("asked to stay away for {} s", wait.as_secs()));
+    Check::fail(METADATA, summary, why, next).evidence(id.chain(wait))
+}

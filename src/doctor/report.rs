@@ -1,0 +1,175 @@
+//! Checks and their report, as text and as JSON.
+//!
+//! Everything that is shown goes through the redactor and is cut and escaped here, once, because it quotes
+//! peers and files. The JSON of a [`Report`] is for programs and stays as it is: members are added, not
+//! changed. `result` is `ok` or `fail`; `failed_checks` is there when it is `fail`, `next` when it is `ok`.
+//! Each of `checks` has `id`, `status` (`PASS`, `FAIL`, `SKIP`) and `summary`, and where there is something
+//! to say `why`, `evidence` and `next`. The checks of a channel other than `main` end in `:CHANNEL`.
+
+use serde::Serialize;
+
+use crate::ops::redact::{MAX_FOREIGN_BYTES, Redactor, bounded};
+
+/// The text form pads ids to this width, so that the words behind them form a column.
+const ID_WIDTH: usize = 24;
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Status {
+    /// It works.
+    Pass,
+    /// `run` would not work, or not as intended.
+    Fail,
+    /// It was not tried, or does not apply.
+    Skip,
+}
+
+impl Status {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Status::Pass => "PASS",
+            Status::Fail => "FAIL",
+            Status::Skip => "SKIP",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Check {
+    /// Its name.
+    pub(crate) id: String,
+    /// Its outcome.
+    pub(crate) status: Status,
+    /// The outcome in a sentence.
+    pub(crate) summary: String,
+    /// Why it matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    /// What was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<String>,
+    /// What to type next.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    next: Vec<String>,
+}
+
+impl Check {
+    fn new(id: impl Into<String>, status: Status, summary: impl Into<String>) -> Check {
+        let (id, summary) = (id.into(), summary.into());
+        Check { id, status, summary, why: None, evidence: Vec::new(), next: Vec::new() }
+    }
+
+    /// It works.
+    pub(crate) fn pass(id: impl Into<String>, summary: impl Into<String>) -> Check {
+        Check::new(id, Status::Pass, summary)
+    }
+
+    /// It was not tried; the summary says why.
+    pub(crate) fn skip(id: impl Into<String>, summary: impl Into<String>) -> Check {
+        Check::new(id, Status::Skip, summary)
+    }
+
+    /// It does not work, why that matters, and what to do, step by step.
+    pub(crate) fn fail(
+        id: impl Into<String>,
+        summary: impl Into<String>,
+        why: impl Into<String>,
+        next: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Check {
+        let next = next.into_iter().map(Into::into).collect();
+        Check { why: Some(why.into()), next, ..Check::new(id, Status::Fail, summary) }
+    }
+
+    /// Adds what was seen.
+    pub(crate) fn evidence(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Check {
+        self.evidence.extend(lines.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// All checks, in their order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    result: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_checks: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    checks: Vec<Check>,
+}
+
+impl Report {
+    /// The report on these checks; `next` is the command that comes after a success.
+    pub(crate) fn new(checks: Vec<Check>, next: &str, redactor: &Redactor) -> Report {
+        let clean = |text: &String| bounded(&redactor.clean(text), MAX_FOREIGN_BYTES);
+        let cleaned = |check: Check| Check {
+            summary: clean(&check.summary),
+            why: check.why.as_ref().map(clean),
+            evidence: check.evidence.iter().map(clean).collect(),
+            next: check.next.iter().map(clean).collect(),
+            ..check
+        };
+        let checks: Vec<Check> = checks.into_iter().map(cleaned).collect();
+        let failed = checks.iter().filter(|check| check.status == Status::Fail);
+        let failed_checks: Vec<String> = failed.map(|check| check.id.clone()).collect();
+        let ok = failed_checks.is_empty();
+        let result = if ok { "ok" } else { "fail" };
+        Report { result, failed_checks, next: ok.then(|| clean(&next.to_owned())), checks }
+    }
+
+    /// Whether nothing failed.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.failed_checks.is_empty()
+    }
+
+    /// The JSON form, with a line end.
+    pub(crate) fn json(&self) -> String {
+        // Structures of texts always have a JSON form.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// The text form; `word` writes a status, in colour or not. With `explain` whatever did not pass is
+    /// explained below.
+    pub(crate) fn text(&self, explain: bool, word: impl Fn(Status) -> String) -> String {
+        let mut text = String::new();
+        for Check { id, status, summary, .. } in &self.checks {
+            text.push_str(&format!("CHECK {id:ID_WIDTH$} {} {summary}\n", word(*status)));
+        }
+        text.push_str(&format!("\nRESULT {}\n", self.result));
+        match &self.next {
+            Some(next) => text.push_str(&format!("NEXT   {next}\n")),
+            None => {
+                let failed = self.failed_checks.join(",");
+                text.push_str(&format!("FAILED_CHECKS {failed}\nEXIT_CODE 2\n"));
+            }
+        }
+        for check in self.checks.iter().filter(|check| explain && check.status != Status::Pass) {
+            check.explain(&mut text, &word);
+        }
+        text
+    }
+}
+
+impl Check {
+    fn explain(&self, text: &mut String, word: impl Fn(Status) -> String) {
+        text.push_str(&format!("\nCHECK {}   {}\n", self.id, word(self.status)));
+        if let Some(why) = &self.why {
+            text.push_str(&format!("Why this matters:\n  {why}\n"));
+        }
+        if !self.evidence.is_empty() {
+            text.push_str("\nEvidence:\n");
+        }
+        for line in &self.evidence {
+            text.push_str(&format!("  - {line}\n"));
+        }
+        if !self.next.is_empty() {
+            text.push_str("\nWhat to do next:\n");
+        }
+        for (number, line) in (1..).zip(&self.next) {
+            text.push_str(&format!("  {number}. {line}\n"));
+        }
+    }
+}

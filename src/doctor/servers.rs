@@ -1,0 +1,230 @@
+//! The MCP servers of all channels: the way to each, and whether it answers as one.
+//!
+//! HTTP servers are probed as `run` probes them. A stdio server is started for this alone and ended again.
+//! No tool is called and nothing of a caller is sent.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{Binding, Channel, HttpServer, Server, Settings, StdioServer};
+use crate::net::Net;
+use crate::ops::metrics::Metrics;
+use crate::ops::readiness::Probe;
+use crate::relay::message::Era;
+use crate::target::http::HttpTarget;
+use crate::target::probe::{self, Finding};
+use crate::target::stdio;
+use crate::target::stdio::launch::Launch;
+use crate::tunnel;
+
+use super::advice::Destination;
+use super::report::Check;
+use super::{Examination, NOT_ASKED, unusable};
+
+/// When a child has to have answered. A server that needs 5 s to start is fine, and so may be asked twice;
+/// its end comes on top.
+const STDIO_TIME: Duration = Duration::from_secs(7);
+
+/// What a failed handshake means to callers.
+const WHY: &str = "Every call of this channel would fail.";
+
+/// A channel and its server.
+pub(super) struct Site<'a> {
+    channel: &'a Channel,
+    server: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Http(&'a HttpServer, Result<Arc<HttpTarget>, Trouble>),
+    Stdio(&'a StdioServer),
+}
+
+/// Why a target could not be made: something before it, or its own settings.
+enum Trouble {
+    Blocked(String),
+    Own(String),
+}
+
+impl<'a> Site<'a> {
+    /// Prepares the connections of a server; none is opened.
+    pub(super) fn new(binding: &'a Binding, settings: &Settings, net: &Result<&Net, String>) -> Site<'a> {
+        let channel = &binding.channel;
+        let target = |server| {
+            let net = net.as_ref().map_err(|why| Trouble::Blocked(why.clone()))?;
+            let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
+            let target = HttpTarget::new(net, &settings.mcp, channel, server, metrics, Arc::default());
+            target.map(Arc::new).map_err(|error| Trouble::Own(error.to_string()))
+        };
+        let server = match &binding.server {
+            Server::Http(server) => Kind::Http(server, target(server)),
+            Server::Stdio(server) => Kind::Stdio(server),
+        };
+        Site { channel, server }
+    }
+
+    /// Whether it is the server of `main`.
+    pub(super) fn is_main(&self) -> bool {
+        *self.channel == Channel::main()
+    }
+
+    /// The id of a check; that of `main` has no suffix.
+    fn id(&self, word: &str) -> String {
+        if self.is_main() { word.to_owned() } else { format!("{word}:{}", self.channel.as_str()) }
+    }
+
+    /// What is bound to the channel, and whether it is there.
+    pub(super) fn target(&self, all: &mut Examination, offline: bool) {
+        let (id, reachable) = (self.id("mcp_target"), self.id("mcp_server_reachable"));
+        match &self.server {
+            Kind::Http(server, target) => {
+                // The query may hold a key, so it is left out.
+                all.now([Check::pass(id, format!("{}{}", server.origin, server.url.path()))]);
+                let blocked = match target {
+                    Err(Trouble::Blocked(why)) => Some(why.clone()),
+                    Err(Trouble::Own(_)) => Some(format!("blocked by {}", self.id("mcp_route"))),
+                    Ok(_) => offline.then(|| NOT_ASKED.to_owned()),
+                };
+                all.announce(reachable, blocked.as_deref());
+            }
+            Kind::Stdio(server) => {
+                // Arguments are often secrets, so they are counted.
+                let arguments = server.argv.len().saturating_sub(1);
+                let program = server.argv.first().map(String::as_str).unwrap_or_default();
+                all.now([
+                    Check::pass(id, format!("{program} with {arguments} arguments")),
+                    self.executable(server),
+                    Check::skip(reachable, "stdio targets are not probed over the network"),
+                ]);
+            }
+        }
+    }
+
+    /// Whether the program of a stdio server can be started.
+    fn executable(&self, server: &StdioServer) -> Check {
+        let id = self.id("mcp_command_executable");
+        match preflight(&tunnel::launch(server)) {
+            Ok(path) => Check::pass(id, path.display().to_string()),
+            Err(fault) => {
+                let next = ["correct mcp.command, its working_dir or the PATH that it sees, then ask again"];
+                Check::fail(id, fault, WHY, next)
+            }
+        }
+    }
+
+    /// The way to it, and whether it answers as an MCP server.
+    pub(super) fn handshake(&self, all: &mut Examination, offline: bool) {
+        let (route, id) = (self.id("mcp_route"), self.id("mcp_handshake"));
+        match &self.server {
+            Kind::Http(server, Ok(target)) => {
+                all.now([Check::pass(route, destination(target, server).way())]);
+                all.proxy(self.id("mcp_proxy_reachable"), target, |target| target.client(), offline);
+                all.announce(id.clone(), offline.then_some(NOT_ASKED));
+                let (target, server) = (Arc::clone(target), HttpServer::clone(server));
+                let reachable = self.id("mcp_server_reachable");
+                all.job(offline, move || http(&target, &server, reachable, id));
+            }
+            Kind::Http(_, Err(Trouble::Blocked(why))) => {
+                all.now([Check::skip(route, why), Check::skip(id, why)]);
+            }
+            Kind::Http(_, Err(Trouble::Own(why))) => {
+                all.now([unusable(&route, why), Check::skip(id, format!("blocked by {route}"))]);
+            }
+            Kind::Stdio(server) => {
+                let launch = tunnel::launch(server);
+                if preflight(&launch).is_err() {
+                    let blocked = format!("blocked by {}", self.id("mcp_command_executable"));
+                    return all.now([Check::skip(id, blocked)]);
+                }
+                all.announce(id.clone(), None);
+                // A program of this machine, so it is started also when the network is to be left alone.
+                all.job(false, move || vec![stdio(&launch, id)]);
+            }
+        }
+    }
+}
+
+/// The destination in the words of its settings.
+fn destination<'a>(target: &'a HttpTarget, server: &HttpServer) -> Destination<'a> {
+    Destination {
+        client: target.client(),
+        setting: "mcp.server-url",
+        proxy: "mcp.http-proxy",
+        identity: "mcp.client-cert and mcp.client-key",
+        tls: server.origin.tls,
+    }
+}
+
+/// Reachability and handshake of an HTTP server, which are one exchange.
+fn http(target: &HttpTarget, server: &HttpServer, reachable: String, handshake: String) -> Vec<Check> {
+    let to = destination(target, server);
+    let began = Instant::now();
+    let finding = probe::probe(target, None);
+    let took = began.elapsed().as_millis();
+    match &finding.error {
+        Some(error) if !error.request_sent => {
+            let blocked = format!("blocked by {reachable}");
+            vec![to.failed(reachable, error), Check::skip(handshake, blocked)]
+        }
+        Some(error) => {
+            vec![Check::pass(reachable, format!("connected to {}", to.way())), to.failed(handshake, error)]
+        }
+        None => vec![
+            Check::pass(reachable, format!("answers over HTTP: {}", to.way())),
+            answered(handshake, &finding, took, || probe::probe(target, Some(Era::Legacy)).era),
+        ],
+    }
+}
+
+/// The verdict on an answer. A server that needs no handshake is asked for one as well, by `ask_legacy`.
+fn answered(id: String, finding: &Finding, took: u128, ask_legacy: impl FnOnce() -> Option<Era>) -> Check {
+    let why = match &finding.probe {
+        Probe::Ready => {
+            let both = finding.era == Some(Era::Modern) && ask_legacy() == Some(Era::Legacy);
+            return Check::pass(id, spoken(finding.era, both, finding.server.as_deref(), took));
+        }
+        Probe::AuthorizationRequired(text) => {
+            return Check::pass(
+                id,
+                format!("requires authorization, which callers bring ({text}, {took} ms)"),
+            );
+        }
+        Probe::TimedOut(why) | Probe::Failed(why) | Probe::WaitExpired(why) => why,
+    };
+    let next = [
+        "check the path in mcp.server-url: most servers answer at /mcp alone",
+        "see the server's own log; for what it may ask of every caller there are mcp.extra-headers",
+    ];
+    Check::fail(id, why, WHY, next)
+}
+
+fn spoken(era: Option<Era>, both: bool, server: Option<&str>, took: u128) -> String {
+    let how = match (era, both) {
+        (_, true) => "with and without a handshake (2025-11-25 and 2026-07-28)",
+        (Some(Era::Modern), _) => "without a handshake (2026-07-28)",
+        _ => "with a handshake (2025-11-25 and before)",
+    };
+    let server = server.map(|server| format!("; it is {server}")).unwrap_or_default();
+    format!("speaks MCP {how}{server}; answered in {took} ms")
+}
+
+/// Sees whether the command could start, with the search path that it would have.
+fn preflight(launch: &Launch) -> Result<PathBuf, String> {
+    let path = launch.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+    stdio::preflight::check(&launch.argv, path, launch.working_dir.as_deref())
+}
+
+/// The handshake of a stdio server, with a child of our own.
+fn stdio(launch: &Launch, id: String) -> Check {
+    let found = stdio::probe::probe(launch, Instant::now() + STDIO_TIME);
+    match found.verdict {
+        Ok((era, server)) => {
+            Check::pass(id, spoken(Some(era), false, server.as_deref(), found.took.as_millis()))
+        }
+        Err(why) => {
+            let next = "run the command by hand: it has to wait for JSON on its standard input, and print nothing else";
+            let last_words = found.last_words.iter().map(|line| format!("standard error: {line}"));
+            Check::fail(id, why, WHY, [next]).evidence(last_words)
+        }
+    }
+}
