@@ -34,7 +34,10 @@ impl Destination<'_> {
             (Some(proxy), reason) => {
                 format!("{to} through the proxy {proxy}, set by {reason}, which resolves the name")
             }
-            (None, "NO_PROXY") => format!("{to} directly, because NO_PROXY covers it"),
+            (None, "NO_PROXY") => format!(
+                "{to} directly, because NO_PROXY holds {}",
+                route.exception.as_deref().unwrap_or_default()
+            ),
             (None, "unix socket") => format!("{to} through its unix socket"),
             (None, _) => format!("{to} directly, because no proxy is set for it"),
         }
@@ -89,20 +92,23 @@ impl Destination<'_> {
         // What is resolved and dialled here: the proxy, where there is one.
         let dialled = self.client.route().proxy.as_ref().unwrap_or(to);
         let dialled = dialled.rsplit('/').next().unwrap_or_default();
-        let host = dialled.rsplit_once(':').map_or(dialled, |(host, _)| host);
+        let host = |of: &str| of.rsplit_once(':').map_or(of, |(host, _)| host).to_owned();
+        let direct = dialled == to.as_str();
+        let named_by = if direct { self.setting } else { proxy };
+        let scheme = if direct && self.tls { "https" } else { "http" };
         match kind {
             Kind::Dns => (
                 "This machine cannot resolve the name. With a proxy it would not have to: the proxy resolves.",
                 vec![
-                    format!("getent hosts {host}"),
+                    format!("getent hosts {}", host(dialled)),
                     format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"),
                 ],
             ),
             Kind::Refused | Kind::NoSuchSocket => (
                 "Nothing listens there.",
                 vec![
-                    format!("check {} and start what it names", self.setting),
-                    format!("curl -v http://{dialled}/"),
+                    format!("check {named_by}, and start what it names"),
+                    format!("curl -v {scheme}://{dialled}/"),
                 ],
             ),
             Kind::Proxy(407) => (
@@ -112,7 +118,7 @@ impl Destination<'_> {
             Kind::Proxy(_) if !self.tls => (
                 "The proxy does not let this destination through. Plain http is tunnelled by CONNECT as well, \
                  which many proxies allow to port 443 alone.",
-                vec![format!("have CONNECT to {to} allowed, or reach it directly: NO_PROXY={host}")],
+                vec![format!("have CONNECT to {to} allowed, or reach it directly: NO_PROXY={}", host(to))],
             ),
             Kind::Proxy(_) => (
                 "The proxy does not let this destination through.",
@@ -126,7 +132,7 @@ impl Destination<'_> {
             Kind::Timeout | Kind::NetworkUnreachable | Kind::HostUnreachable => (
                 "Nothing comes back: a firewall drops the packets, or the other side hangs.",
                 vec![
-                    format!("curl -v --max-time 5 http://{dialled}/"),
+                    format!("curl -v --max-time 5 {scheme}://{dialled}/"),
                     format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"),
                 ],
             ),

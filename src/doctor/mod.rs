@@ -39,6 +39,9 @@ const CHANNELS_MAX: usize = 32;
 /// How often whoever waits is told for what.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A narrow terminal.
+const PROGRESS_CHARS_MAX: usize = 72;
+
 /// The id of the check of the authorities that are trusted.
 const ROOTS: &str = "tls_roots";
 
@@ -214,7 +217,9 @@ impl Examination {
             if open.is_empty() || left.is_zero() {
                 break;
             }
-            progress(&format!("{} s: waiting for {}", began.elapsed().as_secs(), open.join(", ")));
+            // A line that went over the edge could not be taken back.
+            let line = format!("{} s: waiting for {}", began.elapsed().as_secs(), open.join(", "));
+            progress(&line.chars().take(PROGRESS_CHARS_MAX).collect::<String>());
             match results.recv_timeout(left.min(PROGRESS_INTERVAL)) {
                 Ok(checks) => {
                     self.done.extend(checks.into_iter().map(|check: Check| (check.id.clone(), check)))

@@ -105,12 +105,18 @@ impl Report {
     /// The report on these checks; `next` is the command that comes after a success.
     pub(crate) fn new(checks: Vec<Check>, next: &str, redactor: &Redactor) -> Report {
         let clean = |text: &String| bounded(&redactor.clean(text), MAX_FOREIGN_BYTES);
-        let cleaned = |check: Check| Check {
-            summary: clean(&check.summary),
-            why: check.why.as_ref().map(clean),
-            evidence: check.evidence.iter().map(clean).collect(),
-            next: check.next.iter().map(clean).collect(),
-            ..check
+        let cleaned = |mut check: Check| {
+            // Many a failure is its own evidence: a sentence of the settings, of the system, of a peer.
+            if check.status == Status::Fail && check.evidence.is_empty() {
+                check.evidence.push(check.summary.clone());
+            }
+            Check {
+                summary: clean(&check.summary),
+                why: check.why.as_ref().map(clean),
+                evidence: check.evidence.iter().map(clean).collect(),
+                next: check.next.iter().map(clean).collect(),
+                ..check
+            }
         };
         let checks: Vec<Check> = checks.into_iter().map(cleaned).collect();
         let failed = checks.iter().filter(|check| check.status == Status::Fail);

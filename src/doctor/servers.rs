@@ -171,7 +171,8 @@ fn http(target: &HttpTarget, server: &HttpServer, reachable: String, handshake: 
         }
         None => vec![
             Check::pass(reachable, format!("answers over HTTP: {}", to.way())),
-            answered(handshake, &finding, took, || probe::probe(target, Some(Era::Legacy)).era),
+            answered(handshake, &finding, took, || probe::probe(target, Some(Era::Legacy)).era)
+                .evidence([to.way()]),
         ],
     }
 }

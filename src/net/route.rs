@@ -20,6 +20,8 @@ pub struct Route {
     pub proxy: Option<String>,
     /// Who decided: a setting's name, `environment`, `NO_PROXY`, `unix socket`, `none`.
     pub reason: String,
+    /// The item of `NO_PROXY` that covers the destination, when that decided.
+    pub exception: Option<String>,
 }
 
 /// Everything that decides about routes of one purpose.
@@ -77,6 +79,13 @@ impl Routes {
         chosen
     }
 
+    /// The first item of `NO_PROXY` that covers `destination`.
+    fn exception(&self, destination: &Origin) -> Option<String> {
+        let mut items = self.environment.no_proxy.split(',').map(str::trim);
+        let item = items.find(|item| NoProxy::parse(item).covers(&destination.host, destination.port));
+        item.map(str::to_owned)
+    }
+
     /// The decision in words.
     pub(super) fn describe(&self, destination: &Origin) -> Route {
         let (proxy, reason) = match self.way(destination) {
@@ -88,6 +97,7 @@ impl Routes {
             destination: authority(&destination.host, destination.port),
             proxy,
             reason: reason.to_owned(),
+            exception: (reason == "NO_PROXY").then(|| self.exception(destination)).flatten(),
         }
     }
 }

@@ -27,6 +27,7 @@ mod connections;
 mod dev_plane;
 #[cfg(feature = "dev")]
 mod dev_proxy;
+mod doctor;
 mod era_replies;
 mod era_requests;
 mod faults;

@@ -12,6 +12,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::temp::TempDir;
 
+/// The year in which certificates end that are to be valid.
+const LATE: i32 = 2096;
+
 /// A certification authority and the directory that its files live in.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -62,7 +65,20 @@ impl Authority {
 
     fn server_asking(&self, clients: Option<(&Authority, bool)>) -> Arc<ServerConfig> {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let (chain, key) = self.issue(names, ExtendedKeyUsagePurpose::ServerAuth);
+        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, LATE), clients)
+    }
+
+    /// A server configuration for these names, valid until the first day of this year.
+    pub fn server_until(&self, names: &[&str], year: i32) -> Arc<ServerConfig> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, year), None)
+    }
+
+    fn server_with(
+        &self,
+        (chain, key): (Vec<CertificateDer<'static>>, KeyPair),
+        clients: Option<(&Authority, bool)>,
+    ) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -83,7 +99,12 @@ impl Authority {
 
     /// A client certificate with its key, as files named after `name`.
     pub fn client(&self, name: &str) -> Files {
-        let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth);
+        self.client_until(name, LATE)
+    }
+
+    /// The same, valid until the first day of this year.
+    pub fn client_until(&self, name: &str, year: i32) -> Files {
+        let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth, year);
         let pem = pem_of(&chain[0]);
         Files {
             certificate: self.directory.write(&format!("{name}.pem"), pem),
@@ -95,10 +116,13 @@ impl Authority {
         &self,
         names: Vec<String>,
         purpose: ExtendedKeyUsagePurpose,
+        last_year: i32,
     ) -> (Vec<CertificateDer<'static>>, KeyPair) {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test leaf");
         params.extended_key_usages = vec![purpose];
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

@@ -1,0 +1,238 @@
+//! What `doctor` makes of the ways to its peers: names, ports, proxies, certificates, sockets.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use super::{Findings, doctor};
+use crate::support::certs::Authority;
+use crate::support::client::Builder;
+use crate::support::mcp::Mcp;
+use crate::support::plane::Plane;
+use crate::support::proxy::{Manner, Proxy};
+use crate::support::reply::Reply;
+use crate::support::rig::Rig;
+use crate::support::stdio::Journal;
+use crate::support::temp::TempDir;
+
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// A good control plane and server, with something changed.
+fn good(adjust: impl FnOnce(Builder) -> Builder) -> Findings {
+    let (plane, mcp) = (Plane::start(), Mcp::start());
+    Findings::of(adjust(doctor(&plane.server.origin()).flag("mcp.server-url", &mcp.url())))
+}
+
+#[test]
+fn nobody_listens() {
+    let found =
+        good(|b| b.set("control-plane.base-url", NOBODY).set("mcp.server-url", &format!("{NOBODY}/mcp")));
+    let text = found.assert_failed(&["mcp_server_reachable", "control_plane_metadata"]);
+    assert!(text.contains("Nothing listens there") && text.contains("connection_refused"), "{text}");
+    assert_eq!(found.summary("mcp_handshake"), "blocked by mcp_server_reachable");
+}
+
+/// Every channel is checked, under its name.
+#[test]
+fn every_channel_is_checked() {
+    let other = Mcp::start();
+    let found = good(|b| {
+        b.flag("mcp.server-url", &format!("channel=other,url={}", other.url()))
+            .flag("mcp.server-url", &format!("channel=dead,url={NOBODY}/mcp"))
+    });
+    found.assert_failed(&["mcp_server_reachable:dead"]);
+    for id in ["mcp_target:other", "mcp_server_reachable:other", "mcp_route:other", "mcp_handshake:other"] {
+        assert_eq!(found.status(id), "PASS");
+    }
+    assert_eq!(found.status("mcp_handshake:dead"), "SKIP");
+}
+
+/// Both eras are spoken and named; a server that wants authorization is as good as one can be without.
+#[test]
+fn servers_are_judged_as_run_judges_them() {
+    let handshake = |method: &str, reply: Reply| {
+        let (plane, mcp) = (Plane::start(), Mcp::start());
+        mcp.reply(method, reply);
+        Findings::of(doctor(&plane.server.origin()).flag("mcp.server-url", &mcp.url()))
+    };
+    let found = handshake("ping", Reply::status(200));
+    assert!(
+        found.summary("mcp_handshake").contains("with a handshake (2025-11-25 and before); it is scripted 1")
+    );
+    let discovered = r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"]}}"#;
+    let found = handshake("server/discover", Reply::json(200, discovered));
+    assert!(found.summary("mcp_handshake").contains("with and without a handshake"), "{}", found.json);
+    let found = handshake("server/discover", Reply::status(401));
+    found.assert_ok();
+    assert!(found.summary("mcp_handshake").contains("requires authorization, which callers bring"));
+    let text = handshake("server/discover", Reply::status(403)).assert_failed(&["mcp_handshake"]);
+    assert!(text.contains("403 Forbidden"), "{text}");
+}
+
+/// The certificate that was refused is named, and what to do depends on what is wrong with it.
+#[test]
+fn refused_certificates_are_told_apart() {
+    let authority = Authority::new("Intercepting Root");
+    let other = Authority::new("Another Root");
+    let names = ["127.0.0.1"];
+    for (server, bundle, wanted) in [
+        (authority.server(), &other, &["issued by \\\"Intercepting Root\\\"", "--ca-bundle"][..]),
+        (authority.server_until(&names, 2020), &authority, &["expired", "valid until 2020-", "date -u"]),
+        (authority.server_until(&["other.test"], 2090), &authority, &["not valid for name", "another name"]),
+    ] {
+        let plane = Plane::start_with(Some(server));
+        let found = good(|b| {
+            b.set("control-plane.base-url", &plane.server.origin()).flag("ca-bundle", &bundle.bundle())
+        });
+        let text = found.assert_failed(&["control_plane_metadata"]);
+        assert!(wanted.iter().all(|word| text.contains(word)), "{wanted:?} in {text}");
+        assert!(text.contains("openssl s_client -connect 127.0.0.1:"), "{text}");
+    }
+}
+
+/// Private authority, client certificates and a proxy that wants a password: all green, as with `run`.
+#[test]
+fn what_run_needs_is_used() {
+    let (authority, clients) = (Authority::new("Corp Root"), Authority::new("Clients"));
+    let proxy = Proxy::start(None, Manner::Authorized("Basic dTpwLXdvcmQ=".to_owned()));
+    let plane = Plane::start_with(Some(authority.server_demanding(&clients)));
+    let mcp = Mcp::start_with(Some(authority.server()));
+    let files = clients.client("client");
+    let builder = doctor(&plane.server.origin())
+        .flag("mcp.server-url", &mcp.url())
+        .flag("ca-bundle", &authority.bundle())
+        .flag("http-proxy", &proxy.url_as("u:p-word@"))
+        .flag("control-plane.client-cert", &files.certificate)
+        .flag("control-plane.client-key", &files.key);
+    let found = Findings::of(builder);
+    found.assert_ok();
+    let route = format!("through the proxy {}, set by http-proxy", proxy.url());
+    assert!(found.summary("control_plane_route").contains(&route), "{}", found.json);
+    assert!(found.summary("proxy_reachable").contains("lets us through"));
+    assert_eq!(found.status("mcp_proxy_reachable"), "PASS");
+    assert!(found.summary("tls_roots").contains("and ca-bundle"));
+    assert!(found.summary("certificate_expiry").starts_with("2 certificates; the first to end is"));
+}
+
+/// A proxy's refusal is said with what it offers.
+#[test]
+fn refusing_proxies_are_explained() {
+    let offers = "Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM";
+    for (head, wanted) in [
+        (format!("407 No\r\n{offers}"), &["it offers Negotiate, NTLM", "who asks"][..]),
+        ("403 Forbidden".to_owned(), &["with status 403", "CONNECT as well"]),
+    ] {
+        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n");
+        let proxy = Proxy::start(None, Manner::Refusing(answer));
+        let found = good(|b| b.flag("control-plane.http-proxy", &proxy.url()));
+        let failed = ["proxy_reachable", "control_plane_metadata"];
+        found.assert_failed(&failed);
+        let text = found.check("control_plane_metadata").to_string();
+        assert!(wanted.iter().all(|word| text.contains(word)), "{wanted:?} in {text}");
+    }
+    let found =
+        good(|b| b.flag("mcp.http-proxy", "http://127.0.0.1:1").env("NO_PROXY", "x.test, 127.0.0.0/8"));
+    found.assert_ok();
+    assert!(found.summary("mcp_route").ends_with("directly, because NO_PROXY holds 127.0.0.0/8"));
+}
+
+/// Certificates of ours that have ended fail, those that end soon are named, and a key that does not fit is
+/// found before anybody is asked.
+#[test]
+fn own_certificates_are_looked_at() {
+    let clients = Authority::new("Clients");
+    let (old, new) = (clients.client_until("old", 2020), clients.client("new"));
+    let with = |certificate: &str, key: &str| {
+        good(|b| b.flag("mcp.client-cert", certificate).flag("mcp.client-key", key))
+    };
+    let text = with(&old.certificate, &old.key).assert_failed(&["certificate_expiry"]);
+    assert!(text.contains("expired: ") && text.contains("valid until 2020-"), "{text}");
+    with(&new.certificate, &new.key).assert_ok();
+    let found = with(&new.certificate, &old.key);
+    assert!(found.assert_failed(&["mcp_route"]).contains("does not belong to the certificate"));
+    assert_eq!(found.summary("mcp_handshake"), "blocked by mcp_route");
+    let found = good(|b| b.flag("ca-bundle", "/nonexistent.pem"));
+    found.assert_failed(&["certificate_expiry", "tls_roots"]);
+    assert_eq!(found.summary("control_plane_metadata"), "blocked by tls_roots");
+}
+
+/// Nobody is asked offline; what is local is checked all the same.
+#[test]
+fn offline_asks_nobody() {
+    let (plane, mcp, proxy) = (Plane::start(), Mcp::start(), Proxy::start(None, Manner::Open));
+    let builder = doctor(&plane.server.origin())
+        .flag("mcp.server-url", &mcp.url())
+        .flag("http-proxy", &proxy.url())
+        .argument("--offline");
+    let found = Findings::of(builder);
+    found.assert_ok();
+    for id in ["control_plane_metadata", "proxy_reachable", "mcp_server_reachable", "mcp_handshake"] {
+        assert_eq!((found.status(id), found.summary(id)), ("SKIP", "not asked: --offline"));
+    }
+    assert_eq!(plane.server.connections() + mcp.server.connections() + proxy.requests().len(), 0);
+}
+
+/// When everything hangs the report comes all the same, and says of each what hung.
+#[test]
+fn nothing_holds_the_report_up() {
+    let directory = TempDir::new();
+    let journal = Journal::new(directory.join("journal"));
+    let (plane, mcp) = (Plane::start(), Mcp::start());
+    plane.metadata(Reply::silence());
+    mcp.hook(|_| Some(Reply::silence()));
+    for method in ["server/discover", "initialize"] {
+        mcp.reply(method, Reply::silence());
+    }
+    // Accepts into its backlog, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxied = format!("http-proxy=http://127.0.0.1:{}", silent.local_addr().unwrap().port());
+    let builder = doctor(&plane.server.origin())
+        .flag("mcp.server-url", &mcp.url())
+        .flag("mcp.server-url", &format!("channel=proxied,url=http://h.test/mcp,{proxied}"))
+        .flag("mcp.command", &format!("channel=child,command={}", journal.command("mute")));
+    let began = Instant::now();
+    let found = Findings::of(builder);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let reached = "mcp_server_reachable:proxied";
+    let failed = ["control_plane_metadata", "mcp_handshake", reached];
+    let failed = [&failed[..], &["mcp_proxy_reachable:proxied", "mcp_handshake:child"]].concat();
+    found.assert_failed(&failed);
+    journal.wait_gone();
+}
+
+/// A port that is taken fails, and a tunnel client that holds it is named.
+#[test]
+fn a_taken_port_is_found() {
+    let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = foreign.local_addr().unwrap().to_string();
+    let text = good(|b| b.set("health.listen-addr", &address)).assert_failed(&["health_listener"]);
+    assert!(text.contains("address already in use") && !text.contains("another tunnel-client"), "{text}");
+    let mut rig = Rig::start();
+    let address = rig.client.address();
+    let text = good(|b| b.set("health.listen-addr", &address)).assert_failed(&["health_listener"]);
+    assert!(text.contains("another tunnel-client runs here"), "{text}");
+}
+
+/// A socket that a dead process left behind is neither a failure nor removed; a living one is a failure.
+#[test]
+fn a_stale_socket_is_kept() {
+    let directory = TempDir::new();
+    let path = directory.join("health.sock");
+    let with = |path: &std::path::Path| good(|b| b.flag("health.unix-socket", path.to_str().unwrap()));
+    let found = with(&path);
+    found.assert_ok();
+    assert_eq!(found.summary("health_listener"), format!("will bind unix socket {}", path.display()));
+    assert!(!path.exists());
+    let living = UnixListener::bind(&path).unwrap();
+    let text = with(&path).assert_failed(&["health_listener"]);
+    assert!(text.contains("is already accepting connections"), "{text}");
+    drop(living);
+    let found = with(&path);
+    found.assert_ok();
+    assert!(found.summary("health_listener").contains("in place of one"), "{}", found.json);
+    assert!(path.exists());
+    let missing = directory.join("not/yet/health.sock");
+    with(&missing).assert_ok();
+    assert!(!directory.join("not").exists());
+}

@@ -1,0 +1,138 @@
+//! How `doctor` tries servers over stdio, and that none of its children stays.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{Findings, doctor};
+use crate::support::client::Builder;
+use crate::support::plane::Plane;
+use crate::support::stdio::{Journal, program};
+use crate::support::temp::TempDir;
+
+/// Settings without anybody but a stdio server.
+fn alone() -> Builder {
+    doctor("http://127.0.0.1:1").argument("--offline")
+}
+
+/// A server in a directory of its own, which goes with it.
+struct Tried {
+    journal: Journal,
+    _directory: TempDir,
+}
+
+impl Tried {
+    fn new() -> Tried {
+        let directory = TempDir::new();
+        Tried { journal: Journal::new(directory.join("journal")), _directory: directory }
+    }
+
+    /// What is found of it in this mode; none of its processes is left afterwards.
+    fn found(&self, mode: &str) -> Findings {
+        let found = Findings::of(alone().flag("mcp.command", &self.journal.command(mode)));
+        self.journal.wait_gone();
+        found
+    }
+}
+
+/// What is said of a good server in this mode.
+fn summary(mode: &str) -> String {
+    let found = Tried::new().found(mode);
+    found.assert_ok();
+    found.summary("mcp_handshake").to_owned()
+}
+
+/// All is well over stdio as well: one child is asked without a handshake, another one with.
+#[test]
+fn a_good_server_passes() {
+    let (plane, tried) = (Plane::start(), Tried::new());
+    let builder = doctor(&plane.server.origin());
+    let found = Findings::of(builder.flag("mcp.command", &tried.journal.command("plain")));
+    found.assert_ok();
+    let ids = found.ids();
+    let at = ids.iter().position(|id| *id == "mcp_target").unwrap();
+    assert_eq!(ids[at + 1..at + 3], ["mcp_command_executable", "mcp_server_reachable"]);
+    assert_eq!(found.status("mcp_server_reachable"), "SKIP");
+    assert_eq!(found.summary("mcp_command_executable"), program());
+    assert!(found.summary("mcp_handshake").contains("it is scripted 1"));
+    let (first, second) = (tried.journal.of("server/discover"), tried.journal.of("initialize"));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first[0].pid, second[0].pid);
+    tried.journal.wait_gone();
+}
+
+/// REV-058: a server that is silent to discovery is asked with a handshake.
+#[test]
+fn a_server_that_is_silent_to_discovery_passes() {
+    for mode in ["deaf", "strict"] {
+        assert!(summary(mode).contains("with a handshake"));
+    }
+}
+
+/// REV-058: so is one that ends on it, on a fresh child.
+#[test]
+fn a_server_that_exits_on_discovery_passes() {
+    assert!(summary("fragile").contains("with a handshake"));
+}
+
+/// REV-058: five seconds are no reason to give a server up.
+#[test]
+fn a_server_that_needs_five_seconds_passes() {
+    let tried = Tried::new();
+    let journal = &tried.journal;
+    let mut client = alone().flag("mcp.command", &journal.command("slow")).start();
+    journal.wait("(start)", 1);
+    let gate = journal.clone();
+    let opener = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(5));
+        gate.open_gate();
+    });
+    assert_eq!(client.wait_exit().code(), Some(0), "{}", client.log());
+    opener.join().unwrap();
+    journal.wait_gone();
+}
+
+/// REV-058: a server that answers nothing, ends at once or resists its end is judged, and none is left.
+#[test]
+fn servers_that_fail_leave_nothing() {
+    for (mode, wanted) in [("mute", "neither server/discover nor initialize"), ("down", "exit status: 1")] {
+        let found = Tried::new().found(mode);
+        let text = found.assert_failed(&["mcp_handshake"]);
+        assert!(text.contains(wanted), "{text}");
+    }
+    assert!(summary("stubborn").contains("with a handshake"));
+}
+
+/// The last words of a server that fails are evidence, without secrets and harmless to terminals.
+#[test]
+fn last_words_are_evidence() {
+    let command = "sh -c 'echo cannot open $SECRET >&2; exit 4'";
+    let yaml =
+        format!("mcp:\n  commands:\n    - command: {command}\n      env: {{SECRET: child-secret-1}}\n");
+    let found = Findings::of(alone().yaml(&yaml));
+    let text = found.assert_failed(&["mcp_handshake"]);
+    assert!(text.contains("standard error: cannot open [REDACTED]"), "{text}");
+    assert!(text.contains("exit status: 4") && !text.contains("child-secret-1"), "{text}");
+}
+
+/// A program that is not there is found before anything is started.
+#[test]
+fn a_missing_program_is_found() {
+    let builder: Builder = alone().flag("mcp.command", "surely-absent x");
+    let found = Findings::of(builder);
+    let text = found.assert_failed(&["mcp_command_executable"]);
+    assert!(text.contains("surely-absent"), "{text}");
+    assert_eq!(found.summary("mcp_handshake"), "blocked by mcp_command_executable");
+}
+
+/// An interrupted doctor leaves no child.
+#[test]
+fn an_interrupt_ends_the_children() {
+    let tried = Tried::new();
+    let journal = &tried.journal;
+    let mut client = alone().flag("mcp.command", &journal.command("mute")).start();
+    journal.wait("server/discover", 1);
+    client.signal(Signal::SIGINT);
+    assert!(!client.wait_exit().success());
+    journal.wait_gone();
+}
