@@ -5,6 +5,14 @@
 //! changed. `result` is `ok` or `fail`; `failed_checks` is there when it is `fail`, `next` when it is `ok`.
 //! Each of `checks` has `id`, `status` (`PASS`, `FAIL`, `SKIP`) and `summary`, and where there is something
 //! to say `why`, `evidence` and `next`. The checks of a channel other than `main` end in `:CHANNEL`.
+//!
+//! The ids, in their order: `config_source`, `profile_load`, then a mistake in the settings as `tunnel_id`,
+//! `control_plane_api_key`, `control_plane_base_url`, `mcp_target`, `profile_load` or `config_validation`; else
+//! `tunnel_id`, `control_plane_api_key`, `config_warnings` (if there are any). Then `tunnels_management_url`,
+//! `runtime_api_keys_url`, `admin_api_keys_url`, `chatgpt_connector_settings_url`; without a mistake `mcp_target`,
+//! `mcp_command_executable` (stdio), `mcp_server_reachable`, `health_listener`, `control_plane_route`,
+//! `proxy_reachable` (behind a proxy), `control_plane_metadata`, `mcp_route` (HTTP), `mcp_proxy_reachable` (behind
+//! a proxy), `mcp_handshake`, those of other channels, `certificate_expiry`, `tls_roots`, `resolver`.
 
 use serde::Serialize;
 

@@ -1,6 +1,7 @@
 //! Certificates made when a test starts, so that none ever expires in the tree.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -12,8 +13,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::temp::TempDir;
 
-/// The year in which certificates end that are to be valid.
-const LATE: i32 = 2096;
+/// In how many days certificates end that are to be valid.
+const LATE: i64 = 10_000;
 
 /// A certification authority and the directory that its files live in.
 pub struct Authority {
@@ -68,10 +69,10 @@ impl Authority {
         self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, LATE), clients)
     }
 
-    /// A server configuration for these names, valid until the first day of this year.
-    pub fn server_until(&self, names: &[&str], year: i32) -> Arc<ServerConfig> {
+    /// A server configuration for these names, which end in so many days.
+    pub fn server_until(&self, names: &[&str], days: i64) -> Arc<ServerConfig> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, year), None)
+        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, days), None)
     }
 
     fn server_with(
@@ -102,9 +103,9 @@ impl Authority {
         self.client_until(name, LATE)
     }
 
-    /// The same, valid until the first day of this year.
-    pub fn client_until(&self, name: &str, year: i32) -> Files {
-        let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth, year);
+    /// The same, which ends in so many days.
+    pub fn client_until(&self, name: &str, days: i64) -> Files {
+        let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth, days);
         let pem = pem_of(&chain[0]);
         Files {
             certificate: self.directory.write(&format!("{name}.pem"), pem),
@@ -116,13 +117,15 @@ impl Authority {
         &self,
         names: Vec<String>,
         purpose: ExtendedKeyUsagePurpose,
-        last_year: i32,
+        days: i64,
     ) -> (Vec<CertificateDer<'static>>, KeyPair) {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test leaf");
         params.extended_key_usages = vec![purpose];
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let end = now.checked_add_signed(days * 86_400).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

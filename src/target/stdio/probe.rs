@@ -117,6 +117,7 @@ fn judge(
                     trial.pong(&message);
                 }
             }
+            Event::Said(number, message) if is_noise(questions.get(number), &message) => {}
             Event::Said(0, message) if is_modern(&message, true) => {
                 return Ok((Era::Modern, server_name(&message)));
             }
@@ -138,6 +139,12 @@ fn judge(
             return Err(format!("the server {how} before it answered"));
         }
     }
+}
+
+/// An answer to nobody's question; a complaint may leave out what it is about.
+fn is_noise(question: Option<&Value>, message: &Value) -> bool {
+    let id = message.get("id").filter(|id| !id.is_null());
+    id.is_some() && id != question.and_then(|question| question.get("id"))
 }
 
 /// The verdict on the answer to an `initialize`.
