@@ -81,9 +81,14 @@ impl Destination<'_> {
                     format!("see its names: {look} | openssl x509 -noout -ext subjectAltName"),
                 ],
             ),
-            CertificateFault::Other => {
-                ("The certificate cannot be used, whoever signed it.", vec![format!("see it: {look}")])
-            }
+            CertificateFault::Other => (
+                "The certificate cannot be used, whoever signed it. A self-signed one is often an authority's \
+                 (CaUsedAsEndEntity), which no host can serve with.",
+                vec![
+                    "have a certificate issued for the host, with CA:FALSE".into(),
+                    format!("see it: {look}"),
+                ],
+            ),
         }
     }
 
@@ -138,7 +143,7 @@ impl Destination<'_> {
             ),
             _ => (
                 "The connection does not carry a whole exchange: what answers may not be what was meant.",
-                vec![format!("check scheme, host and port of {}", self.setting)],
+                vec![format!("check scheme, host and port of {named_by}")],
             ),
         }
     }

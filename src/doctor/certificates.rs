@@ -54,7 +54,7 @@ pub(super) fn expiry(settings: &Settings) -> Check {
     if let Some(line) = expired.first() {
         return failed(format!("expired: {line}")).evidence(evidence);
     }
-    let mut summary = format!("{} certificates; the first to end is {first}", found.len());
+    let mut summary = format!("{} looked at; the first to end is {first}", found.len());
     if *first_end < now {
         summary.push_str(". It has ended already and can be taken out");
     } else if *first_end < text(SystemTime::now() + WARN_AHEAD) {

@@ -112,7 +112,7 @@ fn what_run_needs_is_used() {
     assert!(found.summary("proxy_reachable").contains("lets us through"));
     assert_eq!(found.status("mcp_proxy_reachable"), "PASS");
     assert!(found.summary("tls_roots").contains("and ca-bundle"));
-    assert!(found.summary("certificate_expiry").starts_with("2 certificates; the first to end is"));
+    assert!(found.summary("certificate_expiry").starts_with("2 looked at; the first to end is"));
 }
 
 /// A proxy's refusal is said with what it offers.
