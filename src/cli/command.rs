@@ -23,6 +23,10 @@ pub(super) struct Command {
     pub(super) options: &'static [Row],
     /// It takes the flags of `run` too.
     pub(super) settings: bool,
+    /// Or only these of them.
+    selected: &'static [&'static str],
+    /// What its help says after the flags.
+    pub(super) details: &'static str,
     run: fn(&Flags) -> Result<ExitCode, Failure>,
 }
 
@@ -33,7 +37,8 @@ impl Command {
         summary: &'static str,
         run: fn(&Flags) -> Result<ExitCode, Failure>,
     ) -> Command {
-        Command { path, summary, arguments: &[], options: &[], settings: false, run }
+        let (arguments, options, selected): (&[&str], &[Row], &[&str]) = (&[], &[], &[]);
+        Command { path, summary, arguments, options, settings: false, selected, details: "", run }
     }
 
     /// Takes these options.
@@ -54,9 +59,30 @@ impl Command {
         self
     }
 
+    /// Takes these flags of `run`, with their variables.
+    #[allow(dead_code, reason = "commands that have some follow")]
+    pub(super) const fn with_selected(mut self, flags: &'static [&'static str]) -> Command {
+        self.selected = flags;
+        self
+    }
+
+    /// Has more to say in its help.
+    pub(super) const fn with_details(mut self, text: &'static str) -> Command {
+        self.details = text;
+        self
+    }
+
     /// The tables that know its flags.
     pub(super) fn tables(&self) -> Vec<&'static [Row]> {
-        if self.settings { vec![self.options, ROWS] } else { vec![self.options] }
+        let mut tables = self.own_tables();
+        tables.extend(self.settings.then_some(ROWS));
+        tables
+    }
+
+    /// The same without the long one of `run`.
+    pub(super) fn own_tables(&self) -> Vec<&'static [Row]> {
+        let selected = ROWS.iter().filter(|row| self.selected.contains(&row.flag));
+        [self.options].into_iter().chain(selected.map(std::slice::from_ref)).collect()
     }
 
     /// Its words as they are typed.
@@ -64,12 +90,15 @@ impl Command {
         self.path.join(" ")
     }
 
-    fn begins_with(&self, words: &[String]) -> bool {
+    pub(super) fn begins_with(&self, words: &[String]) -> bool {
         self.path.len() >= words.len() && self.path.iter().zip(words).all(|(own, word)| own == word)
     }
 
     fn start(&self, arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
-        let flags = match Flags::of_command(arguments, &self.tables(), self.arguments.len())? {
+        // `[word...]` stands for as many as there are.
+        let endless = self.arguments.last().is_some_and(|name| name.ends_with("...]"));
+        let most = if endless { usize::MAX } else { self.arguments.len() };
+        let flags = match Flags::of_command(arguments, &self.tables(), most)? {
             Request::Run(flags) => flags,
             Request::Help => return Ok(print(&usage::of_command(self))),
             Request::Version => return Ok(version()),
@@ -96,9 +125,6 @@ pub(super) fn dispatch(commands: &'static [Command], arguments: Vec<OsString>) -
         match text.as_str() {
             "--help" | "-h" => return Ok(print(&usage::of_group(commands, &words))),
             "--version" => return Ok(version()),
-            "help" if words.is_empty() && !commands.iter().any(|c| c.path == ["help"]) => {
-                return Ok(print(&usage::of_group(commands, &words)));
-            }
             _ if text.starts_with('-') => {
                 let takes_value = flag_of_group(commands, &words, &text)?;
                 rest.push(argument);
@@ -125,7 +151,7 @@ fn flag_of_group(commands: &[Command], words: &[String], text: &str) -> Result<b
     let name = text.trim_start_matches('-');
     let name = name.split_once('=').map_or(name, |(name, _)| name);
     let within = commands.iter().filter(|command| !words.is_empty() && command.begins_with(words));
-    let row = within.flat_map(|command| command.options).find(|row| row.flag == name);
+    let row = within.flat_map(Command::tables).flatten().find(|row| row.flag == name);
     match row {
         Some(row) => Ok(row.kind != Kind::Boolean && !text.contains('=')),
         None => Err(Failure(format!("unknown flag: --{}", name.escape_debug()))),

@@ -19,6 +19,7 @@ mod service;
 mod dev;
 mod doctor;
 mod edit;
+mod health;
 mod init;
 mod profiles;
 mod run;
@@ -49,6 +50,8 @@ const COMMANDS: &[Command] = &[
     Command::new(&["doctor"], "Check settings, connections and servers before run does", doctor::command)
         .with_options(doctor::OPTIONS).with_settings(),
     Command::new(&["run"], "Relay commands until a signal ends it", run::command).with_settings(),
+    Command::new(&["health"], "Ask a running client how it is", health::command)
+        .with_options(health::OPTIONS).with_details(include_str!("help/health.txt")),
     Command::new(&["profiles", "list"], "List the profiles", profiles::list)
         .with_options(profiles::LIST_OPTIONS),
     Command::new(&["profiles", "add"], "Add a profile from a file or a sample", profiles::add)

@@ -3,6 +3,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
+use crate::ops::redact::{self, MAX_FOREIGN_BYTES};
+
 /// Everything that is asked for goes to standard output, as one write.
 pub(super) fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
@@ -17,6 +21,28 @@ pub(super) fn print(text: &str) -> ExitCode {
 pub(super) fn complain(line: &str) {
     // With standard error gone the exit code is all that is left to say.
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// An object or array on indented lines. Characters that a terminal would act on occur within texts only,
+/// and there JSON has a spelling for each.
+pub(super) fn json(value: &impl Serialize) -> String {
+    let mut out = String::new();
+    // Members are texts and numbers: there is nothing that cannot be written.
+    for c in serde_json::to_string_pretty(value).unwrap_or_default().chars() {
+        match c != '\n' && redact::must_escape(c) {
+            true => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")))
+            }
+            false => out.push(c),
+        }
+    }
+    out.push('\n');
+    out
+}
+
+/// What somebody else wrote, as it may stand on a terminal: one line, cut, and without effects.
+pub(super) fn foreign(text: &str) -> String {
+    redact::bounded(text, MAX_FOREIGN_BYTES)
 }
 
 /// Colours of words that a reader looks for.

@@ -46,14 +46,18 @@ pub(super) fn of_command(command: &Command) -> String {
         return run_help();
     }
     let mut text = format!("{}\n\nUsage: tunnel-client {} [flags]\n", command.summary, synopsis(command));
-    if !command.options.is_empty() {
+    let rows: Vec<&Row> = command.own_tables().into_iter().flatten().collect();
+    if !rows.is_empty() {
         text.push_str("\nFlags:\n");
     }
-    for row in command.options {
+    for row in rows {
         flag(&mut text, row);
     }
     if command.settings {
         text.push_str("\nEvery flag of run is taken too: see tunnel-client run --help.\n");
+    }
+    if !command.details.is_empty() {
+        text.push_str(&format!("\n{}", command.details));
     }
     text
 }

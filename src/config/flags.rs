@@ -38,7 +38,6 @@ pub enum Request {
 /// to be meant for another program.
 const MISSPELLING_MAX_EDITS: usize = 3;
 
-#[allow(dead_code, reason = "commands that have options follow")]
 impl Flags {
     /// Parses the flags of `run`.
     pub fn parse<I>(arguments: I) -> Result<Request, Error>
@@ -118,6 +117,7 @@ impl Flags {
     }
 
     /// An option that is a duration, checked like the above; a negative one counts as zero.
+    #[allow(dead_code, reason = "commands that have one follow")]
     pub(crate) fn duration(&self, flag: &str) -> Duration {
         let nanoseconds = value::duration_ns(self.option(flag)).unwrap_or_default();
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())

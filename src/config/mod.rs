@@ -56,6 +56,8 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};
 pub use reference::Secret;
+pub(crate) use reference::read_text;
+pub(crate) use url::without_credentials;
 
 pub(crate) use binding::arguments;
 pub(crate) use profile::select as select_source;
@@ -121,6 +123,21 @@ pub struct Network {
     pub environment: EnvironmentProxies,
     /// How many bytes of large bodies may be held at once (`mcp.body-budget-bytes`).
     pub body_budget_bytes: usize,
+}
+
+impl Network {
+    /// What holds where no setting was read.
+    pub(crate) fn bare() -> Network {
+        Network {
+            ca_bundle: None,
+            roots: Roots::Automatic,
+            ssl_cert_file: None,
+            ssl_cert_dir: None,
+            proxy: None,
+            environment: EnvironmentProxies::default(),
+            body_budget_bytes: 0,
+        }
+    }
 }
 
 /// `tls.roots`: where trust starts.

@@ -111,7 +111,7 @@ fn is_neighbour(settings: &Settings, net: &Net) -> Option<()> {
     let (health, address) = (&settings.health, settings.health.listen.address);
     let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
     let uri: Uri = format!("{origin}/healthz").parse().ok()?;
-    let client = net.listener(&origin, health.unix_socket.clone()).ok()?;
+    let client = Net::operator(&origin, health.unix_socket.clone()).ok()?;
     let deadline = Instant::now() + NEIGHBOUR_TIME;
     let (method, headers) = (Method::GET, HeaderMap::new());
     let request = Request { method, uri: &uri, headers, body: None, deadline, replay_when_stale: false };

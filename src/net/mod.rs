@@ -135,11 +135,14 @@ impl Net {
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
     }
 
-    /// A client towards an operator's listener on this machine, be it of another process: proxies are not
-    /// asked for what lies here.
-    pub fn listener(&self, origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
-        let routes = Routes::new(unix_socket, &[], &config::EnvironmentProxies::default());
-        Client::new(self.dialer(origin, routes, None, "listener")?, 0, Idle::new(MCP_IDLE), None, false)
+    /// A client towards the listener of a process of this program: straight, whatever proxies there are, for
+    /// none of them could reach it, and without idle connections. It needs no settings, since whoever asks
+    /// has none.
+    pub fn operator(origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
+        let net = Net::new(&config::Network::bare())?;
+        let routes = Routes::new(unix_socket, &[], &net.shared.network.environment);
+        let dialer = net.dialer(origin, routes, None, "health")?;
+        Client::new(dialer, 0, Idle::new(Duration::ZERO), None, false)
     }
 
     /// The budget that large bodies are read under.

@@ -133,7 +133,7 @@ pub(super) fn cut(mut text: String, limit: usize) -> String {
 }
 
 /// Control characters, line separators, and marks that turn the direction of writing or are invisible.
-pub(super) fn must_escape(c: char) -> bool {
+pub(crate) fn must_escape(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')

@@ -32,6 +32,7 @@ mod era_replies;
 mod era_requests;
 mod faults;
 mod forwarding;
+mod health;
 mod hostile;
 mod init;
 mod locations;

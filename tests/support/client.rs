@@ -25,6 +25,16 @@ pub struct Builder {
     directory: TempDir,
 }
 
+/// What a command that ended by itself left behind.
+pub struct Outcome {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
 /// A running client.
 pub struct Client {
     child: Child,
@@ -124,6 +134,11 @@ impl Builder {
 
     /// Starts it.
     pub fn start(self) -> Client {
+        let output: Arc<Output> = Arc::default();
+        self.start_into(&output, &output)
+    }
+
+    fn start_into(self, output: &Arc<Output>, complaints: &Arc<Output>) -> Client {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
             .args(&self.arguments)
             .env_clear()
@@ -134,13 +149,22 @@ impl Builder {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let output: Arc<Output> = Arc::default();
         let readers = vec![
-            collect(child.stdout.take().unwrap(), &output),
-            collect(child.stderr.take().unwrap(), &output),
+            collect(child.stdout.take().unwrap(), output),
+            collect(child.stderr.take().unwrap(), complaints),
         ];
-        let started = Instant::now();
+        let (started, output) = (Instant::now(), Arc::clone(output));
         Client { child, output, readers, directory: self.directory, started, status: None }
+    }
+
+    /// Runs it to its end and returns what it wrote where, line ends normalized.
+    pub fn outcome(self) -> Outcome {
+        let (output, complaints): (Arc<Output>, Arc<Output>) = (Arc::default(), Arc::default());
+        let code = self.start_into(&output, &complaints).wait_exit().code();
+        let text = |of: &Output| of.lines.lock().unwrap().iter().map(|line| format!("{line}\n")).collect();
+        let (stdout, stderr): (String, String) = (text(&output), text(&complaints));
+        assert!(!stdout.contains(API_KEY) && !stderr.contains(API_KEY), "{stdout}{stderr}");
+        Outcome { code, stdout, stderr }
     }
 
     /// Runs it to its end and returns the exit code and all output.

@@ -1,0 +1,395 @@
+//! `tunnel-client health`: asks a running client how it is, as a probe of a supervisor or container does.
+//!
+//! It finds the listener by URL, by URL file or by port, and asks `/healthz` and `/readyz` once each; on
+//! request also whether a poll has succeeded, and whether a process exists. It contacts nobody else, changes
+//! nothing and needs no settings. Exit code 0 when all that was asked for holds, 2 when something does not; a
+//! mistake in the arguments is 1. The members of its JSON are those of [`Report`], described in
+//! `help/health.txt`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde::Serialize;
+use ureq::http::{HeaderMap, Method, Uri};
+
+use crate::config::settings::{Kind, Row};
+use crate::config::{Flags, Origin, read_text, without_credentials};
+use crate::net::{Client, Net, Request};
+use crate::ops::os_text;
+
+use super::terminal::{Colour, foreign, json, paint};
+use super::{Failure, print};
+
+/// What the command takes.
+#[rustfmt::skip]
+pub(super) const OPTIONS: &[Row] = &[
+    Row::option("url", Kind::Text, "url", "",
+        "Address of the listener: http://HOST:PORT or http+unix://SOCKET"),
+    Row::option("url-file", Kind::Path, "path", "", "File with that address, as health.url-file writes it"),
+    Row::option("port", NUMBER, "number", "", "Port of the listener on 127.0.0.1"),
+    Row::option("pid", NUMBER, "number", "", "Also check that this process exists"),
+    Row::option("pid-file", Kind::Path, "path", "", "The same, for the process id in this file"),
+    Row::option("require-control-plane-poll", Kind::Boolean, "", "false",
+        "Also check that a poll has succeeded"),
+    Row::option("json", Kind::Boolean, "", "false", "Print one JSON object"),
+];
+
+/// Bounds are checked where the texts are.
+const NUMBER: Kind = Kind::Integer { min: i64::MIN, max: i64::MAX };
+
+/// A listener that takes longer is not well, and a supervisor waits for us.
+const PROBE_TIME: Duration = Duration::from_millis(500);
+/// The page of metrics takes longer to make.
+const METRICS_TIME: Duration = Duration::from_secs(2);
+
+/// How much of a page is read; verdicts are one line.
+const PAGE_MAX_BYTES: usize = 4096;
+/// The same of the metrics: some 40 families, the largest with a row a channel.
+const METRICS_MAX_BYTES: usize = 4 << 20;
+/// The same of the files: a path in base64, or a number.
+const FILE_MAX_BYTES: u64 = 8192;
+
+/// Its value is the Unix time of the last poll that succeeded, or zero.
+const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
+
+/// What was found; written in this order. What is empty is left out.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+struct Report {
+    locator: Locator,
+    #[serde(skip_serializing_if = "Option::is_none")] process: Option<Process>,
+    #[serde(skip_serializing_if = "String::is_empty")] base_url: String,
+    #[serde(skip_serializing_if = "String::is_empty")] ui_url: String,
+    healthz: Page,
+    readyz: Page,
+    #[serde(skip_serializing_if = "Option::is_none")] control_plane_poll: Option<Poll>,
+    result: &'static str,
+}
+
+/// Where the listener was looked for.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+struct Locator {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")] url: String,
+    #[serde(skip_serializing_if = "String::is_empty")] url_file: String,
+    #[serde(skip_serializing_if = "Option::is_none")] port: Option<u16>,
+    #[serde(skip_serializing_if = "String::is_empty")] resolved_base_url: String,
+    #[serde(skip_serializing_if = "String::is_empty")] error: String,
+}
+
+/// Whether the process exists.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+struct Process {
+    #[serde(skip_serializing_if = "Option::is_none")] pid: Option<i32>,
+    #[serde(skip_serializing_if = "String::is_empty")] pid_file: String,
+    running: bool,
+    #[serde(skip_serializing_if = "String::is_empty")] error: String,
+}
+
+/// What one page said.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+struct Page {
+    #[serde(skip_serializing_if = "String::is_empty")] url: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")] status: Option<u16>,
+    #[serde(skip_serializing_if = "String::is_empty")] body: String,
+    #[serde(skip_serializing_if = "String::is_empty")] error: String,
+}
+
+/// What the metrics said of polls.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+struct Poll {
+    #[serde(skip_serializing_if = "String::is_empty")] url: String,
+    #[serde(skip_serializing_if = "Option::is_none")] value: Option<i64>,
+    ok: bool,
+    #[serde(skip_serializing_if = "String::is_empty")] error: String,
+}
+
+/// A listener that can be asked.
+struct Peer {
+    base: String,
+    /// What requests are made for; the socket's own URL is none that HTTP knows.
+    origin: Origin,
+    client: Client,
+}
+
+/// Looks, prints, and says with the exit code what was found.
+pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
+    let (locator, place) = locator(flags)?;
+    let process = process(flags)?;
+    let wants_poll = flags.is_on("require-control-plane-poll");
+    let mut report = Report { locator, process, ..Report::default() };
+    report.control_plane_poll = wants_poll.then(Poll::default);
+    match place.and_then(|base| Peer::new(&base)) {
+        Ok(peer) => {
+            report.locator.resolved_base_url.clone_from(&peer.base);
+            report.ui_url = format!("{}/ui", peer.base);
+            (report.healthz, report.readyz) = (peer.page("/healthz"), peer.page("/readyz"));
+            report.control_plane_poll = wants_poll.then(|| peer.poll());
+            report.base_url = peer.base;
+        }
+        Err(error) => report.locator.error = error,
+    }
+    let ok = report.healthz.ok
+        && report.readyz.ok
+        && report.control_plane_poll.as_ref().is_none_or(|poll| poll.ok)
+        && report.process.as_ref().is_none_or(|process| process.running);
+    report.result = if ok { "ok" } else { "fail" };
+    let printed = print(&if flags.is_on("json") { json(&report) } else { report.text() });
+    Ok(if ok { printed } else { ExitCode::from(2) })
+}
+
+/// Which of the three ways was taken, and the address that it leads to.
+fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> {
+    let (url, file) = (flags.option("url").trim(), flags.option("url-file").trim());
+    let port = number(flags, "port", u16::MAX.into())?;
+    match (url, file, port) {
+        ("", "", Some(port)) => {
+            let port = u16::try_from(port).unwrap_or_default();
+            let locator = Locator { kind: "port", port: Some(port), ..Locator::default() };
+            Ok((locator, Ok(format!("http://127.0.0.1:{port}"))))
+        }
+        ("", path, None) if !path.is_empty() => {
+            let locator = Locator { kind: "url_file", url_file: path.into(), ..Locator::default() };
+            let url = content(path).and_then(|text| match text.as_str() {
+                "" => Err(format!("{path} did not contain a health URL")),
+                url => normalized(url),
+            });
+            Ok((locator, url))
+        }
+        (url, "", None) if !url.is_empty() => {
+            let locator = Locator { kind: "url", url: without_credentials(url), ..Locator::default() };
+            Ok((locator, normalized(url)))
+        }
+        _ => Err(Failure("choose exactly one of --url, --url-file, or --port".into())),
+    }
+}
+
+/// A file of one line.
+fn content(path: &str) -> Result<String, String> {
+    let text = read_text(Path::new(path), FILE_MAX_BYTES);
+    text.map(|(text, _)| text.trim().to_owned()).map_err(|error| format!("read {path}: {}", os_text(&error)))
+}
+
+/// The base of a URL that may have been copied with the path of a page.
+fn normalized(url: &str) -> Result<String, String> {
+    let mut base = url.trim().trim_end_matches('/');
+    for page in ["/healthz", "/readyz"] {
+        base = base.strip_suffix(page).unwrap_or(base);
+    }
+    match base.trim_end_matches('/') {
+        "" => Err("health URL is empty after normalization".into()),
+        base => Ok(base.to_owned()),
+    }
+}
+
+/// A number above zero; `None` when it was not given.
+fn number(flags: &Flags, name: &str, max: i64) -> Result<Option<i64>, Failure> {
+    match flags.last(name).map(str::parse) {
+        None => Ok(None),
+        Some(Ok(number)) if (1..=max).contains(&number) => Ok(Some(number)),
+        Some(Ok(number)) if number > max => Err(Failure(format!("--{name} must be at most {max}"))),
+        Some(_) => Err(Failure(format!("--{name} must be positive"))),
+    }
+}
+
+/// Looks for the process, if one was named.
+fn process(flags: &Flags) -> Result<Option<Process>, Failure> {
+    let (pid, file) = (number(flags, "pid", i32::MAX.into())?, flags.option("pid-file").trim());
+    if pid.is_some() && !file.is_empty() {
+        return Err(Failure("choose at most one of --pid or --pid-file".into()));
+    }
+    let found = match pid {
+        Some(pid) => Ok(i32::try_from(pid).unwrap_or_default()),
+        None if file.is_empty() => return Ok(None),
+        None => content(file).and_then(|text| {
+            let pid = text.parse().ok().filter(|pid| *pid > 0);
+            pid.ok_or_else(|| format!("parse {file} as pid: \"{}\"", foreign(&text)))
+        }),
+    };
+    let pid_file = file.to_owned();
+    Ok(Some(match found {
+        Ok(pid) => Process { pid: Some(pid), pid_file, running: exists(pid), error: String::new() },
+        Err(error) => Process { pid_file, error, ..Process::default() },
+    }))
+}
+
+/// Whether there is such a process. That of another user may not be signalled, and so exists.
+fn exists(pid: i32) -> bool {
+    matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
+}
+
+impl Peer {
+    /// Takes the address apart. A socket's is what the listener writes: its path in base64.
+    fn new(base: &str) -> Result<Peer, String> {
+        let (origin, socket) = match base.strip_prefix("http+unix://") {
+            Some(name) => {
+                let path = URL_SAFE_NO_PAD.decode(name).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                let path = path.filter(|path| !path.is_empty()).map(PathBuf::from);
+                (path.is_some().then(|| Origin { tls: false, host: "localhost".into(), port: 80 }), path)
+            }
+            None => {
+                let uri = base.parse::<Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
+                (uri.filter(|_| !base.contains('@')).as_ref().and_then(Origin::of), None)
+            }
+        };
+        let wanted = "health URL must be http://HOST:PORT, or http+unix:// and a path in unpadded base64url";
+        let origin = origin.ok_or(wanted)?;
+        let client = Net::operator(&origin, socket).map_err(|error| error.to_string())?;
+        Ok(Peer { base: base.to_owned(), origin, client })
+    }
+
+    /// One page: any status of success is well.
+    fn page(&self, path: &str) -> Page {
+        let url = format!("{}{path}", self.base);
+        match self.get(path, PROBE_TIME, PAGE_MAX_BYTES) {
+            Ok((status, body)) => {
+                let ok = (200..300).contains(&status);
+                Page { url, ok, status: Some(status), body: body.trim().to_owned(), error: String::new() }
+            }
+            Err(error) => Page { url, error, ..Page::default() },
+        }
+    }
+
+    /// Whether a poll has succeeded since the process started.
+    fn poll(&self) -> Poll {
+        let url = format!("{}/metrics", self.base);
+        let value = match self.get("/metrics", METRICS_TIME, METRICS_MAX_BYTES) {
+            Ok((200, page)) => sample(&page).ok_or_else(|| format!("missing {LAST_POLL} metric")),
+            Ok((status, _)) => Err(format!("HTTP {status}")),
+            Err(error) => Err(error),
+        };
+        match value {
+            Ok(value) if value > 0 => Poll { url, value: Some(value), ok: true, error: String::new() },
+            Ok(value) => {
+                let error = "no successful control-plane poll observed".into();
+                Poll { url, value: Some(value), ok: false, error }
+            }
+            Err(error) => Poll { url, error, ..Poll::default() },
+        }
+    }
+
+    /// Status and the start of the body.
+    fn get(&self, path: &str, time: Duration, max: usize) -> Result<(u16, String), String> {
+        let uri: Uri = format!("{}{path}", self.origin).parse().map_err(|_| "the health URL is not legal")?;
+        let deadline = Instant::now() + time;
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let request = Request { method, uri: &uri, headers, body: None, deadline, replay_when_stale: false };
+        let mut reply = self.client.send(request).map_err(|error| error.to_string())?;
+        let mut body = vec![0; max];
+        let mut filled = 0;
+        while let Some(room) = body.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match reply.read(room).map_err(|error| error.to_string())? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        body.truncate(filled);
+        Ok((reply.status, String::from_utf8_lossy(&body).into_owned()))
+    }
+}
+
+/// The value of the sample in the text form of Prometheus; labels are passed over.
+fn sample(page: &str) -> Option<i64> {
+    let after = page.lines().find_map(|line| line.strip_prefix(LAST_POLL)?.strip_prefix([' ', '{', '\t']))?;
+    let after = after.rsplit_once('}').map_or(after, |(_, value)| value);
+    let value: f64 = after.split_whitespace().next()?.parse().ok()?;
+    // Samples may be written with an exponent; whole seconds are all that anybody wants to know.
+    format!("{value:.0}").parse().ok()
+}
+
+impl Report {
+    /// The same for people.
+    fn text(&self) -> String {
+        let locator = &self.locator;
+        let place = match (locator.port, locator.url_file.as_str()) {
+            (Some(port), _) => format!("port={port}"),
+            (None, "") => format!("url={}", foreign(&locator.url)),
+            (None, path) => format!("url_file={}", foreign(path)),
+        };
+        let mut lines = vec![format!("Locator: {place}")];
+        if locator.error.is_empty() {
+            lines.push(format!("Base URL: {}", foreign(&self.base_url)));
+            lines.push(format!("UI URL: {}", foreign(&self.ui_url)));
+            lines.extend(
+                [("Healthz", &self.healthz), ("Readyz", &self.readyz)].map(|(name, page)| page.line(name)),
+            );
+        } else {
+            lines.push(format!("Locator error: {}", foreign(&locator.error)));
+        }
+        if let Some(poll) = self.control_plane_poll.as_ref().filter(|poll| !poll.url.is_empty()) {
+            let found = match poll.value {
+                Some(value) if poll.ok => format!("last_success_unix_seconds={value}"),
+                _ => foreign(&poll.error),
+            };
+            lines.push(format!(
+                "Control-plane poll: {} | {} | {found}",
+                verdict(poll.ok),
+                foreign(&poll.url)
+            ));
+        }
+        if let Some(process) = &self.process {
+            let mut line = format!("Process: {}", verdict(process.running));
+            line.extend(process.pid.map(|pid| format!(" | pid={pid}")));
+            for (name, text) in [("pid_file=", &process.pid_file), ("", &process.error)] {
+                line.extend((!text.is_empty()).then(|| format!(" | {name}{}", foreign(text))));
+            }
+            lines.push(line);
+        }
+        lines.push(format!("Result: {}\n", self.result.to_uppercase()));
+        lines.join("\n")
+    }
+}
+
+impl Page {
+    fn line(&self, name: &str) -> String {
+        let status = self.status.map(|status| format!(" | HTTP {status}")).unwrap_or_default();
+        let said = if self.error.is_empty() { &self.body } else { &self.error };
+        format!("{name}: {} | {}{status} | {}", verdict(self.ok), foreign(&self.url), foreign(said))
+    }
+}
+
+fn verdict(ok: bool) -> String {
+    if ok { paint("PASS", Colour::Green) } else { paint("FAIL", Colour::Red) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_with_the_path_of_a_page() {
+        for url in [
+            "http://h:1",
+            " http://h:1/ ",
+            "http://h:1/healthz",
+            "http://h:1/readyz/",
+            "http://h:1/readyz/healthz",
+        ] {
+            assert_eq!(normalized(url).unwrap(), "http://h:1", "{url}");
+        }
+        assert_eq!(normalized("/healthz").unwrap_err(), "health URL is empty after normalization");
+        for url in ["ftp://h", "http://u:p@h", "http://h/other", "h:1", "http+unix://%2Ftmp", "http+unix://"]
+        {
+            assert!(Peer::new(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_sample_is_found_with_labels_and_without() {
+        assert_eq!(sample(&format!("# TYPE {LAST_POLL} gauge\n{LAST_POLL} 17\n")), Some(17));
+        assert_eq!(sample(&format!("{LAST_POLL}{{a=\"x y}}\"}} 1.7e9 123\n")), Some(1_700_000_000));
+        assert_eq!(sample(&format!("{LAST_POLL}_other 17\n")), None);
+        assert_eq!(sample(&format!("{LAST_POLL} NaN\n")), None);
+    }
+}
