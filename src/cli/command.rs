@@ -60,7 +60,6 @@ impl Command {
     }
 
     /// Takes these flags of `run`, with their variables.
-    #[allow(dead_code, reason = "commands that have some follow")]
     pub(super) const fn with_selected(mut self, flags: &'static [&'static str]) -> Command {
         self.selected = flags;
         self

@@ -15,6 +15,7 @@ mod terminal;
 mod service;
 
 // The commands, and what profiles are made from.
+mod admin;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;
@@ -62,6 +63,16 @@ const COMMANDS: &[Command] = &[
         .with_options(profiles::OPTIONS),
     Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", profiles::samples_show)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
+    Command::new(&["admin", "tunnels", "create"], "Create a tunnel", admin::create)
+        .with_options(admin::FORM).with_selected(admin::SETTINGS),
+    Command::new(&["admin", "tunnels", "get"], "Show a tunnel; the runtime key will do", admin::get)
+        .with_arguments(&["<id>"]).with_options(admin::GET).with_selected(admin::SETTINGS),
+    Command::new(&["admin", "tunnels", "list"], "List the tunnels of an organization, workspace or tenant", admin::list)
+        .with_options(admin::LIST).with_selected(admin::SETTINGS),
+    Command::new(&["admin", "tunnels", "update"], "Change what is given, and nothing else", admin::update)
+        .with_arguments(&["<id>"]).with_options(admin::FORM).with_selected(admin::SETTINGS),
+    Command::new(&["admin", "tunnels", "delete"], "Delete a tunnel", admin::delete)
+        .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS),

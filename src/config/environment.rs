@@ -18,6 +18,7 @@ pub struct Environment {
 const FURTHER: &[&str] = &[
     "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY", "HOME", "XDG_CONFIG_HOME",
+    "OPENAI_ADMIN_KEY",
 ];
 
 impl Environment {

@@ -36,6 +36,7 @@ mod value;
 // Sections, each validated in one place.
 mod plane;
 
+mod admin;
 mod local;
 mod mcp;
 
@@ -52,6 +53,7 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, Uri};
 
+pub use admin::{Admin, tunnel_id};
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};

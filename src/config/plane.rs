@@ -134,7 +134,7 @@ pub(crate) fn identity(
 /// One server for every header and log line: a host root, on https unless somebody insists. A path
 /// in the URL is dropped, as the reference does; `url-path` is what adds one. Credentials are
 /// refused and not dropped, since they could only stand where somebody believes them to be sent.
-fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Error> {
+pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Error> {
     const FLAG: &str = "control-plane.base-url";
     // Asked for first, so that a word that is no boolean is refused with https, too.
     let insists = lookup.boolean("control-plane.allow-plaintext-http")?;
@@ -197,7 +197,7 @@ pub(crate) fn tunnel_id(id: &str) -> Result<Option<String>, String> {
 
 /// The organization, which becomes a header value. A line break has a text of its own because it
 /// is what an attempt to add a header would look like.
-fn organization(text: &str) -> Result<String, String> {
+pub(super) fn organization(text: &str) -> Result<String, String> {
     let wrong = if text.contains(['\r', '\n']) {
         "cannot contain header line breaks"
     } else if !text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
@@ -254,7 +254,7 @@ fn poll_channels(items: &[String]) -> Result<Vec<Channel>, String> {
 
 /// The key, and where it came from: the reference, or the name of the setting that held the key
 /// itself. `None` for an empty text.
-fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, String)>, String> {
+pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, String)>, String> {
     let (references, text) = (&lookup.references, found.text());
     if text.is_empty() {
         return Ok(None);
@@ -266,12 +266,15 @@ fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, String)>, S
         Giver::Environment(name) => (references.value(name, text)?, String::new()),
         Giver::File(..) => (references.value(found.row.yaml, text)?, found.row.yaml.to_string()),
     };
-    // The alphabet of the keys that are issued. It also keeps the header in one piece.
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if key.is_empty() || !key.chars().all(legal) {
+    if !is_key(&key) {
         // Says nothing about the key, not even which character it was.
         return Err("control plane API key is malformed".into());
     }
     let label = if is_reference(text) { text.trim().to_string() } else { place };
     Ok(Some((Secret::new(key), label)))
+}
+
+/// The alphabet of the keys that are issued. It also keeps the header in one piece.
+pub(super) fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }

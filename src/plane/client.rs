@@ -251,7 +251,10 @@ impl Plane {
 
 /// The headers of every request. Our own names win over extra headers. They are built once: what could
 /// make a request unsendable is found at start, not at the first poll.
-fn head(settings: &config::ControlPlane, identity: &Identity<'_>) -> Result<HeaderMap, SetupError> {
+pub(crate) fn head(
+    settings: &config::ControlPlane,
+    identity: &Identity<'_>,
+) -> Result<HeaderMap, SetupError> {
     let mut head = settings.extra_headers.clone();
     for name in OWNED {
         head.remove(name);

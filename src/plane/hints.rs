@@ -69,6 +69,8 @@ tunnel_queue_full: More calls arrive than this client takes: raise mcp.max-concu
     another replica.
 tunnel_request_mismatch: An answer did not fit its request; check that no other client shares the shard \
     token.
+tunnel_transport_unavailable: The control plane moved to another host meanwhile; try again if twice does \
+    no harm.
 tunnel_use_forbidden: The key's project may not use this tunnel; allow it in the tunnel's settings.
 ";
 
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn codes_beat_statuses_and_every_refusal_has_a_hint() {
-        assert!(HINTS.lines().is_sorted() && HINTS.lines().count() == 28);
+        assert!(HINTS.lines().is_sorted() && HINTS.lines().count() == 29);
         assert!(HINTS.lines().all(|line| line.contains(": ") && line.ends_with('.') && !line.contains("  ")));
         assert_eq!(
             hint(Some("tunnel_use_forbidden"), 401),

@@ -14,7 +14,7 @@ use crate::net::{Budget, Error, Reply};
 use super::backoff;
 
 /// How much of an error's body is read, and how much of it is kept when it is not JSON.
-pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const ERROR_BYTES_MAX: usize = 64 * 1024;
 const ERROR_TEXT_CHARS_MAX: usize = 1024;
 
 /// An exchange that failed.
@@ -82,7 +82,7 @@ impl Refusal {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| backoff::retry_after(value, SystemTime::now()));
         let body = reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data);
-        let (code, message) = describe(&body.unwrap_or_default());
+        let Description { code, message, .. } = describe(&body.unwrap_or_default());
         Refusal::Status(Box::new(StatusError { status, code, message, retry_after, tunnel_request_id }))
     }
 
@@ -95,22 +95,35 @@ impl Refusal {
 }
 
 /// The plane's own id of an exchange.
-pub(super) fn request_id(reply: &Reply) -> Option<String> {
+pub(crate) fn request_id(reply: &Reply) -> Option<String> {
     reply.headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Code and message of an error body, in the shapes that the control plane uses: an `error` object, its
-/// members at the top, or a `detail` of any kind.
-fn describe(body: &[u8]) -> (Option<String>, String) {
+/// What an error body says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Description {
+    /// The plane's error code.
+    pub(crate) code: Option<String>,
+    /// The plane's class of errors.
+    pub(crate) class: Option<String>,
+    /// The plane's message, or the start of whatever the body was.
+    pub(crate) message: String,
+}
+
+/// Reads an error body in the shapes that the control plane uses: an `error` object, its members at the top,
+/// or a `detail` of any kind.
+pub(crate) fn describe(body: &[u8]) -> Description {
     let Ok(serde_json::Value::Object(top)) = serde_json::from_slice(body) else {
-        return (None, String::from_utf8_lossy(body).chars().take(ERROR_TEXT_CHARS_MAX).collect());
+        let message = String::from_utf8_lossy(body).chars().take(ERROR_TEXT_CHARS_MAX).collect();
+        return Description { message, ..Description::default() };
     };
     let members = top.get("error").and_then(|error| error.as_object()).unwrap_or(&top);
     let text = |name: &str| members.get(name).and_then(|value| value.as_str()).map(str::to_owned);
     let detail =
         || top.get("detail").map(|detail| detail.as_str().map_or_else(|| detail.to_string(), str::to_owned));
     let message = text("message").or_else(detail).unwrap_or_default();
-    (text("code"), message.chars().take(ERROR_TEXT_CHARS_MAX).collect())
+    let message = message.chars().take(ERROR_TEXT_CHARS_MAX).collect();
+    Description { code: text("code"), class: text("type"), message }
 }
 
 #[cfg(test)]
@@ -119,7 +132,10 @@ mod tests {
 
     #[test]
     fn error_bodies_of_all_shapes() {
-        let of = |body: &str| describe(body.as_bytes());
+        let of = |body: &str| {
+            let Description { code, message, .. } = describe(body.as_bytes());
+            (code, message)
+        };
         assert_eq!(of(r#"{"error":{"message":"m","code":"c"}}"#), (Some("c".into()), "m".into()));
         assert_eq!(of(r#"{"message":"m","code":"c"}"#), (Some("c".into()), "m".into()));
         assert_eq!(of(r#"{"detail":"d"}"#), (None, "d".into()));

@@ -17,6 +17,7 @@ mod support;
 
 mod peers;
 
+mod admin;
 mod bad_answers;
 mod channels;
 mod config;

@@ -1,0 +1,95 @@
+//! What the commands for administrators need of the settings: the way to the control plane, and a key.
+//!
+//! The way is that of `run`, from the same rows of the table with the same complaints. The key is another
+//! one: it manages tunnels and must never reach a daemon, so it has its own flag and variable, no place in a
+//! file, and is not known to any other command.
+
+use std::time::Duration;
+
+use ureq::http::HeaderMap;
+
+use super::lookup::Lookup;
+use super::{ControlPlane, Environment, Error, ErrorKind, Flags, Network, Secret, local, plane, proxy};
+
+/// How long one request may take. It is made by a person who waits.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
+
+const VARIABLE: &str = "OPENAI_ADMIN_KEY";
+const MISSING: &str = "admin key is required; set --admin-key or OPENAI_ADMIN_KEY";
+const BOTH_MISSING: &str = "tunnel get requires a runtime or admin key; set CONTROL_PLANE_API_KEY, OPENAI_API_KEY, OPENAI_ADMIN_KEY, or --admin-key";
+
+/// The way to the control plane, with an administrator's key.
+pub struct Admin {
+    /// What every outbound connection shares.
+    pub network: Network,
+    /// Where the control plane is. It names no tunnel and is not polled; one exchange may take its
+    /// `poll_timeout`.
+    pub control_plane: ControlPlane,
+    /// What should be said about the files that were read.
+    pub warnings: Vec<String>,
+}
+
+impl Admin {
+    /// Reads flags and variables; `runtime_key_will_do` for what the tunnel itself may ask.
+    pub fn load(flags: &Flags, environment: &Environment, runtime_key_will_do: bool) -> Result<Admin, Error> {
+        let lookup = Lookup::open(flags, environment, None)?;
+        let network = local::network(&lookup)?;
+        let (certificate, key_file) = ("control-plane.client-cert", "control-plane.client-key");
+        let identity = plane::identity(&lookup, certificate, key_file, "control-plane")?;
+        let url_path = lookup.read("control-plane.url-path", |found| plane::url_path(found.text()))?;
+        let organization =
+            lookup.read("control-plane.organization-id", |found| plane::organization(found.text()))?;
+        let control_plane = ControlPlane {
+            origin: plane::origin(&lookup, identity.is_some())?,
+            url_path: url_path.unwrap_or_default(),
+            tunnel_id: String::new(),
+            organization_id: organization.filter(|id| !id.is_empty()),
+            api_key: key(flags, &lookup, runtime_key_will_do)?,
+            api_key_label: String::new(),
+            identity,
+            proxy: proxy::load(&lookup, "control-plane.http-proxy")?,
+            max_inflight: 1,
+            poll_timeout: REQUEST_TIME,
+            poll_guardrail: Duration::ZERO,
+            poll_channels: Vec::new(),
+            extra_headers: HeaderMap::new(),
+        };
+        plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
+        Ok(Admin { network, control_plane, warnings: lookup.references.warnings.into_inner() })
+    }
+}
+
+/// The id of a tunnel, which becomes a part of a path.
+pub fn tunnel_id(text: &str) -> Result<String, Error> {
+    let id = plane::tunnel_id(text).map_err(Error::invalid)?;
+    id.ok_or_else(|| Error::invalid("tunnel ID is required"))
+}
+
+/// The key: an administrator's, or that of the tunnel where it will do.
+fn key(flags: &Flags, lookup: &Lookup, runtime_key_will_do: bool) -> Result<Secret, Error> {
+    let references = &lookup.references;
+    let key = match (flags.last("admin-key"), references.environment.get(VARIABLE)) {
+        // Other users can read a command line, so the key itself is refused there, and not repeated.
+        (Some(text), _) if text.starts_with("env:") || text.starts_with("file:") => {
+            references.value("admin-key", text)
+        }
+        (Some(_), _) => return Err(usage("admin-key must use env: or file: prefixes")),
+        (None, Some(text)) if !text.is_empty() => references.value(VARIABLE, text),
+        (None, _) if runtime_key_will_do => {
+            let key = lookup.read("control-plane.api-key", |found| plane::api_key(lookup, found))?;
+            let (key, _) = key.flatten().ok_or_else(|| usage(BOTH_MISSING))?;
+            return Ok(key);
+        }
+        (None, Some(_)) => return Err(usage("OPENAI_ADMIN_KEY must be non-empty")),
+        (None, None) => return Err(usage(MISSING)),
+    };
+    let key = key.map_err(usage)?;
+    // Says nothing about the key, not even which character it was.
+    let sound = plane::is_key(&key).then(|| Secret::new(key));
+    sound.ok_or_else(|| usage("admin key is malformed"))
+}
+
+/// A mistake about the key, which only these commands know: said without the prefix of settings.
+fn usage(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, text)
+}
