@@ -21,6 +21,7 @@ mod dev;
 mod doctor;
 mod edit;
 mod health;
+mod help;
 mod init;
 mod profiles;
 mod run;
@@ -76,6 +77,7 @@ const COMMANDS: &[Command] = &[
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS),
+    Command::new(&["help"], "Explain a topic or a command", help::command).with_arguments(&["[topic|command...]"]),
 ];
 
 /// Commands of the reference that do not exist here and will not. They are named so that whoever comes

@@ -6,6 +6,7 @@
 use crate::config::settings::{Kind, ROWS, Row, Status};
 
 use super::command::Command;
+use super::help::TOPICS;
 
 /// What stands above the list of all commands.
 const INTRODUCTION: &str = "\
@@ -35,6 +36,10 @@ pub(super) fn of_group(commands: &[Command], words: &[String]) -> String {
     }
     text.push_str("\nEvery command explains itself with --help; --version prints the version.\n");
     if words.is_empty() {
+        text.push_str("\nHelp topics:\n");
+        for (name, summary, _) in TOPICS {
+            text.push_str(&format!("  tunnel-client help {name:16} {summary}\n"));
+        }
         text.push_str(&format!("\nWhere things come from:\n{PLACES}"));
     }
     text

@@ -34,6 +34,7 @@ mod era_requests;
 mod faults;
 mod forwarding;
 mod health;
+mod help;
 mod hostile;
 mod init;
 mod locations;

@@ -54,8 +54,13 @@ struct Output {
 impl Builder {
     /// The bare subcommand with the API key in the environment.
     pub fn bare(command: &str) -> Builder {
+        Builder::none().argument(command)
+    }
+
+    /// The program alone, with the API key in the environment.
+    pub fn none() -> Builder {
         Builder {
-            arguments: vec![command.to_owned()],
+            arguments: Vec::new(),
             environment: vec![("CONTROL_PLANE_API_KEY".to_owned(), API_KEY.to_owned())],
             directory: TempDir::new(),
         }
