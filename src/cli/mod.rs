@@ -16,6 +16,7 @@ mod service;
 
 // The commands, and what profiles are made from.
 mod admin;
+mod completion;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;
@@ -78,6 +79,8 @@ const COMMANDS: &[Command] = &[
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS),
     Command::new(&["help"], "Explain a topic or a command", help::command).with_arguments(&["[topic|command...]"]),
+    Command::new(&["completion"], "Print a script that completes commands and flags", completion::command)
+        .with_arguments(&["<bash|zsh|fish>"]),
 ];
 
 /// Commands of the reference that do not exist here and will not. They are named so that whoever comes

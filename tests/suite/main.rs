@@ -20,6 +20,8 @@ mod peers;
 mod admin;
 mod bad_answers;
 mod channels;
+mod commands;
+mod completion;
 mod config;
 mod connection_proxies;
 mod connection_reuse;
