@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Installs clients and servers that others wrote: install.sh [--full] DIR
+#
+# DIR gets node_modules and venv; --full adds DIR/full with the conformance suite, the inspector and the newer
+# Node that both need. Versions are pinned here and nowhere else.
+set -euo pipefail
+
+everything=2026.8.31      # a server of the older era
+sdk=1.32.2                # the TypeScript SDK of the older era
+sdk2=2.4.0                # the same of both eras
+mcp=2.3.0                 # the Python SDK of both eras
+fastmcp=4.1.2
+conformance=0.2.0-alpha.12
+inspector=2.12.0
+node=22.23.3
+
+full=
+if [ "${1-}" = --full ]; then
+    full=yes
+    shift
+fi
+into=${1:?"usage: install.sh [--full] DIR"}
+
+# Where `venv` is a package of its own, only `ensurepip` is missing without it.
+if ! { command -v node && command -v npm && python3 -c 'import ensurepip, venv'; } >/dev/null 2>&1; then
+    test "$(id -u)" = 0 || { echo "nodejs, npm and python3-venv are needed" >&2; exit 1; }
+    apt-get update
+    apt-get install -y --no-install-recommends nodejs python3-venv
+    # Some builds of nodejs bring npm along and conflict with the package.
+    command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
+fi
+
+# missing FILE WANTED: whether FILE does not hold WANTED. Stamps are written last, so that an install that broke off is
+# begun again.
+missing() {
+    [ "$(cat "$1" 2>/dev/null)" != "$2" ]
+}
+
+npm_install() {
+    local prefix=$1
+    shift
+    # A file of its own, or npm would install into a folder further up that has one.
+    echo '{ "private": true }' >"$prefix/package.json"
+    npm install --prefix "$prefix" --no-audit --no-fund --loglevel=error "$@"
+}
+
+stamp="everything $everything, sdk $sdk, sdk2 $sdk2, mcp $mcp, fastmcp $fastmcp"
+if missing "$into/stamp" "$stamp"; then
+    rm -rf "$into/stamp" "$into/node_modules" "$into/package-lock.json" "$into/venv"
+    mkdir -p "$into"
+    npm_install "$into" "@modelcontextprotocol/server-everything@$everything" "@modelcontextprotocol/sdk@$sdk" \
+        "@modelcontextprotocol/server@$sdk2" "@modelcontextprotocol/client@$sdk2"
+    python3 -m venv "$into/venv"
+    "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check "mcp==$mcp" "fastmcp==$fastmcp"
+    echo "$stamp" >"$into/stamp"
+fi
+
+stamp="conformance $conformance, inspector $inspector, node $node"
+if [ "$full" ] && missing "$into/full/stamp" "$stamp"; then
+    rm -rf "$into/full"
+    mkdir -p "$into/full"
+    npm_install "$into/full" "@modelcontextprotocol/conformance@$conformance" \
+        "@modelcontextprotocol/inspector@$inspector" "node@$node"
+    # The package of node fetches the program in a script, which npm may be told not to run.
+    [ "$("$into/full/node_modules/.bin/node" --version 2>/dev/null)" = "v$node" ] ||
+        (cd "$into/full/node_modules/node" && node installArchSpecificPackage)
+    [ "$("$into/full/node_modules/.bin/node" --version)" = "v$node" ]
+    echo "$stamp" >"$into/full/stamp"
+fi
