@@ -8,6 +8,7 @@ set -euo pipefail
 everything=2026.8.31      # a server of the older era
 sdk=1.32.2                # the TypeScript SDK of the older era
 sdk2=2.4.0                # the same of both eras
+sdk2_node=2.1.2           # what puts it behind the HTTP server of Node
 mcp=2.3.0                 # the Python SDK of both eras
 fastmcp=4.1.2
 conformance=0.2.0-alpha.12
@@ -44,12 +45,13 @@ npm_install() {
     npm install --prefix "$prefix" --no-audit --no-fund --loglevel=error "$@"
 }
 
-stamp="everything $everything, sdk $sdk, sdk2 $sdk2, mcp $mcp, fastmcp $fastmcp"
+stamp="everything $everything, sdk $sdk, sdk2 $sdk2 $sdk2_node, mcp $mcp, fastmcp $fastmcp"
 if missing "$into/stamp" "$stamp"; then
     rm -rf "$into/stamp" "$into/node_modules" "$into/package-lock.json" "$into/venv"
     mkdir -p "$into"
     npm_install "$into" "@modelcontextprotocol/server-everything@$everything" "@modelcontextprotocol/sdk@$sdk" \
-        "@modelcontextprotocol/server@$sdk2" "@modelcontextprotocol/client@$sdk2"
+        "@modelcontextprotocol/server@$sdk2" "@modelcontextprotocol/client@$sdk2" \
+        "@modelcontextprotocol/node@$sdk2_node"
     python3 -m venv "$into/venv"
     "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check "mcp==$mcp" "fastmcp==$fastmcp"
     echo "$stamp" >"$into/stamp"
