@@ -24,7 +24,7 @@ const sample = (prompt) =>
 
 /** The text of a model's answer, which may be one block or several. */
 const sampled = ({ result }) => [result.content].flat().map((block) => block.text).join('');
-const elicited = ({ action, result }) => `action=${action}, content=${JSON.stringify(result?.content ?? {})}`;
+const elicited = ({ action, content }) => `action=${action}, content=${JSON.stringify(content ?? {})}`;
 
 const consts = (...pairs) => pairs.map(([value, title]) => ({ const: value, title }));
 const options = ['option1', 'option2', 'option3'];
