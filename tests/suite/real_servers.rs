@@ -130,7 +130,7 @@ fn fastmcp_serves_a_session() {
     let rig = fastmcp();
     assert_eq!(open(&rig)["serverInfo"]["name"], "small");
     let list = result(&rig, &call("tools/list", "1", ""));
-    assert_eq!(names(&list), ["echo"]);
+    assert_eq!(names(&list), ["echo", "count"]);
     let echo = result(&rig, &call("tools/call", "1", r#""name":"echo","arguments":{"text":"grüße"}"#));
     assert_eq!(echo["structuredContent"]["result"], "grüße");
     stop(rig, 1);
