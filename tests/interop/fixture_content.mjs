@@ -96,6 +96,10 @@ export function addContentTools(server) {
         return { content: [text('Reconnection test completed.')] };
     });
     add('json_schema_2020_12_tool', 'Has a full schema', fromJsonSchema(FULL_SCHEMA), () => ({ content: [text('ok')] }));
+    // Not for the suite, but for the inspector.
+    add('echo', 'Returns what it is given', strings('message'), ({ message: given }) => ({
+        content: [text(`Echo: ${given}`)],
+    }));
     const message = { type: 'string', 'x-mcp-header': 'Message' };
     const mirrored = fromJsonSchema({ type: 'object', properties: { message }, required: ['message'] });
     add('test_mirrored_argument', 'Wants its argument in a header, too', mirrored, (given) => ({
