@@ -106,7 +106,7 @@ async def cancellation(client):
         async def heard(_progress, _total, _message):
             scope.cancel()
 
-        arguments = {"duration": 60, "steps": 120}
+        arguments = {"duration": 30, "steps": 60}
         await client.call_tool("trigger-long-running-operation", arguments, progress_callback=heard)
     took = time.monotonic() - started
     check(scope.cancelled_caught, "a cancelled call ends as cancelled")

@@ -4,12 +4,12 @@
 
 import { createServer } from 'node:http';
 import { randomUUID } from 'node:crypto';
-import { installed } from './installed.mjs';
+import { installedFull } from './installed.mjs';
 import { addContentTools, addPrompts, addResources } from './fixture_content.mjs';
 import { addInputTools, state } from './fixture_input.mjs';
 
-const mcp = installed('@modelcontextprotocol/server');
-const { localhostHostValidation, localhostOriginValidation, toNodeHandler } = installed('@modelcontextprotocol/node');
+const mcp = installedFull('@modelcontextprotocol/server');
+const { localhostHostValidation, localhostOriginValidation, toNodeHandler } = installedFull('@modelcontextprotocol/node');
 
 const capabilities = {
     tools: { listChanged: true },

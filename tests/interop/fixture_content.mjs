@@ -1,8 +1,8 @@
 // What the conformance fixture serves without asking back: tools, resources and prompts.
 
-import { installed } from './installed.mjs';
+import { installedFull } from './installed.mjs';
 
-const { ResourceTemplate, fromJsonSchema } = installed('@modelcontextprotocol/server');
+const { ResourceTemplate, fromJsonSchema } = installedFull('@modelcontextprotocol/server');
 
 // One red pixel, and a sound without samples.
 const PNG =
@@ -65,7 +65,9 @@ export function addContentTools(server) {
     const add = (name, description, inputSchema, run) =>
         server.registerTool(name, { description, inputSchema }, run);
     const none = strings();
-    for (const [name, content] of Object.entries(CONSTANT)) add(name, 'Answers the same always', none, () => ({ content }));
+    for (const [name, content] of Object.entries(CONSTANT)) {
+        add(name, 'Answers the same always', none, () => ({ content }));
+    }
     add('test_error_handling', 'Fails', none, () => {
         throw new Error('This tool intentionally returns an error for testing');
     });
@@ -95,7 +97,8 @@ export function addContentTools(server) {
         await pause();
         return { content: [text('Reconnection test completed.')] };
     });
-    add('json_schema_2020_12_tool', 'Has a full schema', fromJsonSchema(FULL_SCHEMA), () => ({ content: [text('ok')] }));
+    const full = fromJsonSchema(FULL_SCHEMA);
+    add('json_schema_2020_12_tool', 'Has a full schema', full, () => ({ content: [text('ok')] }));
     // Not for the suite, but for the inspector.
     add('echo', 'Returns what it is given', strings('message'), ({ message: given }) => ({
         content: [text(`Echo: ${given}`)],
@@ -120,9 +123,10 @@ export function addResources(server) {
 
     const template = new ResourceTemplate('test://template/{id}/data', { list: undefined });
     const mimeType = 'application/json';
-    server.registerResource('template', template, { description: 'By id', mimeType }, ({ href }, { id }) => ({
-        contents: [{ uri: href, mimeType, text: JSON.stringify({ id, templateTest: true, data: `Data for ID: ${id}` }) }],
-    }));
+    server.registerResource('template', template, { description: 'By id', mimeType }, ({ href }, { id }) => {
+        const data = JSON.stringify({ id, templateTest: true, data: `Data for ID: ${id}` });
+        return { contents: [{ uri: href, mimeType, text: data }] };
+    });
 
     // Taken, though nothing ever changes.
     server.server.setRequestHandler('resources/subscribe', () => ({}));

@@ -2,10 +2,10 @@
 // what they want to know and are called again; in the older one the SDK turns that into requests of the server.
 
 import { randomBytes } from 'node:crypto';
-import { installed } from './installed.mjs';
+import { installedFull } from './installed.mjs';
 import { strings } from './fixture_content.mjs';
 
-const { acceptedContent, createRequestStateCodec, fromJsonSchema, inputRequired, inputResponse } = installed(
+const { acceptedContent, createRequestStateCodec, fromJsonSchema, inputRequired, inputResponse } = installedFull(
     '@modelcontextprotocol/server',
 );
 
@@ -101,7 +101,8 @@ async function capable(_, ctx) {
 }
 
 const completed = (response) => `Elicitation completed: ${elicited(response)}`;
-const wantsRoots = asking('client_roots', 'roots', () => inputRequired.listRoots(), ({ roots }) => `${roots.length} roots`);
+const counted = ({ roots }) => `${roots.length} roots`;
+const wantsRoots = asking('client_roots', 'roots', () => inputRequired.listRoots(), counted);
 const capital = () => sample('What is the capital of France?');
 
 const TOOLS = {

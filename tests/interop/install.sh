@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Installs clients and servers that others wrote: install.sh [--full] DIR
 #
-# DIR gets node_modules and venv; --full adds DIR/full with the conformance suite, the inspector and the newer
-# Node that both need. Versions are pinned here and nowhere else.
+# DIR gets node_modules and venv; --full adds DIR/full with the conformance suite, the inspector, the newer Node that both
+# need, and what the suite's server is written with. Versions are pinned here and nowhere else.
 set -euo pipefail
 
 everything=2026.8.31      # a server of the older era
 sdk=1.32.2                # the TypeScript SDK of the older era
-sdk2=2.4.0                # the same of both eras
-sdk2_node=2.1.2           # what puts it behind the HTTP server of Node
 mcp=2.3.0                 # the Python SDK of both eras
 fastmcp=4.1.2
 conformance=0.2.0-alpha.12
 inspector=2.12.0
+sdk2=2.4.0                # the TypeScript SDK of both eras, its part for servers
+sdk2_node=2.1.2           # what puts that behind the HTTP server of Node
 node=22.23.3
 
 full=
@@ -45,24 +45,23 @@ npm_install() {
     npm install --prefix "$prefix" --no-audit --no-fund --loglevel=error "$@"
 }
 
-stamp="everything $everything, sdk $sdk, sdk2 $sdk2 $sdk2_node, mcp $mcp, fastmcp $fastmcp"
+stamp="everything $everything, sdk $sdk, mcp $mcp, fastmcp $fastmcp"
 if missing "$into/stamp" "$stamp"; then
     rm -rf "$into/stamp" "$into/node_modules" "$into/package-lock.json" "$into/venv"
     mkdir -p "$into"
-    npm_install "$into" "@modelcontextprotocol/server-everything@$everything" "@modelcontextprotocol/sdk@$sdk" \
-        "@modelcontextprotocol/server@$sdk2" "@modelcontextprotocol/client@$sdk2" \
-        "@modelcontextprotocol/node@$sdk2_node"
+    npm_install "$into" "@modelcontextprotocol/server-everything@$everything" "@modelcontextprotocol/sdk@$sdk"
     python3 -m venv "$into/venv"
     "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check "mcp==$mcp" "fastmcp==$fastmcp"
     echo "$stamp" >"$into/stamp"
 fi
 
-stamp="conformance $conformance, inspector $inspector, node $node"
+stamp="conformance $conformance, inspector $inspector, sdk2 $sdk2 $sdk2_node, node $node"
 if [ "$full" ] && missing "$into/full/stamp" "$stamp"; then
     rm -rf "$into/full"
     mkdir -p "$into/full"
     npm_install "$into/full" "@modelcontextprotocol/conformance@$conformance" \
-        "@modelcontextprotocol/inspector@$inspector" "node@$node"
+        "@modelcontextprotocol/inspector@$inspector" "@modelcontextprotocol/server@$sdk2" \
+        "@modelcontextprotocol/node@$sdk2_node" "node@$node"
     # The package of node fetches the program in a script, which npm may be told not to run.
     [ "$("$into/full/node_modules/.bin/node" --version 2>/dev/null)" = "v$node" ] ||
         (cd "$into/full/node_modules/node" && node installArchSpecificPackage)

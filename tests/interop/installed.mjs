@@ -5,5 +5,8 @@ import path from 'node:path';
 
 const root = process.env.TUNNEL_CLIENT_REAL_SERVERS ?? 'target/real-servers';
 
-/** `require` for the packages below the folder that install.sh filled. */
+/** `require` for the packages that install.sh always installs. */
 export const installed = createRequire(path.resolve(root, 'package.json'));
+
+/** `require` for those that it installs with --full. */
+export const installedFull = createRequire(path.resolve(root, 'full/package.json'));
