@@ -13,6 +13,7 @@ bin=$(cd "${TUNNEL_CLIENT_REAL_SERVERS:-target/real-servers}/full/node_modules/.
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 143' TERM
 # Prints `ok`, or what came instead. Not told, it would guess the transport from the URL.
 one() {
     local answer

@@ -31,6 +31,7 @@ stop_all() {
     started=()
 }
 trap stop_all EXIT
+trap 'exit 143' TERM
 
 # url_in FILE: waits for the last one started to write a URL there, and sets $url.
 url_in() {
