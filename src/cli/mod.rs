@@ -78,6 +78,9 @@ const COMMANDS: &[Command] = &[
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS),
+    #[cfg(feature = "dev")]
+    Command::new(&["dev", "mcp-stub"], "Serve a stub MCP server to try a tunnel with", dev::mcp_stub::command)
+        .with_options(dev::mcp_stub::OPTIONS),
     Command::new(&["help"], "Explain a topic or a command", help::command).with_arguments(&["[topic|command...]"]),
     Command::new(&["completion"], "Print a script that completes commands and flags", completion::command)
         .with_arguments(&["<bash|zsh|fish>"]),

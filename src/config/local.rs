@@ -59,16 +59,20 @@ pub(crate) fn log(lookup: &Lookup) -> Result<Log, Error> {
 /// Where the operator's listener stands. The address is checked even if a socket takes its place:
 /// it would otherwise fail on the day on which the socket is taken out.
 pub(crate) fn health(lookup: &Lookup) -> Result<Health, Error> {
-    const FLAG: &str = "health.listen-addr";
-    let listen = lookup.read(FLAG, |found| {
-        let text = found.text().trim();
-        ListenAddress::parse(text).map_err(|why| format!("invalid {FLAG} {text:?}: {why}"))
-    })?;
     Ok(Health {
-        listen: listen.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))?,
+        listen: listen(lookup, "health.listen-addr")?,
         unix_socket: lookup.plain_path("health.unix-socket")?,
         url_file: lookup.plain_path("health.url-file")?,
     })
+}
+
+/// An address to listen on.
+pub(crate) fn listen(lookup: &Lookup, flag: &str) -> Result<ListenAddress, Error> {
+    let listen = lookup.read(flag, |found| {
+        let text = found.text().trim();
+        ListenAddress::parse(text).map_err(|why| format!("invalid {flag} {text:?}: {why}"))
+    })?;
+    listen.ok_or_else(|| Error::invalid(format!("{flag} has no default")))
 }
 
 /// Process files and shutdown. The bound of the drain stands here and not in the table because it

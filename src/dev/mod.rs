@@ -4,6 +4,7 @@
 //! keeps everything in memory, and starts no connection of its own.
 
 pub(crate) mod server;
+pub(crate) mod stub;
 
 pub(crate) mod plane;
 

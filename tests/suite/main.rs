@@ -30,6 +30,8 @@ mod connections;
 mod dev_plane;
 #[cfg(feature = "dev")]
 mod dev_proxy;
+#[cfg(feature = "dev")]
+mod dev_stub;
 mod doctor;
 mod era_replies;
 mod era_requests;

@@ -1,0 +1,249 @@
+//! The stub MCP server: three harmless tools, both families of protocol revisions, no dependencies.
+//!
+//! It is what newcomers point a tunnel at before they have a server of their own, and what the demo calls.
+//! It answers from memory: it opens no connection, reads no file, and what callers send changes nothing but
+//! the list of sessions, which has a bound. Requests that are wrong are told so in the words of the protocol.
+//!
+//! Pages of a browser may not call it: a request that names a foreign origin is refused, and so is one whose
+//! body does not say that it is JSON, which is all that a page can send without asking first.
+
+mod protocol;
+mod sessions;
+mod tools;
+
+pub(crate) use tools::SAMPLE_PROMPTS;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::ops::http::is_from_here;
+
+use super::server::{Handler, Place, Request, Responder, Server};
+use sessions::Sessions;
+
+/// Where MCP is spoken.
+pub(crate) const MCP_PATH: &str = "/mcp";
+/// Where a client learns who protects the server. This path, and the same with [`MCP_PATH`] behind it.
+pub(crate) const RESOURCE_PATH: &str = "/.well-known/oauth-protected-resource";
+/// Where a client learns how to get a token.
+pub(crate) const AUTHORIZATION_PATH: &str = "/.well-known/oauth-authorization-server";
+/// Where the keys of tokens would be.
+const KEYS_PATH: &str = "/jwks";
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// A running stub. Dropping it stops it.
+pub(crate) struct Stub {
+    _server: Server,
+    address: SocketAddr,
+}
+
+/// What answers; connections share it.
+struct Answering {
+    identity: Identity,
+    listen: SocketAddr,
+    sessions: Sessions,
+}
+
+/// What the server says of itself.
+struct Identity {
+    name: String,
+    version: String,
+}
+
+/// One answer, before it is written.
+struct Answer {
+    status: u16,
+    /// Empty: none.
+    body: String,
+    /// The session that was opened, for its header.
+    session: Option<String>,
+    /// Methods that would have been right, for the `Allow` header.
+    allow: Option<&'static str>,
+    /// Notifications before the answer; with any, all is sent as a stream.
+    notes: Vec<String>,
+}
+
+impl Stub {
+    /// Listens on this address. Port 0 lets the system choose.
+    pub(crate) fn start(listen: SocketAddr, name: &str, version: &str) -> io::Result<Stub> {
+        let answering = Answering {
+            identity: Identity { name: name.to_owned(), version: version.to_owned() },
+            listen,
+            sessions: Sessions::default(),
+        };
+        let server = Server::start("mcp-stub", &Place::Tcp(listen), Arc::new(answering))?;
+        let address = server.address().unwrap_or(listen);
+        Ok(Stub { _server: server, address })
+    }
+
+    /// Scheme, address and port. A stub that listens everywhere is named by the loopback address, where
+    /// whoever reads this can reach it.
+    pub(crate) fn base_url(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    /// Where MCP is spoken.
+    pub(crate) fn mcp_url(&self) -> String {
+        self.base_url() + MCP_PATH
+    }
+
+    /// Where a client learns who protects the server.
+    pub(crate) fn resource_url(&self) -> String {
+        self.base_url() + RESOURCE_PATH + MCP_PATH
+    }
+
+    /// Where a client learns how to get a token.
+    pub(crate) fn authorization_url(&self) -> String {
+        self.base_url() + AUTHORIZATION_PATH
+    }
+}
+
+impl Handler for Answering {
+    fn handle(&self, request: Request, responder: Responder<'_>) {
+        let answer = self.answer(&request);
+        let session = answer.session.as_deref();
+        let session = session.map(|id| ("Mcp-Session-Id", id));
+        if !answer.notes.is_empty() {
+            let headers: Vec<(&str, &str)> = session.into_iter().collect();
+            let mut events = responder.events(&headers);
+            // Who has left wants no more of it.
+            if answer.notes.iter().chain([&answer.body]).all(|event| events.send(event)) {
+                events.finish();
+            }
+            return;
+        }
+        let allow = answer.allow.map(|methods| ("Allow", methods));
+        let form = Some(JSON).filter(|_| !answer.body.is_empty());
+        let headers: Vec<(&str, &str)> = [form, session, allow].into_iter().flatten().collect();
+        responder.whole(answer.status, &headers, answer.body.as_bytes());
+    }
+}
+
+impl Answering {
+    fn answer(&self, request: &Request) -> Answer {
+        let document = |value: String| match request.method.as_str() {
+            "GET" => Answer::of(200, value),
+            _ => Answer::not_allowed("GET"),
+        };
+        let base = || self.base_url(request);
+        let path = request.path.as_str();
+        // On loopback the server itself has looked, at the name too. Elsewhere any name may be ours.
+        let origin: Vec<&str> = request.header("origin").into_iter().collect();
+        if !is_from_here::<&str>(&[], &origin, true, &self.listen.ip().to_string()) {
+            return Answer::of(403, json!({"error": "requests of foreign origins are refused"}).to_string());
+        }
+        match path {
+            MCP_PATH => protocol::answer(self, request),
+            AUTHORIZATION_PATH => document(text(&AuthorizationServer::at(&base()))),
+            KEYS_PATH => document(json!({"keys": []}).to_string()),
+            _ if path.strip_prefix(RESOURCE_PATH).is_some_and(|rest| rest.is_empty() || rest == MCP_PATH) => {
+                document(text(&Resource::at(&base())))
+            }
+            _ => Answer::of(404, json!({"error": "no such path; MCP is spoken at /mcp"}).to_string()),
+        }
+    }
+
+    /// The address that the caller used, so that what it reads leads back here through any forwarding.
+    fn base_url(&self, request: &Request) -> String {
+        match request.header("host").filter(|host| !host.is_empty()) {
+            Some(host) => format!("http://{host}"),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
+impl Answer {
+    fn of(status: u16, body: String) -> Answer {
+        Answer { status, body, session: None, allow: None, notes: Vec::new() }
+    }
+
+    fn empty(status: u16) -> Answer {
+        Answer::of(status, String::new())
+    }
+
+    fn not_allowed(methods: &'static str) -> Answer {
+        Answer { allow: Some(methods), ..Answer::empty(405) }
+    }
+}
+
+impl Identity {
+    /// As MCP writes it.
+    fn json(&self) -> Value {
+        json!({"name": self.name, "title": "Stub MCP server", "version": self.version})
+    }
+}
+
+/// Metadata of the protected resource (RFC 9728).
+#[derive(Serialize)]
+struct Resource {
+    resource: String,
+    authorization_servers: [String; 1],
+    scopes_supported: [&'static str; 2],
+}
+
+impl Resource {
+    fn at(base: &str) -> Resource {
+        Resource {
+            resource: format!("{base}{MCP_PATH}"),
+            authorization_servers: [base.to_owned()],
+            scopes_supported: ["read", "write"],
+        }
+    }
+}
+
+/// Metadata of the authorization server (RFC 8414). Only its keys are there: nobody can get a token, and
+/// nobody needs one.
+#[derive(Serialize)]
+struct AuthorizationServer {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    registration_endpoint: String,
+    response_types_supported: [&'static str; 1],
+    grant_types_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    code_challenge_methods_supported: [&'static str; 1],
+}
+
+impl AuthorizationServer {
+    fn at(base: &str) -> AuthorizationServer {
+        AuthorizationServer {
+            issuer: base.to_owned(),
+            authorization_endpoint: format!("{base}/authorize"),
+            token_endpoint: format!("{base}/token"),
+            jwks_uri: format!("{base}{KEYS_PATH}"),
+            registration_endpoint: format!("{base}/register"),
+            response_types_supported: ["code"],
+            grant_types_supported: ["authorization_code", "refresh_token"],
+            token_endpoint_auth_methods_supported: ["none", "client_secret_post"],
+            code_challenge_methods_supported: ["S256"],
+        }
+    }
+}
+
+/// An object with further members.
+fn extended(object: Value, further: Value) -> Value {
+    match (object, further) {
+        (Value::Object(mut object), Value::Object(further)) => {
+            object.extend(further);
+            Value::Object(object)
+        }
+        (other, _) => other,
+    }
+}
+
+/// These values have no maps with keys that are no text, so they always have a text.
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
