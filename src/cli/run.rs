@@ -14,8 +14,11 @@ use super::service::{Process, Service};
 /// Settings first, as a whole: a mistake in any of them ends the process before anything is opened.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process()?;
-    let settings = Settings::load(flags, &environment)?;
+    #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
+    let mut settings = Settings::load(flags, &environment)?;
     let process = Process::begin()?;
+    #[cfg(feature = "dev")]
+    let _stub = super::dev::embed(&mut settings)?;
     let service = Service::start(&settings, &process, true)?;
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
     process.wait(None);

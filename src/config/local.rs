@@ -94,9 +94,10 @@ pub(crate) fn absent_features(lookup: &Lookup) -> Result<(), Error> {
         match row.status {
             Status::Live => {}
             Status::Never => return Err(found.fault(&format!("{} is not supported", found.label()))),
-            Status::Later if leaves_off(lookup, row, &found)? => {}
-            Status::Later => {
-                let text = format!("{} is not available in this version; remove it", found.label());
+            Status::Later | Status::Unbuilt if leaves_off(lookup, row, &found)? => {}
+            Status::Later | Status::Unbuilt => {
+                let what = if row.status == Status::Unbuilt { "build" } else { "version" };
+                let text = format!("{} is not available in this {what}; remove it", found.label());
                 return Err(found.fault(&text));
             }
             // Checked all the same, so that the feature will not come with errors.

@@ -6,19 +6,22 @@
 
 use super::binding::{Entry, arguments};
 use super::document::Raw;
-use super::lookup::{Found, Lookup};
+use super::lookup::{Found, Giver, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::is_variable_name;
 use super::settings::ROWS;
 use super::url::Url;
 use super::{
-    Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, headers, proxy,
+    Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, Stub, headers, local,
+    proxy,
 };
 
 /// Names the setting in texts, whoever set it.
 const SERVER_FLAG: &str = "mcp.server-url";
 /// The same for commands.
 const COMMAND_FLAG: &str = "mcp.command";
+/// Names the setting that puts the stub on `main`.
+const STUB_FLAG: &str = "embedded-mcp-stub";
 /// Names the setting of the key that no server may see.
 const KEY_FLAG: &str = "control-plane.api-key";
 
@@ -36,7 +39,15 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         proxy: proxy::load(lookup, "mcp.http-proxy")?,
         extra_headers: headers::load(lookup, "mcp.extra-headers", &[])?,
         discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
+        stub: stub(lookup)?,
     };
+    if let Some(stub) = &mcp.stub {
+        for (flag, taken) in [(SERVER_FLAG, has_main(&servers)), (COMMAND_FLAG, has_main(&commands))] {
+            lookup.read(flag, |found| if taken { Err(second_main(found)) } else { Ok(()) })?;
+        }
+        let server = HttpServer::at(&format!("http://{}/mcp", stub.listen)).map_err(Error::invalid)?;
+        mcp.bindings.push(Binding { channel: Channel::main(), server: Server::Http(server) });
+    }
     // A certificate that nobody will be shown is a mistake: its owner believes in it.
     let has_servers = servers.as_ref().is_some_and(|servers| !servers.is_empty());
     for (channel, url, entry) in servers.unwrap_or_default() {
@@ -55,6 +66,46 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         ));
     }
     Ok(mcp)
+}
+
+/// The stub that is to serve `main`, if any.
+fn stub(lookup: &Lookup) -> Result<Option<Stub>, Error> {
+    if !lookup.boolean(STUB_FLAG)? {
+        return Ok(None);
+    }
+    let text = |flag| Ok(lookup.read(flag, |found| Ok(found.text().to_string()))?.unwrap_or_default());
+    Ok(Some(Stub {
+        listen: local::listen(lookup, "embedded-mcp-listen-addr")?.address,
+        name: text("embedded-mcp-server-name")?,
+        version: text("embedded-mcp-server-version")?,
+    }))
+}
+
+fn has_main<T>(entries: &Option<Vec<(Channel, T, Entry)>>) -> bool {
+    entries.iter().flatten().any(|(channel, ..)| *channel == Channel::main())
+}
+
+/// The stub beside a server on `main`. The reference client replaces some of these in silence; whoever
+/// configured one would look for its answers in vain.
+fn second_main(found: &Found) -> String {
+    let dashes = if matches!(found.giver, Giver::Flag) { "--" } else { "" };
+    let other = found.label();
+    format!("--{STUB_FLAG} cannot be combined with {dashes}{other}; use one main MCP target path")
+}
+
+impl HttpServer {
+    /// The server at this URL, without credentials, certificate or proxy of its own.
+    pub(crate) fn at(url: &str) -> Result<HttpServer, &'static str> {
+        let url = Url::parse(url)?;
+        Ok(HttpServer {
+            origin: url.origin()?,
+            unix_socket: None,
+            url: url.uri()?,
+            credentials: None,
+            proxy: None,
+            identity: None,
+        })
+    }
 }
 
 /// The entries of a setting: texts are taken apart first, maps are so already.

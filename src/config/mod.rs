@@ -229,6 +229,20 @@ pub struct Mcp {
     pub extra_headers: HeaderMap,
     /// Sent with probes and discovery only.
     pub discovery_extra_headers: HeaderMap,
+    /// The stub that serves `main`. Where it really listens is known once it does; until then the binding
+    /// of `main` names the address that was asked for.
+    pub stub: Option<Stub>,
+}
+
+/// The stub server of `embedded-mcp-stub`.
+#[derive(Debug, Clone)]
+pub struct Stub {
+    /// Where it is to listen.
+    pub listen: SocketAddr,
+    /// The name that it gives itself.
+    pub name: String,
+    /// The version that it gives itself.
+    pub version: String,
 }
 
 /// A channel and the server behind it.

@@ -87,6 +87,8 @@ pub enum Status {
     Idle,
     /// Comes later: accepted while it leaves the feature off, refused otherwise.
     Later,
+    /// Left out of this build: the same.
+    Unbuilt,
     /// Never: refused.
     Never,
 }
@@ -162,7 +164,7 @@ const fn new(
 
 use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secret, Text};
 use Least::{AboveZero, Positive, Zero};
-use Status::{Idle, Later, Never};
+use Status::{Idle, Later, Live, Never, Unbuilt};
 
 /// One body may take 64 MiB, so a smaller budget could never admit it; 1 TiB stands for "no bound".
 const BUDGET: Kind = Integer { min: 64 << 20, max: 1 << 40 };
@@ -179,6 +181,11 @@ const TARGETS: Kind =
     Entries { separators: &[';', '\n'], keys: &["label", "unix_socket", "description", "url"] };
 /// Lists of one text an item, which never hold a semicolon.
 const LINES: Kind = List(&[';', '\n']);
+
+/// The stub server is there for trying things out, and left out of packages.
+const STUB: Status = if cfg!(feature = "dev") { Live } else { Unbuilt };
+/// What tunes it.
+const STUB_DETAIL: Status = if cfg!(feature = "dev") { Live } else { Idle };
 
 /// All settings, section by section.
 // Two lines a setting read better than nine.
@@ -290,10 +297,14 @@ pub const ROWS: &[Row] = &[
     new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Later),
     new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false", "").status(Later),
     new("admin-ui.log-buffer-events", &["ADMIN_UI_LOG_BUFFER_EVENTS"], "admin_ui.log_buffer_events", Integer { min: 1, max: 100_000 }, "number", "2000", "").status(Idle).empty_counts(),
-    new("embedded-mcp-stub", &[], "", Boolean, "", "false", "").status(Later),
-    new("embedded-mcp-listen-addr", &[], "", Text, "address", "127.0.0.1:0", "").status(Idle),
-    new("embedded-mcp-server-name", &[], "", Text, "name", "mcp-stub", "").status(Idle),
-    new("embedded-mcp-server-version", &[], "", Text, "version", "0.1.0", "").status(Idle),
+    new("embedded-mcp-stub", &[], "", Boolean, "", "false",
+        "Start the stub MCP server and serve it on the main channel, to try a tunnel out").status(STUB),
+    new("embedded-mcp-listen-addr", &[], "", Text, "address", "127.0.0.1:0",
+        "Where that stub listens").status(STUB_DETAIL),
+    new("embedded-mcp-server-name", &[], "", Text, "name", "mcp-stub",
+        "The name that it gives itself").status(STUB_DETAIL),
+    new("embedded-mcp-server-version", &[], "", Text, "version", "0.1.0",
+        "The version that it gives itself").status(STUB_DETAIL),
 
     new("cloudflared.token", &["CLOUDFLARED_TUNNEL_TOKEN"], "cloudflared.token", Secret, "reference", "", "").status(Never),
     new("cloudflared.managed", &["CLOUDFLARED_MANAGED"], "cloudflared.managed", Boolean, "", "", "").status(Never),

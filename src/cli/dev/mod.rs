@@ -1,14 +1,38 @@
 //! Commands for trying things out on one machine; cargo feature `dev`, which packages are built without.
 //!
 //! They fail like all commands: one line on standard error, exit code 1.
+//! One thing of theirs is used outside: the stub that `run` puts in the place of a server when it is asked to.
 
 pub(super) mod local;
 pub(super) mod mcp_stub;
 pub(super) mod proxy;
 
+use crate::config::{Channel, HttpServer, Server, Settings};
 use crate::dev::stub::Stub;
 
-use super::Failure;
+use super::{Failure, print};
+
+/// Starts the stub of `run --embedded-mcp-stub`, if it was asked for, and binds `main` to where it listens.
+/// It must run before the first client is made.
+pub(super) fn embed(settings: &mut Settings) -> Result<Option<Stub>, Failure> {
+    let Some(wanted) = &settings.mcp.stub else { return Ok(None) };
+    let stub = start(wanted.listen, &wanted.name, &wanted.version)?;
+    let server = HttpServer::at(&stub.mcp_url());
+    let server = server.map_err(|fault| Failure(format!("start tunnel-client: the stub's URL {fault}")))?;
+    // A proxy for everything does not lead back here.
+    let own = format!(",{}:{}", server.origin.host, server.origin.port);
+    settings.network.environment.no_proxy.push_str(&own);
+    for binding in settings.mcp.bindings.iter_mut().filter(|binding| binding.channel == Channel::main()) {
+        binding.server = Server::Http(server.clone());
+    }
+    print(&format!(
+        "Embedded MCP stub enabled.\n{}  \
+         The main channel is served by the stub, not by a server of yours.\n  \
+         It asks nobody to log in; the metadata are samples for trying discovery out.\n",
+        addresses(&stub, "  ")
+    ));
+    Ok(Some(stub))
+}
 
 /// Starts a stub; fails with the whole line for standard error.
 fn start(listen: std::net::SocketAddr, name: &str, version: &str) -> Result<Stub, Failure> {

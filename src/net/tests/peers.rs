@@ -262,6 +262,7 @@ pub(super) fn client(network: &Network, server: &HttpServer) -> Result<Client, E
         proxy: None,
         extra_headers: Default::default(),
         discovery_extra_headers: Default::default(),
+        stub: None,
     };
     Net::new(network)?.mcp(&mcp, server, 4)
 }
