@@ -76,6 +76,9 @@ const COMMANDS: &[Command] = &[
     Command::new(&["admin", "tunnels", "delete"], "Delete a tunnel", admin::delete)
         .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS),
     #[cfg(feature = "dev")]
+    Command::new(&["demo"], "Watch a whole tunnel work on this machine, with nothing to configure", dev::demo::command)
+        .with_options(dev::demo::OPTIONS),
+    #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS),
     #[cfg(feature = "dev")]

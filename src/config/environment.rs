@@ -47,6 +47,15 @@ impl Environment {
         self
     }
 
+    /// Without the settings of a tunnel; what remains is how this machine reaches others.
+    #[cfg(feature = "dev")]
+    pub(crate) fn without_settings(mut self) -> Environment {
+        let is_setting =
+            |name: &str| ROWS.iter().any(|row| row.flag != "ca-bundle" && row.env.contains(&name));
+        self.variables.retain(|name, _| !is_setting(name));
+        self
+    }
+
     /// The value, also when it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)

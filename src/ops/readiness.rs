@@ -25,6 +25,9 @@ const RUN_SPAN: Duration = Duration::from_secs(10);
 /// unknown tunnels come back at once.
 const HELD: Duration = Duration::from_secs(2);
 
+/// Why a child is down that nobody has started yet.
+pub const NOT_STARTED: &str = "not started yet";
+
 /// Bound of foreign text in a verdict; supervisors log it whole, on every check.
 const MAX_WHY_BYTES: usize = 256;
 
@@ -196,10 +199,14 @@ impl Readiness {
     }
 
     /// Whether the start is over on the side of the servers: every probe has ended, however, and no child
-    /// is down.
+    /// is down; where the dead count, every child has at least been started.
     #[cfg(feature = "dev")]
-    pub fn is_settled(&self) -> bool {
-        self.state().targets.values().all(|target| !target.pending && target.down.is_none())
+    pub fn is_settled(&self, dead_count: bool) -> bool {
+        let is_up = |down: &Option<String>| match down.as_deref() {
+            Some(why) => dead_count && why != NOT_STARTED,
+            None => true,
+        };
+        self.state().targets.values().all(|target| !target.pending && is_up(&target.down))
     }
 
     /// Status and text of `/readyz`, from memory.

@@ -27,6 +27,8 @@ mod connection_proxies;
 mod connection_reuse;
 mod connections;
 #[cfg(feature = "dev")]
+mod demo;
+#[cfg(feature = "dev")]
 mod dev_plane;
 #[cfg(feature = "dev")]
 mod dev_proxy;

@@ -216,8 +216,7 @@ impl Server {
         let (id, params) = (&request["id"], &request["params"]);
         match method {
             "initialize" => self.initialize(request),
-            _ if self.mode == Mode::Strict && !self.opened => {}
-            "never" => {}
+            _ if method == "never" || (self.mode == Mode::Strict && !self.opened) => {}
             // Held until a `release`, an `answer-one` or a cancellation.
             "late" | "subscriptions/listen" => {
                 if method == "subscriptions/listen" {
@@ -352,6 +351,7 @@ fn tagged(method: &str, id: &Value) {
 fn spoken(method: &str, request: &Value) {
     let answer = echo(request);
     match method {
+        "tools/list" => say(&result(&request["id"], &json!({ "echo": method, "tools": [{"name": "look"}] }))),
         "twice" => print(&format!("{answer}\n{answer}\n")),
         "strangers" => {
             for id in [json!(987_654), json!("tc-987654"), json!("who"), json!(1.5), Value::Null] {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::LevelFilter;
 use serde::Serialize;
 use ureq::http::HeaderMap;
 
@@ -49,6 +50,12 @@ pub(in crate::cli) struct Options {
     pub(in crate::cli) tunnel_id: String,
     /// Flags of `run` that name servers and profile.
     pub(in crate::cli) settings: Vec<String>,
+    /// Nothing that the environment says about a tunnel counts.
+    pub(in crate::cli) is_isolated: bool,
+    /// It is up when a server has died at its start: whoever calls it learns that.
+    pub(in crate::cli) takes_dead_servers: bool,
+    /// What is logged where nobody asks for a log.
+    pub(in crate::cli) log_level: LevelFilter,
     /// Where health is served; nowhere when there is none.
     pub(in crate::cli) health_listen: Option<String>,
     /// File that receives its URL.
@@ -76,6 +83,9 @@ impl Default for Options {
             listen: Listen::Tcp(ListenAddress { host: String::new(), address }),
             tunnel_id: TUNNEL_ID.to_owned(),
             settings: Vec::new(),
+            is_isolated: false,
+            takes_dead_servers: false,
+            log_level: LevelFilter::Warn,
             health_listen: None,
             health_url_file: None,
             readiness_timeout: Duration::from_secs(10),
@@ -140,7 +150,7 @@ impl LocalTunnel {
         })?;
         let connection = connection(options, &public, port, &service);
         let tunnel = LocalTunnel { service, plane, connection, _servers: [public, private] };
-        match tunnel.wait_ready(process, options.readiness_timeout) {
+        match tunnel.wait_ready(process, options) {
             Ok(()) => Ok(tunnel),
             Err(failure) => {
                 // Children of the tunnel must not outlive it, not even the process's last moments.
@@ -151,15 +161,18 @@ impl LocalTunnel {
     }
 
     /// The MCP endpoint.
-    #[allow(dead_code, reason = "the demo follows")]
     pub(in crate::cli) fn mcp_url(&self) -> &str {
         &self.connection.mcp_url
     }
 
     /// Where the relay says whether it is ready, when it was asked to.
-    #[allow(dead_code, reason = "the demo follows")]
     pub(in crate::cli) fn health_url(&self) -> Option<&str> {
         self.connection.health_url.as_deref()
+    }
+
+    /// Whether the relay is ready, and why not.
+    pub(in crate::cli) fn verdict(&self) -> (bool, String) {
+        self.service.tunnel.readiness.verdict()
     }
 
     /// All that one needs to connect.
@@ -173,12 +186,19 @@ impl LocalTunnel {
         self.service.stop(DRAIN_TIME, process)
     }
 
+    /// Ends without waiting for what is in flight, when nobody is left who wants it.
+    pub(in crate::cli) fn abandon(self, process: &Process) -> bool {
+        self.service.stop(Duration::ZERO, process)
+    }
+
     /// Every server was probed, with whatever result, children run, and the plane was polled.
-    fn wait_ready(&self, process: &Process, time: Duration) -> Result<(), Failure> {
+    fn wait_ready(&self, process: &Process, options: &Options) -> Result<(), Failure> {
+        let time = options.readiness_timeout;
         let end = Instant::now() + time;
         let readiness = &self.service.tunnel.readiness;
         loop {
-            let (settled, polled) = (readiness.is_settled(), self.plane.was_polled());
+            let (settled, polled) =
+                (readiness.is_settled(options.takes_dead_servers), self.plane.was_polled());
             if settled && polled {
                 return Ok(());
             }
@@ -212,7 +232,9 @@ fn settings(options: &Options, port: u16) -> Result<Settings, Failure> {
     let Request::Run(flags) = Flags::parse(flags)? else {
         return Err(Failure("the settings of the tunnel ask for something else than a tunnel".into()));
     };
-    let environment = Environment::of_process()?.with("CONTROL_PLANE_API_KEY", API_KEY);
+    let environment = Environment::of_process()?;
+    let environment = if options.is_isolated { environment.without_settings() } else { environment };
+    let environment = environment.with("CONTROL_PLANE_API_KEY", API_KEY);
     let mut settings = Settings::load(&flags, &environment)?;
     let plane = &mut settings.control_plane;
     (plane.identity, plane.proxy, plane.organization_id) = (None, None, None);
@@ -224,7 +246,7 @@ fn settings(options: &Options, port: u16) -> Result<Settings, Failure> {
     settings.process.pid_file = None;
     settings.log.on_stderr = true;
     if settings.log.format == LogFormat::Unset {
-        settings.log.level = log::LevelFilter::Warn;
+        settings.log.level = options.log_level;
     }
     Ok(settings)
 }

@@ -3,6 +3,7 @@
 //! They fail like all commands: one line on standard error, exit code 1.
 //! One thing of theirs is used outside: the stub that `run` puts in the place of a server when it is asked to.
 
+pub(super) mod demo;
 pub(super) mod local;
 pub(super) mod mcp_stub;
 pub(super) mod proxy;

@@ -148,5 +148,6 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
         readiness_timeout: flags.duration("readiness-timeout"),
         response_timeout: flags.duration("response-timeout"),
         client_last_seen_timeout: flags.duration("client-last-seen-timeout"),
+        ..Options::default()
     })
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use crate::config::Channel;
 use crate::net::Budget;
 use crate::ops::metrics::Metrics;
-use crate::ops::readiness::Readiness;
+use crate::ops::readiness::{NOT_STARTED, Readiness};
 use crate::relay::command::{Body, Command};
 use crate::relay::failure::{self, Failure};
 use crate::relay::headers::ReplyHeaders;
@@ -75,7 +75,7 @@ impl StdioTarget {
         let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)));
         let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl };
         // Until it runs there is nothing to be ready with.
-        readiness.child_down(channel, "not started yet");
+        readiness.child_down(channel, NOT_STARTED);
         target.legacy.start()?;
         target.modern.start()?;
         Ok(target)
