@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::time::Duration;
 
 use lexopt::Arg;
 
@@ -117,10 +116,10 @@ impl Flags {
     }
 
     /// An option that is a duration, checked like the above; a negative one counts as zero.
-    #[allow(dead_code, reason = "commands that have one follow")]
-    pub(crate) fn duration(&self, flag: &str) -> Duration {
+    #[cfg(feature = "dev")]
+    pub(crate) fn duration(&self, flag: &str) -> std::time::Duration {
         let nanoseconds = value::duration_ns(self.option(flag)).unwrap_or_default();
-        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
+        std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
     }
 
     /// The flags of a table that were given, with all their values, by name.

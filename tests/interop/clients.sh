@@ -21,7 +21,7 @@ run() {
 }
 
 everything() {
-    run "server-everything, $1, TypeScript" node tests/interop/client.mjs "$url"
+    run "server-everything, $1, TypeScript" node tests/interop/client.mjs "$url" "${2-}"
     run "server-everything, $1, Python" "$python" tests/interop/client.py "$url"
 }
 
@@ -38,7 +38,7 @@ everything stdio
 
 serve everything node tests/interop/everything_http.mjs
 proxy everything-proxy --mcp-server-url "$url"
-everything HTTP
+everything HTTP sessions
 
 proxy fastmcp-stdio-proxy --mcp-command "'$python' '$PWD/tests/support/fastmcp_server.py'"
 fastmcp stdio
