@@ -6,7 +6,6 @@
 //! Both grammars end in the map that YAML writes at once, so that what an entry means is decided
 //! in one place, however it was given.
 
-use super::Channel;
 use super::document::Pairs;
 use super::url::without_credentials;
 use super::yaml::shown;
@@ -25,6 +24,10 @@ pub(crate) struct Entry {
     /// What error texts may quote of it.
     shown: String,
 }
+
+/// A canonical channel name: 1 to 64 of `[a-z0-9_-]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel(String);
 
 impl Channel {
     /// The channel that every tunnel has.

@@ -54,16 +54,18 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Uri};
 
 pub use admin::{Admin, tunnel_id};
+pub use binding::Channel;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};
+pub use profile::Source;
 pub use reference::Secret;
-pub(crate) use reference::read_text;
-pub(crate) use url::without_credentials;
+pub use url::Origin;
 
 pub(crate) use binding::arguments;
 pub(crate) use profile::select as select_source;
-pub(crate) use reference::is_variable_name;
+pub(crate) use reference::{is_variable_name, read_text};
+pub(crate) use url::without_credentials;
 
 use lookup::Lookup;
 
@@ -88,24 +90,6 @@ pub struct Settings {
     pub proxy_check_interval: Duration,
     /// What an operator should be told at start, one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// Which file, if any, supplied the YAML settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// No file was selected.
-    FlagsAndEnvironment,
-    /// `--config PATH`.
-    File(PathBuf),
-    /// `--profile NAME`, found at this path.
-    Profile {
-        /// The name as given.
-        name: String,
-        /// The file that it names.
-        path: PathBuf,
-    },
-    /// `--profile-file PATH`.
-    ProfileFile(PathBuf),
 }
 
 /// What every outbound connection shares.
@@ -302,17 +286,6 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-/// Scheme, lower-cased host and effective port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// True for `https`.
-    pub tls: bool,
-    /// Host name or address, lower-cased, without brackets.
-    pub host: String,
-    /// Effective port.
-    pub port: u16,
-}
-
 /// What is logged, how, and where to.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -367,10 +340,6 @@ pub struct Process {
     /// How long commands in flight may take after a stop signal (`process.drain-timeout`).
     pub drain_timeout: Duration,
 }
-
-/// A canonical channel name: 1 to 64 of `[a-z0-9_-]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Channel(String);
 
 impl Settings {
     /// Reads and validates everything; the first mistake wins. The order of the sections is that

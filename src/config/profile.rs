@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Environment, Error, Flags, Source};
+use super::{Environment, Error, Flags};
 
 /// The three ways to name a file: flag, variable, and what a blank flag lacks.
 const WAYS: [(&str, &str, &str); 3] = [
@@ -50,6 +50,24 @@ pub(crate) fn select(flags: &Flags, environment: &Environment) -> Result<Source,
             Ok(Source::ProfileFile(path))
         }
     }
+}
+
+/// Which file, if any, supplied the YAML settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// No file was selected.
+    FlagsAndEnvironment,
+    /// `--config PATH`.
+    File(PathBuf),
+    /// `--profile NAME`, found at this path.
+    Profile {
+        /// The name as given.
+        name: String,
+        /// The file that it names.
+        path: PathBuf,
+    },
+    /// `--profile-file PATH`.
+    ProfileFile(PathBuf),
 }
 
 impl Source {

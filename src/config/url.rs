@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ureq::http::Uri;
 
-use super::{Origin, Secret};
+use super::Secret;
 
 /// An absolute URL, taken apart. The fragment is dropped, since no request carries one.
 pub(crate) struct Url {
@@ -69,6 +69,17 @@ impl Url {
         let text = format!("{}://{host}{port}{}", self.scheme, self.rest);
         text.parse().map_err(|_| "contains characters that must be percent-encoded")
     }
+}
+
+/// Scheme, lower-cased host and effective port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// True for `https`.
+    pub tls: bool,
+    /// Host name or address, lower-cased, without brackets.
+    pub host: String,
+    /// Effective port.
+    pub port: u16,
 }
 
 impl Origin {
