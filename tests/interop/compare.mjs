@@ -73,8 +73,8 @@ function compare(scenario, name, one, other) {
     if (excuse) return;
     if (other?.errorMessage) console.log(`    ${other.errorMessage}`);
     if (!sameVerdict) return;
-    console.log(`    1: ${JSON.stringify(stable(one.details))}`);
-    console.log(`    2: ${JSON.stringify(stable(other.details))}`);
+    console.log(`    1: ${JSON.stringify(stable(one.details)).slice(0, 500)}`);
+    console.log(`    2: ${JSON.stringify(stable(other.details)).slice(0, 500)}`);
 }
 
 for (const scenario of new Set([...direct.keys(), ...second.keys()])) {
