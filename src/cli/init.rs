@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use crate::config::settings::{Kind, Row};
 use crate::config::{Environment, Flags, draft};
+use crate::ops::shell_quoted;
 use crate::target::stdio::preflight;
 
 use super::profiles::{self, FORCE, PROFILE_DIR, SAMPLE, plain};
@@ -85,26 +86,4 @@ fn preflight(flags: &Flags, environment: &Environment, sample: &samples::Sample)
     }
     let found = preflight::check(&argv, environment.get("PATH").map(OsStr::new), None);
     found.map(drop).map_err(|why| Failure(format!("mcp-command preflight failed: {why}")))
-}
-
-/// A word as a shell takes it for itself.
-fn shell_quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
-    match word.chars().all(plain) && !word.is_empty() {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_act_on_them() {
-        assert_eq!(shell_quoted("/etc/tunnel-client"), "/etc/tunnel-client");
-        assert_eq!(shell_quoted("/my dir"), "'/my dir'");
-        assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(shell_quoted("~/x"), "'~/x'");
-    }
 }

@@ -7,7 +7,8 @@ use ureq::http::{HeaderMap, Method, Uri};
 use crate::config::settings::{Kind, ROWS};
 use crate::config::{self, Flags, Origin, Settings, Source};
 use crate::net::{Net, Request};
-use crate::ops::bind;
+use crate::ops::redact::Redactor;
+use crate::ops::{bind, shell_quoted};
 
 use super::report::Check;
 
@@ -120,8 +121,10 @@ fn is_neighbour(settings: &Settings, net: &Net) -> Option<()> {
     (body.data == b"live").then_some(())
 }
 
-/// The command that runs what was checked: the same file and the same flags.
-pub(super) fn next_command(flags: &Flags, source: &Source) -> String {
+/// The command that runs what was checked: the same file and the same flags. Secrets are taken out of each
+/// value by itself, before the quotes: a guess of the redactor must not reach into the next word.
+pub(super) fn next_command(flags: &Flags, source: &Source, redactor: &Redactor) -> String {
+    let quoted = |value: &str| shell_quoted(&redactor.clean(value));
     let mut words = vec!["tunnel-client run".to_owned()];
     let mut add = |flag: &str, value: &str| words.extend([format!("--{flag}"), quoted(value)]);
     match source {
@@ -144,15 +147,6 @@ pub(super) fn next_command(flags: &Flags, source: &Source) -> String {
     words.join(" ")
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,11 +155,12 @@ mod tests {
     #[test]
     fn the_next_command_repeats_what_was_asked() {
         let arguments = ["--log.http-raw-unsafe=false", "--profile-dir", "/a b", "--mcp.command", "x 'y'"];
+        let arguments = arguments.into_iter().chain(["--mcp.extra-headers", "Authorization: Bearer a b"]);
         let Ok(Request::Run(flags)) = Flags::parse(arguments) else { panic!() };
         let source = Source::Profile { name: "prod".into(), path: "/a b/prod.yaml".into() };
         assert_eq!(
-            next_command(&flags, &source),
-            r"tunnel-client run --profile prod --log.http-raw-unsafe=false --mcp.command 'x '\''y'\''' --profile-dir '/a b'"
+            next_command(&flags, &source, &Redactor::new(Vec::new())),
+            r"tunnel-client run --profile prod --log.http-raw-unsafe=false --mcp.command 'x '\''y'\''' --mcp.extra-headers 'Authorization: [REDACTED]' --profile-dir '/a b'"
         );
     }
 }

@@ -63,14 +63,15 @@ struct Examination {
 pub(crate) fn examine(flags: &Flags, offline: bool, progress: &dyn Fn(&str)) -> Report {
     let began = Instant::now();
     let mut all = Examination::default();
-    let (redactor, next) = match prepare(flags, &mut all) {
-        Some((settings, source)) => {
-            all.settings(&settings, offline);
-            (Redactor::new(settings.secrets()), local::next_command(flags, &source))
-        }
-        None => (Redactor::new(Vec::new()), String::new()),
+    let Some((settings, source)) = prepare(flags, &mut all) else {
+        // Complaints about settings hold no secret, and `run` prints them as they are; the redactor's guesses
+        // would take the advice behind "api-key:" for one.
+        return Report::new(all.finish(began, progress), String::new(), None);
     };
-    Report::new(all.finish(began, progress), &next, &redactor)
+    all.settings(&settings, offline);
+    let redactor = Redactor::new(settings.secrets());
+    let next = local::next_command(flags, &source, &redactor);
+    Report::new(all.finish(began, progress), next, Some(&redactor))
 }
 
 /// Reads the settings. A mistake in them ends the examination, since every other check depends on them.

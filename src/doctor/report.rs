@@ -1,7 +1,7 @@
 //! Checks and their report, as text and as JSON.
 //!
 //! Everything that is shown goes through the redactor and is cut and escaped here, once, because it quotes
-//! peers and files. The JSON of a [`Report`] is for programs and stays as it is: members are added, not
+//! peers and files; complaints about settings and the next command come without secrets already. The JSON of a [`Report`] is for programs and stays as it is: members are added, not
 //! changed. `result` is `ok` or `fail`; `failed_checks` is there when it is `fail`, `next` when it is `ok`.
 //! Each of `checks` has `id`, `status` (`PASS`, `FAIL`, `SKIP`) and `summary`, and where there is something
 //! to say `why`, `evidence` and `next`. The checks of a channel other than `main` end in `:CHANNEL`.
@@ -110,9 +110,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The report on these checks; `next` is the command that comes after a success.
-    pub(crate) fn new(checks: Vec<Check>, next: &str, redactor: &Redactor) -> Report {
-        let clean = |text: &String| bounded(&redactor.clean(text), MAX_FOREIGN_BYTES);
+    /// The report on these checks; `next` is the command that comes after a success, already without
+    /// secrets. There is no redactor where nobody but this program has said anything yet.
+    pub(crate) fn new(checks: Vec<Check>, next: String, redactor: Option<&Redactor>) -> Report {
+        let clean = |text: &String| match redactor {
+            Some(redactor) => bounded(&redactor.clean(text), MAX_FOREIGN_BYTES),
+            None => bounded(text, MAX_FOREIGN_BYTES),
+        };
         let cleaned = |mut check: Check| {
             // Many a failure is its own evidence: a sentence of the settings, of the system, of a peer.
             if check.status == Status::Fail && check.evidence.is_empty() {
@@ -131,7 +135,8 @@ impl Report {
         let failed_checks: Vec<String> = failed.map(|check| check.id.clone()).collect();
         let ok = failed_checks.is_empty();
         let result = if ok { "ok" } else { "fail" };
-        Report { result, failed_checks, next: ok.then(|| clean(&next.to_owned())), checks }
+        // Half a command is none, so it is not cut; it is as long as the arguments that were given.
+        Report { result, failed_checks, next: ok.then(|| bounded(&next, usize::MAX)), checks }
     }
 
     /// Whether nothing failed.

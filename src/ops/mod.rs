@@ -65,9 +65,26 @@ pub(crate) fn os_text(error: &io::Error) -> String {
     }
 }
 
+/// A word as a shell takes it for itself, for commands that people copy.
+pub(crate) fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    match word.chars().all(plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_act_on_them() {
+        assert_eq!(shell_quoted("/etc/tunnel-client"), "/etc/tunnel-client");
+        assert_eq!(shell_quoted("/my dir"), "'/my dir'");
+        assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shell_quoted("~/x"), "'~/x'");
+    }
 
     #[test]
     fn errors_read_like_those_of_other_unix_programs() {

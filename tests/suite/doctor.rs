@@ -202,6 +202,16 @@ fn mistakes_in_settings_have_their_checks() {
     }
 }
 
+/// What to do about a mistake is not taken for a secret.
+#[test]
+fn complaints_about_settings_are_whole() {
+    let found = Findings::of(doctor("http://127.0.0.1:1").flag("control-plane.api-key", "sk-literal-key"));
+    found.assert_failed(&["control_plane_api_key"]);
+    let said = found.summary("control_plane_api_key");
+    assert!(said.ends_with(r#"value must be prefixed with "env:" or "file:""#), "{said}");
+    assert!(!found.json.to_string().contains("sk-literal-key"), "{}", found.json);
+}
+
 /// A mistake of the command line is one, and no finding.
 #[test]
 fn unknown_flags_are_refused() {
@@ -242,4 +252,14 @@ fn secrets_are_not_shown() {
     let found = Findings::of(builder("--explain").without("mcp.http-proxy"));
     found.assert_ok();
     assert!(!found.json.to_string().contains("secret-"), "{}", found.json);
+    // What is taken out of one value leaves the others as they were.
+    let other = "Authorization: Bearer header-secret-4";
+    let builder = builder("--explain").without("mcp.http-proxy").flag("mcp.discovery-extra-headers", other);
+    let found = Findings::of(builder);
+    let next = found.json["next"].as_str().unwrap();
+    assert!(
+        next.contains(" --mcp.discovery-extra-headers 'Authorization: [REDACTED]' --mcp.extra-"),
+        "{next}"
+    );
+    assert!(next.contains(" --mcp.server-url 'http://127.0.0.1:") && !next.contains("secret-"), "{next}");
 }
