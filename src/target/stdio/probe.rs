@@ -43,6 +43,10 @@ const STDERR_LINE_BYTES_MAX: u64 = 1024;
 /// What was said and not heard yet; a child that talks without end waits.
 const EVENTS_MAX: usize = 64;
 
+/// All that a child is told: no more than the smallest pipe holds, so that no child can keep us waiting by
+/// asking much and reading nothing.
+const TOLD_BYTES_MAX: usize = 4096;
+
 /// Stack of the threads that read; messages are looked at without recursion first.
 const STACK_BYTES: usize = 512 * 1024;
 
@@ -68,6 +72,8 @@ struct Trial {
     guard: Child,
     stdin: Option<ChildStdin>,
     lifeline: Option<OwnedFd>,
+    /// How much more it may be told.
+    room: usize,
 }
 
 /// Probes the server that `launch` starts; the verdict stands by `deadline`, the end takes up to 1.7 s more.
@@ -80,7 +86,7 @@ pub fn probe(launch: &Launch, deadline: Instant) -> Finding {
     let took = began.elapsed();
     end(&mut trials);
     // What was said last may still have been in the pipe.
-    for event in events.try_iter() {
+    for event in events.try_iter().take(EVENTS_MAX) {
         complained(event, &mut last_words);
     }
     Finding { verdict, took, last_words: last_words.into() }
@@ -197,8 +203,8 @@ impl Trial {
     ) -> io::Result<Trial> {
         let process = launch.start()?;
         let (stdout, stderr) = (process.stdout, process.stderr);
-        let mut trial =
-            Trial { guard: process.guard, stdin: Some(process.stdin), lifeline: Some(process.lifeline) };
+        let (stdin, lifeline) = (Some(process.stdin), Some(process.lifeline));
+        let mut trial = Trial { guard: process.guard, stdin, lifeline, room: TOLD_BYTES_MAX };
         let spawn = |body: Box<dyn FnOnce() + Send>| {
             let builder = thread::Builder::new().name("stdio-probe".into()).stack_size(STACK_BYTES);
             builder.spawn(body).map(drop)
@@ -231,11 +237,13 @@ impl Trial {
         Ok(trial)
     }
 
-    /// Writes a line. It is short enough for an empty pipe, so this does not wait; a child that has closed
-    /// its input is noticed by its end or its silence.
+    /// Writes a line while there is room for it, so this does not wait; a child that has closed its input is
+    /// noticed by its end or its silence.
     fn say(&mut self, message: &str) {
-        if let Some(stdin) = &mut self.stdin {
-            drop(stdin.write_all(format!("{message}\n").as_bytes()));
+        let line = format!("{message}\n");
+        if let (Some(stdin), Some(room)) = (&mut self.stdin, self.room.checked_sub(line.len())) {
+            self.room = room;
+            drop(stdin.write_all(line.as_bytes()));
         }
     }
 

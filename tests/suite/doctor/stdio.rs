@@ -103,6 +103,16 @@ fn servers_that_fail_leave_nothing() {
     assert!(summary("stubborn").contains("with a handshake"));
 }
 
+/// A server that asks without end and never reads is judged in time.
+#[test]
+fn a_flood_of_pings_holds_nothing_up() {
+    let ping = r#"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}"#;
+    let found =
+        Findings::of(alone().flag("mcp.command", &format!("sh -c 'while echo \"{ping}\"; do :; done'")));
+    let text = found.assert_failed(&["mcp_handshake"]);
+    assert!(text.contains("neither server/discover nor initialize"), "{text}");
+}
+
 /// The last words of a server that fails are evidence, without secrets and harmless to terminals.
 #[test]
 fn last_words_are_evidence() {
