@@ -22,6 +22,7 @@ use crate::config::settings::{Kind, Row};
 use crate::config::{Flags, Origin, read_text, without_credentials};
 use crate::net::{Client, Net, Request};
 use crate::ops::os_text;
+use crate::ops::redact::bounded;
 
 use super::terminal::{Colour, foreign, json, paint};
 use super::{Failure, print};
@@ -54,6 +55,9 @@ const PAGE_MAX_BYTES: usize = 4096;
 const METRICS_MAX_BYTES: usize = 4 << 20;
 /// The same of the files: a path in base64, or a number.
 const FILE_MAX_BYTES: u64 = 8192;
+
+/// More than the longest process id, less than a key.
+const PID_TEXT_MAX_BYTES: usize = 12;
 
 /// Its value is the Unix time of the last poll that succeeded, or zero.
 const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
@@ -214,7 +218,8 @@ fn process(flags: &Flags) -> Result<Option<Process>, Failure> {
         None if file.is_empty() => return Ok(None),
         None => content(file).and_then(|text| {
             let pid = text.parse().ok().filter(|pid| *pid > 0);
-            pid.ok_or_else(|| format!("parse {file} as pid: \"{}\"", foreign(&text)))
+            // Another file may have been named by mistake, and be a key's: of a long text the start is enough.
+            pid.ok_or_else(|| format!("parse {file} as pid: \"{}\"", bounded(&text, PID_TEXT_MAX_BYTES)))
         }),
     };
     let pid_file = file.to_owned();

@@ -2,7 +2,10 @@
 //!
 //! Pure text by the class of the failure. The commands that it names are for a person to run; it runs none.
 
+use std::path::Path;
+
 use crate::net::{CertificateFault, Client, Error, Kind};
+use crate::ops::shell_quoted;
 
 use super::report::Check;
 
@@ -18,6 +21,8 @@ pub(super) struct Destination<'a> {
     pub(super) identity: &'static str,
     /// Whether TLS is spoken with it.
     pub(super) tls: bool,
+    /// The socket that is dialled instead of its host.
+    pub(super) socket: Option<&'a Path>,
 }
 
 impl Destination<'_> {
@@ -93,29 +98,31 @@ impl Destination<'_> {
     }
 
     fn connection(&self, kind: Kind) -> (&'static str, Vec<String>) {
-        let (to, proxy) = (&self.client.route().destination, self.proxy);
-        // What is resolved and dialled here: the proxy, where there is one.
-        let dialled = self.client.route().proxy.as_ref().unwrap_or(to);
-        let dialled = dialled.rsplit('/').next().unwrap_or_default();
+        let route = self.client.route();
+        let (to, proxy) = (&route.destination, self.proxy);
         let host = |of: &str| of.rsplit_once(':').map_or(of, |(host, _)| host).to_owned();
-        let direct = dialled == to.as_str();
-        let named_by = if direct { self.setting } else { proxy };
-        let scheme = if direct && self.tls { "https" } else { "http" };
+        // What is resolved and dialled here, and who named it: the proxy, where there is one.
+        let (dialled, named_by) = match &route.proxy {
+            Some(proxy) if route.reason == "environment" => (proxy.clone(), "HTTP_PROXY and HTTPS_PROXY"),
+            Some(proxy) => (proxy.clone(), route.reason.as_str()),
+            None => (format!("{}://{to}", if self.tls { "https" } else { "http" }), self.setting),
+        };
+        let through =
+            self.socket.map(|path| format!("--unix-socket {} ", shell_quoted(&path.to_string_lossy())));
+        let curl = format!("curl -v --max-time 5 {}{dialled}/", through.unwrap_or_default());
+        let is_direct = route.proxy.is_none() && self.socket.is_none();
+        let way_out = is_direct.then(|| format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"));
         match kind {
             Kind::Dns => (
                 "This machine cannot resolve the name. With a proxy it would not have to: the proxy resolves.",
-                vec![
-                    format!("getent hosts {}", host(dialled)),
-                    format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"),
-                ],
+                [format!("getent hosts {}", host(dialled.rsplit('/').next().unwrap_or_default()))]
+                    .into_iter()
+                    .chain(way_out)
+                    .collect(),
             ),
-            Kind::Refused | Kind::NoSuchSocket => (
-                "Nothing listens there.",
-                vec![
-                    format!("check {named_by}, and start what it names"),
-                    format!("curl -v {scheme}://{dialled}/"),
-                ],
-            ),
+            Kind::Refused | Kind::NoSuchSocket => {
+                ("Nothing listens there.", vec![format!("check {named_by}, and start what it names"), curl])
+            }
             Kind::Proxy(407) => (
                 "The proxy wants to know who asks.",
                 vec![format!("put user:password@ into the proxy URL, by reference: --{proxy} env:PROXY_URL")],
@@ -136,10 +143,7 @@ impl Destination<'_> {
             ),
             Kind::Timeout | Kind::NetworkUnreachable | Kind::HostUnreachable => (
                 "Nothing comes back: a firewall drops the packets, or the other side hangs.",
-                vec![
-                    format!("curl -v --max-time 5 {scheme}://{dialled}/"),
-                    format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"),
-                ],
+                [curl].into_iter().chain(way_out).collect(),
             ),
             _ => (
                 "The connection does not carry a whole exchange: what answers may not be what was meant.",

@@ -93,18 +93,30 @@ pub(super) fn listener(settings: &Settings, net: Option<&Net>) -> Check {
     };
     let ours = net.is_some_and(|net| is_neighbour(settings, net).is_some());
     let (why, next) = if ours {
+        let ask = match &settings.health.unix_socket {
+            Some(path) => {
+                format!(
+                    "curl --unix-socket {} http://localhost/readyz",
+                    shell_quoted(&path.to_string_lossy())
+                )
+            }
+            None => format!("tunnel-client health --url http://{}", settings.health.listen.address),
+        };
         (
             "Another tunnel-client runs here and holds the address; a second one on this host needs its own.",
-            "ask it: curl its /readyz; or choose --health.listen-addr 127.0.0.1:0",
+            vec![
+                format!("ask it how it is: {ask}"),
+                "for a second one: --health.listen-addr 127.0.0.1:0, or another --health.unix-socket"
+                    .to_owned(),
+            ],
         )
     } else {
-        (
-            "run does not start when health and readiness cannot be served.",
-            "choose another --health.listen-addr or --health.unix-socket, or see who holds it: ss -ltnp",
-        )
+        let next =
+            "choose another --health.listen-addr or --health.unix-socket, or see who holds it: ss -ltnp";
+        ("run does not start when health and readiness cannot be served.", vec![next.to_owned()])
     };
     let summary = if ours { format!("{error}: another tunnel-client runs here") } else { error.to_string() };
-    Check::fail(ID, summary, why, [next])
+    Check::fail(ID, summary, why, next)
 }
 
 /// Asks whoever listens whether it is alive, in the words of a tunnel client.

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::net::Net;
 use crate::ops::log::instance_id;
 use crate::ops::metrics::Metrics;
+use crate::ops::shell_quoted;
 use crate::plane::client::Plane;
 use crate::plane::hints::hint;
 use crate::plane::refusal::{Refusal, StatusError};
@@ -42,6 +43,7 @@ pub(super) fn destination<'a>(plane: &'a Plane, settings: &Settings) -> Destinat
         proxy: "control-plane.http-proxy",
         identity: "control-plane.client-cert and control-plane.client-key",
         tls: settings.control_plane.origin.tls,
+        socket: None,
     }
 }
 
@@ -55,23 +57,27 @@ pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
             let took = began.elapsed().as_millis();
             Check::pass(METADATA, format!("the key may use tunnel \"{}\"; answered in {took} ms", found.name))
         }
-        Ok(found) => impostor(&format!("the answer is of tunnel \"{}\", not of {wanted}", found.id)),
+        Ok(found) => {
+            impostor(&format!("the answer is of tunnel \"{}\", not of {wanted}", found.id), settings)
+        }
         Err(Refusal::Transport(error)) => return to.failed(METADATA.into(), &error),
-        Err(Refusal::Status(error)) if error.status < 300 => impostor(&error.message),
+        Err(Refusal::Status(error)) if error.status < 300 => impostor(&error.message, settings),
         Err(Refusal::Status(error)) => refused(&error),
     }
     .evidence([to.way()])
 }
 
 /// A success that is not the control plane's.
-fn impostor(what: &str) -> Check {
+fn impostor(what: &str, settings: &Settings) -> Check {
+    let plane = &settings.control_plane;
+    let url = format!("{}{}/v1/tunnels/{}", plane.origin, plane.url_path, plane.tunnel_id);
     Check::fail(
         METADATA,
         format!("what answers is not the control plane: {what}"),
         "Something answers in its place, such as a portal or a proxy that rewrites pages.",
         [
-            "check control-plane.base-url, control-plane.url-path and control-plane.tunnel-id",
-            "see what answers: curl -sSi the URL of control-plane.base-url",
+            "check control-plane.base-url, control-plane.url-path and control-plane.tunnel-id".to_owned(),
+            format!("see what answers: curl -sSi {}", shell_quoted(&url)),
         ],
     )
 }

@@ -145,13 +145,14 @@ impl<'a> Site<'a> {
 }
 
 /// The destination in the words of its settings.
-fn destination<'a>(target: &'a HttpTarget, server: &HttpServer) -> Destination<'a> {
+fn destination<'a>(target: &'a HttpTarget, server: &'a HttpServer) -> Destination<'a> {
     Destination {
         client: target.client(),
         setting: "mcp.server-url",
         proxy: "mcp.http-proxy",
         identity: "mcp.client-cert and mcp.client-key",
         tls: server.origin.tls,
+        socket: server.unix_socket.as_deref(),
     }
 }
 

@@ -238,6 +238,9 @@ fn what_is_not_there_fails() {
     let text = text_of(&["--port", "1", "--pid-file", &bad]);
     assert!(text.contains(&format!(" | parse {bad} as pid: \"no number\"\n")), "{text}");
     assert!(text.contains("Healthz: FAIL | http://127.0.0.1:1/healthz | connect to 127.0.0.1:1: "), "{text}");
+    let key = directory.write("key", "sk-key-that-was-named-by-mistake\n");
+    let text = text_of(&["--port", "1", "--pid-file", &key]);
+    assert!(text.contains("as pid: \"sk-key-th...\"\n"), "{text}");
     // Above the highest id that Linux gives.
     assert!(text_of(&["--port", "1", "--pid", "4194305"]).contains("Process: FAIL | pid=4194305\n"));
     // Some process of another user, unless the tests run as root.

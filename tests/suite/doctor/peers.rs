@@ -33,6 +33,23 @@ fn nobody_listens() {
     assert_eq!(found.summary("mcp_handshake"), "blocked by mcp_server_reachable");
 }
 
+/// What to type next goes the way that was taken: by the socket, or to the proxy and whoever named it.
+#[test]
+fn advice_takes_the_same_way() {
+    let found = good(|b| b.set("mcp.server-url", "url=http://h.test/mcp,unix-socket=/no such"));
+    let text = found.assert_failed(&["mcp_server_reachable"]);
+    assert!(text.contains("--unix-socket '/no such' http://h.test:80/"), "{text}");
+    let found = good(|b| b.set("mcp.server-url", "http://h.test/mcp").flag("http-proxy", NOBODY));
+    let text = found.check("mcp_server_reachable").to_string();
+    assert!(text.contains("check http-proxy, and start what it names"), "{text}");
+    assert!(text.contains(&format!("curl -v --max-time 5 {NOBODY}/")), "{text}");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", silent.local_addr().unwrap());
+    let found = good(|b| b.set("mcp.server-url", "http://h.test/mcp").flag("mcp.http-proxy", &proxy));
+    let text = found.assert_failed(&["mcp_server_reachable", "mcp_proxy_reachable"]);
+    assert!(!text.contains("where only a proxy leads out"), "{text}");
+}
+
 /// Every channel is checked, under its name.
 #[test]
 fn every_channel_is_checked() {
@@ -218,6 +235,7 @@ fn a_taken_port_is_found() {
     let address = rig.client.address();
     let text = good(|b| b.set("health.listen-addr", &address)).assert_failed(&["health_listener"]);
     assert!(text.contains("another tunnel-client runs here"), "{text}");
+    assert!(text.contains(&format!("tunnel-client health --url http://{address}\"")), "{text}");
 }
 
 /// A socket that a dead process left behind is neither a failure nor removed; a living one is a failure.

@@ -53,6 +53,7 @@ fn whoever_answers_in_its_place_is_found_out() {
     ] {
         let text = verdict(reply);
         assert!(text.contains("what answers is not the control plane"), "{text}");
+        assert!(text.contains("curl -sSi http://127.0.0.1:"), "{text}");
     }
 }
 
