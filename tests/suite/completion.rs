@@ -79,6 +79,20 @@ fn bash_completes() {
     }
 }
 
+/// A file in the directory of profiles is no command.
+#[test]
+fn names_of_files_are_not_run() {
+    let directory = TempDir::new();
+    directory.write("script", script("bash"));
+    for name in ["work", "$(touch ran)", "a`touch ran`", "a $HOME", ".hidden"] {
+        directory.write(&format!("{name}.yaml"), "");
+    }
+    if run("bash", &["--version"], &directory).is_some() {
+        assert_eq!(offered(&directory, &["run", "--profile", ""]), ["work"]);
+        assert!(!directory.join("ran").exists());
+    }
+}
+
 /// The other shells can read theirs, where they are installed.
 #[test]
 fn other_shells_can_read_theirs() {

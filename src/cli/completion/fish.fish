@@ -22,7 +22,7 @@ function __tunnel_client_profiles
         set directory "$directory/tunnel-client"
     end
     for file in $directory/*.yaml
-        string replace -r '.*/(.*)\.yaml$' '$1' -- $file
+        string replace -f -r '.*/([A-Za-z0-9][A-Za-z0-9._-]*)\.yaml$' '$1' -- $file
     end
 end
 

@@ -38,12 +38,16 @@ _tunnel_client_next() {
 }
 
 # The profiles of the directory that a run without --profile-dir would look into.
+# Other names are left out: bash would run the commands in them.
 _tunnel_client_profiles() {
     local file directory="${TUNNEL_CLIENT_PROFILE_DIR:-${XDG_CONFIG_HOME:-$HOME/.config}/tunnel-client}"
     for file in "$directory"/*.yaml; do
         [ -f "$file" ] || continue
-        file="${file##*/}"
-        printf '%s\n' "${file%.yaml}"
+        file="${file##*/}" file="${file%.yaml}"
+        case "$file" in
+        [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) ;;
+        *) printf '%s\n' "$file" ;;
+        esac
     done
 }
 
