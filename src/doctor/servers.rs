@@ -15,7 +15,7 @@ use crate::relay::message::Era;
 use crate::target::http::HttpTarget;
 use crate::target::probe::{self, Finding};
 use crate::target::stdio;
-use crate::target::stdio::launch::Launch;
+use crate::target::stdio::launch::{self, Launch};
 use crate::tunnel;
 
 use super::advice::Destination;
@@ -92,7 +92,7 @@ impl<'a> Site<'a> {
                 let arguments = server.argv.len().saturating_sub(1);
                 let program = server.argv.first().map(String::as_str).unwrap_or_default();
                 all.now([
-                    Check::pass(id, format!("{program} with {arguments} arguments")),
+                    Check::pass(id, format!("{} with {arguments} arguments", launch::shown(program))),
                     self.executable(server),
                     Check::skip(reachable, "stdio targets are not probed over the network"),
                 ]);

@@ -1,5 +1,6 @@
 //! Starts a stdio server behind its guard, with the environment that it may see.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
@@ -12,6 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::unistd::{AccessFlags, access};
 
 use super::guard;
+use crate::config::is_variable_name;
 
 /// What a server may see of our environment. Names ending in `*` stand for all that begin so. Our own
 /// settings are not among them, so no key of ours reaches a server.
@@ -54,7 +56,7 @@ impl Launch {
         let path =
             self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
         let found = find(program, path, self.working_dir.as_deref());
-        found.map(drop).map_err(|why| format!("{program}: {why}"))
+        found.map(drop).map_err(|why| format!("{}: {why}", shown(program)))
     }
 
     /// Starts the server. To be called on a thread that outlives it.
@@ -85,6 +87,20 @@ impl Launch {
         let stderr = guard.stderr.take().ok_or_else(missing)?;
         Ok(Process { guard, lifeline, stdin, stdout, stderr })
     }
+}
+
+/// A program as texts may show it. Whoever took the command for a shell's has put a variable there, and its
+/// value may be a secret.
+pub fn shown(program: &str) -> Cow<'_, str> {
+    match assignment(program) {
+        Some((name, _)) => format!("{name}=...").into(),
+        None => program.into(),
+    }
+}
+
+/// Name and value of `NAME=value`.
+pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
+    word.split_once('=').filter(|(name, _)| is_variable_name(name))
 }
 
 /// The environment of a server: what everybody may see, what `pass` names, and what was set for it.
@@ -173,6 +189,7 @@ mod tests {
         assert_eq!(launch("sh").check(), Ok(()));
         assert!(launch("no-such-program-here").check().unwrap_err().contains("not found in PATH"));
         assert!(launch("/etc/passwd").check().unwrap_err().contains("is not executable"));
+        assert!(launch("TOKEN=hidden").check().unwrap_err().starts_with("TOKEN=...: "));
         assert!(launch("/usr").check().unwrap_err().contains("is not a regular file"));
     }
     #[test]

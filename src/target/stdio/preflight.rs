@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 
-use super::launch::{enterable, executable, find};
-use crate::config::{arguments, is_variable_name};
+use super::launch::{assignment, enterable, executable, find, shown};
+use crate::config::arguments;
 
 /// Wrappers within wrappers that are followed; more than two are hardly ever written.
 const DEPTH_MAX: usize = 4;
@@ -94,10 +94,13 @@ impl Place<'_> {
                     format!("is not executable; fix: chmod +x {}", file.display())
                 }
                 Some(_) => "is not a regular file; fix: name a program".into(),
+                None if assignment(program).is_some() => {
+                    "is a variable, which only a shell would set; fix: write it into the entry's env".into()
+                }
                 None if program.contains('/') => "was not found; fix: correct the path".into(),
                 None => "was not found; fix: install it, or write its whole path".into(),
             };
-            format!("stdio MCP executable {program:?} {what}")
+            format!("stdio MCP executable {:?} {what}", shown(program))
         })
     }
 
@@ -256,11 +259,6 @@ impl Place<'_> {
     fn file(&self, name: &str) -> PathBuf {
         self.working_dir.unwrap_or(Path::new("")).join(name)
     }
-}
-
-/// Name and value of `NAME=value`.
-fn assignment(word: &str) -> Option<(&str, &str)> {
-    word.split_once('=').filter(|(name, _)| is_variable_name(name))
 }
 
 /// What stands behind `#!` on the first line. What cannot be read can still be a program, so it has none.

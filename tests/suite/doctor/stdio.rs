@@ -128,6 +128,10 @@ fn last_words_are_evidence() {
 /// A program that is not there is found before anything is started.
 #[test]
 fn a_missing_program_is_found() {
+    let found = Findings::of(alone().flag("mcp.command", "TOKEN=child-secret-1 sh"));
+    let text = found.assert_failed(&["mcp_command_executable"]);
+    assert!(text.contains("TOKEN=...") && text.contains("is a variable, which only a shell"), "{text}");
+    assert!(!found.json.to_string().contains("child-secret-1"), "{}", found.json);
     let builder: Builder = alone().flag("mcp.command", "surely-absent x");
     let found = Findings::of(builder);
     let text = found.assert_failed(&["mcp_command_executable"]);
