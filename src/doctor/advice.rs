@@ -52,7 +52,7 @@ impl Destination<'_> {
     pub(super) fn failed(&self, id: String, error: &Error) -> Check {
         let (why, next) = match error.certificate {
             Some(fault) => self.certificate(fault),
-            None => self.connection(error.kind),
+            None => self.connection(error.kind, error.request_sent),
         };
         Check::fail(id, error.to_string(), why, next)
             .evidence([format!("failure: {} ({})", error.source_word(), error.kind_word()), self.way()])
@@ -97,7 +97,7 @@ impl Destination<'_> {
         }
     }
 
-    fn connection(&self, kind: Kind) -> (&'static str, Vec<String>) {
+    fn connection(&self, kind: Kind, was_asked: bool) -> (&'static str, Vec<String>) {
         let route = self.client.route();
         let (to, proxy) = (&route.destination, self.proxy);
         let host = |of: &str| of.rsplit_once(':').map_or(of, |(host, _)| host).to_owned();
@@ -140,6 +140,10 @@ impl Destination<'_> {
                 "The other side ended the TLS handshake: it wants a client certificate, or does not speak TLS on \
                  this port.",
                 vec![format!("set {}", self.identity), format!("see what it says: {}", self.look())],
+            ),
+            Kind::Timeout if was_asked => (
+                "The connection stands and no whole answer came in time: the other side, or what it waits for, hangs.",
+                vec![format!("see the log of what {named_by} names"), curl],
             ),
             Kind::Timeout | Kind::NetworkUnreachable | Kind::HostUnreachable => (
                 "Nothing comes back: a firewall drops the packets, or the other side hangs.",

@@ -89,10 +89,13 @@ impl<'a> Site<'a> {
             }
             Kind::Stdio(server) => {
                 // Arguments are often secrets, so they are counted.
-                let arguments = server.argv.len().saturating_sub(1);
+                let arguments = match server.argv.len().saturating_sub(1) {
+                    1 => "1 argument".to_owned(),
+                    count => format!("{count} arguments"),
+                };
                 let program = server.argv.first().map(String::as_str).unwrap_or_default();
                 all.now([
-                    Check::pass(id, format!("{} with {arguments} arguments", launch::shown(program))),
+                    Check::pass(id, format!("{} with {arguments}", launch::shown(program))),
                     self.executable(server),
                     Check::skip(reachable, "stdio targets are not probed over the network"),
                 ]);

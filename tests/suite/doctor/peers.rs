@@ -220,7 +220,8 @@ fn nothing_holds_the_report_up() {
     let reached = "mcp_server_reachable:proxied";
     let failed = ["control_plane_metadata", "mcp_handshake", reached];
     let failed = [&failed[..], &["mcp_proxy_reachable:proxied", "mcp_handshake:child"]].concat();
-    found.assert_failed(&failed);
+    let text = found.assert_failed(&failed);
+    assert!(text.contains("no whole answer came in time") && !text.contains("firewall"), "{text}");
     journal.wait_gone();
 }
 
