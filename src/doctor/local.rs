@@ -111,8 +111,7 @@ pub(super) fn listener(settings: &Settings, net: Option<&Net>) -> Check {
             ],
         )
     } else {
-        let next =
-            "choose another --health.listen-addr or --health.unix-socket, or see who holds it: ss -ltnp";
+        let next = "choose another --health.listen-addr or --health.unix-socket; if it is in use, see who has it: ss -ltnp";
         ("run does not start when health and readiness cannot be served.", vec![next.to_owned()])
     };
     let summary = if ours { format!("{error}: another tunnel-client runs here") } else { error.to_string() };

@@ -97,7 +97,9 @@ impl Place<'_> {
                 None if assignment(program).is_some() => {
                     "is a variable, which only a shell would set; fix: write it into the entry's env".into()
                 }
-                None if program.contains('/') => "was not found; fix: correct the path".into(),
+                None if program.contains('/') => {
+                    "was not found; fix: correct the path, or let this user into its directory".into()
+                }
                 None => "was not found; fix: install it, or write its whole path".into(),
             };
             format!("stdio MCP executable {:?} {what}", shown(program))
@@ -246,7 +248,12 @@ impl Place<'_> {
         let file = self.file(script);
         let what = match access(&file, AccessFlags::R_OK) {
             Ok(()) => return Ok(()),
-            Err(nix::Error::EACCES) => format!("is not readable; fix: chmod +r {}", file.display()),
+            Err(nix::Error::EACCES) => {
+                format!(
+                    "is not readable; fix: chmod +r {}, or let this user into its directory",
+                    file.display()
+                )
+            }
             Err(_) => "was not found; fix: write its whole path, or set working_dir".into(),
         };
         Err(format!("stdio MCP script {script:?} {what}"))
