@@ -29,11 +29,11 @@ const SHELL_CHARACTERS: &[char] =
     &['$', '`', ';', '&', '|', '<', '>', '(', ')', '{', '*', '?', '~', '!', '\n'];
 
 /// Words that a shell knows itself and that no file need exist for.
-const SHELL_WORDS: &[&str] = &[
-    ".", ":", "[", "alias", "case", "cd", "declare", "eval", "exit", "export", "for", "if", "read",
-    "readonly", "set", "shopt", "source", "time", "trap", "typeset", "ulimit", "umask", "unset", "until",
-    "wait", "while",
-];
+const SHELL_WORDS: &str = ". : [ [[ alias bg bind break builtin caller case cd command compgen complete \
+    continue coproc declare dirs disown echo enable eval exec exit export false fc fg for function getopts hash \
+    history if jobs kill let local logout mapfile popd print printf pushd pwd read readarray readonly return \
+    select set shift shopt source suspend test time times trap true type typeset ulimit umask unalias unset \
+    until wait while";
 
 /// An interpreter by its name without version, the options with which it needs no script, and those whose
 /// value is the next word.
@@ -201,7 +201,7 @@ impl Place<'_> {
         let Some(program) = argv.first() else { return Ok(()) };
         let path = before.iter().any(|word| word.starts_with("PATH="));
         let opaque = program.contains(SHELL_CHARACTERS) || program.starts_with('-');
-        if path || opaque || SHELL_WORDS.contains(&program.as_str()) {
+        if path || opaque || SHELL_WORDS.split(' ').any(|word| word == program) {
             return Ok(());
         }
         let found = match text.contains(SHELL_CHARACTERS) {
@@ -340,6 +340,8 @@ mod tests {
             "bash -euo pipefail script",
             "bash +O extglob -euo pipefail -c 'server x'",
             "bash -c 'cd /x && exec nothing'",
+            "bash -c '[[ -f x ]] && nothing'",
+            "bash -c 'function f { nothing; }; f'",
             "bash -lc 'exec A=b server x'",
             "bash -c '$HOME/bin/x'",
             "bash -c 'PATH=/elsewhere nothing'",
