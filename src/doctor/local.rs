@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Uri};
 
+use crate::config::draft::is_reference;
 use crate::config::settings::{Kind, ROWS};
 use crate::config::{self, Flags, Origin, Settings, Source};
 use crate::net::{Net, Request};
@@ -148,8 +149,13 @@ pub(super) fn next_command(flags: &Flags, source: &Source, redactor: &Redactor) 
         flags.given(ROWS).filter(|(row, _)| !["config", "profile", "profile-file"].contains(&row.flag));
     for (row, values) in others {
         for value in values {
-            // A boolean takes its value behind an equals sign alone.
+            // A reference is no secret, whatever the header is called that it stands for.
+            let refers = |value: &str| value.split_once(':').is_some_and(|(_, text)| is_reference(text));
             match row.kind {
+                Kind::Headers if refers(value) => {
+                    words.extend([format!("--{}", row.flag), shell_quoted(value)]);
+                }
+                // A boolean takes its value behind an equals sign alone.
                 Kind::Boolean => words.push(format!("--{}={}", row.flag, quoted(value))),
                 _ => words.extend([format!("--{}", row.flag), quoted(value)]),
             }
@@ -166,12 +172,17 @@ mod tests {
     #[test]
     fn the_next_command_repeats_what_was_asked() {
         let arguments = ["--log.http-raw-unsafe=false", "--profile-dir", "/a b", "--mcp.command", "x 'y'"];
-        let arguments = arguments.into_iter().chain(["--mcp.extra-headers", "Authorization: Bearer a b"]);
+        let arguments = arguments.into_iter().chain([
+            "--mcp.extra-headers",
+            "Authorization: Bearer a b",
+            "--mcp.extra-headers",
+            "X-Api-Key: file:/key",
+        ]);
         let Ok(Request::Run(flags)) = Flags::parse(arguments) else { panic!() };
         let source = Source::Profile { name: "prod".into(), path: "/a b/prod.yaml".into() };
         assert_eq!(
             next_command(&flags, &source, &Redactor::new(Vec::new())),
-            r"tunnel-client run --profile prod --log.http-raw-unsafe=false --mcp.command 'x '\''y'\''' --mcp.extra-headers 'Authorization: [REDACTED]' --profile-dir '/a b'"
+            r"tunnel-client run --profile prod --log.http-raw-unsafe=false --mcp.command 'x '\''y'\''' --mcp.extra-headers 'Authorization: [REDACTED]' --mcp.extra-headers 'X-Api-Key: file:/key' --profile-dir '/a b'"
         );
     }
 }
