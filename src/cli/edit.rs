@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::config::{Environment, Flags, draft};
+use crate::ops::signals::Signals;
 use crate::ops::{files, os_text};
 
 use super::profiles::{argument, create_directory, path};
@@ -86,7 +87,13 @@ fn run_editor(editor: &str, copy: &Path) -> Result<(), Failure> {
     for key in KEYS {
         command.env_remove(key);
     }
-    match command.status() {
+    let ended = command.spawn().and_then(|mut child| {
+        // A terminal sends its Ctrl-C to both, and it is the editor's to act on: without us nothing is saved.
+        // Blocked only now, or the editor would not hear of it.
+        let _signals = Signals::block();
+        child.wait()
+    });
+    match ended {
         Ok(status) if status.success() => Ok(()),
         // As Go says it.
         Ok(status) => Err(failed(status.to_string().replace("status: ", "status "))),

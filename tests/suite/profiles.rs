@@ -255,6 +255,19 @@ fn an_edit_begins_with_a_sample_and_replaces_links() {
     assert!(fs::symlink_metadata(&path).unwrap().is_file());
 }
 
+/// An interrupt of the terminal is the editor's alone, which may have a use for it.
+#[test]
+fn an_interrupt_does_not_end_an_edit() {
+    // Waits until the signal is blocked: the second bit of the last digit.
+    let home = with_editor(
+        "n=0; until grep -q '^SigBlk:.*[2367abef]$' /proc/$PPID/status || [ $n -gt 200 ]; do n=$((n+1)); sleep 0.01; done; \
+         kill -INT $PPID; echo '# edited' >> \"$1\"",
+    );
+    let path = add(&home, "p", SMALL);
+    home.output(&["profiles", "edit", "p"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{SMALL}# edited\n"));
+}
+
 /// What does not validate is not saved and not lost.
 #[test]
 fn an_invalid_edit_is_kept_and_named() {
