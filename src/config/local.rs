@@ -2,10 +2,13 @@
 //! whose features are not here.
 //!
 //! Opens none of the files and sockets that it reads about. The one thing that may take time is
-//! the name of a listener, which the system's resolver is asked for, within its own bounds.
+//! the name of a listener, which the system's resolver is asked for; that is given up after a while.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use super::document::Raw;
@@ -15,6 +18,9 @@ use super::{Error, Health, ListenAddress, Log, LogFormat, Network, Process, Root
 
 /// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// How long the listener's name may take to resolve. A second name server is asked after 5 s.
+const RESOLVE_TIME: Duration = Duration::from_secs(6);
 
 /// What every outbound connection shares. The variables of OpenSSL and of proxies are read here,
 /// with the settings, so that `net` depends on nothing but what it is handed; what the bundles
@@ -161,12 +167,34 @@ impl ListenAddress {
         let address = if bare.is_empty() {
             any_address(port)
         } else {
-            let addresses = (bare, port).to_socket_addrs().map_err(|error| error.to_string())?;
             // As in Go, a name with both kinds of address means the older kind.
-            addresses.min_by_key(SocketAddr::is_ipv6).ok_or("the host has no address")?
+            resolve(bare, port)?
+                .into_iter()
+                .min_by_key(SocketAddr::is_ipv6)
+                .ok_or("the host has no address")?
         };
         Ok(ListenAddress { host: bare.to_string(), address })
     }
+}
+
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let name = host.to_owned();
+    in_time(RESOLVE_TIME, move || Ok((name.as_str(), port).to_socket_addrs()?.collect()))
+}
+
+/// The outcome of `work`, which cannot be interrupted and so is left behind when it takes longer.
+fn in_time<T: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    let (sender, outcome) = sync_channel(1);
+    let thread = thread::Builder::new().name("resolve".into()).spawn(move || drop(sender.send(work())));
+    thread.map_err(|error| error.to_string())?;
+    let late = |_| format!("the name was not resolved within {} s", time.as_secs());
+    outcome.recv_timeout(time).map_err(late)?.map_err(|error| error.to_string())
 }
 
 /// All addresses of both families; of one, where the kernel knows no IPv6.
@@ -175,5 +203,20 @@ fn any_address(port: u16) -> SocketAddr {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
     } else {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolver_that_hangs_is_left_behind() {
+        let (keeper, hangs) = sync_channel::<()>(1);
+        let late = in_time(Duration::from_millis(5), move || Ok(hangs.recv().is_ok()));
+        assert_eq!(late.unwrap_err(), "the name was not resolved within 0 s");
+        drop(keeper);
+        assert!(resolve("localhost", 7).unwrap().iter().all(|address| address.ip().is_loopback()));
+        assert_eq!(resolve("::1", 7).unwrap(), ["[::1]:7".parse().unwrap()]);
     }
 }
