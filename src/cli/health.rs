@@ -218,7 +218,7 @@ fn process(flags: &Flags) -> Result<Option<Process>, Failure> {
         None if file.is_empty() => return Ok(None),
         None => content(file).and_then(|text| {
             let pid = text.parse().ok().filter(|pid| *pid > 0);
-            // Another file may have been named by mistake, and be a key's: of a long text the start is enough.
+            // A key may have been named by mistake: of a long text the start is enough.
             pid.ok_or_else(|| format!("parse {file} as pid: \"{}\"", bounded(&text, PID_TEXT_MAX_BYTES)))
         }),
     };

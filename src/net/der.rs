@@ -1,9 +1,9 @@
 //! Reads who issued a certificate, to whom, and until when: what an operator needs to know of a refused one,
 //! and of his own before they end.
 //!
-//! It decides nothing about trust. Every length is checked
-//! against what is left, nothing recurses, and whatever does not parse gives `None`. The bytes are the peer's
-//! own: what they say is shown to a person and used for nothing else.
+//! It decides nothing about trust. Every length is checked against what is left, nothing recurses, and
+//! whatever does not parse gives `None`. The bytes may be a peer's: what they say is shown to a person and
+//! used for nothing else.
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

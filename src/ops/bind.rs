@@ -1,7 +1,7 @@
 //! Binding the operator's listener: addresses, socket files, and the URL that names them.
 //!
-//! Nothing here serves; what a start would meet can be tried without leaving a trace. It fails when the address is taken, or when a socket path belongs to
-//! somebody: another program's file is never removed.
+//! Nothing here serves; what a start would meet can be tried without leaving a trace. It fails when the
+//! address is taken, or when a socket path belongs to somebody: another program's file is never removed.
 
 use std::fs;
 use std::io::{self, ErrorKind};
