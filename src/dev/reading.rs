@@ -124,7 +124,12 @@ impl<'a> Reader<'a> {
         let mut body = Vec::new();
         loop {
             let (line, size) = match httparse::parse_chunk_size(&self.waiting) {
-                Ok(httparse::Status::Complete(found)) => found,
+                // A line without a number is none, although the parser takes it for zero.
+                Ok(httparse::Status::Complete(found))
+                    if self.waiting.first().is_some_and(u8::is_ascii_hexdigit) =>
+                {
+                    found
+                }
                 Ok(httparse::Status::Partial) if self.waiting.len() <= CHUNK_LINE_BYTES_MAX => {
                     self.more(end)?;
                     continue;
@@ -273,6 +278,8 @@ mod tests {
         assert_eq!(status("Transfer-Encoding: gzip"), Some(501));
         assert_eq!(status("Transfer-Encoding: chunked\r\n\r\n5000000"), Some(413));
         assert_eq!(status("Transfer-Encoding: chunked\r\n\r\nxyz"), Some(400));
+        assert_eq!(status("Transfer-Encoding: chunked\r\n\r\n\r\n"), Some(400));
+        assert_eq!(status("Transfer-Encoding: chunked\r\n\r\n;x\r\n"), Some(400));
         assert_eq!(status(&format!("A: {}", "x".repeat(HEAD_BYTES_MAX))), Some(431));
         assert_eq!(status(&"A: b\r\n".repeat(HEADERS_MAX + 1)), Some(431));
         assert_eq!(read(b"\x16\x03\x01\x02\x00\x01\r\n\r\n").err(), Some(400));
