@@ -1,8 +1,8 @@
 //! A small HTTP/1.1 server for this host: a thread for each connection, a handler for each request.
 //!
 //! It is meant for one user and a handful of programs, and bounded all the same: connections, heads,
-//! bodies and times. On a loopback address it answers only requests that name one, so that no page of the
-//! web can reach it (DNS rebinding); it offers no CORS. Only the start can fail. Dropping a server ends it:
+//! bodies and times. No page of the web can reach it: requests from pages of other hosts are refused, and on
+//! a loopback address also those that do not name one (DNS rebinding); it offers no CORS. Only the start can fail. Dropping a server ends it:
 //! no thread of its connections is left, unless a handler does not look whether its peer is gone.
 
 use std::collections::HashMap;
@@ -69,10 +69,16 @@ pub(crate) trait Handler: Send + Sync + 'static {
 /// Where a server listens.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
-    /// A TCP address; port 0 lets the system choose.
-    Tcp(SocketAddr),
+    /// A TCP address, also by the name under which it was given; port 0 lets the system choose.
+    Tcp(ListenAddress),
     /// A socket file, which must not be anybody else's.
     Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Place {
+        Place::Tcp(ListenAddress { host: address.ip().to_string(), address })
+    }
 }
 
 /// A running server.
@@ -89,10 +95,20 @@ pub(crate) struct Server {
 /// What all threads of a server share.
 struct Shared {
     handler: Arc<dyn Handler>,
-    /// Its peers may be pages of the web.
-    is_loopback: bool,
+    /// Who may ask.
+    guard: Guard,
     connections: Mutex<HashMap<u64, Arc<Stream>>>,
     ended: Condvar,
+}
+
+/// What keeps pages of the web out.
+enum Guard {
+    /// No browser opens a socket file.
+    None,
+    /// Any name may be ours, but only these pages: of this machine, or of this host.
+    Origin(String),
+    /// Requests name a loopback address, or this name of it.
+    Loopback(String),
 }
 
 /// A bound socket of either kind.
@@ -104,23 +120,21 @@ enum Bound {
 impl Server {
     /// Binds and serves. `name` is that of its threads.
     pub(crate) fn start(name: &str, place: &Place, handler: Arc<dyn Handler>) -> io::Result<Server> {
-        let (bound, address, socket) = match place {
-            Place::Tcp(address) => {
-                let listen = ListenAddress { host: address.ip().to_string(), address: *address };
-                let (listener, ip, port) = bind_tcp(&listen).map_err(io::Error::other)?;
-                (Bound::Tcp(listener), Some(SocketAddr::new(ip, port)), None)
+        let (bound, address, socket, guard) = match place {
+            Place::Tcp(listen) => {
+                let (listener, ip, port) = bind_tcp(listen).map_err(io::Error::other)?;
+                let own = listen.host.clone();
+                let guard =
+                    if ip.to_canonical().is_loopback() { Guard::Loopback(own) } else { Guard::Origin(own) };
+                (Bound::Tcp(listener), Some(SocketAddr::new(ip, port)), None, guard)
             }
             Place::Unix(path) => {
                 let (listener, file) = bind_unix("unix socket", path).map_err(io::Error::other)?;
-                (Bound::Unix(listener), None, Some(file))
+                (Bound::Unix(listener), None, Some(file), Guard::None)
             }
         };
-        let shared = Arc::new(Shared {
-            handler,
-            is_loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
-            connections: Mutex::default(),
-            ended: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { handler, guard, connections: Mutex::default(), ended: Condvar::new() });
         let (wake, woken) = UnixStream::pair()?;
         let (serving, own_name) = (Arc::clone(&shared), name.to_owned());
         let thread = thread::Builder::new()
@@ -221,9 +235,8 @@ impl Shared {
                     return stream.linger();
                 }
             };
-            if self.is_loopback && !is_local(&request, old_version) {
-                let text = "this server answers only to requests for localhost or a loopback address";
-                refuse(stream, &Refusal(403, text));
+            if let Err(refusal) = self.guard.admit(&request, old_version) {
+                refuse(stream, &refusal);
                 return stream.linger();
             }
             let head_only = request.method == "HEAD";
@@ -258,6 +271,27 @@ impl Drop for Entry {
     }
 }
 
+impl Guard {
+    fn admit(&self, request: &Request, old_version: bool) -> Result<(), Refusal> {
+        let all = |name: &str| -> Vec<&str> {
+            let named = request.headers.iter().filter(|(own, _)| own == name);
+            named.map(|(_, value)| value.as_str()).collect()
+        };
+        let (admitted, text) = match self {
+            Guard::None => (true, ""),
+            Guard::Origin(own) => (
+                is_from_here::<&str>(&[], &all("origin"), true, own),
+                "this server does not answer to pages of other hosts",
+            ),
+            Guard::Loopback(own) => (
+                is_from_here(&all("host"), &all("origin"), old_version, own),
+                "this server answers only to requests for localhost or a loopback address",
+            ),
+        };
+        if admitted { Ok(()) } else { Err(Refusal(403, text)) }
+    }
+}
+
 impl Bound {
     fn accept(&self) -> io::Result<Stream> {
         match self {
@@ -265,15 +299,6 @@ impl Bound {
             Bound::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
         }
     }
-}
-
-/// Whether the request names this machine, and comes from no page of another.
-fn is_local(request: &Request, old_version: bool) -> bool {
-    let all = |name: &str| -> Vec<&str> {
-        let named = request.headers.iter().filter(|(own, _)| own == name);
-        named.map(|(_, value)| value.as_str()).collect()
-    };
-    is_from_here(&all("host"), &all("origin"), old_version, "")
 }
 
 /// Says no in plain text and announces the end of the connection.

@@ -1,11 +1,13 @@
 //! The server against plain sockets.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
+
+use crate::config::ListenAddress;
 
 use super::server::{Handler, Place, Request, Responder, Server};
 
@@ -37,7 +39,7 @@ impl Handler for Echo {
 }
 
 fn loopback() -> Place {
-    Place::Tcp(([127, 0, 0, 1], 0).into())
+    SocketAddr::from(([127, 0, 0, 1], 0)).into()
 }
 
 fn start(place: &Place) -> (Server, std::sync::mpsc::Receiver<&'static str>) {
@@ -102,6 +104,24 @@ fn pages_of_the_web_are_refused() {
             headers.is_empty() || reply.starts_with(&format!("HTTP/1.1 {status} ")),
             "{headers}: {reply}"
         );
+    }
+}
+
+#[test]
+fn a_listener_answers_to_its_own_name_and_everywhere_to_no_foreign_page() {
+    let listen = |host: &str, address: &str| {
+        Place::Tcp(ListenAddress { host: host.to_owned(), address: address.parse().unwrap() })
+    };
+    let (named, _heard) = start(&listen("my-box", "127.0.0.1:0"));
+    let (open, _heard) = start(&listen("0.0.0.0", "0.0.0.0:0"));
+    for (server, headers, status) in [
+        (&named, "Host: MY-BOX:1\r\nOrigin: http://my-box:1", "200"),
+        (&named, "Host: other-box", "403"),
+        (&open, "Host: whoever.example", "200"),
+        (&open, "Host: localhost\r\nOrigin: http://whoever.example", "403"),
+    ] {
+        let reply = talk(server, &format!("GET / HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(reply.get(9..12), Some(status), "{headers}: {reply}");
     }
 }
 

@@ -15,7 +15,7 @@ use ureq::http::HeaderMap;
 
 use crate::cli::Failure;
 use crate::cli::service::{Process, Service};
-use crate::config::{Environment, Flags, ListenAddress, LogFormat, Request, Settings};
+use crate::config::{Environment, Flags, LogFormat, Request, Settings};
 use crate::dev::plane::{self, Plane};
 use crate::dev::server::{Place, Server};
 use crate::ops::bind::base_url;
@@ -45,7 +45,7 @@ const FIXED: &[&str] = &[
 /// How a tunnel is to be.
 pub(in crate::cli) struct Options {
     /// Where callers find it.
-    pub(in crate::cli) listen: Listen,
+    pub(in crate::cli) listen: Place,
     /// Its id.
     pub(in crate::cli) tunnel_id: String,
     /// Flags of `run` that name servers and profile.
@@ -68,19 +68,11 @@ pub(in crate::cli) struct Options {
     pub(in crate::cli) client_last_seen_timeout: Duration,
 }
 
-/// Where callers find a tunnel.
-pub(in crate::cli) enum Listen {
-    /// At an address.
-    Tcp(ListenAddress),
-    /// At a socket file.
-    Unix(PathBuf),
-}
-
 impl Default for Options {
     fn default() -> Options {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Options {
-            listen: Listen::Tcp(ListenAddress { host: String::new(), address }),
+            listen: address.into(),
             tunnel_id: TUNNEL_ID.to_owned(),
             settings: Vec::new(),
             is_isolated: false,
@@ -135,13 +127,10 @@ impl LocalTunnel {
             client_last_seen_timeout: options.client_last_seen_timeout,
         });
         let failed = |error| Failure(format!("start local control plane: {error}"));
-        let private = Place::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+        let private = Place::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let private = Server::start("local-plane", &private, Arc::<Plane>::clone(&plane)).map_err(failed)?;
-        let place = match &options.listen {
-            Listen::Tcp(listen) => Place::Tcp(listen.address),
-            Listen::Unix(path) => Place::Unix(path.clone()),
-        };
-        let public = Server::start("local-mcp", &place, Arc::<Plane>::clone(&plane)).map_err(failed)?;
+        let public =
+            Server::start("local-mcp", &options.listen, Arc::<Plane>::clone(&plane)).map_err(failed)?;
         let port = private.address().map(|address| address.port()).unwrap_or_default();
         let settings = settings(options, port)?;
         let service = Service::start(&settings, process, options.listens()).map_err(|Failure(text)| {
@@ -254,9 +243,9 @@ fn settings(options: &Options, port: u16) -> Result<Settings, Failure> {
 fn connection(options: &Options, public: &Server, port: u16, service: &Service) -> Connection {
     let path = format!("/v1/mcp/{}", options.tunnel_id);
     let (base, socket) = match (&options.listen, public.address()) {
-        (Listen::Tcp(listen), Some(bound)) => (base_url(&listen.host, bound.ip(), bound.port()), None),
-        (Listen::Unix(socket), _) => ("http://localhost".to_owned(), Some(socket.display().to_string())),
-        (Listen::Tcp(listen), None) => (base_url(&listen.host, listen.address.ip(), 0), None),
+        (Place::Tcp(listen), Some(bound)) => (base_url(&listen.host, bound.ip(), bound.port()), None),
+        (Place::Unix(socket), _) => ("http://localhost".to_owned(), Some(socket.display().to_string())),
+        (Place::Tcp(listen), None) => (base_url(&listen.host, listen.address.ip(), 0), None),
     };
     Connection {
         tunnel_id: options.tunnel_id.clone(),

@@ -13,9 +13,10 @@ use crate::config::settings::Kind::{Boolean, Duration, List, Path, Text};
 use crate::config::settings::Least::Zero;
 use crate::config::settings::Row;
 use crate::config::{Flags, ListenAddress};
+use crate::dev::server::Place;
 use crate::ops::files;
 
-use super::local::{Connection, Listen, LocalTunnel, Options, TUNNEL_ID};
+use super::local::{Connection, LocalTunnel, Options, TUNNEL_ID};
 
 /// Its options.
 #[rustfmt::skip]
@@ -74,7 +75,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
             return Err(Failure(error.to_string()));
         }
     };
-    if let Listen::Tcp(listen) = &options.listen {
+    if let Place::Tcp(listen) = &options.listen {
         if !listen.address.ip().to_canonical().is_loopback() {
             log::warn!(
                 "the MCP endpoint asks nobody who they are, and its address is not a loopback address"
@@ -126,8 +127,8 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
         }
     }
     let listen = match given("listen-unix-socket") {
-        Some(path) => Listen::Unix(path.into()),
-        None => Listen::Tcp(
+        Some(path) => Place::Unix(path.into()),
+        None => Place::Tcp(
             ListenAddress::parse(flags.option("listen").trim())
                 .map_err(|why| Failure(format!("invalid --listen {:?}: {why}", flags.option("listen"))))?,
         ),

@@ -1,7 +1,7 @@
 //! What a caller meets when nobody serves the tunnel, which `dev proxy` cannot show.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn plane(seen: Duration) -> (Server, Arc<Plane>) {
         response_timeout: Duration::from_secs(20),
         client_last_seen_timeout: seen,
     });
-    let place = Place::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+    let place = Place::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     (Server::start("test", &place, Arc::<Plane>::clone(&plane)).unwrap(), plane)
 }
 
