@@ -18,6 +18,12 @@ use crate::ops::civil;
 const WAITING_MAX: usize = 1024;
 const WAITING_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Bytes that one poll is answered with: clients take 64 MiB, and drop everything that is in more.
+const POLL_BYTES_MAX: usize = 63 * 1024 * 1024;
+
+/// What a command has besides message and headers, at most.
+const ENVELOPE_BYTES: usize = 1024;
+
 /// What may wait for one caller; more notifications push out older ones, but never the answer.
 const EVENTS_MAX: usize = 16;
 
@@ -54,6 +60,7 @@ pub(super) struct Posted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     Full,
+    TooLarge,
     Unknown,
     Token,
 }
@@ -72,6 +79,14 @@ pub(super) struct Command {
     jsonrpc: Option<Box<RawValue>>,
 }
 
+/// A command that was not polled yet.
+struct Waiting {
+    end: Instant,
+    /// In a poll's reply, at most.
+    bytes: usize,
+    command: Command,
+}
+
 /// Every command and answer under way.
 pub(super) struct Board {
     state: Mutex<State>,
@@ -82,7 +97,7 @@ struct State {
     /// The number of the last command.
     count: u64,
     /// What was not polled yet, oldest first.
-    waiting: VecDeque<(Instant, Command)>,
+    waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Everything that somebody waits for, by request id.
     pending: HashMap<String, Pending>,
@@ -131,7 +146,10 @@ impl Board {
     /// Puts a call on the board.
     pub(super) fn put(&self, call: Call) -> Result<Ticket<'_>, Refused> {
         let mut state = self.state();
-        let bytes = call.message.as_ref().map_or(0, |message| message.get().len());
+        let bytes = call.bytes();
+        if bytes > POLL_BYTES_MAX {
+            return Err(Refused::TooLarge);
+        }
         if state.waiting.len() >= WAITING_MAX || state.waiting_bytes + bytes > WAITING_BYTES_MAX {
             return Err(Refused::Full);
         }
@@ -149,7 +167,7 @@ impl Board {
             jsonrpc: call.message,
         };
         state.waiting_bytes += bytes;
-        state.waiting.push_back((call.end, command));
+        state.waiting.push_back(Waiting { end: call.end, bytes, command });
         state.pending.insert(id.clone(), Pending { token, events: VecDeque::new(), done: false });
         self.changed.notify_all();
         Ok(Ticket { board: self, id, end: call.end })
@@ -170,19 +188,23 @@ impl Board {
         let wanted = |command: &Command| {
             channels.is_empty() || channels.iter().any(|channel| channel.as_str() == command.channel)
         };
-        while !state.waiting.iter().any(|(_, command)| wanted(command)) && Instant::now() < end && !is_gone()
+        while !state.waiting.iter().any(|waiting| wanted(&waiting.command))
+            && Instant::now() < end
+            && !is_gone()
         {
             state = self.wait(state, end);
         }
         let mut taken = Vec::new();
-        let mut at = 0;
+        let (mut at, mut room) = (0, POLL_BYTES_MAX);
         while taken.len() < limit && !is_gone() {
-            let Some((_, command)) = state.waiting.get(at) else { break };
-            if !wanted(command) {
+            let Some(waiting) = state.waiting.get(at) else { break };
+            if !wanted(&waiting.command) {
                 at += 1;
                 continue;
             }
-            let Some((end, mut command)) = state.remove(at) else { break };
+            let Some(left) = room.checked_sub(waiting.bytes) else { break };
+            room = left;
+            let Some(Waiting { end, mut command, .. }) = state.remove(at) else { break };
             let left = end.saturating_duration_since(Instant::now());
             command.response_timeout = format!("{}ms", left.as_millis());
             taken.push(command);
@@ -237,11 +259,22 @@ impl Board {
     }
 }
 
+impl Call {
+    /// What it takes in a poll's reply, at most: JSON needs two bytes for some characters of a header.
+    fn bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| message.get().len());
+        let headers = self.headers.iter().map(|(name, values)| {
+            let values: usize = values.iter().map(|value| 2 * value.len() + 3).sum();
+            name.len() + values + 8
+        });
+        ENVELOPE_BYTES + message + headers.sum::<usize>()
+    }
+}
+
 impl State {
-    fn remove(&mut self, at: usize) -> Option<(Instant, Command)> {
+    fn remove(&mut self, at: usize) -> Option<Waiting> {
         let removed = self.waiting.remove(at)?;
-        let bytes = removed.1.jsonrpc.as_ref().map_or(0, |message| message.get().len());
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(removed.bytes);
         Some(removed)
     }
 }
@@ -270,7 +303,7 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.board.state();
         state.pending.remove(&self.id);
-        if let Some(at) = state.waiting.iter().position(|(_, command)| command.request_id == self.id) {
+        if let Some(at) = state.waiting.iter().position(|waiting| waiting.command.request_id == self.id) {
             state.remove(at);
         }
     }
@@ -335,6 +368,18 @@ mod tests {
             seen.push(event.status);
         }
         assert_eq!(seen, (26..=40).chain([200]).collect::<Vec<u16>>());
+    }
+
+    #[test]
+    fn a_poll_gets_no_more_than_a_client_takes() {
+        let board = Board::new();
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        let half = text(POLL_BYTES_MAX / 2);
+        let calls = [half.as_str(), &half, "1"].map(|text| board.put(call("main", text)).ok().unwrap());
+        assert_eq!(poll(&board, &[], 9), ["local-1"]);
+        assert_eq!(poll(&board, &[], 9), ["local-2", "local-3"]);
+        assert_eq!(board.put(call("main", &text(POLL_BYTES_MAX))).err(), Some(Refused::TooLarge));
+        drop(calls);
     }
 
     #[test]

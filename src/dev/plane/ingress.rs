@@ -31,6 +31,10 @@ impl Plane {
                     let text = "too many requests wait for the tunnel client; try again later";
                     Reply::refusal(503, text, Some("tunnel_queue_full"))
                 }
+                Refused::TooLarge => {
+                    let text = "the message is larger than a tunnel client takes";
+                    Reply::refusal(413, text, Some("request_body_too_large"))
+                }
                 Refused::Unknown | Refused::Token => Reply::not_found(),
             })?;
             Ok((ticket, id))

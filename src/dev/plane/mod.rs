@@ -158,7 +158,7 @@ impl Plane {
         let token = request.header("x-tunnel-shard-token").unwrap_or_default();
         self.board.post(&id, token, posted).map_err(|refused| match refused {
             Refused::Token => Reply::refusal(400, "invalid shard token", None),
-            Refused::Unknown | Refused::Full => {
+            Refused::Unknown | Refused::Full | Refused::TooLarge => {
                 Reply::refusal(404, "no such request is pending", Some("pending_request_not_found"))
             }
         })?;
