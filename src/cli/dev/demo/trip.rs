@@ -218,8 +218,16 @@ fn refused(name: &str, told: &Told) -> Stopped {
             "the server ended before it had answered".into(),
             "Run its command by hand: it should wait for input. Its own output says what went wrong.",
         ),
-        (status, Some(_)) => (
-            format!("the server's answer is not MCP (status {status})"),
+        (status @ (429 | 500..), Some("target_http")) => (
+            format!("the server refused or failed (status {status})"),
+            "The tunnel works; what the server minds stands in its own log.",
+        ),
+        (status, Some(source)) => (
+            match source {
+                "target_http" => format!("the server's answer is not MCP (status {status})"),
+                // This status would be the relay's, not the server's.
+                _ => "the server's answer is not MCP".into(),
+            },
             "See whether the URL's path is the one of its MCP endpoint, often /mcp.",
         ),
         (status, None) if said.is_empty() => (
@@ -274,6 +282,8 @@ mod tests {
         let why = |told: &Told| refused("initialize", told).why;
         assert_eq!(why(&told(502, data("connect"))), "the server could not be reached");
         assert_eq!(why(&told(404, data("target_http"))), "the server's answer is not MCP (status 404)");
+        assert_eq!(why(&told(502, data("protocol"))), "the server's answer is not MCP");
+        assert_eq!(why(&told(500, data("target_http"))), "the server refused or failed (status 500)");
         let denied = refused("initialize", &told(401, data("target_http")));
         assert!(denied.wants_login && denied.advice.starts_with("The tunnel works."));
         assert_eq!(
