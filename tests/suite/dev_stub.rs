@@ -250,6 +250,18 @@ fn it_says_where_it_is_and_ends_on_a_signal() {
 }
 
 #[test]
+fn others_than_this_machine_reach_it_only_with_a_warning() {
+    let warning = "the MCP stub asks nobody who they are, and its address is not a loopback address";
+    assert!(!Stub::start().client.log().contains(warning));
+    let open = Stub::with(Builder::bare("dev").argument("mcp-stub").flag("listen-addr", "0.0.0.0:0"));
+    open.client.wait_log(|line| line.contains(warning));
+    assert_eq!(open.post("Origin: http://evil.example\r\n", &request("ping", "")).status, 403);
+    let builder = Builder::without_server("http://127.0.0.1:9").argument("--embedded-mcp-stub");
+    let inside = builder.flag("embedded-mcp-listen-addr", "0.0.0.0:0").start();
+    inside.wait_log(|line| line.contains(warning));
+}
+
+#[test]
 fn it_says_why_it_cannot_listen() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

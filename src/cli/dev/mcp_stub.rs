@@ -9,6 +9,7 @@ use crate::config::{Flags, ListenAddress};
 use crate::dev::stub::SAMPLE_PROMPTS;
 
 use super::super::service::Process;
+use super::super::terminal::complain;
 use super::super::{Failure, print};
 
 const LISTEN: &str = "listen-addr";
@@ -29,6 +30,9 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         ListenAddress::parse(text).map_err(|why| Failure(format!("invalid {LISTEN} {text:?}: {why}")))?;
     let process = Process::begin()?;
     let stub = super::start(listen.address, flags.option(NAME), flags.option(VERSION))?;
+    if let Some(warning) = super::openness("MCP stub", listen.address) {
+        complain(&warning);
+    }
     let (url, prompts) = (stub.mcp_url(), SAMPLE_PROMPTS.map(|prompt| format!("  {prompt}\n")).concat());
     print(&format!(
         "MCP stub listening on {}\n{}\n\

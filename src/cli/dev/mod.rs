@@ -8,6 +8,8 @@ pub(super) mod local;
 pub(super) mod mcp_stub;
 pub(super) mod proxy;
 
+use std::net::SocketAddr;
+
 use crate::config::{Channel, HttpServer, Server, Settings};
 use crate::dev::stub::Stub;
 
@@ -18,6 +20,7 @@ use super::{Failure, print};
 pub(super) fn embed(settings: &mut Settings) -> Result<Option<Stub>, Failure> {
     let Some(wanted) = &settings.mcp.stub else { return Ok(None) };
     let stub = start(wanted.listen, &wanted.name, &wanted.version)?;
+    settings.warnings.extend(openness("MCP stub", wanted.listen));
     let server = HttpServer::at(&stub.mcp_url());
     let server = server.map_err(|fault| Failure(format!("start tunnel-client: the stub's URL {fault}")))?;
     // A proxy for everything does not lead back here.
@@ -35,8 +38,15 @@ pub(super) fn embed(settings: &mut Settings) -> Result<Option<Stub>, Failure> {
     Ok(Some(stub))
 }
 
+/// What to warn of before an address is listened at: nothing on a loopback one.
+fn openness(what: &str, address: SocketAddr) -> Option<String> {
+    let is_open = !address.ip().to_canonical().is_loopback();
+    let text = format!("the {what} asks nobody who they are, and its address is not a loopback address");
+    is_open.then_some(text)
+}
+
 /// Starts a stub; fails with the whole line for standard error.
-fn start(listen: std::net::SocketAddr, name: &str, version: &str) -> Result<Stub, Failure> {
+fn start(listen: SocketAddr, name: &str, version: &str) -> Result<Stub, Failure> {
     Stub::start(listen, name, version).map_err(|error| Failure(format!("start MCP stub: {error}")))
 }
 

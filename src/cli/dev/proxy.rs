@@ -76,10 +76,8 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         }
     };
     if let Place::Tcp(listen) = &options.listen {
-        if !listen.address.ip().to_canonical().is_loopback() {
-            log::warn!(
-                "the MCP endpoint asks nobody who they are, and its address is not a loopback address"
-            );
+        if let Some(warning) = super::openness("MCP endpoint", listen.address) {
+            log::warn!("{warning}");
         }
     }
     print(&if flags.is_on("print-json") { json } else { text(tunnel.connection()) });
