@@ -74,10 +74,14 @@ impl<'a> Reader<'a> {
         Reader { stream, waiting: Vec::new() }
     }
 
-    /// The next request, with its whole body.
-    pub(super) fn next(&mut self) -> Result<Incoming, End> {
+    /// The next request, with its whole body, which is not read unless the head is admitted.
+    pub(super) fn next(
+        &mut self,
+        admit: impl Fn(&Request, bool) -> Result<(), Refusal>,
+    ) -> Result<Incoming, End> {
         let Head { mut request, old_version, bytes } = self.head()?;
         self.waiting.drain(..bytes);
+        admit(&request, old_version).map_err(End::Refused)?;
         let framing = framing(&request)?;
         let end = Instant::now() + BODY_TIME;
         let empty = matches!(framing, Framing::Length(0));
@@ -244,7 +248,7 @@ mod tests {
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         let stream = Stream::Unix(own);
         let mut reader = Reader::new(&stream);
-        match reader.next() {
+        match reader.next(|_, _| Ok(())) {
             Ok(incoming) => Ok((incoming, String::from_utf8(reader.waiting).unwrap())),
             Err(End::Silent) => Err(0),
             Err(End::Refused(Refusal(status, _))) => Err(status),

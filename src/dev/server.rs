@@ -227,18 +227,15 @@ impl Shared {
     fn converse(&self, stream: &Arc<Stream>) {
         let mut reader = Reader::new(stream);
         loop {
-            let Incoming { request, old_version, keep } = match reader.next() {
-                Ok(incoming) => incoming,
-                Err(End::Silent) => return,
-                Err(End::Refused(refusal)) => {
-                    refuse(stream, &refusal);
-                    return stream.linger();
-                }
-            };
-            if let Err(refusal) = self.guard.admit(&request, old_version) {
-                refuse(stream, &refusal);
-                return stream.linger();
-            }
+            let Incoming { request, old_version, keep } =
+                match reader.next(|request, old_version| self.guard.admit(request, old_version)) {
+                    Ok(incoming) => incoming,
+                    Err(End::Silent) => return,
+                    Err(End::Refused(refusal)) => {
+                        refuse(stream, &refusal);
+                        return stream.linger();
+                    }
+                };
             let head_only = request.method == "HEAD";
             let stream_of_reply = Arc::clone(stream);
             let mut exchange =

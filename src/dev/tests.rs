@@ -96,6 +96,8 @@ fn pages_of_the_web_are_refused() {
         ("Host: evil.example", 403),
         ("", 403),
         ("Host: localhost\r\nOrigin: https://evil.example", 403),
+        // Nothing of the body is asked for.
+        ("Host: evil.example\r\nExpect: 100-continue\r\nContent-Length: 9", 403),
         ("Host: localhost\r\nOrigin: http://localhost:3000", 200),
     ] {
         let reply = talk(&server, &format!("GET / HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n"));
