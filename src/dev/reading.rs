@@ -93,10 +93,10 @@ impl<'a> Reader<'a> {
             Framing::Length(length) => self.take(length, end)?,
             Framing::Chunks => self.chunks(end)?,
         };
-        let connection = request.headers.iter().filter(|(name, _)| name == "connection");
-        let mut words = connection.flat_map(|(_, value)| value.split(','));
-        let close = words.any(|word| word.trim().eq_ignore_ascii_case("close"));
-        Ok(Incoming { request, old_version, keep: !close && !old_version })
+        let closes = |value: &str| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close"));
+        let close = request.all("connection").any(closes);
+        let keep = !close && !old_version;
+        Ok(Incoming { request, old_version, keep })
     }
 
     fn head(&mut self) -> Result<Head, End> {
@@ -217,10 +217,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, End> {
 
 /// How the body ends. What two programs could read differently is refused.
 fn framing(request: &Request) -> Result<Framing, End> {
-    let all = |name: &str| -> Vec<&str> {
-        let named = request.headers.iter().filter(|(own, _)| own == name);
-        named.map(|(_, value)| value.as_str()).collect()
-    };
+    let all = |name| request.all(name).collect::<Vec<&str>>();
     match (all("transfer-encoding").as_slice(), all("content-length").as_slice()) {
         ([], []) => Ok(Framing::Length(0)),
         ([], [length]) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {

@@ -58,6 +58,12 @@ impl Request {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
+
+    /// All headers of this name, which is given in lower case.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.headers.iter().filter(move |(own, _)| own == name);
+        named.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Answers requests. It is called on the connection's own thread and may wait there.
@@ -270,10 +276,7 @@ impl Drop for Entry {
 
 impl Guard {
     fn admit(&self, request: &Request, old_version: bool) -> Result<(), Refusal> {
-        let all = |name: &str| -> Vec<&str> {
-            let named = request.headers.iter().filter(|(own, _)| own == name);
-            named.map(|(_, value)| value.as_str()).collect()
-        };
+        let all = |name| request.all(name).collect::<Vec<&str>>();
         let (admitted, text) = match self {
             Guard::None => (true, ""),
             Guard::Origin(own) => (

@@ -184,6 +184,8 @@ fn mistakes_are_told_in_the_words_of_the_protocol() {
     let get = fetch(&stub.address, "GET", "/mcp", &format!("Host: {}\r\n", stub.address)).unwrap();
     assert_eq!((get.status, get.header("allow")), (405, Some("POST, DELETE")));
     assert_eq!(stub.post("Accept: text/html\r\n", &request("ping", "")).status, 406);
+    let in_two = format!("{new}Accept: text/event-stream\r\nAccept: application/json\r\n");
+    assert_eq!(stub.post(&in_two, &request("ping", "")).status, 200);
     let form = format!("Host: {}\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n", stub.address);
     assert_eq!(fetch(&stub.address, "POST", "/mcp", &form).unwrap().status, 415);
     assert_eq!(stub.post("Origin: http://evil.example\r\n", &request("ping", "")).status, 403);

@@ -163,6 +163,5 @@ fn is_events(kind: &str) -> bool {
 }
 
 fn accepts_events(request: &Request) -> bool {
-    let accepted = request.headers.iter().filter(|(name, _)| name == "accept");
-    accepted.flat_map(|(_, value)| value.split(',')).any(is_events)
+    request.all("accept").flat_map(|value| value.split(',')).any(is_events)
 }

@@ -315,12 +315,13 @@ impl Asked<'_> {
 
 /// Whether a caller takes this form. One that says nothing takes everything.
 fn accepts(request: &Request, form: &str) -> bool {
-    let Some(accepted) = request.header("accept") else { return true };
     let family = form.split('/').next().unwrap_or_default();
-    accepted.split(',').any(|one| {
-        let is = |wanted: &str| is_media_type(one, wanted);
-        is(form) || is("*/*") || is(&format!("{family}/*"))
-    })
+    let mut accepted = request.all("accept").flat_map(|value| value.split(',')).peekable();
+    accepted.peek().is_none()
+        || accepted.any(|one| {
+            let is = |wanted: &str| is_media_type(one, wanted);
+            is(form) || is("*/*") || is(&format!("{family}/*"))
+        })
 }
 
 /// Compares without parameters.
