@@ -1,5 +1,5 @@
 # Starts servers and `dev proxy`, and ends them with the script that sources this. Runs at the top of the tree.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 servers=$(realpath "${TUNNEL_CLIENT_REAL_SERVERS:-target/real-servers}")
 export TUNNEL_CLIENT_REAL_SERVERS=$servers
