@@ -1,7 +1,6 @@
 //! Messages without an answer, and the end of sessions.
 
-use std::net::TcpListener;
-
+use crate::support::closed;
 use crate::support::command::Command;
 use crate::support::plane::Posted;
 use crate::support::reply::{Part, Reply};
@@ -14,8 +13,7 @@ fn assert_ack(answer: &Posted, kind: &str, code: u64) {
 
 /// A loopback URL where nothing listens.
 fn dead_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/mcp", listener.local_addr().unwrap())
+    format!("http://127.0.0.1:{}/mcp", closed::port())
 }
 
 /// CP-126, CP-127, CP-128, MCP-103, MCP-104, REV-026: a notification is acknowledged with the server's status.

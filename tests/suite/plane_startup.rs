@@ -1,8 +1,8 @@
 //! The first requests of a process.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
+use crate::support::closed;
 use crate::support::http::Request;
 use crate::support::mcp::Mcp;
 use crate::support::plane::{Plane, TUNNEL};
@@ -15,8 +15,7 @@ fn is_metadata(request: &Request) -> bool {
 
 /// A loopback URL where nothing listens.
 fn dead_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/mcp", listener.local_addr().unwrap())
+    format!("http://127.0.0.1:{}/mcp", closed::port())
 }
 
 /// CP-021, CP-024: metadata is asked for once, and no answer to it keeps the client from polling.

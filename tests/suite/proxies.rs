@@ -3,6 +3,7 @@
 use base64::Engine;
 
 use crate::support::client::Client;
+use crate::support::closed;
 use crate::support::plane::Plane;
 use crate::support::proxy::{Manner, Proxy};
 use crate::support::rig::Rig;
@@ -13,8 +14,7 @@ fn wait_line(client: &mut Client, wanted: impl Fn(&str) -> bool) -> String {
 }
 
 fn dead_proxy() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    format!("http://127.0.0.1:{}", closed::port())
 }
 
 /// MCP-182: a proxied route is checked by CONNECT at start and at every interval; a 2xx is health.

@@ -7,6 +7,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod closed;
 pub mod command;
 pub mod gate;
 pub mod http;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 
 use super::BOUND;
+use super::closed;
 use super::http::{Request, read_request};
 use super::reply::{Ended, Reply};
 use super::stream::{Cut, Listener, Stream};
@@ -131,8 +132,15 @@ impl Server {
         }
     }
 
-    /// Stops listening and cuts every connection.
+    /// Stops listening and cuts every connection. Its port goes on refusing connections.
     pub fn stop(&mut self) {
+        self.end();
+        if let Some(address) = self.address {
+            closed::reserve(address.port());
+        }
+    }
+
+    fn end(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         // The acceptor sits in accept: one connection of our own lets it see the flag.
         if let Some(address) = self.address {
@@ -194,7 +202,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        self.end();
         if let Some(socket) = &self.socket {
             let _ = std::fs::remove_file(socket);
         }
