@@ -33,6 +33,7 @@ pub(super) const SETTINGS: &[&str] = &[
     "control-plane.http-proxy",
 ];
 
+/// Ids hold no comma, so one flag may hold several of them.
 const IDS: Kind = Kind::List(&[',']);
 
 #[rustfmt::skip]
@@ -80,6 +81,7 @@ struct Tunnel {
     id: String,
     #[serde(default, deserialize_with = "or_null")] name: String,
     #[serde(default, deserialize_with = "or_null")] description: String,
+    // In whatever form the plane has it: nothing is decided by it.
     #[serde(skip_serializing_if = "Option::is_none")] creator: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")] tenant_ids: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")] workspace_ids: Option<Vec<String>>,
@@ -102,12 +104,15 @@ struct Deleted {
 /// `create`
 pub(super) fn create(flags: &Flags) -> Result<ExitCode, Failure> {
     finish(flags, || {
+        // By presence, not by content: an empty description may be meant, a forgotten one is a mistake. The
+        // plane would say the same later, and in its own words.
         let missing = ["description", "name"].into_iter().filter(|flag| flags.last(flag).is_none());
         let missing: Vec<String> = missing.map(|flag| format!("{flag:?}")).collect();
         if !missing.is_empty() {
             return Err(Fault::new(format!("required flag(s) {} not set", missing.join(", "))));
         }
         let mut form = form(flags)?;
+        // An empty list of ids empties one in an update. For a new tunnel it says nothing.
         form.retain(|_, value| value.as_array().is_none_or(|ids| !ids.is_empty()));
         if !KINDS.iter().any(|(_, kind)| form.contains_key(&format!("{kind}_ids"))) {
             return Err(Fault::new("at least one of --organization-id or --workspace-id is required"));
@@ -134,6 +139,7 @@ pub(super) fn list(flags: &Flags) -> Result<ExitCode, Failure> {
         for (flag, kind) in KINDS {
             asked.extend(ids(flags, flag)?.into_iter().flatten().map(|id| (kind, id)));
         }
+        // With two of them it would be a guess whether both must hold or either.
         let [(kind, id)] = asked.as_slice() else {
             return Err(Fault::new(
                 "provide exactly one of --organization-id, --workspace-id, or --tenant-id",
@@ -151,6 +157,7 @@ pub(super) fn list(flags: &Flags) -> Result<ExitCode, Failure> {
 pub(super) fn update(flags: &Flags) -> Result<ExitCode, Failure> {
     finish(flags, || {
         let (id, form) = (id(flags)?, form(flags)?);
+        // It would succeed and change nothing, which reads like a success of what was forgotten.
         if form.is_empty() {
             return Err(Fault::new("provide at least one field to update"));
         }
@@ -163,6 +170,8 @@ pub(super) fn update(flags: &Flags) -> Result<ExitCode, Failure> {
 pub(super) fn delete(flags: &Flags) -> Result<ExitCode, Failure> {
     finish(flags, || {
         let id = id(flags)?;
+        // By a flag and not by a question: a script has nobody to answer, and a person may answer in haste.
+        // It is looked at before the key is, so that trying the command out needs none.
         if !flags.is_on("confirm") {
             return Err(Fault::new("refusing to delete without --confirm"));
         }
@@ -176,6 +185,7 @@ pub(super) fn delete(flags: &Flags) -> Result<ExitCode, Failure> {
 fn finish(flags: &Flags, work: impl FnOnce() -> Result<String, Fault>) -> Result<ExitCode, Failure> {
     match work() {
         Ok(text) => Ok(print(&text)),
+        // On standard output too, where a program that asked for JSON reads; the exit code tells them apart.
         Err(fault) if flags.is_on("json") => {
             print(&json(&fault.envelope()));
             Ok(ExitCode::FAILURE)
@@ -206,6 +216,7 @@ fn form(flags: &Flags) -> Result<Map<String, Value>, Fault> {
 fn ids(flags: &Flags, flag: &str) -> Result<Option<Vec<String>>, Fault> {
     let Some(given) = flags.all(flag) else { return Ok(None) };
     let (mut ids, mut twice): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    // A name twice is refused and not merged: the second one was probably meant to be another.
     for id in given.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|id| !id.is_empty()) {
         let into = if ids.iter().any(|known| known == id) { &mut twice } else { &mut ids };
         into.push(id.to_owned());

@@ -3,6 +3,9 @@
 //! Made from the tables of commands and settings, so that it knows exactly what this build knows. Nothing of
 //! this program runs while somebody types; only the names of profiles are looked up then, by the shell. What
 //! the scripts have in common for all tables stands beside this file. Bash and zsh share their search.
+//!
+//! A script runs in the shell of whoever sources it, so it holds nothing but texts of this build: no setting,
+//! no variable, no content of a file. Fails for an unknown shell only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -23,6 +26,7 @@ const ZSH: &str = include_str!("completion/zsh.sh");
 const FISH: &str = include_str!("completion/fish.fish");
 
 /// What may stand for the value of a flag.
+/// It decides what the shell offers and never what this program accepts.
 enum Value {
     File,
     Directory,
@@ -52,6 +56,7 @@ fn places() -> BTreeMap<String, BTreeMap<&'static str, &'static str>> {
     for command in COMMANDS {
         let mut place = String::new();
         for (depth, word) in command.path.iter().enumerate() {
+            // The first words of longer commands are places too; what they are for is said at their end.
             let last = depth + 1 == command.path.len();
             let summary = if last { command.summary } else { "" };
             places.entry(place.clone()).or_default().entry(word).or_insert(summary);
@@ -78,6 +83,8 @@ fn flags_at(place: &str) -> BTreeMap<&'static str, &'static Row> {
     rows.map(|row| (row.flag, row)).collect()
 }
 
+/// Read off the words that help shows, so that a new setting completes without an entry here. A path within a
+/// URL is none of this machine, and completing it with files would mislead.
 fn value(row: &Row) -> Value {
     match (row.flag, row.placeholder) {
         ("profile", _) => Value::Profile,
@@ -91,6 +98,7 @@ fn value(row: &Row) -> Value {
 /// The part that bash and zsh share.
 fn words() -> String {
     let mut by_place = String::new();
+    // Flags with the same values share a line, since every shell that starts reads the script.
     let mut by_value: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (place, next) in places() {
         let next: Vec<&str> = next.into_keys().collect();
@@ -98,6 +106,7 @@ fn words() -> String {
         let flags: Vec<String> = rows.keys().map(|flag| format!(" --{flag}")).collect();
         let (next, flags) = (next.join(" "), flags.concat());
         by_place.push_str(&format!("    '{place}') next='{next}' flags='--help --version{flags}' ;;\n"));
+        // A boolean takes no next word, so what follows it is completed as if it were not there.
         for row in rows.into_values().filter(|row| row.kind != Kind::Boolean) {
             let found = match value(row) {
                 Value::File => "kind=file".to_owned(),
@@ -119,8 +128,10 @@ fn words() -> String {
 
 /// Fish wants a line for each word and each flag, and shows what they are for.
 fn fish() -> String {
+    // Fish knows two characters that are special between single quotes, and these are both.
     let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
     let places = places();
+    // It has to tell a word that leads on from one that is an argument, which only the list of places can.
     let known: Vec<String> =
         places.keys().filter(|place| !place.is_empty()).map(|place| quoted(place)).collect();
     let mut script = format!("{FISH}set -g __tunnel_client_places {}\n", known.join(" "));

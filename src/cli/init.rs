@@ -17,8 +17,10 @@ use super::samples::{
 };
 use super::{Failure, print, terminal, usage};
 
+/// It has a default, so that the first profile needs no thought about names.
 const PROFILE: Row = Row::option("profile", Kind::Text, "name", DEFAULT, "The name of the profile");
 
+/// What goes into the profile, and where the profile goes.
 pub(super) const OPTIONS: &[Row] = &[
     PROFILE,
     SAMPLE,
@@ -34,6 +36,7 @@ pub(super) const OPTIONS: &[Row] = &[
     OPEN_UI,
 ];
 
+/// The order is what newcomers get wrong: a connector that is made first finds nobody.
 const CONNECTOR_NOTE: &str = "\
 Connector runtime note:
   Create or refresh the connector while `tunnel-client run` is up: it reaches your server through the tunnel.
@@ -42,20 +45,24 @@ Connector runtime note:
 /// Writes the profile and says what comes next.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process()?;
+    // First of all, because its text says where everything else comes from.
     samples::require_tunnel_id(flags)?;
     let name = flags.option(PROFILE.flag);
     let path = profiles::path(flags, &environment, name)?;
     let sample = samples::chosen(flags)?;
     let text = sample.render(flags)?;
+    // The text as it will be read, not its parts: quoting is part of what may go wrong.
     let variables = draft::check(&path, &text).map_err(plain)?;
     preflight(flags, &environment, sample)?;
     profiles::write(name, &path, &text, flags.is_on(FORCE.flag))?;
+    // The profile would be refused with it, and a command that worked elsewhere is not worth a failure.
     if flags.is_on(OPEN_UI.flag) && !samples::opens_ui(flags) {
         terminal::complain("--open-web-ui: this version has no status page; the profile leaves it off");
     }
 
     let mut summary = format!("Created profile {name} at {}\nSample: {}\n", path.display(), sample.name);
     summary.push_str(&format!("Where things come from:\n{}{CONNECTOR_NOTE}", usage::PLACES));
+    // Names alone. That they are not set here is no mistake: the service may get them from its manager.
     let unset = variables.iter().filter(|name| environment.get(name).is_none());
     let unset: Vec<String> = unset.map(|name| format!("  export {name}=...\n")).collect();
     if !unset.is_empty() {

@@ -25,10 +25,13 @@ const ENTRIES_MAX: usize = 10_000;
 
 pub(super) const PROFILE_DIR: Row =
     Row::option("profile-dir", Kind::Text, "directory", "", "Where profiles are kept");
+/// Never the default: an overwritten profile is not kept anywhere.
 pub(super) const FORCE: Row =
     Row::option("force", Kind::Boolean, "", "false", "Replace a profile of that name");
+/// Has no default, so that a profile is never made from a sample that nobody chose; `init` chooses itself.
 pub(super) const SAMPLE: Row =
     Row::option("sample", Kind::Text, "name", "", "The sample; `profiles samples list` lists all");
+/// With its comments, which are its author's.
 const FROM_FILE: Row = Row::option("from-file", Kind::Text, "path", "", "A YAML file to take over as it is");
 const JSON: Row = Row::option("json", Kind::Boolean, "", "false", "Print JSON");
 
@@ -58,6 +61,7 @@ struct Entry {
 
 /// `profiles list`.
 pub(super) fn list(flags: &Flags) -> Result<ExitCode, Failure> {
+    // Only the directory is read. A profile that cannot be parsed is listed as well, or nobody would find it.
     let directory = profile::directory(flags, &Environment::of_process()?).map_err(plain)?;
     let mut entries = Vec::new();
     match directory.read_dir() {
@@ -74,6 +78,7 @@ pub(super) fn list(flags: &Flags) -> Result<ExitCode, Failure> {
             )));
         }
     }
+    // Directories have no order of their own, and scripts compare lists.
     entries.sort();
     if flags.is_on(JSON.flag) {
         let json = serde_json::to_string_pretty(&entries).map_err(plain)?;
@@ -95,6 +100,7 @@ pub(super) fn add(flags: &Flags) -> Result<ExitCode, Failure> {
         (from, "") if !from.is_empty() => {
             let read = draft::read_text(Path::new(from), draft::CONFIG_FILE_MAX_BYTES);
             let (text, _) = read.map_err(|error| Failure(format!("read {from}: {}", os_text(&error))))?;
+            // Under the name of the file that was given: that is where the mistake has to be mended.
             draft::check(Path::new(from), &text).map_err(plain)?;
             text
         }
@@ -157,6 +163,7 @@ pub(super) fn plain(error: impl Display) -> Failure {
 }
 
 /// A file that `--profile` could name.
+/// Others are passed over in silence, because editors leave copies beside what they edit.
 fn of_file(path: &Path) -> Option<Entry> {
     let name = path.file_name()?.to_str()?.strip_suffix(".yaml")?;
     let is_profile = profile::check_name(name).is_ok() && path.is_file();

@@ -53,12 +53,14 @@ mod options {
         "Control plane, or env:NAME or file:PATH");
     pub(in crate::cli) const URL_PATH: Row = Row::option("control-plane-url-path", Kind::Text, "path", "",
         "Path placed before /v1/ in control-plane requests");
+    // A profile is copied, shown and committed, so the key itself cannot be given here at all.
     pub(in crate::cli) const API_KEY: Row = Row::option("control-plane-api-key-ref", Kind::Text, "reference", "env:CONTROL_PLANE_API_KEY",
         "Where the runtime API key is, env:NAME or file:PATH; never the key itself");
     pub(in crate::cli) const SERVER_URL: Row = Row::option("mcp-server-url", Kind::Text, "url", "",
         "The MCP server's URL, or env:NAME or file:PATH");
     pub(in crate::cli) const COMMAND: Row = Row::option("mcp-command", Kind::Text, "command", "",
         "The command that starts an MCP server on stdio");
+    // This host alone: the listener asks nobody who they are.
     pub(in crate::cli) const LISTEN: Row = Row::option("health-listen-addr", Kind::Text, "address", "127.0.0.1:8080",
         "Where health, readiness and metrics are served");
     pub(in crate::cli) const OPEN_UI: Row = Row::option("open-web-ui", Kind::Boolean, "", "false",
@@ -68,6 +70,7 @@ mod options {
 pub(super) use options::*;
 
 /// The sample of a name.
+/// An unknown one fails with its nearest neighbour and is never replaced by it.
 pub(super) fn find(name: &str) -> Result<&'static Sample, Failure> {
     SAMPLES.iter().find(|sample| sample.name == name).ok_or_else(|| {
         let hint = nearest(name, SAMPLES.iter().map(|sample| sample.name));
@@ -134,6 +137,8 @@ impl Sample {
     }
 
     /// The same with values that show their form.
+    /// They are of the right form and of nobody: a copy that was not filled in is refused by the plane and
+    /// harms no tunnel.
     pub(super) fn example(&self) -> String {
         let tunnel_id = format!("tunnel_{}", "0".repeat(32));
         self.fill(self.takes != Takes::Command, |flag| match flag {
@@ -198,6 +203,8 @@ fn check(flags: &Flags, has_url: bool) -> Result<(), String> {
     draft::key_reference(flags.option(API_KEY.flag))
         .map_err(|why| format!("invalid control plane API key reference: {why}"))?;
     for row in [TUNNEL_ID, BASE_URL, URL_PATH, SERVER_URL, COMMAND, LISTEN] {
+        // Quoting would keep them in their place, and the line that the next reader sees would be hard to
+        // change.
         if flags.option(row.flag).contains(['\r', '\n']) {
             return Err(format!("--{} cannot contain CR or LF", row.flag));
         }

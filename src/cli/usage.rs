@@ -2,6 +2,9 @@
 //!
 //! They need no settings and read none: help must work where nothing else does yet. The frame of
 //! `run --help` is that of the reference client, whose output people search with `grep`.
+//!
+//! They print what the tables hold and nothing of this host: no value that is set, no path, no name. That is
+//! also why they cannot fail.
 
 use crate::config::settings::{Kind, ROWS, Row, Status};
 
@@ -51,6 +54,7 @@ pub(super) fn of_command(command: &Command) -> String {
         return run_help();
     }
     let mut text = format!("{}\n\nUsage: tunnel-client {} [flags]\n", command.summary, synopsis(command));
+    // Without the table of `run`: it fills several screens, and what is special here would be lost in it.
     let rows: Vec<&Row> = command.own_tables().into_iter().flatten().collect();
     if !rows.is_empty() {
         text.push_str("\nFlags:\n");
@@ -99,6 +103,7 @@ fn listed() -> impl Iterator<Item = &'static Row> {
 }
 
 /// One flag on a line of its own, since the longest leave no room beside them.
+/// Other names that are accepted for it are not shown, so that new set-ups agree on one.
 fn flag(text: &mut String, row: &Row) {
     let placeholder = match row.placeholder {
         "" => String::new(),

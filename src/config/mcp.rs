@@ -30,6 +30,7 @@ const KEY_FLAG: &str = "control-plane.api-key";
 pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
     let servers = lookup.read(SERVER_FLAG, |found| entries(found, Entry::server, server_entry))?;
     let commands = lookup.read(COMMAND_FLAG, |found| entries(found, Entry::command, command_entry))?;
+    // Both halves or none: a certificate without its key is found here and not at the first handshake.
     let default_identity = identity(lookup, "mcp.client-cert", "mcp.client-key", "MCP")?;
     let mut mcp = Mcp {
         bindings: Vec::new(),
@@ -45,6 +46,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         for (flag, taken) in [(SERVER_FLAG, has_main(&servers)), (COMMAND_FLAG, has_main(&commands))] {
             lookup.read(flag, |found| if taken { Err(second_main(found)) } else { Ok(()) })?;
         }
+        // An ordinary server from here on: whatever is tried with the stub takes the way of a real one.
         let server = HttpServer::at(&format!("http://{}/mcp", stub.listen)).map_err(Error::invalid)?;
         mcp.bindings.push(Binding { channel: Channel::main(), server: Server::Http(server) });
     }
@@ -55,6 +57,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
             .and_then(|server| bind(&mut mcp.bindings, SERVER_FLAG, channel, Server::Http(server)))
             .map_err(|fault| lookup.fault(SERVER_FLAG, &fault))?;
     }
+    // No identity and no proxy: nothing is dialled for a program of this host.
     for (channel, argv, entry) in commands.unwrap_or_default() {
         stdio_server(lookup, argv, &entry)
             .and_then(|server| bind(&mut mcp.bindings, COMMAND_FLAG, channel, Server::Stdio(server)))
@@ -81,6 +84,7 @@ fn stub(lookup: &Lookup) -> Result<Option<Stub>, Error> {
     }))
 }
 
+/// Whether an entry claims `main`, which an entry without a channel does too.
 fn has_main<T>(entries: &Option<Vec<(Channel, T, Entry)>>) -> bool {
     entries.iter().flatten().any(|(channel, ..)| *channel == Channel::main())
 }
@@ -120,9 +124,9 @@ fn entries<T>(
     }
 }
 
-/// Channel and URL of a server entry. Plain http is allowed here, unlike to the control plane: it
-/// is the operator's own network, and what is sent there is sent by choice. What it refers to is resolved later, after what holds for
-/// all entries has been checked.
+/// Channel and URL of a server entry. Plain http is allowed here, unlike to the control plane: it is the
+/// operator's own network, and what is sent there is sent by choice. What it refers to is resolved later,
+/// after what holds for all entries has been checked.
 fn server_entry(entry: Entry) -> Result<(Channel, Url, Entry), String> {
     let entry = entry.complete()?;
     let channel = entry.channel()?;

@@ -1,6 +1,11 @@
 //! What a connection that could not be made means, and what to type next.
 //!
 //! Pure text by the class of the failure. The commands that it names are for a person to run; it runs none.
+//!
+//! No command that is named here changes anything, and none holds a secret: what is put into one is a host, a
+//! port, a path or the name of a setting. Nothing is advised that would make a certificate pass unchecked;
+//! such advice is followed once and forgotten for years. It cannot fail: a failure of an unknown class gets
+//! the most general advice.
 
 use std::path::Path;
 
@@ -31,6 +36,8 @@ impl Destination<'_> {
         let route = self.client.route();
         let to = &route.destination;
         match (&route.proxy, route.reason.as_str()) {
+            // A proxy that came from a variable is the one that surprises: nobody wrote it for this program,
+            // so the sentence says where it came from.
             (Some(proxy), "environment") => {
                 format!(
                     "{to} through the proxy {proxy}, which the environment names and which resolves the name"
@@ -58,6 +65,8 @@ impl Destination<'_> {
             .evidence([format!("failure: {} ({})", error.source_word(), error.kind_word()), self.way()])
     }
 
+    /// What a certificate that was not accepted means. A fault of its dates is sent to the clock first: a
+    /// machine without time finds every certificate invalid, and a new one would not help.
     fn certificate(&self, fault: CertificateFault) -> (&'static str, Vec<String>) {
         let look = self.look();
         match fault {
@@ -97,6 +106,8 @@ impl Destination<'_> {
         }
     }
 
+    /// What it means that nothing, or only a part, was exchanged. `was_asked` tells a peer that hangs from a
+    /// way that leads nowhere: the first is looked for in its log, the second in a firewall.
     fn connection(&self, kind: Kind, was_asked: bool) -> (&'static str, Vec<String>) {
         let route = self.client.route();
         let (to, proxy) = (&route.destination, self.proxy);
@@ -107,9 +118,11 @@ impl Destination<'_> {
             Some(proxy) => (proxy.clone(), route.reason.as_str()),
             None => (format!("{}://{to}", if self.tls { "https" } else { "http" }), self.setting),
         };
+        // Quoted, because a path of the settings may hold whatever a shell would act on.
         let through =
             self.socket.map(|path| format!("--unix-socket {} ", shell_quoted(&path.to_string_lossy())));
         let curl = format!("curl -v --max-time 5 {}{dialled}/", through.unwrap_or_default());
+        // A proxy that is set already, or a socket of this host, is not what is missing.
         let is_direct = route.proxy.is_none() && self.socket.is_none();
         let way_out = is_direct.then(|| format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"));
         match kind {

@@ -1,6 +1,9 @@
 //! Certificates of ours: what is trusted, who we are, and when that ends.
 //!
 //! Only reads files that settings name, and compares dates as text.
+//!
+//! No certificate is trusted or refused here: that is done by whoever connects, with the rules of TLS. Keys
+//! are not looked at. A file that cannot be read is a failed check.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,6 +14,7 @@ use crate::ops::civil;
 
 use super::report::Check;
 
+/// The id of the check; it is one for all files, since their number is not known to whoever reads reports.
 const EXPIRY: &str = "certificate_expiry";
 
 /// Certificates that end this soon are worth a sentence: renewals take that long where people do them.
@@ -27,6 +31,7 @@ pub(super) fn expiry(settings: &Settings) -> Check {
     });
     let own = settings.control_plane.identity.iter().chain(servers);
     let mut own: Vec<&Path> = own.map(|identity| identity.certificate.as_path()).collect();
+    // One certificate often serves several channels, and a warning a channel would look like several faults.
     own.sort();
     own.dedup();
     let mut found = Vec::new();
@@ -46,6 +51,7 @@ pub(super) fn expiry(settings: &Settings) -> Check {
         expired.extend(lines.iter().filter(|(end, _)| useless && *end < now).map(|(_, line)| line.clone()));
         found.extend(lines);
     }
+    // By their ends, so that the first line is the one that will stop working first.
     found.sort();
     let Some((first_end, first)) = found.first() else {
         return Check::skip(EXPIRY, "no certificates are configured");
@@ -58,6 +64,8 @@ pub(super) fn expiry(settings: &Settings) -> Check {
     if *first_end < now {
         summary.push_str(". It has ended already and can be taken out");
     } else if *first_end < text(SystemTime::now() + WARN_AHEAD) {
+        // A pass all the same: everything works today, and a failed check would stop a deployment that is
+        // fine.
         summary.push_str(". WARNING: that is within 30 days, renew it soon");
     }
     Check::pass(EXPIRY, summary).evidence(evidence)
@@ -72,6 +80,7 @@ fn failed(summary: String) -> Check {
     Check::fail(EXPIRY, summary, why, next)
 }
 
+/// One certificate, with its file: subjects alone repeat from renewal to renewal.
 fn line(path: &Path, certificate: &Certificate) -> String {
     format!("\"{}\" of {}, valid until {}", certificate.subject, path.display(), certificate.not_after)
 }
@@ -83,6 +92,7 @@ fn text(moment: SystemTime) -> String {
 
 /// Who resolves names.
 pub(super) fn resolver() -> Check {
+    // They differ where people look last: what nsswitch adds, such as mDNS or LDAP, is the system's alone.
     let resolver = if cfg!(target_env = "musl") {
         "built in (musl): /etc/hosts and the name servers of /etc/resolv.conf, all asked at once"
     } else {

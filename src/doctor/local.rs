@@ -1,4 +1,8 @@
 //! What can be told without leaving this machine: settings, key, listener, and the command that comes next.
+//!
+//! Changes nothing: a port is bound and let go at once, a socket file is only looked at. The one request that
+//! is made goes to our own listener's address. Mistakes in the settings come back as checks; nothing fails
+//! here.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +26,10 @@ pub(crate) const PLACES: [(&str, &str); 4] = [
 ];
 
 /// How long whoever holds our port may take to say who it is.
+/// On one host that is plenty, and the other checks wait meanwhile.
 const NEIGHBOUR_TIME: Duration = Duration::from_secs(1);
 
+/// Why a mistake in the settings matters, whichever it is.
 const CONFIG_WHY: &str = "run does not start with settings that it cannot use.";
 
 /// Which file was selected.
@@ -53,6 +59,7 @@ pub(super) fn fault(error: &config::Error, source: &Source) -> Check {
         Some("control-plane.api-key") => "control_plane_api_key",
         Some("control-plane.base-url") => "control_plane_base_url",
         Some("mcp.server-url" | "mcp.command") => "mcp_target",
+        // Faults of a file name it, and nothing else tells them from faults of flags and variables.
         _ if source.path().is_some_and(|path| text.contains(&*path.to_string_lossy())) => "profile_load",
         _ => "config_validation",
     };
@@ -92,6 +99,7 @@ pub(super) fn listener(settings: &Settings, net: Option<&Net>) -> Check {
         Ok(text) => return Check::pass(ID, text),
         Err(error) => error,
     };
+    // Asked only after the bind failed: a free address has nobody to ask.
     let ours = net.is_some_and(|net| is_neighbour(settings, net).is_some());
     let (why, next) = if ours {
         let ask = match &settings.health.unix_socket {
@@ -128,6 +136,7 @@ fn is_neighbour(settings: &Settings, net: &Net) -> Option<()> {
     let deadline = Instant::now() + NEIGHBOUR_TIME;
     let (method, headers) = (Method::GET, HeaderMap::new());
     let request = Request { method, uri: &uri, headers, body: None, deadline, replay_when_stale: false };
+    // Status and body both: a page of any other service is often answered with 200.
     let reply = client.send(request).ok().filter(|reply| reply.status == 200)?;
     let body = reply.read_all(64, net.budget(), deadline).ok()?;
     (body.data == b"live").then_some(())
@@ -145,6 +154,7 @@ pub(super) fn next_command(flags: &Flags, source: &Source, redactor: &Redactor) 
         Source::Profile { name, .. } => add("profile", name),
         Source::ProfileFile(path) => add("profile-file", &path.to_string_lossy()),
     }
+    // By their names, not as they were typed: no flag depends on the order of others.
     let others =
         flags.given(ROWS).filter(|(row, _)| !["config", "profile", "profile-file"].contains(&row.flag));
     for (row, values) in others {

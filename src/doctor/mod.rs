@@ -31,6 +31,7 @@ use report::Check;
 use servers::Site;
 
 /// How long everything takes at most, started children aside, which end by their guards.
+/// Supervisors and people lose patience at ten seconds; a report that comes before then says what hung.
 const TOTAL_TIME: Duration = Duration::from_millis(9_500);
 
 /// Channels that are checked. More cannot be announced, which a check says.
@@ -89,6 +90,7 @@ fn prepare(flags: &Flags, all: &mut Examination) -> Option<(Settings, Source)> {
     all.now([local::source(&source)]);
     let loaded = Settings::load(flags, &environment);
     let fault = loaded.as_ref().err().map(|error| local::fault(error, &source));
+    // Each id stands once: a file that could not be read is listed by its fault.
     if fault.as_ref().is_none_or(|fault| fault.id != "profile_load") {
         all.now([local::profile(&source)]);
     }
@@ -96,6 +98,7 @@ fn prepare(flags: &Flags, all: &mut Examination) -> Option<(Settings, Source)> {
         Ok(settings) => all.now(local::identity(settings)),
         Err(_) => all.now(fault),
     }
+    // Also after a mistake: whoever has no key yet is who needs the pages.
     all.now(local::places());
     Some((loaded.ok()?, source))
 }
@@ -124,6 +127,8 @@ impl Examination {
         let sites = settings.mcp.bindings.iter().take(CHANNELS_MAX);
         let sites: Vec<Site> = sites.map(|binding| Site::new(binding, settings, &usable)).collect();
         let (main, others): (Vec<Site>, Vec<Site>) = sites.into_iter().partition(Site::is_main);
+        // Of `main` the target comes before the plane and the handshake after it, which is the order in which
+        // a person mends things: what is served, who asks for it, and only then whether it answers.
         main.iter().for_each(|site| site.target(self, offline));
         self.now([local::listener(settings, usable.as_ref().ok().copied())]);
         self.plane(settings, &usable, offline);
@@ -180,6 +185,7 @@ impl Examination {
         let holder = Arc::clone(holder);
         self.job(offline, move || {
             let Some(found) = client(&holder).check_proxy() else { return Vec::new() };
+            // The first phase that failed is the cause; the later ones were not reached.
             let failure = found.phases.iter().find_map(|phase| phase.failure.as_ref());
             vec![match failure {
                 None => Check::pass(id, format!("{proxy} lets us through to {to}")),
@@ -210,6 +216,7 @@ impl Examination {
             // One that cannot be started does not finish, and neither does one that comes too late.
             drop(builder.spawn(move || drop(sender.send(job()))));
         }
+        // Only the threads hold senders now, so that the loop sees when the last one has gone.
         drop(sender);
         loop {
             let open: Vec<&str> =
@@ -226,6 +233,8 @@ impl Examination {
                     self.done.extend(checks.into_iter().map(|check: Check| (check.id.clone(), check)))
                 }
                 Err(RecvTimeoutError::Timeout) => {}
+                // A job that panicked or never started leaves its checks open; they are reported as
+                // unfinished.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -240,6 +249,8 @@ fn unusable(id: &str, text: &str) -> Check {
     Check::fail(id, text, "run does not start with it.", next)
 }
 
+/// A check whose work did not end. Its thread is left alone: it holds nothing that outlives this process, and
+/// waiting for it is what the bound is there to prevent.
 fn unfinished(id: String) -> Check {
     let summary = format!("did not finish within {} s", TOTAL_TIME.as_secs_f32());
     let next = ["ask again, and see what the other checks say of the same peer"];

@@ -29,8 +29,10 @@ const METADATA_TIME: Duration = Duration::from_secs(7);
 pub(super) fn prepare(settings: &Settings, net: &Net) -> Result<Plane, String> {
     let mut settings = settings.clone();
     let plane = &mut settings.control_plane;
+    // The guardrail is what a slow network may add to a poll. Whoever waits for a report adds nothing.
     (plane.poll_timeout, plane.poll_guardrail) = (METADATA_TIME, Duration::ZERO);
     let instance_id = instance_id().map_err(|error| error.to_string())?;
+    // Nobody scrapes them; the client counts its exchanges whether or not somebody reads them.
     let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
     tunnel::plane(&settings, net, &instance_id, 1, &metrics).map_err(|error| error.to_string())
 }
@@ -53,6 +55,8 @@ pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
     let wanted = settings.control_plane.tunnel_id.as_str();
     let to = destination(plane, settings);
     match plane.metadata() {
+        // A status of success proves little: portals answer 200 to everything. The id is what nobody else
+        // knows.
         Ok(found) if found.id == wanted => {
             let took = began.elapsed().as_millis();
             Check::pass(METADATA, format!("the key may use tunnel \"{}\"; answered in {took} ms", found.name))
@@ -70,6 +74,8 @@ pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
 /// A success that is not the control plane's.
 fn impostor(what: &str, settings: &Settings) -> Check {
     let plane = &settings.control_plane;
+    // Without the key: a command that is copied into a ticket must not hold one, and who answers in place of
+    // the plane answers without it too.
     let url = format!("{}{}/v1/tunnels/{}", plane.origin, plane.url_path, plane.tunnel_id);
     Check::fail(
         METADATA,
@@ -97,6 +103,8 @@ fn refused(error: &StatusError) -> Check {
         500.. => "The plane was reached and fails by itself; run keeps trying.",
         _ => "The control plane does not take this client's requests.",
     };
+    // The hint of `run`'s own log comes first, so that both say the same of the same code. What follows is
+    // only worth typing where a person asks.
     let mut next: Vec<&str> = vec![hint(code, error.status)];
     next.extend_from_slice(match error.status {
         300..=399 => &["check control-plane.base-url: it has to name the control plane itself"],
@@ -116,6 +124,7 @@ fn refused(error: &StatusError) -> Check {
     for part in [code.unwrap_or_default(), &error.message].into_iter().filter(|part| !part.is_empty()) {
         summary.push_str(&format!(": {part}"));
     }
+    // What the plane's support asks for.
     let id = error.tunnel_request_id.iter().map(|id| format!("request id: {id}"));
     let wait = error.retry_after.iter().map(|wait| format!("asked to stay away for {} s", wait.as_secs()));
     Check::fail(METADATA, summary, why, next).evidence(id.chain(wait))

@@ -2,6 +2,10 @@
 //!
 //! HTTP servers are probed as `run` probes them. A stdio server is started for this alone and ended again.
 //! No tool is called and nothing of a caller is sent.
+//!
+//! Sites are made once and asked twice, because the report lists what is bound before it lists what answers.
+//! Their texts name programs and places, never arguments or queries. A server that cannot be reached is a
+//! failed check of its own channel and stops no other one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +39,7 @@ pub(super) struct Site<'a> {
     server: Kind<'a>,
 }
 
+/// What serves the channel. Of an HTTP server the client may be missing already, which its checks say.
 enum Kind<'a> {
     Http(&'a HttpServer, Result<Arc<HttpTarget>, Trouble>),
     Stdio(&'a StdioServer),
@@ -135,6 +140,8 @@ impl<'a> Site<'a> {
             }
             Kind::Stdio(server) => {
                 let launch = tunnel::launch(server);
+                // Said by the check before; a start that must fail would only bury that advice under the
+                // system's words.
                 if preflight(&launch).is_err() {
                     let blocked = format!("blocked by {}", self.id("mcp_command_executable"));
                     return all.now([Check::skip(id, blocked)]);
@@ -166,6 +173,8 @@ fn http(target: &HttpTarget, server: &HttpServer, reachable: String, handshake: 
     let finding = probe::probe(target, None);
     let took = began.elapsed().as_millis();
     match &finding.error {
+        // What was never sent says nothing about the server, so only the way has failed; and a request that
+        // was sent proves the way, whatever became of it.
         Some(error) if !error.request_sent => {
             let blocked = format!("blocked by {reachable}");
             vec![to.failed(reachable, error), Check::skip(handshake, blocked)]
@@ -185,9 +194,12 @@ fn http(target: &HttpTarget, server: &HttpServer, reachable: String, handshake: 
 fn answered(id: String, finding: &Finding, took: u128, ask_legacy: impl FnOnce() -> Option<Era>) -> Check {
     let why = match &finding.probe {
         Probe::Ready => {
+            // Only after a good answer, so that a server in trouble is not asked twice.
             let both = finding.era == Some(Era::Modern) && ask_legacy() == Some(Era::Legacy);
             return Check::pass(id, spoken(finding.era, both, finding.server.as_deref(), took));
         }
+        // Not a failure: credentials belong to callers and pass through the tunnel. A check that demanded
+        // some would have people put theirs into the settings.
         Probe::AuthorizationRequired(text) => {
             return Check::pass(
                 id,
@@ -203,6 +215,8 @@ fn answered(id: String, finding: &Finding, took: u128, ask_legacy: impl FnOnce()
     Check::fail(id, why, WHY, next)
 }
 
+/// How a server speaks, by the revisions that its documentation names. Its own name for itself is foreign
+/// text; the report cuts and escapes it.
 fn spoken(era: Option<Era>, both: bool, server: Option<&str>, took: u128) -> String {
     let how = match (era, both) {
         (_, true) => "with and without a handshake (2025-11-25 and 2026-07-28)",
@@ -227,6 +241,7 @@ fn stdio(launch: &Launch, id: String) -> Check {
             Check::pass(id, spoken(Some(era), false, server.as_deref(), found.took.as_millis()))
         }
         Err(why) => {
+            // The usual mistake of servers that are new to this: a greeting or a log on standard output.
             let next = "run the command by hand: it has to wait for JSON on its standard input, and print nothing else";
             let last_words = found.last_words.iter().map(|line| format!("standard error: {line}"));
             Check::fail(id, why, WHY, [next]).evidence(last_words)

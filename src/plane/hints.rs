@@ -3,10 +3,15 @@
 //! A failed poll is logged at four in the morning; the sentence here is what stands beside the code then.
 //! Codes are the plane's and may grow without notice: an unknown one falls back to its status, and no
 //! hint is better than a wrong one.
+//!
+//! They are constants and never quote what the plane said, so that whatever answers in its place cannot put a
+//! command into an operator's hands. Nothing is decided by them.
 
 /// One sentence for the log, by the error code and, failing that, by the status. A status may also be a
 /// proxy's, which is why 407 has a hint. Nothing, where there is nothing that anybody could do.
 pub fn hint(code: Option<&str>, status: u16) -> &'static str {
+    // A walk over thirty lines, since a refusal is rare. The colon belongs to the match: one code may begin
+    // like another.
     let of_code = |code: &str| HINTS.lines().find_map(|line| line.strip_prefix(code)?.strip_prefix(": "));
     match (code.and_then(of_code), status) {
         (Some(hint), _) => hint,

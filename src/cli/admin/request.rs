@@ -23,6 +23,7 @@ use crate::plane::refusal::{Description, ERROR_BYTES_MAX, describe, request_id};
 use crate::cli::terminal::{self, Progress, foreign, json};
 
 /// The largest reply: thousands of tunnels.
+/// Above it the answer is a failure and not a part, since a list that ends early looks complete.
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a command failed. With `--json` its members are written in this order.
@@ -81,7 +82,9 @@ impl Session {
     /// Takes settings and key; nothing is dialled yet.
     pub(super) fn open(flags: &Flags, runtime_key_will_do: bool) -> Result<Session, Fault> {
         let failed = |error: &dyn fmt::Display| Fault::new(format!("configure tunnel-client: {error}"));
+        // Before the key is read: it manages tunnels, and a core dump would hold it.
         hardening::apply().map_err(|error| failed(&error))?;
+        // As for a running client, so that the plane's own logs can tell one run of a command from another.
         let instance_id = log::instance_id().map_err(|error| failed(&error))?;
         let admin = Admin::load(flags, &Environment::of_process()?, runtime_key_will_do)?;
         for warning in &admin.warnings {
@@ -115,6 +118,7 @@ impl Session {
     ) -> Result<Answer, Fault> {
         let uri: Uri =
             format!("{}{rest}", self.base).parse().map_err(|_| Fault::new("the URL is not legal"))?;
+        // From here on every failure says which request it was, answered or not.
         let asked = Exchange::of(&method, uri.path());
         let deadline = Instant::now() + self.time;
         let mut headers = self.head.clone();
@@ -126,6 +130,7 @@ impl Session {
         let progress = Progress::new();
         progress.show(&format!("asking {} ...", self.client.route().destination));
         let parts = parts.as_ref().map(|parts| parts.as_slice());
+        // A stale connection is no reason to ask again: a tunnel could be made twice.
         let request = Request { method, uri: &uri, headers, body: parts, deadline, replay_when_stale: false };
         let reply = self.client.send(request).map_err(|error| asked.because(error))?;
         let (status, request_id) = (reply.status, request_id(&reply).map(|id| foreign(&id)));
@@ -135,6 +140,7 @@ impl Session {
             let body = body.map_err(|error| asked.because(error))?.data;
             return Ok(Answer { body, asked });
         }
+        // A refusal that cannot be read to its end is still a refusal; its status says the most.
         let body = reply.read_all(ERROR_BYTES_MAX, &self.budget, deadline).map(|body| body.data);
         Err(asked.described(status, describe(&body.unwrap_or_default()), &self.redactor))
     }
@@ -187,6 +193,7 @@ impl Exchange {
         Exchange { method, path, ..Exchange::default() }
     }
 
+    /// A failure of this exchange, as far as it had come.
     fn because(&self, why: impl fmt::Display) -> Fault {
         Fault { message: why.to_string(), exchange: Box::new(self.clone()) }
     }
@@ -200,6 +207,7 @@ impl Exchange {
             "" => "no reason was given".into(),
             message => shown(message),
         };
+        // By the code alone: the sentences for statuses speak of the key that polls, which is not this one.
         let mitigation = said.code.as_deref().map(|code| hint(Some(code), 0)).filter(|text| !text.is_empty());
         let (code, class) = (said.code.map(|code| shown(&code)), said.class.map(|class| shown(&class)));
         Exchange { code, class, mitigation, ..self.clone() }.because(message)

@@ -11,6 +11,7 @@ use crate::ops::prometheus::{Family, TUNNEL_ID, Text, counter, durations, gauge,
 
 /// Names of channels that are not served. The rest of the name space is open to whoever sends
 /// commands; a profile that misspells a channel invents a handful.
+/// Above it they are counted together: the number stays true, only the names are lost.
 const MAX_UNSERVED: usize = 64;
 
 /// What is counted, in the order of the page: the order in which a person would ask.
@@ -19,16 +20,20 @@ pub(super) struct Families {
     pub(super) poll_cycles: Family<u64, 0>,
     pub(super) polled: Family<u64, 0>,
     pub(super) enqueued: Family<u64, 0>,
+    /// By three words and not by the texts of errors, which name hosts.
     pub(super) poll_errors: Family<u64, 1>,
+    /// Commands that were polled and did not get as far as a worker.
     pub(super) drops: Family<u64, 1>,
     /// What to alert on: it stands still when the plane is lost, whatever else is counted.
     pub(super) last_poll: Family<u64, 0>,
+    /// How long commands had waited at the plane: it grows when clients are too few or too busy.
     pub(super) age: Family<Histogram, 0>,
     /// By whether the poll failed: a good one takes as long as the plane holds it.
     pub(super) poll_latency: Family<Histogram, 1>,
     pub(super) queue_capacity: Family<u64, 0>,
     pub(super) queue_length: Family<u64, 0>,
     pub(super) workers: Family<u64, 0>,
+    /// All of them busy for long is what a slow server looks like from here.
     pub(super) busy_workers: Family<u64, 0>,
     /// Each is a caller who waited in vain.
     pub(super) answers_lost: Family<u64, 0>,
@@ -62,8 +67,10 @@ pub(super) struct Exchanges {
 pub(super) struct Proxies {
     pub(super) states: Family<u64, 1>,
     pub(super) checked: Family<u64, 1>,
+    /// Beside the time of the last check: together they tell a proxy that fails from one that is not checked.
     pub(super) succeeded: Family<u64, 1>,
     pub(super) phases: Family<Histogram, 2>,
+    /// By phase and reason, in words of ours: what a proxy says about itself is not a label.
     pub(super) failures: Family<u64, 3>,
 }
 
@@ -71,6 +78,7 @@ impl Families {
     /// All at zero. The failures of polls and the drops are shown before any has happened: they are
     /// what alerts are made of.
     pub(super) fn new() -> Families {
+        // In the words that dashboards of the reference ask for, whatever the classes are called here.
         let poll_errors = ["context_canceled", "other", "timeout"].map(|word| [Label::Word(word)]);
         let drops = ["context_canceled", "invalid_command", "invalid_command_type"];
         let drops = drops.map(|word| [Label::Word(word)]);
@@ -119,6 +127,7 @@ impl Families {
         let mut text = Text::default();
         text.single("liveness", "gauge", "1 while the process runs.", 1);
         text.single("readiness", "gauge", "1 while /readyz answers 200.", u8::from(ready));
+        // Its value says nothing; the version is a label because that is where dashboards join it.
         text.family("build_info", "gauge", "The running version.");
         text.sample("build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
         self.poll_cycles.write(&mut text);

@@ -40,12 +40,15 @@ use self::launch::Launch;
 use self::mailbox::{End, Letter, Mailbox};
 
 /// How long a command waits for a child that is down or starting.
+/// Long enough for a restart, which callers then never notice; short enough that a broken server is told
+/// apart from a slow one.
 const DOWN_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the end of a stopped child takes at most.
 pub const END_MAX: Duration = keeper::END_MAX;
 
 /// How long a subscription may stay open.
+/// They have no answer to wait for, and a caller that vanished without a word would hold its place for good.
 const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// A stdio server behind one channel.
@@ -77,6 +80,8 @@ impl StdioTarget {
         // Until it runs there is nothing to be ready with.
         readiness.child_down(channel, NOT_STARTED);
         target.legacy.start()?;
+        // Its thread alone: a child of the newer era is made for the first message that wants one, since most
+        // servers know only the older.
         target.modern.start()?;
         Ok(target)
     }
@@ -87,6 +92,7 @@ impl StdioTarget {
     }
 
     /// The last lines that its server printed on standard error.
+    /// Those of the older era's child, the one that always runs.
     pub fn last_words(&self) -> Vec<String> {
         self.legacy.last_words()
     }
@@ -98,6 +104,7 @@ impl StdioTarget {
             return admitted(self.modern.admit(message));
         }
         match (self.legacy.is_named_by(message), self.modern.is_named_by(message)) {
+            // To cancel the wrong call harms; one that is not cancelled only works in vain.
             (true, true) => admitted(Admission::Taken),
             (false, true) => admitted(self.modern.admit(message)),
             (_, false) => admitted(self.legacy.admit(message)),
@@ -117,6 +124,8 @@ impl StdioTarget {
             return Box::new(Done(self.cancel(message)));
         }
         let keeper = self.keeper(message, command);
+        // Answered for the server, as one that speaks both would: the caller goes on in the other era at
+        // once.
         if keeper.is_refused() {
             return Box::new(Done(unknown(message)));
         }
@@ -171,6 +180,7 @@ fn unknown(message: &Message) -> Outcome {
     }
 }
 
+/// The outcome of what has no answer of its own: it was taken, or why not.
 fn admitted(admission: Admission) -> Outcome {
     match admission {
         Admission::Refused(failure) => Outcome::Failed(failure),
@@ -215,6 +225,8 @@ impl Call for Waiting {
         let subscription = self.command.is_subscription();
         let deadline = self.command.deadline(if subscription { SUBSCRIPTION_TTL } else { self.ttl });
         let discovers = self.command.message().is_some_and(|m| m.method() == Some("server/discover"));
+        // The first question of callers that try the newer era: a server that does not know it may stay
+        // silent, and the caller should be free to try the other one soon.
         let end = if discovers { deadline.within(SILENCE_MAX) } else { deadline.end() };
         let (began, unwritten) = (Instant::now(), deadline.within(DOWN_WAIT));
         loop {

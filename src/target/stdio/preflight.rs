@@ -119,6 +119,7 @@ impl Place<'_> {
         let mut found = executable(Path::new(program));
         if found.is_ok() && program.ends_with("/env") {
             // All that follows is one argument: that is why `env` has -S.
+            // At full depth: wrappers are not followed from here.
             found = self.env(program, &[argument.trim().to_owned()], DEPTH_MAX);
         }
         found.map_err(|_| {
@@ -145,6 +146,7 @@ impl Place<'_> {
                 inner.into_iter().rev().for_each(|word| words.push_front(word));
             } else if ["-u", "--unset"].contains(&word.as_str()) {
                 words.pop_front();
+            // From there on relative names lie where nobody has looked.
             } else if word.starts_with("-C") || word.starts_with("--chdir") {
                 return Ok(());
             } else if let Some((name, value)) = assignment(&word) {

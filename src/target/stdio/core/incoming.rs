@@ -1,6 +1,10 @@
 //! What a child says: answers find their calls, notifications theirs, requests are answered here.
 //!
 //! Nothing that a child prints can fail a call of another one; what belongs to nobody is counted.
+//!
+//! A child is a stranger: it may answer what nobody asked, twice, or for another call. It reaches a caller
+//! only by a number that was made for that caller and is still open, or where it can have meant no other.
+//! This module waits for nothing and writes nothing; the lines that it makes are queued.
 
 use std::sync::Arc;
 
@@ -32,6 +36,8 @@ impl Core {
         }
     }
 
+    /// An answer ends the call of its number, once. A number that was given out and is not open any more is
+    /// late, one that never was is an invention of the child.
     fn response(&mut self, message: Message, held: Option<Arc<Reservation>>) -> Option<Event> {
         let Some(number) = message.id().and_then(rewrite::number) else { return Some(Event::Noise) };
         self.answered |= number < self.next;
@@ -42,6 +48,7 @@ impl Core {
             self.opened(&message);
         }
         let own = waiting.id.clone();
+        // The result of a subscription repeats its id. With ours in it, the caller could not find its own.
         let subscription = rewrite::find(message.text(), &rewrite::SUBSCRIPTION_RESULT).ok().flatten();
         let payload = match subscription {
             None => {
@@ -85,6 +92,7 @@ impl Core {
             mailbox.end(End::Answer(under(&result, &id)));
         }
         self.opening_since = None;
+        // Nobody beyond the tunnel knows of a session that was opened again, so nobody else would confirm it.
         if replayed && self.handshake.confirm() {
             let text = Handshake::confirmation().to_owned();
             self.urgent.push_back(Line { bytes: line(text), call: None });
@@ -96,6 +104,7 @@ impl Core {
     fn server_request(&mut self, message: &Message) -> Event {
         let answered = self.era == Era::Legacy;
         if let (true, Some(id)) = (answered, message.id().filter(|id| id.len() <= ID_BYTES_MAX)) {
+            // A refusal is better than silence: a server that waits for sampling or roots would never go on.
             let answer = match message.method() {
                 Some("ping") => failure::empty_result(id),
                 _ => failure::method_not_found(id),
@@ -117,6 +126,8 @@ impl Core {
             let payload = Payload::received(message.into_text(), held).replacing(span, own);
             return (!waiting.mailbox.note(payload)).then_some(Event::Late);
         }
+        // Given to the wrong one of two callers it would tell one what the other is doing. With a single call
+        // that the child knows of there is no other.
         let mut written = self.calls.values().filter(|waiting| waiting.written && !waiting.opening);
         match (written.next(), written.next()) {
             (Some(only), None) => {

@@ -1,6 +1,10 @@
 //! The three pipes of a child, each with a thread of its own: input, answers, standard error.
 //!
 //! A child that does not read, does not answer or prints without end holds up its own pipe only.
+//!
+//! Input and answers belong to one child, by its generation: what a dead child left in its pipes does not
+//! reach the calls of the next. When either breaks, its child is ended, since no call could be answered any
+//! more; standard error may close as it likes. Nothing here starts a child.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -32,6 +36,7 @@ impl Keeper {
                     if !state.running || state.generation != generation {
                         return;
                     }
+                    // Closing its input is how a server over stdio is asked to end; signals come after.
                     if state.closing {
                         drop((state, stdin));
                         return self.ask_louder();
@@ -64,6 +69,7 @@ impl Keeper {
     pub(super) fn read(&self, stdout: ChildStdout, generation: u64) {
         let mut source = BufReader::with_capacity(64 * 1024, stdout);
         let mut frames = Frames::default();
+        // Said once a child: a server that logs to its standard output would fill our log with complaints.
         let mut noisy = false;
         while let Ok(Some(frame)) = frames.next(&mut source) {
             let events = match frame {
@@ -90,6 +96,7 @@ impl Keeper {
         };
         let messages = framing::messages(text);
         let mut state = self.state();
+        // Read before its child was replaced. Those calls have failed already.
         if state.generation != generation {
             return Vec::new();
         }
@@ -106,6 +113,7 @@ impl Keeper {
         events
     }
 
+    /// Numbers only: what a child prints in place of messages may be a caller's data, so it is not logged.
     fn count(&self, event: Event) {
         match event {
             Event::Noise => self.metrics.child_event(&self.channel, ChildEvent::Noise),
@@ -131,12 +139,15 @@ impl Keeper {
             // Before its call fails: the next one may follow at once, and must meet the verdict.
             state.refused |= self.era == Era::Modern && !state.speaks;
             state.core.died(kind, "the server closed its pipe");
+            // Without it the guard ends the child, which may well go on running with a pipe closed.
             state.lifeline = None;
             self.changed.notify_all();
         }
     }
 
     /// Copies standard error to the log, line by line, and keeps the last of them.
+    /// It is a server's own log by custom, and meant for whoever runs the server; the last lines often say
+    /// why it ended. Nobody beyond the tunnel sees them.
     pub(super) fn pump(&self, stderr: ChildStderr) {
         let (mut source, mut line) = (BufReader::new(stderr), Vec::new());
         loop {
