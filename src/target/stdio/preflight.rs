@@ -67,10 +67,11 @@ impl Place<'_> {
             return Err("the command is empty".into());
         };
         let file = self.executable(program)?;
-        self.interpreter(program, &file)?;
+        // Before the first line of a script is followed: a script may name itself there.
         if depth >= DEPTH_MAX {
             return Ok(file);
         }
+        self.interpreter(program, &file)?;
         let name = Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or_default();
         let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         match INTERPRETERS.iter().find(|(known, ..)| *known == name) {
@@ -302,6 +303,7 @@ mod tests {
             ("bin/node", "ELF", 0o755),
             ("bin/bash", "ELF", 0o755),
             ("bin/server", "ELF", 0o755),
+            ("bin/selfish", "#!/usr/bin/env selfish\n", 0o755),
             ("script", "", 0o644),
             ("app.js", "", 0o644),
             ("plain", "ELF", 0o644),
@@ -352,6 +354,7 @@ mod tests {
             "env -C /elsewhere nothing",
             "env PATH=/usr/bin:/bin sh -c 'true'",
             "env env env env env nothing-beyond-the-depth",
+            "selfish",
         ] {
             check_in(&folder, command).unwrap_or_else(|why| panic!("{command}: {why}"));
         }
