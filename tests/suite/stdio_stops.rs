@@ -143,6 +143,19 @@ fn nobody_escapes_a_killed_client() {
     }
 }
 
+/// REV-045: a subscription, which never ends by itself, ends with the signal and is answered; nobody waits for it.
+#[test]
+fn subscriptions_do_not_hold_up_the_end() {
+    let mut rig = Rig::with("plain", |b| b.flag("process.drain-timeout", "120s"));
+    let listen = Command::rpc(modern("subscriptions/listen", "1", r#""notifications":{}"#));
+    rig.begin(&listen, "subscriptions/listen");
+    rig.plane.wait_posts(&listen, 1, |_| true);
+    assert_eq!(rig.client.stop().code(), Some(0));
+    let posts = rig.plane.posts_of(&listen);
+    assert_eq!((posts.len(), posts[1].code()), (2, 502));
+    assert_eq!(rig.journal.of("notifications/cancelled").len(), 1, "the server is told");
+}
+
 /// CP-162: a call in flight is answered when the drain ends, once.
 #[test]
 fn calls_in_flight_are_answered_at_the_end() {

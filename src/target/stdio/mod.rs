@@ -19,7 +19,7 @@ mod rewrite;
 mod tests;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -57,6 +57,8 @@ pub struct StdioTarget {
     legacy: Arc<Keeper>,
     modern: Arc<Keeper>,
     ttl: Duration,
+    /// Calls that never end by themselves; none are taken any more once they have been ended.
+    subscriptions: Mutex<Option<Vec<Weak<Mailbox>>>>,
 }
 
 impl StdioTarget {
@@ -76,7 +78,8 @@ impl StdioTarget {
         };
         let modern = keeper(Era::Modern, None);
         let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)));
-        let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl };
+        let subscriptions = Mutex::new(Some(Vec::new()));
+        let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl, subscriptions };
         // Until it runs there is nothing to be ready with.
         readiness.child_down(channel, NOT_STARTED);
         target.legacy.start()?;
@@ -111,6 +114,21 @@ impl StdioTarget {
         }
     }
 
+    /// Keeps a subscription in mind, or ends it when they have been ended already.
+    fn subscribed(&self, mailbox: &Arc<Mailbox>) {
+        match &mut *self.subscriptions() {
+            Some(open) => {
+                open.retain(|one| one.strong_count() > 0);
+                open.push(Arc::downgrade(mailbox));
+            }
+            None => mailbox.end(wound_down()),
+        }
+    }
+
+    fn subscriptions(&self) -> MutexGuard<'_, Option<Vec<Weak<Mailbox>>>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The child that a message belongs to.
     fn keeper(&self, message: &Message, command: &Command) -> &Arc<Keeper> {
         match message.era(command.header(modern::PROTOCOL_VERSION.as_str())) {
@@ -131,6 +149,9 @@ impl StdioTarget {
         }
         match keeper.admit(message) {
             Admission::Call(number, mailbox) => {
+                if command.is_subscription() {
+                    self.subscribed(&mailbox);
+                }
                 let keeper = Arc::clone(keeper);
                 let (command, ttl) = (Arc::clone(command), self.ttl);
                 Box::new(Waiting { keeper, mailbox, number, command, ttl, awaited: false })
@@ -155,7 +176,12 @@ impl Target for StdioTarget {
         }
     }
 
-    fn wind_down(&self) {}
+    fn wind_down(&self) {
+        let open = self.subscriptions().take().unwrap_or_default();
+        for mailbox in open.iter().filter_map(Weak::upgrade) {
+            mailbox.end(wound_down());
+        }
+    }
 
     fn stop(&self) {
         self.legacy.stop();
@@ -167,6 +193,11 @@ impl Target for StdioTarget {
         self.legacy.close();
         self.modern.close();
     }
+}
+
+/// How a subscription ends when the tunnel does.
+fn wound_down() -> End {
+    End::Failed(Failure::closed("connection_closed", "shutting down"))
 }
 
 /// The answer of a server that does not speak a message's era.
@@ -238,7 +269,13 @@ impl Call for Waiting {
                     let headers = ReplyHeaders::content("application/json");
                     return Outcome::Response { status: 200, headers, payload };
                 }
-                Letter::End(End::Failed(failure)) => return Outcome::Failed(failure),
+                Letter::End(End::Failed(failure)) => {
+                    // Its server may not know; of a call that it ended itself nothing is left to give up.
+                    if subscription {
+                        self.keeper.give_up(self.number, Duration::ZERO);
+                    }
+                    return Outcome::Failed(failure);
+                }
                 Letter::Nothing => {
                     let down = Instant::now() < end;
                     self.keeper.give_up(self.number, began.elapsed());
