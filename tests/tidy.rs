@@ -16,10 +16,19 @@ const FILE_MAX_LINES: usize = 400;
 const FUNCTION_MAX_LINES: usize = 60;
 /// What the service executes: one reviewer reads it in a day. `dev/` is not part of what is packaged.
 const SERVICE_MAX_LINES: usize = 12_500;
-/// What an operator types before and beside it ([`COMMANDS`]).
-const COMMANDS_MAX_LINES: usize = 3_500;
-/// Where the commands live that the service never executes.
-const COMMANDS: [&str; 2] = ["src/cli/", "src/doctor/"];
+/// What an operator types before and beside it.
+const COMMANDS_MAX_LINES: usize = 4_000;
+/// Where that lives: what `run` never executes, and would not miss.
+const COMMANDS: [&str; 6] = [
+    "src/cli/",
+    "src/config/admin.rs",
+    "src/config/draft.rs",
+    "src/doctor/",
+    "src/target/stdio/preflight.rs",
+    "src/target/stdio/probe.rs",
+];
+/// Of these, what `run` is.
+const SERVICE: [&str; 2] = ["src/cli/run.rs", "src/cli/service.rs"];
 /// Comment lines per code line over `src`.
 const COMMENT_MIN_RATIO: f64 = 0.25;
 /// Every crate is somebody else's code to trust.
@@ -177,7 +186,8 @@ fn function_name(line: &str) -> Option<String> {
 fn the_program_fits_a_days_reading() {
     let (mut service, mut commands, mut comments) = (0, 0, 0);
     for source in product() {
-        let typed = COMMANDS.iter().any(|room| source.path.starts_with(room));
+        let beside = COMMANDS.iter().any(|place| source.path.starts_with(place));
+        let typed = beside && !SERVICE.contains(&source.path.as_str());
         for line in product_lines(&source.text) {
             match line {
                 _ if is_comment(line) => comments += 1,
