@@ -225,17 +225,6 @@ impl AuthorizationServer {
     }
 }
 
-/// An object with further members.
-fn extended(object: Value, further: Value) -> Value {
-    match (object, further) {
-        (Value::Object(mut object), Value::Object(further)) => {
-            object.extend(further);
-            Value::Object(object)
-        }
-        (other, _) => other,
-    }
-}
-
 /// These values have no maps with keys that are no text, so they always have a text.
 fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Turns failures into wire JSON. Nothing else in the program writes a JSON-RPC message.
+//! Turns failures into wire JSON. Nothing else in the program writes a JSON-RPC error.
 //!
 //! What goes out is bounded and says only the class of a failure: no URL, no body of the server, no
 //! text of an exception. A private server's answers, even its mistakes, are nobody's business beyond
@@ -135,7 +135,7 @@ pub fn method_not_found(id: &str) -> String {
 /// One JSON-RPC error. Without an id the member is left out. Ids are put in as they were written: they
 /// are literals that [`super::message`] has read, so they cannot break out of their place; all other
 /// text goes through the encoder.
-fn error(id: Option<&str>, code: i64, message: &str, data: Option<&serde_json::Value>) -> String {
+pub(super) fn error(id: Option<&str>, code: i64, message: &str, data: Option<&serde_json::Value>) -> String {
     let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
     let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
     let message = serde_json::Value::from(message);

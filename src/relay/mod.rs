@@ -19,5 +19,6 @@ pub mod modern;
 pub mod payload;
 pub mod port;
 pub mod queue;
+pub mod serving;
 pub mod stop;
 pub mod worker;

@@ -7,61 +7,33 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::dev::server::Request;
-use crate::relay::message::{CLAIM, Era, Kind, Malformed, Message};
+use crate::relay::message::{Era, Kind, Malformed, Message};
+use crate::relay::serving::{
+    Asked, INVALID_REQUEST, Introduction, LEGACY_NEWEST, LEGACY_VERSIONS, MODERN_VERSION, PARSE_ERROR,
+    Refusal, check_modern, shown, tool_result,
+};
 
 use super::tools::{self, Called};
-use super::{Answer, Answering, extended};
-
-/// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
-const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-const LEGACY_NEWEST: &str = "2025-11-25";
-/// The revision without one.
-const MODERN_VERSION: &str = "2026-07-28";
-
-const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
-const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
+use super::{Answer, Answering};
 
 const INSTRUCTIONS: &str = "A stub for trying out a tunnel: its tools repeat what they are told.";
 
-const PARSE_ERROR: i32 = -32700;
-const INVALID_REQUEST: i32 = -32600;
-const METHOD_NOT_FOUND: i32 = -32601;
-const INVALID_PARAMS: i32 = -32602;
-const INTERNAL: i32 = -32603;
-const HEADER_MISMATCH: i32 = -32020;
-const UNSUPPORTED_VERSION: i32 = -32022;
+const INTERNAL: i64 = -32603;
+const HEADER_MISMATCH: i64 = -32020;
 
-/// A request that was understood.
-struct Asked<'a> {
+/// A request with what HTTP says about it.
+struct Exchange<'a> {
     http: &'a Request,
     message: &'a Message,
-    method: &'a str,
-    /// As it is written.
-    id: &'a str,
-    params: Map<String, Value>,
+    asked: Asked<'a>,
 }
 
-/// An error on its way out.
-struct Refusal {
-    status: u16,
-    code: i32,
-    text: String,
-    data: Option<Value>,
-}
-
-impl Refusal {
-    fn new(status: u16, code: i32, text: impl Into<String>) -> Refusal {
-        Refusal { status, code, text: text.into(), data: None }
-    }
-
-    fn answer(self, id: &str) -> Answer {
-        let error = json!({"code": self.code, "message": self.text});
-        let error = extended(error, self.data.map_or(json!({}), |data| json!({"data": data})));
-        Answer::of(self.status, format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
-    }
+/// The answer that a refusal is.
+fn refused(refusal: &Refusal, id: &str) -> Answer {
+    Answer::of(refusal.status, refusal.message(id))
 }
 
 /// Answers whatever is sent to the MCP path.
@@ -85,7 +57,7 @@ fn delete(stub: &Answering, request: &Request) -> Answer {
             stub.sessions.end(id);
             Answer::empty(204)
         }
-        Err(refusal) => refusal.answer("null"),
+        Err(refusal) => refused(&refusal, "null"),
     }
 }
 
@@ -93,42 +65,34 @@ fn post(stub: &Answering, request: &Request) -> Answer {
     let form = request.header("content-type").unwrap_or_default();
     if !is_media_type(form, "application/json") {
         let text = "a message is JSON: send Content-Type: application/json";
-        return Refusal::new(415, INVALID_REQUEST, text).answer("null");
+        return refused(&Refusal::new(415, INVALID_REQUEST, text), "null");
     }
     if !accepts(request, "application/json") {
         let text = "answers are JSON or event streams: send Accept: application/json, text/event-stream";
-        return Refusal::new(406, INVALID_REQUEST, text).answer("null");
+        return refused(&Refusal::new(406, INVALID_REQUEST, text), "null");
     }
     let Ok(text) = String::from_utf8(request.body.clone()) else {
-        return Refusal::new(400, PARSE_ERROR, "the body is not UTF-8").answer("null");
+        return refused(&Refusal::new(400, PARSE_ERROR, "the body is not UTF-8"), "null");
     };
     let message = match Message::parse(text) {
         Ok(message) => message,
         Err((Malformed::Json(fault), _)) => {
-            return Refusal::new(400, PARSE_ERROR, fault.to_string()).answer("null");
+            return refused(&Refusal::new(400, PARSE_ERROR, fault.to_string()), "null");
         }
-        Err((fault, _)) => return Refusal::new(400, INVALID_REQUEST, fault.to_string()).answer("null"),
+        Err((fault, _)) => return refused(&Refusal::new(400, INVALID_REQUEST, fault.to_string()), "null"),
     };
     let id = message.id().unwrap_or("null");
-    message_answer(stub, request, &message, id).unwrap_or_else(|refusal| refusal.answer(id))
+    message_answer(stub, request, &message).unwrap_or_else(|refusal| refused(&refusal, id))
 }
 
-fn message_answer(stub: &Answering, http: &Request, message: &Message, id: &str) -> Result<Answer, Refusal> {
+fn message_answer(stub: &Answering, http: &Request, message: &Message) -> Result<Answer, Refusal> {
     if message.kind() == Kind::Response && !message.has_outcome() {
         return Err(Refusal::new(400, INVALID_REQUEST, "neither a method nor a result nor an error"));
     }
-    // Nested more deeply than anybody means it: refused like any other text that cannot be read.
-    let mut whole: Value = serde_json::from_str(message.text())
-        .map_err(|error| Refusal::new(400, PARSE_ERROR, error.to_string()))?;
-    let params = match whole.get_mut("params").map(Value::take) {
-        None => Map::new(),
-        Some(Value::Object(params)) => params,
-        Some(_) => return Err(Refusal::new(400, INVALID_REQUEST, "params is not an object")),
-    };
-    let asked = Asked { http, message, method: message.method().unwrap_or_default(), id, params };
+    let exchange = Exchange { http, message, asked: Asked::read(message)? };
     match (message.era(http.header("mcp-protocol-version")), message.kind()) {
-        (Era::Legacy, _) => legacy(stub, &asked),
-        (Era::Modern, Kind::Request) => modern(stub, &asked),
+        (Era::Legacy, _) => legacy(stub, exchange),
+        (Era::Modern, Kind::Request) => modern(stub, exchange),
         // No rule for the headers of notifications is defined.
         (Era::Modern, _) => Ok(Answer::empty(202)),
     }
@@ -143,84 +107,59 @@ fn session_of<'r>(stub: &Answering, http: &'r Request) -> Result<(&'r str, &'sta
     Ok((id, version))
 }
 
-fn legacy(stub: &Answering, asked: &Asked) -> Result<Answer, Refusal> {
-    let is_request = asked.message.kind() == Kind::Request;
-    let header = asked.http.header("mcp-protocol-version");
-    if asked.method == "initialize" && is_request {
-        if is_modern(asked.http) {
+fn introduction(stub: &Answering) -> Introduction {
+    Introduction { server: stub.identity.json(), instructions: INSTRUCTIONS }
+}
+
+fn legacy(stub: &Answering, mut exchange: Exchange) -> Result<Answer, Refusal> {
+    let is_request = exchange.message.kind() == Kind::Request;
+    let (method, header) = (exchange.asked.method, exchange.http.header("mcp-protocol-version"));
+    if method == "initialize" && is_request {
+        if is_modern(exchange.http) {
             let text = "initialize is not of the revision that MCP-Protocol-Version names";
             return Err(Refusal::new(400, HEADER_MISMATCH, text));
         }
-        return initialize(stub, asked);
+        return initialize(stub, &exchange.asked);
     }
     if header.is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
         let text = format!("MCP-Protocol-Version is none of {}", LEGACY_VERSIONS.join(", "));
         return Err(Refusal::new(400, INVALID_REQUEST, text));
     }
-    let (_, version) = session_of(stub, asked.http)?;
-    match asked.method {
+    let (_, version) = session_of(stub, exchange.http)?;
+    match method {
         _ if !is_request => Ok(Answer::empty(202)),
-        "ping" => Ok(asked.result(json!({}))),
-        "tools/list" => Ok(asked.result(list(asked)?)),
-        // Since the last of these revisions a model is told of its mistakes, and no longer the program.
-        "tools/call" => call(stub, asked, version == LEGACY_NEWEST, |result| result),
-        method => Err(unknown_method(200, method)),
+        "ping" => Ok(exchange.result(&json!({}))),
+        "tools/list" => Ok(exchange.result(&list(&exchange.asked)?)),
+        "tools/call" => call(stub, &mut exchange, version == LEGACY_NEWEST, |result| result),
+        method => Err(Refusal::method(200, method)),
     }
 }
 
 fn initialize(stub: &Answering, asked: &Asked) -> Result<Answer, Refusal> {
-    let wanted = asked.params.get("protocolVersion").and_then(Value::as_str);
-    let wanted =
-        wanted.ok_or_else(|| Refusal::new(200, INVALID_PARAMS, "protocolVersion is missing or no text"))?;
-    let version = LEGACY_VERSIONS.into_iter().find(|known| *known == wanted).unwrap_or(LEGACY_NEWEST);
+    let (version, result) = introduction(stub).initialize(asked)?;
     let session = stub.sessions.open(version);
     let session = session.ok_or_else(|| Refusal::new(500, INTERNAL, "no session could be opened"))?;
-    let answer = asked.result(json!({
-        "protocolVersion": version,
-        "capabilities": {"tools": {}},
-        "serverInfo": stub.identity.json(),
-        "instructions": INSTRUCTIONS,
-    }));
-    Ok(Answer { session: Some(session), ..answer })
+    Ok(Answer { session: Some(session), ..Answer::of(200, asked.result(&result)) })
 }
 
-fn modern(stub: &Answering, asked: &Asked) -> Result<Answer, Refusal> {
-    check_modern(asked)?;
-    let complete = |result: Value| {
-        extended(result, json!({"resultType": "complete", "_meta": {SERVER_KEY: stub.identity.json()}}))
-    };
-    let cacheable = |result: Value| extended(complete(result), json!({"ttlMs": 0, "cacheScope": "private"}));
-    match asked.method {
-        "server/discover" => {
-            let known = json!({
-                "supportedVersions": [MODERN_VERSION],
-                "capabilities": {"tools": {}},
-                "instructions": INSTRUCTIONS,
-            });
-            Ok(asked.result(cacheable(known)))
-        }
-        "tools/list" => Ok(asked.result(cacheable(list(asked)?))),
-        "tools/call" => call(stub, asked, true, complete),
-        method => Err(unknown_method(404, method)),
+fn modern(stub: &Answering, mut exchange: Exchange) -> Result<Answer, Refusal> {
+    check_headers(&exchange)?;
+    let known = introduction(stub);
+    match exchange.asked.method {
+        "server/discover" => Ok(exchange.result(&known.discover())),
+        "tools/list" => Ok(exchange.result(&known.cacheable(list(&exchange.asked)?))),
+        "tools/call" => call(stub, &mut exchange, true, |result| known.complete(result)),
+        method => Err(Refusal::method(404, method)),
     }
 }
 
 /// What every request without a handshake must bring. Its own members first: what the headers are compared
 /// with must be there.
-fn check_modern(asked: &Asked) -> Result<(), Refusal> {
-    let meta = asked.params.get("_meta");
-    let claim = meta.and_then(|meta| meta.get(CLAIM)).and_then(Value::as_str);
-    let capable = meta.and_then(|meta| meta.get(CAPABILITIES_KEY)).is_some_and(Value::is_object);
-    let lacking: Vec<&str> = [(CLAIM, claim.is_some()), (CAPABILITIES_KEY, capable)]
-        .into_iter()
-        .filter_map(|(key, present)| (!present).then_some(key))
-        .collect();
-    let (Some(claim), true) = (claim, capable) else {
-        let text = format!("params._meta lacks {}", lacking.join(" and "));
-        return Err(Refusal::new(400, INVALID_PARAMS, text));
-    };
+fn check_headers(exchange: &Exchange) -> Result<(), Refusal> {
+    let Exchange { http, asked, .. } = exchange;
+    let claim = asked.claim()?;
     let named = asked.params.get("name").and_then(Value::as_str).filter(|_| asked.method == "tools/call");
-    let said = |name: &str| asked.http.header(name).map(str::trim);
+    let said = |name: &str| http.header(name).map(str::trim);
     let differs = |name: &str, wanted: &str| {
         let wanted = shown(wanted);
         let text = format!("the header {name} is missing or differs from the body, which says {wanted:?}");
@@ -236,16 +175,7 @@ fn check_modern(asked: &Asked) -> Result<(), Refusal> {
             return Err(differs("Mcp-Name", wanted));
         }
     }
-    if claim == MODERN_VERSION {
-        return Ok(());
-    }
-    let refusal = Refusal::new(400, UNSUPPORTED_VERSION, "this revision is not spoken here");
-    Err(Refusal { data: Some(json!({"supported": [MODERN_VERSION], "requested": shown(claim)})), ..refusal })
-}
-
-/// As much of a caller's text as an error repeats.
-fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
+    check_modern(claim)
 }
 
 /// The text that a header stands for: the base64 form, or itself.
@@ -255,48 +185,32 @@ fn decoded(value: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(inner).ok()?).ok()
 }
 
-fn unknown_method(status: u16, method: &str) -> Refusal {
-    Refusal::new(status, METHOD_NOT_FOUND, format!("there is no method {:?} here", shown(method)))
-}
-
-/// All tools fit on one page, so no cursor was ever given out.
 fn list(asked: &Asked) -> Result<Value, Refusal> {
-    match asked.params.get("cursor") {
-        None | Some(Value::Null) => Ok(json!({"tools": tools::list()})),
-        Some(_) => Err(Refusal::new(200, INVALID_PARAMS, "there is no such page: the first one is the last")),
-    }
+    asked.first_page().map(|()| json!({"tools": tools::list()}))
 }
 
 fn call(
     stub: &Answering,
-    asked: &Asked,
+    exchange: &mut Exchange,
     tells_model: bool,
     complete: impl Fn(Value) -> Value,
 ) -> Result<Answer, Refusal> {
-    let invalid = |text: String| Refusal::new(200, INVALID_PARAMS, text);
-    let name = asked.params.get("name").and_then(Value::as_str);
-    let name = name.ok_or_else(|| invalid("name is missing or no text".into()))?;
-    let none = Map::new();
-    let arguments = match asked.params.get("arguments") {
-        None | Some(Value::Null) => &none,
-        Some(Value::Object(arguments)) => arguments,
-        Some(_) => return Err(invalid("arguments is not an object".into())),
-    };
-    let result = match tools::call(&stub.identity, name, arguments) {
+    let (name, arguments) = exchange.asked.tool()?;
+    let result = match tools::call(&stub.identity, &name, &arguments) {
         Called::Result(result) => result,
-        Called::BadArguments(text) if tells_model => tools::result(&text, None),
-        Called::BadArguments(text) => return Err(invalid(text)),
-        Called::Unknown => return Err(invalid(format!("there is no tool {:?} here", shown(name)))),
+        Called::BadArguments(text) if tells_model => tool_result(&text, None),
+        Called::BadArguments(text) => return Err(Refusal::params(text)),
+        Called::Unknown => return Err(Refusal::tool(&name)),
     };
-    let answer = asked.result(complete(result));
-    Ok(Answer { notes: if name == "echo" { progress(asked) } else { Vec::new() }, ..answer })
+    let answer = exchange.result(&complete(result));
+    Ok(Answer { notes: if name == "echo" { progress(exchange) } else { Vec::new() }, ..answer })
 }
 
 /// Two steps of progress, for a caller that asked for them and can read them.
-fn progress(asked: &Asked) -> Vec<String> {
-    let token = asked.params.get("_meta").and_then(|meta| meta.get("progressToken"));
+fn progress(exchange: &Exchange) -> Vec<String> {
+    let token = exchange.asked.params.get("_meta").and_then(|meta| meta.get("progressToken"));
     let token = token.filter(|token| token.is_string() || token.is_number());
-    let Some(token) = token.filter(|_| accepts(asked.http, "text/event-stream")) else {
+    let Some(token) = token.filter(|_| accepts(exchange.http, "text/event-stream")) else {
         return Vec::new();
     };
     let note = |step: u8| {
@@ -307,9 +221,9 @@ fn progress(asked: &Asked) -> Vec<String> {
     [1, 2].map(|step| note(step).to_string()).to_vec()
 }
 
-impl Asked<'_> {
-    fn result(&self, result: Value) -> Answer {
-        Answer::of(200, format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, self.id))
+impl Exchange<'_> {
+    fn result(&self, result: &Value) -> Answer {
+        Answer::of(200, self.asked.result(result))
     }
 }
 

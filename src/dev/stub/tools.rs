@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Identity, extended};
+use crate::relay::serving::{self, extended, tool_result};
+
+use super::Identity;
 
 /// In the order of the list, which never changes.
 const NAMES: [&str; 3] = ["server_info", "echo", "uppercase"];
@@ -71,7 +73,7 @@ pub(super) fn call(identity: &Identity, name: &str, arguments: &Map<String, Valu
     }
     let known = |key: &&String| name != "server_info" && key.as_str() == "input";
     if let Some(odd) = arguments.keys().find(|key| !known(key)) {
-        let odd: String = odd.chars().take(64).collect();
+        let odd = serving::shown(odd);
         return Called::BadArguments(format!("{name} has no argument {odd:?}"));
     }
     let input = arguments.get("input").and_then(Value::as_str);
@@ -88,14 +90,5 @@ pub(super) fn call(identity: &Identity, name: &str, arguments: &Map<String, Valu
         ("echo", Some(input)) => (input.to_owned(), json!({"echoed": input})),
         (_, Some(input)) => (input.to_uppercase(), json!({"uppercase": input.to_uppercase()})),
     };
-    Called::Result(result(&text, Some(structured)))
-}
-
-/// A result; without structured content it is the error of a tool.
-pub(super) fn result(text: &str, structured: Option<Value>) -> Value {
-    let result = json!({"content": [{"type": "text", "text": text}], "isError": structured.is_none()});
-    match structured {
-        Some(structured) => extended(result, json!({"structuredContent": structured})),
-        None => result,
-    }
+    Called::Result(tool_result(&text, Some(structured)))
 }

@@ -1,0 +1,220 @@
+//! What a server of our own says in the words of MCP, whatever its tools are and however it is reached.
+//!
+//! Harpoon and the stub answer both families of revisions: with a handshake, or each request by itself.
+//! What they have in common stands here once: which revisions there are, what a request must bring, and
+//! the frames around results. It keeps nothing between two requests. What is wrong becomes a [`Refusal`]
+//! that repeats at most a few characters of what was sent.
+
+use serde_json::{Map, Value, json};
+
+use super::failure;
+use super::message::{CLAIM, Message};
+
+/// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
+pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY_NEWEST];
+/// Since this one a model is told of its mistakes, and no longer the program.
+pub const LEGACY_NEWEST: &str = "2025-11-25";
+/// The revision without one.
+pub const MODERN_VERSION: &str = "2026-07-28";
+
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
+
+/// The text is not JSON.
+pub const PARSE_ERROR: i64 = -32700;
+/// The message is none.
+pub const INVALID_REQUEST: i64 = -32600;
+/// There is no such method.
+pub const METHOD_NOT_FOUND: i64 = -32601;
+/// The parameters do not fit the method.
+pub const INVALID_PARAMS: i64 = -32602;
+const UNSUPPORTED_VERSION: i64 = -32022;
+
+/// As much of a caller's text as an error repeats.
+const SHOWN_MAX_CHARS: usize = 64;
+
+/// A JSON-RPC error on its way out, with the status for where one is reported.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The HTTP status that it would have.
+    pub status: u16,
+    /// The code of JSON-RPC or MCP.
+    pub code: i64,
+    /// For people and models.
+    pub text: String,
+    /// What a program can act on.
+    pub data: Option<Value>,
+}
+
+impl Refusal {
+    /// One without data.
+    pub fn new(status: u16, code: i64, text: impl Into<String>) -> Refusal {
+        Refusal { status, code, text: text.into(), data: None }
+    }
+
+    /// The parameters do not fit.
+    pub fn params(text: impl Into<String>) -> Refusal {
+        Refusal::new(200, INVALID_PARAMS, text)
+    }
+
+    /// No such method.
+    pub fn method(status: u16, method: &str) -> Refusal {
+        Refusal::new(status, METHOD_NOT_FOUND, format!("there is no method {:?} here", shown(method)))
+    }
+
+    /// No such tool.
+    pub fn tool(name: &str) -> Refusal {
+        Refusal::params(format!("there is no tool {:?} here", shown(name)))
+    }
+
+    /// The message under this id, as the caller wrote it.
+    pub fn message(&self, id: &str) -> String {
+        failure::error(Some(id), self.code, &self.text, self.data.as_ref())
+    }
+}
+
+/// A request that was understood.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The method, unescaped.
+    pub method: &'a str,
+    /// The id as it is written.
+    pub id: &'a str,
+    /// Its parameters; none are an empty object.
+    pub params: Map<String, Value>,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the parameters. Nested more deeply than anybody means it, they are refused like any other text
+    /// that cannot be read.
+    pub fn read(message: &'a Message) -> Result<Asked<'a>, Refusal> {
+        let mut whole: Value = serde_json::from_str(message.text())
+            .map_err(|error| Refusal::new(400, PARSE_ERROR, error.to_string()))?;
+        let params = match whole.get_mut("params").map(Value::take) {
+            None => Map::new(),
+            Some(Value::Object(params)) => params,
+            Some(_) => return Err(Refusal::new(400, INVALID_REQUEST, "params is not an object")),
+        };
+        let method = message.method().unwrap_or_default();
+        Ok(Asked { method, id: message.id().unwrap_or("null"), params })
+    }
+
+    /// The result under the request's id.
+    pub fn result(&self, result: &Value) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, self.id)
+    }
+
+    /// The revision that the request states, when it brings all that a request without a handshake must.
+    pub fn claim(&self) -> Result<&str, Refusal> {
+        let meta = self.params.get("_meta");
+        let claim = meta.and_then(|meta| meta.get(CLAIM)).and_then(Value::as_str);
+        let capable = meta.and_then(|meta| meta.get(CAPABILITIES_KEY)).is_some_and(Value::is_object);
+        let lacking: Vec<&str> = [(CLAIM, claim.is_some()), (CAPABILITIES_KEY, capable)]
+            .into_iter()
+            .filter_map(|(key, present)| (!present).then_some(key))
+            .collect();
+        claim.filter(|_| capable).ok_or_else(|| {
+            let text = format!("params._meta lacks {}", lacking.join(" and "));
+            Refusal::new(400, INVALID_PARAMS, text)
+        })
+    }
+
+    /// Checks that the list is asked for from its beginning: one page holds all, so no cursor was ever given
+    /// out.
+    pub fn first_page(&self) -> Result<(), Refusal> {
+        match self.params.get("cursor") {
+            None | Some(Value::Null) => Ok(()),
+            Some(_) => Err(Refusal::params("there is no such page: the first one is the last")),
+        }
+    }
+
+    /// Name and arguments of a `tools/call`.
+    pub fn tool(&mut self) -> Result<(String, Map<String, Value>), Refusal> {
+        let name = self.params.get("name").and_then(Value::as_str).map(str::to_owned);
+        let name = name.ok_or_else(|| Refusal::params("name is missing or no text"))?;
+        match self.params.remove("arguments") {
+            None | Some(Value::Null) => Ok((name, Map::new())),
+            Some(Value::Object(arguments)) => Ok((name, arguments)),
+            Some(_) => Err(Refusal::params("arguments is not an object")),
+        }
+    }
+}
+
+/// Checks that a revision without a handshake is the one that is spoken.
+pub fn check_modern(claim: &str) -> Result<(), Refusal> {
+    if claim == MODERN_VERSION {
+        return Ok(());
+    }
+    let data = json!({"supported": [MODERN_VERSION], "requested": shown(claim)});
+    let refusal = Refusal::new(400, UNSUPPORTED_VERSION, "this revision is not spoken here");
+    Err(Refusal { data: Some(data), ..refusal })
+}
+
+/// What a server says of itself.
+#[derive(Debug)]
+pub struct Introduction {
+    /// `name`, `title`, `version`.
+    pub server: Value,
+    /// What a model should know of its tools.
+    pub instructions: &'static str,
+}
+
+impl Introduction {
+    /// The result of `initialize`, and the revision in it.
+    pub fn initialize(&self, asked: &Asked) -> Result<(&'static str, Value), Refusal> {
+        let wanted = asked.params.get("protocolVersion").and_then(Value::as_str);
+        let wanted = wanted.ok_or_else(|| Refusal::params("protocolVersion is missing or no text"))?;
+        let version = LEGACY_VERSIONS.into_iter().find(|known| *known == wanted).unwrap_or(LEGACY_NEWEST);
+        let result = json!({
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": self.server,
+            "instructions": self.instructions,
+        });
+        Ok((version, result))
+    }
+
+    /// The result of `server/discover`.
+    pub fn discover(&self) -> Value {
+        self.cacheable(json!({
+            "supportedVersions": [MODERN_VERSION],
+            "capabilities": {"tools": {}},
+            "instructions": self.instructions,
+        }))
+    }
+
+    /// Any result of the revision without a handshake.
+    pub fn complete(&self, result: Value) -> Value {
+        extended(result, json!({"resultType": "complete", "_meta": {SERVER_KEY: self.server}}))
+    }
+
+    /// One that says how long it holds: it may change at any time.
+    pub fn cacheable(&self, result: Value) -> Value {
+        extended(self.complete(result), json!({"ttlMs": 0, "cacheScope": "private"}))
+    }
+}
+
+/// The result of a tool: a text, and the structure that it repeats. Without one it is the error of a tool.
+pub fn tool_result(text: &str, structured: Option<Value>) -> Value {
+    let result = json!({"content": [{"type": "text", "text": text}], "isError": structured.is_none()});
+    match structured {
+        Some(structured) => extended(result, json!({"structuredContent": structured})),
+        None => result,
+    }
+}
+
+/// As much of a caller's text as an error repeats.
+pub fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX_CHARS).collect()
+}
+
+/// An object with further members.
+pub fn extended(object: Value, further: Value) -> Value {
+    match (object, further) {
+        (Value::Object(mut object), Value::Object(further)) => {
+            object.extend(further);
+            Value::Object(object)
+        }
+        (other, _) => other,
+    }
+}
