@@ -80,9 +80,18 @@ const NOMINATED_MAX: usize = 64;
 /// The headers of a command that its server may see, `Authorization` and the session's among them.
 /// An empty value says nothing and is left out, so that an empty `Accept` gets our default.
 pub fn forwardable(polled: &HeaderMap) -> HeaderMap {
-    let nominated = nominated(polled);
-    let mut kept = HeaderMap::with_capacity(polled.len());
-    for (name, value) in polled {
+    kept(polled, is_refused)
+}
+
+/// The same of headers that come with a body of the caller's own, which it describes.
+pub fn forwardable_with_body(given: &HeaderMap) -> HeaderMap {
+    kept(given, |name| is_refused(name) && name != header::CONTENT_TYPE)
+}
+
+fn kept(given: &HeaderMap, is_refused: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let nominated = nominated(given);
+    let mut kept = HeaderMap::with_capacity(given.len());
+    for (name, value) in given {
         if !is_refused(name) && !nominated.contains(name) && !value.is_empty() {
             kept.append(name.clone(), value.clone());
         }
@@ -91,7 +100,7 @@ pub fn forwardable(polled: &HeaderMap) -> HeaderMap {
 }
 
 /// Whether no caller may send this. Servers behind CGI and its heirs read `_` and `-` as the same.
-fn is_refused(name: &HeaderName) -> bool {
+pub fn is_refused(name: &HeaderName) -> bool {
     let name = name.as_str().replace('_', "-");
     REFUSED.binary_search(&name.as_str()).is_ok() || name.starts_with("x-forwarded-")
 }
@@ -100,6 +109,33 @@ fn is_refused(name: &HeaderName) -> bool {
 pub fn is_encoded(headers: &HeaderMap) -> bool {
     let encoding = headers.get(header::CONTENT_ENCODING);
     encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// The URL that a `Location` means, seen from the URL `from`. Dot segments stay: the path is the server's own
+/// business, and whoever asked checks what comes out. `//host/` names another host in a way that is easily
+/// taken for a path, so it is no URL here.
+pub fn resolve(from: &str, location: &str) -> Option<String> {
+    if location.starts_with("//") {
+        return None;
+    }
+    // A colon before the first slash makes a scheme; later ones may stand in any query. Of those schemes
+    // that are not followed by a host none is ours.
+    if location.split(['/', '?', '#']).next()?.contains(':') {
+        return location.contains("://").then(|| location.to_owned());
+    }
+    let (scheme, rest) = from.split_once("://")?;
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let path = rest.split(['?', '#']).next()?;
+    let path = if path.is_empty() { "/" } else { path };
+    let path = if location.starts_with('/') {
+        location.to_owned()
+    } else if location.is_empty() || location.starts_with(['?', '#']) {
+        format!("{path}{location}")
+    } else {
+        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{directory}/{location}")
+    };
+    Some(format!("{scheme}://{authority}{path}"))
 }
 
 /// Names that a `Connection` header makes hop-by-hop.
@@ -197,6 +233,19 @@ mod tests {
         assert_eq!(kept.len(), 3);
         assert_eq!(kept.get_all("x-custom").iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(kept.get("authorization").unwrap(), "Bearer x");
+    }
+
+    #[test]
+    fn locations_are_seen_from_where_they_came() {
+        let to = |location: &str| resolve("http://h:1/a/b?x=1", location);
+        assert_eq!(to("/c/").as_deref(), Some("http://h:1/c/"));
+        assert_eq!(to("c?y#z").as_deref(), Some("http://h:1/a/c?y#z"));
+        assert_eq!(to("https://o/p").as_deref(), Some("https://o/p"));
+        assert_eq!(to("?y=2").as_deref(), Some("http://h:1/a/b?y=2"));
+        assert_eq!(to("/c?next=http://o/").as_deref(), Some("http://h:1/c?next=http://o/"));
+        assert_eq!(resolve("http://h", "c").as_deref(), Some("http://h/c"));
+        assert_eq!(to("//evil/"), None);
+        assert_eq!(to("javascript:alert(1)"), None);
     }
 
     #[test]

@@ -18,6 +18,12 @@ pub trait Target: Send + Sync {
     /// ask the queue anything. What it returns does the work, or is dropped when the command expired.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call>;
 
+    /// Whether its channel is served now; asked under the queue's lock as well. One whose endpoints come and
+    /// go is not there while it has none.
+    fn is_served(&self) -> bool {
+        true
+    }
+
     /// Ends what never ends by itself (subscriptions); ordinary calls go on. The first step of a drain,
     /// which would otherwise always last until its bound.
     fn wind_down(&self);

@@ -118,7 +118,8 @@ impl Relay {
     /// even for a command that is unusable in other ways.
     fn admit(&self, lane: Lane, command: Command) -> (Arc<Command>, Work) {
         let command = Arc::new(command);
-        let target = self.targets.get(&command.channel).filter(|_| self.is_allowed(&command.channel));
+        let target = self.targets.get(&command.channel);
+        let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
         let work = match (target, &command.body) {
             (None, _) => Work::Unsupported,
             // The contract has discovery on the main channel only.

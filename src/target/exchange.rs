@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use crate::config::{self, Origin};
 use crate::net::{Client, Error, Reply, Request};
 use crate::ops::metrics::{Metrics, Side};
+use crate::relay::headers;
 
 /// Most redirects of one request; Python servers need one, for a slash.
 const REDIRECTS_MAX: usize = 5;
@@ -85,7 +86,9 @@ impl Address {
         let location = reply.headers.get(header::LOCATION)?.to_str().ok()?;
         // Credentials in a URL would be sent by whoever follows it.
         let plain = |to: &Uri| to.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        let target = resolve(from, location).filter(plain).and_then(|to| Some((Origin::of(&to)?, to)));
+        let target = headers::resolve(&from.to_string(), location.split('#').next().unwrap_or_default());
+        let target =
+            target.and_then(|to| to.parse().ok()).filter(plain).and_then(|to| Some((Origin::of(&to)?, to)));
         let Some((origin, to)) = target else {
             log::warn!(status = reply.status; "redirect of the MCP server refused: its target is not a URL");
             return None;
@@ -139,47 +142,9 @@ fn same_path(left: &Uri, right: &Uri) -> bool {
     left.path().trim_end_matches('/') == right.path().trim_end_matches('/')
 }
 
-/// The URL that `location` means, seen from `from`. Dot segments stay: the path is the server's own
-/// business, and the origin is checked afterwards. `//host/` names another host in a way that is easily
-/// taken for a path, so it is no URL here.
-fn resolve(from: &Uri, location: &str) -> Option<Uri> {
-    let location = location.split('#').next()?;
-    if location.starts_with("//") {
-        return None;
-    }
-    // A colon before the first slash makes a scheme; later ones may stand in any query. Of those schemes
-    // that are not followed by a host none is ours.
-    if location.split(['/', '?']).next()?.contains(':') {
-        return if location.contains("://") { location.parse().ok() } else { None };
-    }
-    let (scheme, authority) = (from.scheme_str()?, from.authority()?);
-    let path = if location.starts_with('/') {
-        location.to_owned()
-    } else if location.is_empty() || location.starts_with('?') {
-        format!("{}{location}", from.path())
-    } else {
-        let directory = from.path().rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!("{directory}/{location}")
-    };
-    format!("{scheme}://{authority}{path}").parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn locations_are_seen_from_where_they_came() {
-        let from: Uri = "http://h:1/a/b?x=1".parse().unwrap();
-        let to = |location: &str| resolve(&from, location).map(|uri| uri.to_string());
-        assert_eq!(to("/c/").as_deref(), Some("http://h:1/c/"));
-        assert_eq!(to("c?y#z").as_deref(), Some("http://h:1/a/c?y"));
-        assert_eq!(to("https://o/p").as_deref(), Some("https://o/p"));
-        assert_eq!(to("?y=2").as_deref(), Some("http://h:1/a/b?y=2"));
-        assert_eq!(to("/c?next=http://o/").as_deref(), Some("http://h:1/c?next=http://o/"));
-        assert_eq!(to("//evil/"), None);
-        assert_eq!(to("javascript:alert(1)"), None);
-    }
 
     #[test]
     fn later_headers_replace_earlier_names_with_all_their_values() {
