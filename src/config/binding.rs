@@ -35,6 +35,11 @@ impl Channel {
         Channel("main".into())
     }
 
+    /// The channel of the endpoints that this program itself calls; no server may have it.
+    pub fn harpoon() -> Channel {
+        Channel("harpoon".into())
+    }
+
     /// Trims, lower-cases and checks; blank means `main`.
     pub fn parse(text: &str) -> Option<Channel> {
         let name = text.trim().to_ascii_lowercase();

@@ -27,6 +27,7 @@ pub(crate) mod draft;
 
 // Grammars.
 mod binding;
+mod cidr;
 mod headers;
 mod proxy;
 mod reference;
@@ -37,6 +38,7 @@ mod value;
 mod plane;
 
 mod admin;
+mod harpoon;
 mod local;
 mod mcp;
 
@@ -55,9 +57,11 @@ use ureq::http::{HeaderMap, Uri};
 
 pub use admin::{Admin, tunnel_id};
 pub use binding::Channel;
+pub use cidr::Cidr;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};
+pub use harpoon::{Harpoon, HarpoonTarget, HostRules};
 pub use profile::Source;
 pub use reference::Secret;
 pub use url::Origin;
@@ -80,6 +84,8 @@ pub struct Settings {
     pub control_plane: ControlPlane,
     /// The private MCP servers.
     pub mcp: Mcp,
+    /// The endpoints that the product may call by name.
+    pub harpoon: Harpoon,
     /// What is logged, how, and where to.
     pub log: Log,
     /// The operator's listener.
@@ -354,6 +360,7 @@ impl Settings {
         let control_plane = plane::load(&lookup)?;
         let mcp = mcp::load(&lookup)?;
         let log = local::log(&lookup)?;
+        let harpoon = harpoon::load(&lookup)?;
         local::absent_features(&lookup)?;
         plane::check_channels(&lookup, &control_plane, &mcp)?;
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
@@ -362,6 +369,7 @@ impl Settings {
             network,
             control_plane,
             mcp,
+            harpoon,
             log,
             health: local::health(&lookup)?,
             process: local::process(&lookup)?,

@@ -4,6 +4,7 @@
 //! proxies and other origins meet a TLS setup that has none. Whatever fails here failed before any byte of
 //! the request was sent, so every error keeps `request_sent` false and the caller may try again.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 
 use super::error::{Error, Kind};
+use super::guard::Guard;
 use super::patience::Patience;
 use super::resolve::Names;
 use super::roots::{self, Roots};
@@ -56,6 +58,7 @@ pub(super) struct Dialer {
     shared: Arc<Shared>,
     origin: Origin,
     routes: Routes,
+    guard: Guard,
     /// For the configured origin alone, when the purpose has a client certificate.
     identified: Option<tls::Setup>,
     opened: AtomicU64,
@@ -94,11 +97,19 @@ impl Dialer {
             _ => None,
         };
         let (opened, patience) = (AtomicU64::new(0), Arc::default());
-        let dialer = Dialer { shared, origin, routes, identified, opened, patience };
+        let guard = Guard::Open;
+        let dialer = Dialer { shared, origin, routes, guard, identified, opened, patience };
         if dialer.origin.tls || dialer.proxy().is_some_and(|proxy| proxy.tls) {
             dialer.shared.trust()?;
         }
         Ok(dialer)
+    }
+
+    /// The same, for a purpose that may not reach everything. What can be judged without dialling is.
+    pub(super) fn guarded(mut self, guard: Guard) -> Result<Dialer, Error> {
+        guard.permits(&self.origin, self.routes.way(&self.origin))?;
+        self.guard = guard;
+        Ok(self)
     }
 
     /// The configured origin.
@@ -137,8 +148,16 @@ impl Dialer {
         deadline: Instant,
         register: Register<'_>,
     ) -> Result<Connection, Error> {
-        let mut wire = match self.routes.way(destination) {
-            Way::Direct(_) => self.tcp(&destination.host, destination.port, deadline, register)?,
+        let way = self.routes.way(destination);
+        self.guard.permits(destination, way)?;
+        let mut wire = match way {
+            Way::Direct(_) => {
+                let (host, port) = (&destination.host, destination.port);
+                let addresses = self.shared.names.resolve(host, port, deadline)?;
+                self.guard.admits(destination, addresses.iter().map(SocketAddr::ip))?;
+                // Dialled as judged: asked again, the name could be somebody else.
+                reach(host, port, &addresses, deadline, register)?
+            }
             Way::Unix(path) => {
                 let peer = format!("unix socket {}", path.display());
                 let address = UnixAddr::new(path).map_err(|cause| Error::connecting(&peer, &cause.into()))?;
@@ -162,8 +181,7 @@ impl Dialer {
         Ok(Connection::new(wire, destination.tls, Arc::clone(&self.patience)))
     }
 
-    /// Connects to one address of `host` after another; each has an equal share of the time that is left,
-    /// so that a host whose first address swallows packets is still reached through its second.
+    /// Connects to a host that the settings name.
     pub(super) fn tcp(
         &self,
         host: &str,
@@ -171,25 +189,7 @@ impl Dialer {
         deadline: Instant,
         register: Register<'_>,
     ) -> Result<Wire, Error> {
-        let peer = authority(host, port);
-        let mut failure = Error::new(Kind::Dns, format!("resolve {host}: no address"));
-        let addresses = self.shared.names.resolve(host, port, deadline)?;
-        let mut sharers = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-        // Every failure goes on to the next address: a host may be unreachable over IPv6 only, or this
-        // machine may have no IPv6 at all, which already fails when the socket is made.
-        for address in addresses {
-            let now = Instant::now();
-            let share = now + deadline.saturating_duration_since(now) / sharers.max(1);
-            sharers -= 1;
-            match connected(&peer, &SockaddrStorage::from(address), share, register) {
-                Ok(mut socket) => {
-                    socket.set_deadline(deadline);
-                    return Ok(Wire::Plain(socket));
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        reach(host, port, &self.shared.names.resolve(host, port, deadline)?, deadline, register)
     }
 
     /// Makes a connection to `proxy` one to `destination`. What the proxy answers is the last that it may say
@@ -205,6 +205,35 @@ impl Dialer {
         proxy::connect(&mut wire, proxy, &authority(&destination.host, destination.port))?;
         Ok(wire)
     }
+}
+
+/// Connects to one address of `host` after another; each has an equal share of the time that is left,
+/// so that a host whose first address swallows packets is still reached through its second.
+fn reach(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    register: Register<'_>,
+) -> Result<Wire, Error> {
+    let peer = authority(host, port);
+    let mut failure = Error::new(Kind::Dns, format!("resolve {host}: no address"));
+    let mut sharers = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    // Every failure goes on to the next address: a host may be unreachable over IPv6 only, or this
+    // machine may have no IPv6 at all, which already fails when the socket is made.
+    for address in addresses {
+        let now = Instant::now();
+        let share = now + deadline.saturating_duration_since(now) / sharers.max(1);
+        sharers -= 1;
+        match connected(&peer, &SockaddrStorage::from(*address), share, register) {
+            Ok(mut socket) => {
+                socket.set_deadline(deadline);
+                return Ok(Wire::Plain(socket));
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// A socket connected to `address`. It is registered before it connects: a shutdown that comes earlier makes

@@ -64,6 +64,8 @@ pub enum Kind {
     NoSuchSocket,
     /// No connection: anything else.
     Dial,
+    /// No connection: the destination, or one of its addresses, may not be dialled.
+    AddressForbidden,
     /// The name was not resolved.
     Dns,
     /// TLS refused the peer, or the peer refused us.
@@ -212,6 +214,7 @@ impl Kind {
             Kind::Refused => ("connect", "connection_refused"),
             Kind::NetworkUnreachable => ("connect", "network_unreachable"),
             Kind::HostUnreachable => ("connect", "host_unreachable"),
+            Kind::AddressForbidden => ("connect", "address_forbidden"),
             Kind::NoSuchSocket | Kind::Dial => ("connect", "dial"),
             Kind::Proxy(_) => ("connect", "proxy_refused"),
             Kind::Eof => ("transport_closed", "eof"),

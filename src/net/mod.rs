@@ -10,6 +10,8 @@
 //!   challenge answered, no cookie kept (`client`).
 //! - A client certificate meets the configured origin alone; so do the credentials of its URL (`connect`,
 //!   `client`). Proxy credentials meet the proxy alone (`proxy`).
+//! - Where the outside chooses what is called, every address is judged before it is dialled, and what was judged
+//!   is what is dialled (`guard`, `connect`).
 //! - Every peer's certificate is verified, a proxy's too; no setting turns that off (`tls`).
 //! - Every wait ends at the caller's deadline, every buffer has a bound, and what peers say reaches a log only
 //!   cut and without control characters (`socket`, `reply`, `error`).
@@ -18,8 +20,9 @@
 //! A peer may be silent, slow, endless, or lie about lengths; it costs its caller the deadline and no more.
 //!
 //! From a request to the wire: `client` sends it through the HTTP crate, which asks `connect` for a
-//! connection; that takes its `route`, resolves (`resolve`), opens a `socket`, passes the `proxy`, speaks
-//! `tls` against the `roots`, and hands back a `transport`. Bodies come back by `reply`, under the `budget`.
+//! connection; that takes its `route`, resolves (`resolve`), asks the `guard`, opens a `socket`, passes the
+//! `proxy`, speaks `tls` against the `roots`, and hands back a `transport`. Bodies come back by `reply`, under
+//! the `budget`.
 
 mod client;
 mod idle;
@@ -29,6 +32,7 @@ mod budget;
 mod error;
 
 mod connect;
+mod guard;
 mod route;
 
 mod no_proxy;
@@ -66,6 +70,7 @@ pub use reply::{Bytes, Reply};
 pub use route::Route;
 
 use connect::{Dialer, Shared};
+use guard::Guard;
 use idle::Idle;
 use route::Routes;
 
@@ -133,6 +138,46 @@ impl Net {
         let routes = Routes::new(server.unix_socket.clone(), &explicit, &network.environment);
         let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP")?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
+    }
+
+    /// A client towards one endpoint that the product may call by name, and towards its origin alone: another
+    /// endpoint, be it the target of a redirect, has a client of its own. The address that the name resolves
+    /// to is checked as it is dialled, see `guard`; a refusal is [`Kind::AddressForbidden`]. The nearest proxy
+    /// setting wins: the one for these endpoints, then the global one. Fails as above, and when a check could
+    /// not be made: a proxy would resolve a name that is to stay within `allowed_networks`.
+    pub fn harpoon(
+        &self,
+        harpoon: &config::Harpoon,
+        target: &config::HarpoonTarget,
+        idle_max: usize,
+    ) -> Result<Client, Error> {
+        let network = &self.shared.network;
+        let explicit = [&harpoon.proxy, &network.proxy];
+        let routes = Routes::new(target.unix_socket.clone(), &explicit, &network.environment);
+        let guard = Guard::Target(target.origin.clone(), target.allowed_networks.clone());
+        let dialer = self.dialer(&target.origin, routes, None, "harpoon")?.guarded(guard)?;
+        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
+    }
+
+    /// A client towards an origin that was learned and not configured, such as one that a metadata document
+    /// or a redirect names. Private and loopback addresses are refused too, unless the origin is one of
+    /// `exempt`, which somebody configured: these are held to the rules of [`Net::harpoon`]. Behind a proxy,
+    /// which would resolve the name out of our sight, none but the exempt are reached. `proxies` lists the
+    /// purpose's own settings, nearest first; the global one comes last. Every destination of every request is
+    /// judged by itself, so that following a redirect on this client is as safe as the first request.
+    pub fn learned(
+        &self,
+        origin: &config::Origin,
+        exempt: &[config::Origin],
+        proxies: &[&Option<config::Proxy>],
+        idle_max: usize,
+    ) -> Result<Client, Error> {
+        let network = &self.shared.network;
+        let explicit: Vec<_> = proxies.iter().copied().chain([&network.proxy]).collect();
+        let routes = Routes::new(None, &explicit, &network.environment);
+        let guard = Guard::Learned(exempt.to_vec());
+        let dialer = self.dialer(origin, routes, None, "learned")?.guarded(guard)?;
+        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
     }
 
     /// A client towards the listener of a process of this program: straight, whatever proxies there are, for

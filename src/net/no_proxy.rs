@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use crate::config::Cidr;
+
 /// The parsed exceptions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NoProxy {
@@ -17,7 +19,7 @@ enum Item {
     /// `*`
     Everything,
     /// `10.0.0.0/8`, for which ports do not apply; `10.0.0.1`, `[::1]:80`, which are blocks of one.
-    Block { network: IpAddr, prefix_bits: u32, port: Option<u16> },
+    Block { block: Cidr, port: Option<u16> },
     /// `.example.com` as a suffix; `itself` when `example.com` counts too.
     Name { suffix: String, itself: bool, port: Option<u16> },
 }
@@ -49,9 +51,7 @@ impl Item {
     fn covers(&self, host: &str, address: Option<IpAddr>, port: u16) -> bool {
         let (matches, only) = match self {
             Item::Everything => (true, &None),
-            Item::Block { network, prefix_bits, port } => {
-                (address.is_some_and(|address| within(address, *network, *prefix_bits)), port)
-            }
+            Item::Block { block, port } => (address.is_some_and(|address| block.contains(address)), port),
             Item::Name { suffix, itself, port } => {
                 let same = *itself && suffix.strip_prefix('.') == Some(host);
                 (same || host.ends_with(suffix.as_str()), port)
@@ -67,17 +67,16 @@ fn parse_item(item: &str) -> Option<Item> {
         return Some(Item::Everything);
     }
     // Blocks first: their slash cannot be part of anything else.
-    if let Some((network, prefix)) = item.split_once('/') {
-        let (network, prefix_bits) = (network.parse().ok()?, prefix.parse().ok()?);
-        return (prefix_bits <= width(network)).then_some(Item::Block { network, prefix_bits, port: None });
+    if item.contains('/') {
+        return Cidr::parse(item).map(|block| Item::Block { block, port: None });
     }
     let (host, port) = match item.rsplit_once(':') {
         // An IPv6 address without brackets has colons of its own, and no port.
         Some((host, port)) if address(item).is_none() => (host, Some(port.parse().ok()?)),
         _ => (item, None),
     };
-    if let Some(network) = address(host) {
-        return Some(Item::Block { network, prefix_bits: width(network), port });
+    if let Some(block) = Cidr::parse(bare(host)) {
+        return Some(Item::Block { block, port });
     }
     let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
     let name = host.strip_prefix('.').unwrap_or(host);
@@ -87,27 +86,11 @@ fn parse_item(item: &str) -> Option<Item> {
 
 /// An address, with or without brackets. IPv4 that IPv6 maps is IPv4: it is the same machine.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().map(|address: IpAddr| address.to_canonical())
+    bare(text).parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
-fn width(address: IpAddr) -> u32 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-/// Whether the first `prefix_bits` agree. What differs is shifted out below them; a prefix of none shifts
-/// everything out, where a plain shift would overflow.
-fn within(address: IpAddr, network: IpAddr, prefix_bits: u32) -> bool {
-    let below = width(network) - prefix_bits;
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
-        }
-        _ => false,
-    }
+fn bare(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -1,0 +1,81 @@
+//! Blocks of addresses, as `NO_PROXY` and `allowed_networks` write them.
+//!
+//! One reading for both: two that differ by a bit would let through on one way what the other keeps out.
+//! Knows no names and resolves none; what is no block is none, and its caller says so.
+
+use std::net::IpAddr;
+
+/// `10.0.0.0/8`, `fd00::/8`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix_bits: u32,
+}
+
+impl Cidr {
+    /// A block, or an address as a block of one. An IPv4 address that IPv6 maps is IPv4: it is the same
+    /// machine. Bits below the prefix are allowed and mean nothing, as in Go.
+    pub fn parse(text: &str) -> Option<Cidr> {
+        let Some((network, prefix)) = text.split_once('/') else {
+            let network: IpAddr = text.parse().ok()?;
+            let network = network.to_canonical();
+            return Some(Cidr { network, prefix_bits: width(network) });
+        };
+        // The standard parser would take a sign.
+        let digits = prefix.chars().all(|c| c.is_ascii_digit());
+        let block = Cidr { network: network.parse().ok()?, prefix_bits: prefix.parse().ok()? };
+        (digits && block.prefix_bits <= width(block.network)).then_some(block)
+    }
+
+    /// A block that is known when this program is built. A prefix longer than the address covers nothing.
+    pub(crate) const fn new(network: IpAddr, prefix_bits: u32) -> Cidr {
+        Cidr { network, prefix_bits }
+    }
+
+    /// Whether the first bits agree. IPv4 written as IPv6 is IPv4 here too.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let Some(below) = width(self.network).checked_sub(self.prefix_bits) else { return false };
+        // What differs is shifted out below the prefix; a prefix of none shifts everything out, where a
+        // plain shift would overflow.
+        match (address.to_canonical(), self.network) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn width(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(block: &str, address: &str) -> bool {
+        Cidr::parse(block).unwrap().contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn blocks_hold_their_addresses() {
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && holds("10.0.0.0/8", "::ffff:10.0.0.1"));
+        assert!(!holds("10.0.0.0/8", "11.0.0.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("10.1.2.3/8", "10.0.0.1"));
+        assert!(holds("10.0.0.1", "10.0.0.1") && !holds("10.0.0.1", "10.0.0.2"));
+        assert!(holds("::/0", "fe80::1") && holds("fd00::/8", "fd12::1") && !holds("fd00::/8", "fe00::1"));
+        assert!(holds("::ffff:10.0.0.1", "10.0.0.1"));
+    }
+
+    #[test]
+    fn what_is_no_block_is_none() {
+        for text in ["", "/8", "10.0.0.0/33", "::/129", "10.0.0.0/+8", "10.0.0.0/", "10.0/8", "ten.example/8"]
+        {
+            assert!(Cidr::parse(text).is_none(), "{text}");
+        }
+    }
+}
