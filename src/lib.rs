@@ -16,6 +16,7 @@
 //! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters) |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
+//! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters) |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
@@ -50,7 +51,8 @@
 //!
 //! # What is absent on purpose
 //!
-//! * No inbound request causes an outbound one.
+//! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The control
+//!   plane chooses among what the operator has configured: servers by channel, endpoints by label.
 //! * No shell, no code loaded at run time, no `unsafe`.
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
 //!   operator's editor by `profiles edit`.
@@ -63,6 +65,7 @@ pub mod config;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;
+pub mod harpoon;
 pub mod net;
 pub mod ops;
 pub mod plane;

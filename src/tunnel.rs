@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Channel, Server, Settings, StdioServer};
+use crate::harpoon::registry::Endpoints;
+use crate::harpoon::{self, Harpoon};
 use crate::net::{self, Budget, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
@@ -58,6 +60,8 @@ pub(crate) struct Tunnel {
     workers: usize,
     startup_wait: Duration,
     servers: Vec<Arc<HttpTarget>>,
+    /// Only when endpoints are configured.
+    harpoon: Option<Arc<Harpoon>>,
 }
 
 /// Why a tunnel could not be put together. Each text is a whole sentence for the one line on standard
@@ -82,11 +86,14 @@ impl Tunnel {
         let workers = settings.mcp.max_concurrent_requests;
         let plane_settings = &settings.control_plane;
         // Names of channels become labels of metrics; only configured ones do, so their number is known.
-        let channels: Vec<Channel> = settings.mcp.bindings.iter().map(|b| b.channel.clone()).collect();
+        let own = Some(Harpoon::channel()).filter(|_| !settings.harpoon.targets.is_empty());
+        let channels = settings.mcp.bindings.iter().map(|b| b.channel.clone());
+        let channels: Vec<Channel> = channels.chain(own).collect();
         let queue_capacity = plane_settings.max_inflight;
         let metrics = Arc::new(Metrics::new(&plane_settings.tunnel_id, queue_capacity, workers, &channels));
         let stop = Arc::new(Stop::default());
         let servers = servers(settings, net, &metrics, &stop)?;
+        let harpoon = endpoints(settings, net, &metrics)?;
         // A poll that is held to its end must not look like a plane that is gone; a minute covers backoff.
         let window = plane_settings.poll_timeout + plane_settings.poll_guardrail + Duration::from_secs(60);
         let probed: Vec<Channel> = servers.iter().map(|server| server.channel().clone()).collect();
@@ -101,6 +108,10 @@ impl Tunnel {
         // The last thing that can fail: nothing has to be taken back when it does.
         let mut targets = children(settings, net.budget(), &metrics, &readiness)?;
         targets.extend(servers.iter().map(|server| (server.channel().clone(), as_target(server))));
+        targets.extend(harpoon.iter().map(|harpoon| {
+            let harpoon: Arc<dyn Target> = Arc::<Harpoon>::clone(harpoon);
+            (Harpoon::channel(), harpoon)
+        }));
         let flight = InFlight::default();
         let relay = Arc::new(Relay {
             queue: Queue::new(queue_capacity, workers, targets.len()),
@@ -131,6 +142,7 @@ impl Tunnel {
             workers,
             startup_wait: settings.mcp.startup_wait,
             servers,
+            harpoon,
         })
     }
 
@@ -159,14 +171,22 @@ impl Tunnel {
         std::iter::once(("control plane", self.plane.polls())).chain(servers)
     }
 
-    /// What checks the proxies on these ways; nothing when there is none, and then no thread is started
+    /// The endpoints that the product may call now, when any were configured.
+    pub(crate) fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.harpoon.as_ref().map(|harpoon| harpoon.endpoints())
+    }
+
+    /// What checks the proxies on all ways; nothing when there is none, and then no thread is started
     /// for it. A check asks the proxy for a way to the destination and sends nothing over it.
     pub(crate) fn proxy_checks(&self) -> Option<Checks> {
-        self.routes().find(|(_, client)| client.proxy_id().is_some())?;
+        let endpoints = self.endpoints().unwrap_or_default();
+        let called = endpoints.all().iter().map(|endpoint| &endpoint.client);
+        self.routes().map(|(_, client)| client).chain(called).find(|client| client.proxy_id().is_some())?;
         let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
         Some(Box::new(move || {
             let clients = servers.iter().map(|server| server.client());
-            std::iter::once(plane.polls()).chain(clients).filter_map(check).collect()
+            let called = endpoints.all().iter().map(|endpoint| &endpoint.client);
+            std::iter::once(plane.polls()).chain(clients).chain(called).filter_map(check).collect()
         }))
     }
 
@@ -270,6 +290,19 @@ fn clients(
         polls: net.control_plane(plane, POLL_CONNECTIONS)?,
         notes: net.control_plane(plane, workers + LISTENERS)?,
         answers: net.control_plane(plane, couriers)?,
+    })
+}
+
+/// The endpoints that the product may call; nothing without any, and then the channel does not exist.
+fn endpoints(settings: &Settings, net: &Net, metrics: &Arc<Metrics>) -> Result<Option<Arc<Harpoon>>, Error> {
+    if settings.harpoon.targets.is_empty() {
+        return Ok(None);
+    }
+    let workers = settings.mcp.max_concurrent_requests;
+    let harpoon = Harpoon::new(net, &settings.harpoon, workers, metrics);
+    harpoon.map(|harpoon| Some(Arc::new(harpoon))).map_err(|error| match error {
+        harpoon::Error::Net(error) => Error::Net(error),
+        harpoon::Error::Registry(error) => Error::Unsupported(error.to_string()),
     })
 }
 

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{Server, Settings, Source};
+use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
 use crate::ops::files::{self, Published};
 use crate::ops::hardening;
@@ -224,6 +225,9 @@ fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&
             "outbound route"
         );
     }
+    if let Some(endpoints) = tunnel.endpoints() {
+        show_endpoints(settings, &endpoints);
+    }
     // The first binding stands for all; the routes above name each.
     let main = settings.mcp.bindings.first();
     let (kind, value) = match main.map(|binding| &binding.server) {
@@ -252,4 +256,28 @@ fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&
         control_plane = settings.control_plane.origin.to_string().as_str();
         "tunnel-client startup summary"
     );
+}
+
+/// What the product may call, and how each call travels.
+fn show_endpoints(settings: &Settings, endpoints: &Endpoints) {
+    let labels: Vec<&str> = endpoints.all().iter().map(|endpoint| endpoint.target.label.as_str()).collect();
+    log::info!(
+        target_count = labels.len(),
+        allow_plaintext_http = settings.harpoon.allow_plaintext_http,
+        transports = "in-memory",
+        targets = labels.join(",").as_str();
+        "harpoon enabled"
+    );
+    for endpoint in endpoints.all() {
+        let route = endpoint.client.route();
+        log::info!(
+            route_kind = "harpoon_target",
+            route_name = endpoint.target.label.as_str(),
+            target_host = route.destination.as_str(),
+            route_mode = if route.proxy.is_some() { "proxy" } else { "direct" },
+            proxy = route.proxy.as_deref().unwrap_or("none"),
+            reason = route.reason.as_str();
+            "harpoon route resolved"
+        );
+    }
 }

@@ -58,6 +58,19 @@ pub(super) fn status(code: u16) -> Label {
     if (100..=599).contains(&code) { Label::Number(code) } else { OTHER }
 }
 
+/// The first digit of a status, or `none` when no reply came.
+pub(super) fn status_class(code: Option<u16>) -> Label {
+    Label::Word(match code.map(|code| code / 100) {
+        None => "none",
+        Some(1) => "1xx",
+        Some(2) => "2xx",
+        Some(3) => "3xx",
+        Some(4) => "4xx",
+        Some(5) => "5xx",
+        Some(_) => "other",
+    })
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

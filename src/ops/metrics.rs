@@ -103,6 +103,33 @@ impl ChildEvent {
     }
 }
 
+/// How a call of an endpoint ended, as `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HarpoonOutcome {
+    /// A response was handed back, whatever its status.
+    Success,
+    /// Nothing was sent.
+    InvalidInput,
+    /// No response came, or a redirect led where none may.
+    RequestError,
+    /// The response broke off.
+    ReadError,
+    /// The response exceeds its bound.
+    TooLarge,
+}
+
+impl HarpoonOutcome {
+    fn word(self) -> &'static str {
+        match self {
+            HarpoonOutcome::Success => "success",
+            HarpoonOutcome::InvalidInput => "invalid_input",
+            HarpoonOutcome::RequestError => "request_error",
+            HarpoonOutcome::ReadError => "response_read_error",
+            HarpoonOutcome::TooLarge => "response_too_large",
+        }
+    }
+}
+
 /// Which side an HTTP exchange went to, as the route label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
@@ -269,6 +296,26 @@ impl Metrics {
     /// So many calls wait for the child of this channel and era.
     pub fn child_pending(&self, channel: &Channel, era: &'static str, calls: usize) {
         self.families.pending.set([self.channel(channel), era.into()], widen(calls));
+    }
+
+    /// An endpoint was called, or was to be; `label` only when it is registered, whatever was asked for.
+    pub fn harpoon_call(
+        &self,
+        label: Option<&str>,
+        status: Option<u16>,
+        outcome: HarpoonOutcome,
+        took: Duration,
+        response_bytes: Option<usize>,
+    ) {
+        let label = label.map_or(Label::Word("__unknown__"), |label| Label::Text(label.into()));
+        let key = [label, labels::status_class(status), outcome.word().into()];
+        let harpoon = &self.families.harpoon;
+        harpoon.calls.add(key.clone(), 1);
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        harpoon.latencies.observe(key.clone(), millis.saturating_mul(MICRO));
+        if let Some(bytes) = response_bytes {
+            harpoon.sizes.observe(key, widen(bytes).saturating_mul(MICRO));
+        }
     }
 
     /// A proxy was checked.

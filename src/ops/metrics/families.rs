@@ -50,6 +50,7 @@ pub(super) struct Families {
     pub(super) deaths: Family<u64, 2>,
     pub(super) pending: Family<u64, 2>,
     pub(super) exchanges: Exchanges,
+    pub(super) harpoon: Harpoon,
     pub(super) proxies: Proxies,
 }
 
@@ -60,6 +61,14 @@ pub(super) struct Exchanges {
     pub(super) durations: Family<Histogram, 3>,
     /// Without a status, which says nothing about what was sent.
     pub(super) body_sizes: Family<Histogram, 2>,
+}
+
+/// Calls of endpoints, by label, class of status and outcome. Labels are registered ones.
+#[derive(Debug)]
+pub(super) struct Harpoon {
+    pub(super) calls: Family<u64, 3>,
+    pub(super) latencies: Family<Histogram, 3>,
+    pub(super) sizes: Family<Histogram, 3>,
 }
 
 /// Checks of proxies. There are as many ids as proxies were configured.
@@ -117,6 +126,7 @@ impl Families {
             deaths: counter("stdio_deaths_total", "Ends of stdio servers.", ["channel", "cause"]),
             pending: gauge("stdio_pending_calls", "Calls that wait for a stdio server.", ["channel", "era"]),
             exchanges: Exchanges::new(),
+            harpoon: Harpoon::new(),
             proxies: Proxies::new(),
         }
     }
@@ -152,6 +162,9 @@ impl Families {
         self.pending.write(&mut text);
         self.exchanges.durations.write(&mut text);
         self.exchanges.body_sizes.write(&mut text);
+        self.harpoon.calls.write(&mut text);
+        self.harpoon.latencies.write(&mut text);
+        self.harpoon.sizes.write(&mut text);
         self.proxies.states.write(&mut text);
         self.proxies.checked.write(&mut text);
         self.proxies.succeeded.write(&mut text);
@@ -176,6 +189,21 @@ impl Exchanges {
                 "Size of request bodies.",
                 [method, route],
             ),
+        }
+    }
+}
+
+impl Harpoon {
+    fn new() -> Harpoon {
+        let labels = ["label", "status_class", "outcome"];
+        Harpoon {
+            calls: counter("harpoon_call_total", "Calls of endpoints.", labels),
+            latencies: histogram(
+                "harpoon_call_latency_milliseconds",
+                "Duration of calls of endpoints.",
+                labels,
+            ),
+            sizes: histogram("harpoon_response_size_bytes", "Size of what endpoints returned.", labels),
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Calls HTTP endpoints that the operator has named, and nothing else: an MCP server inside this program.
+//!
+//! It is a target like any other, on a channel of its own that is served while there is at least one endpoint. Here
+//! the outside chooses what is called, so the room is built around what it may choose: a label out of the
+//! [`registry`], one of the methods that stand there, headers that pass the relay's list, a body within its
+//! bound. Where that leads, with which added headers and through which proxy, stands in the configuration
+//! alone, and no answer tells it.
+//!
+//! What a reviewer may rely on, and where it is held:
+//!
+//! - Only registered URLs are dialled, after a redirect too (`registry`, `exchange`), and none at an address
+//!   that is never to be reached ([`crate::net`], as the connection is made).
+//! - Headers that the operator adds go to their own endpoint; the caller neither sees nor replaces them, and a
+//!   caller's credentials stay within one origin (`exchange`).
+//! - Every call ends: by its own time, its command's, or with the process (`tools`, `stop`).
+//! - Nothing is remembered between two commands, so two connectors can never meet (`server`).
+//!
+//! A cancellation is accepted and changes nothing: ids of two connectors may be equal, and nothing says whose
+//! call it names. What fails is an answer for the model, not a failure of the tunnel.
+
+mod server;
+mod tools;
+
+mod arguments;
+mod exchange;
+mod rewrite;
+
+pub mod registry;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::{self, Channel};
+use crate::net::{self, Net};
+use crate::ops::metrics::Metrics;
+use crate::relay::command::{Body, Command};
+use crate::relay::failure::Failure;
+use crate::relay::headers::ReplyHeaders;
+use crate::relay::message::Kind;
+use crate::relay::port::{Call, Outcome, Sink, Target};
+
+use registry::{Endpoint, Endpoints, Registry};
+use tools::Tools;
+
+/// The endpoints behind the channel `harpoon`. Calls share what it holds, because they outlive the lock under
+/// which they were admitted.
+pub struct Harpoon {
+    tools: Arc<Tools>,
+}
+
+/// Why the configured endpoints cannot be called. Each text is a sentence without secrets.
+#[derive(Debug)]
+pub enum Error {
+    /// The way to one cannot be prepared.
+    Net(net::Error),
+    /// They do not fit together.
+    Registry(registry::Error),
+}
+
+impl Harpoon {
+    /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
+    /// endpoint rest as there are `workers` that call.
+    pub fn new(
+        net: &Net,
+        settings: &config::Harpoon,
+        workers: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Harpoon, Error> {
+        let endpoint = |target: &config::HarpoonTarget| {
+            let client = net.harpoon(settings, target, workers)?;
+            let (target, tags) = (target.clone(), Vec::new());
+            Ok(Arc::new(Endpoint { target, category: registry::CONFIGURED, tags, client }))
+        };
+        let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, net::Error>>();
+        let registry = Registry::default();
+        registry.replace(registry::CONFIGURED, endpoints.map_err(Error::Net)?).map_err(Error::Registry)?;
+        let tools = Tools {
+            registry,
+            max_response_bytes: settings.max_response_bytes,
+            max_redirects: settings.max_redirects,
+            budget: Arc::clone(net.budget()),
+            metrics: Arc::clone(metrics),
+        };
+        Ok(Harpoon { tools: Arc::new(tools) })
+    }
+
+    /// Its channel.
+    pub fn channel() -> Channel {
+        Channel::harpoon()
+    }
+
+    /// The endpoints now.
+    pub fn endpoints(&self) -> Arc<Endpoints> {
+        self.tools.registry.now()
+    }
+}
+
+impl Target for Harpoon {
+    /// Nothing to prepare: calls have no order among themselves.
+    fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
+        Box::new(HarpoonCall { tools: Arc::clone(&self.tools), command })
+    }
+
+    fn is_served(&self) -> bool {
+        !self.endpoints().all().is_empty()
+    }
+
+    /// Nothing here goes on without end.
+    fn wind_down(&self) {}
+
+    /// Cuts the connections under the calls; each fails in its own thread and is answered there.
+    fn stop(&self) {
+        for endpoint in self.endpoints().all() {
+            endpoint.client.shutdown();
+        }
+    }
+}
+
+/// One command on its way.
+struct HarpoonCall {
+    tools: Arc<Tools>,
+    command: Arc<Command>,
+}
+
+impl Call for HarpoonCall {
+    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
+        let headers = ReplyHeaders::default();
+        match &self.command.body {
+            Body::Message(message) if message.kind() == Kind::Request => {
+                server::answer(&self.tools, &self.command, message)
+            }
+            Body::Message(_) => Outcome::Acknowledged { status: 200, headers },
+            // There are no sessions.
+            Body::SessionTermination => Outcome::Terminated { status: 405, headers },
+            // The relay answers these itself.
+            Body::OauthDiscovery | Body::Unusable { .. } => {
+                Outcome::Failed(Failure::local(502, "client_internal", "unknown", "not a message"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Net(error) => error.fmt(f),
+            Error::Registry(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

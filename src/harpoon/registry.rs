@@ -1,0 +1,191 @@
+//! Which endpoints may be called: by label, in the order of registration, each an exact URL.
+//!
+//! A URL is allowed when it equals a registered one after lower-casing scheme and host; port spelling, path,
+//! slashes, percent-encoding, query, fragment and user information all count. So nothing has to be parsed
+//! that an attacker wrote: what he wrote is compared, and what is dialled is the registered text.
+//!
+//! Endpoints are registered in sets, one a category, and a set is replaced as a whole: whoever finds out
+//! anew takes the place of what he found before. Readers hold a snapshot and wait for nobody. A set that
+//! breaks a rule is refused with an [`Error`], and the old one stays.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::config::HarpoonTarget;
+use crate::net::Client;
+
+/// Most endpoints of all sets together.
+const TARGETS_MAX: usize = 10_000;
+
+/// The category of what stands in the configuration. Its source is called the same.
+pub const CONFIGURED: &str = "config";
+/// The category of what OAuth discovery found.
+pub const OAUTH: &str = "oauth";
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it is, what may be sent there, and what is added.
+    pub target: HarpoonTarget,
+    /// Which set it belongs to; also its source.
+    pub category: &'static str,
+    /// What it is, for those who look for it.
+    pub tags: Vec<String>,
+    /// The one way to it.
+    pub client: Client,
+}
+
+impl Endpoint {
+    /// Whether it carries this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| own == tag)
+    }
+}
+
+/// All endpoints at one moment.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    list: Vec<Arc<Endpoint>>,
+    by_label: HashMap<String, Arc<Endpoint>>,
+    by_url: HashMap<String, Vec<Arc<Endpoint>>>,
+}
+
+/// The endpoints, for many readers and a rare writer.
+#[derive(Debug, Default)]
+pub struct Registry(RwLock<Arc<Endpoints>>);
+
+/// Why a set is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Two endpoints have one label.
+    Label(String),
+    /// One URL, named by its origin, is to be reached in two ways.
+    Transport(String),
+    /// There would be too many.
+    TooMany,
+}
+
+impl Registry {
+    /// The endpoints now.
+    pub fn now(&self) -> Arc<Endpoints> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts this set in the place of the former one of its category, behind all others.
+    pub fn replace(&self, category: &str, set: Vec<Arc<Endpoint>>) -> Result<(), Error> {
+        // Held while the new snapshot is made, or two writers would lose one set.
+        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let others = now.list.iter().filter(|endpoint| endpoint.category != category).cloned();
+        *now = Arc::new(Endpoints::new(others.chain(set).collect())?);
+        Ok(())
+    }
+}
+
+impl Endpoints {
+    fn new(list: Vec<Arc<Endpoint>>) -> Result<Endpoints, Error> {
+        if list.len() > TARGETS_MAX {
+            return Err(Error::TooMany);
+        }
+        let mut labels = HashSet::new();
+        let mut by_url: HashMap<String, Vec<Arc<Endpoint>>> = HashMap::new();
+        for endpoint in &list {
+            let target = &endpoint.target;
+            if !labels.insert(target.label.as_str()) {
+                return Err(Error::Label(target.label.clone()));
+            }
+            let same = by_url.entry(key(&target.url)).or_default();
+            if same.first().is_some_and(|first| first.target.unix_socket != target.unix_socket) {
+                return Err(Error::Transport(target.origin.to_string()));
+            }
+            same.push(Arc::clone(endpoint));
+        }
+        let by_label = list.iter().map(|endpoint| (endpoint.target.label.clone(), Arc::clone(endpoint)));
+        Ok(Endpoints { by_label: by_label.collect(), by_url, list })
+    }
+
+    /// All, in the order of registration.
+    pub fn all(&self) -> &[Arc<Endpoint>] {
+        &self.list
+    }
+
+    /// The one of this label.
+    pub fn labelled(&self, label: &str) -> Option<&Arc<Endpoint>> {
+        self.by_label.get(label)
+    }
+
+    /// Those of this URL, the first registered first.
+    pub fn at(&self, url: &str) -> &[Arc<Endpoint>] {
+        self.by_url.get(&key(url)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// In which way a URL misses the registered ones: a word for the log, and what only a scheme tells the
+    /// caller too, because that is an operator's slip and no attack.
+    pub fn missed(&self, url: &str) -> (&'static str, &'static str) {
+        let url = key(url);
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let swapped = |other: &str| self.by_url.contains_key(&format!("{other}://{rest}"));
+        match scheme {
+            "http" if swapped("https") => {
+                let text = "redirect blocked: scheme mismatch (allowlisted https, redirected to http)";
+                return ("scheme_mismatch_https_to_http", text);
+            }
+            "https" if swapped("http") => {
+                let text = "redirect blocked: scheme mismatch (allowlisted http, redirected to https)";
+                return ("scheme_mismatch_http_to_https", text);
+            }
+            _ => {}
+        }
+        let [origin, path, query] = parts(&url);
+        let known = || self.by_url.keys().map(|known| parts(known));
+        let word = if known().any(|[o, p, _]| (o, p) == (origin, path)) {
+            "query_mismatch"
+        } else if known().any(|[o, ..]| o == origin) {
+            "path_mismatch"
+        } else if known().filter(|[_, p, q]| (*p, *q) == (path, query)).count() == 1 {
+            "host_mismatch"
+        } else {
+            "not_allowlisted_other"
+        };
+        (word, "redirect blocked")
+    }
+}
+
+/// The URL as it is compared: everything but scheme and host as written. What is no URL is a key as well, of
+/// nothing that is registered.
+fn key(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, at, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (user, "@", host),
+        None => ("", "", authority),
+    };
+    format!("{}://{user}{at}{}{rest}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase())
+}
+
+/// Origin, path, and what stands behind the path.
+fn parts(key: &str) -> [&str; 3] {
+    let start = key.find("://").map_or(0, |at| at + "://".len());
+    let path =
+        key.get(start..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(key.len(), |at| start + at);
+    let (origin, rest) = key.split_at(path);
+    let (path, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    [origin, path, query]
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Label(label) => write!(f, "harpoon: duplicate target label \"{label}\""),
+            Error::Transport(origin) => {
+                write!(f, "harpoon: duplicate target url \"{origin}\" uses a different transport")
+            }
+            Error::TooMany => write!(f, "harpoon: registry limit {TARGETS_MAX} exceeded"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,320 @@
+//! The tools: which endpoints there are, the audience of one, and the call of one.
+//!
+//! A caller learns labels and what the operator says of them, never a URL, save the one that it must name to
+//! that very server. What it sends is checked before anything is dialled; what comes back is bounded. Bodies
+//! and values of headers never reach the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use ureq::http::{HeaderMap, HeaderName, Method, header};
+
+use crate::net::Budget;
+use crate::ops::metrics::{HarpoonOutcome, Metrics};
+use crate::relay::command::Command;
+use crate::relay::failure::Failure;
+use crate::relay::headers;
+use crate::relay::port::Outcome;
+use crate::relay::serving::tool_result;
+
+use super::arguments::Arguments;
+use super::exchange::{self, Fault, Order, Received};
+use super::registry::{Endpoint, OAUTH, Registry};
+
+/// What `tools/list` shows; bounds are filled in.
+const SCHEMAS: &str = include_str!("tools.json");
+
+/// How much of a content type the log shows.
+const CONTENT_TYPE_MAX_CHARS: usize = 256;
+
+/// Where values of `Connection` and their like may come from credentials; the log tells them apart by class.
+const SENSITIVE: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+/// The tools and what they work on.
+pub(super) struct Tools {
+    pub(super) registry: Registry,
+    pub(super) max_response_bytes: usize,
+    pub(super) max_redirects: usize,
+    pub(super) budget: Arc<Budget>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What came of a call.
+pub(super) enum Called {
+    /// A whole result, also that of a tool that failed.
+    Result(Value),
+    /// The arguments do not fit the schema.
+    BadArguments(String),
+    /// There is no such tool.
+    Unknown,
+    /// Nothing can be said to the caller any more, or not by the tool.
+    Ended(Outcome),
+}
+
+/// One endpoint as `list_targets` shows it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    label: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    category: &'a str,
+    source: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    allowed_methods: Vec<&'a str>,
+}
+
+/// The result of `call_target`.
+#[derive(Serialize)]
+struct Response {
+    status_code: u16,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    body_base64: String,
+    body_size_bytes: usize,
+    truncated: bool,
+}
+
+impl Tools {
+    /// All tools as `tools/list` shows them. The text is ours, so it is JSON (a test holds that).
+    pub(super) fn list(&self) -> Value {
+        let filled = SCHEMAS
+            .replace("\"MAX_RESPONSE_BYTES\"", &self.max_response_bytes.to_string())
+            .replace("\"MAX_REDIRECTS\"", &self.max_redirects.to_string());
+        serde_json::from_str(&filled).unwrap_or_default()
+    }
+
+    /// Calls one of them on behalf of this command.
+    pub(super) fn call(&self, command: &Command, name: &str, arguments: &Map<String, Value>) -> Called {
+        let called = match name {
+            "list_targets" => self.list_targets(arguments),
+            "get_oauth_target_audience" => self.audience(arguments),
+            "call_target" => self.call_target(command, arguments),
+            _ => Ok(Called::Unknown),
+        };
+        called.unwrap_or_else(Called::BadArguments)
+    }
+
+    fn list_targets(&self, arguments: &Map<String, Value>) -> Result<Called, String> {
+        let arguments = Arguments::of(arguments, &["categories", "sources", "tags"])?;
+        let filter = |name: &str| -> Result<Vec<String>, String> {
+            let given = arguments.texts(name)?.into_iter().map(|text| text.trim().to_lowercase());
+            Ok(given.filter(|text| !text.is_empty()).collect())
+        };
+        let (categories, sources, tags) = (filter("categories")?, filter("sources")?, filter("tags")?);
+        let any = |wanted: &[String], own: &str| wanted.is_empty() || wanted.iter().any(|one| one == own);
+        let fits = |endpoint: &&Arc<Endpoint>| {
+            any(&categories, endpoint.category)
+                && any(&sources, endpoint.category)
+                && tags.iter().all(|tag| endpoint.has_tag(tag))
+        };
+        let endpoints = self.registry.now();
+        let targets: Vec<Listed> = endpoints.all().iter().filter(fits).map(|one| Listed::of(one)).collect();
+        let listed = json!({"targets": targets});
+        Ok(Called::Result(tool_result(&listed.to_string(), Some(listed))))
+    }
+
+    fn audience(&self, arguments: &Map<String, Value>) -> Result<Called, String> {
+        let label = Arguments::of(arguments, &["label"])?.label()?;
+        let endpoints = self.registry.now();
+        let Some(endpoint) = endpoints.labelled(label) else { return Ok(failed(label, "unknown target")) };
+        let of_server = endpoint.has_tag("auth-server-metadata") && endpoint.has_tag("token-endpoint");
+        if endpoint.category != OAUTH || !of_server {
+            return Ok(failed(label, "target is not an OAuth token endpoint"));
+        }
+        let audience = json!({"audience": endpoint.target.url});
+        Ok(Called::Result(tool_result(&audience.to_string(), Some(audience))))
+    }
+
+    fn call_target(&self, command: &Command, arguments: &Map<String, Value>) -> Result<Called, String> {
+        let started = Instant::now();
+        let endpoints = self.registry.now();
+        let label = arguments.get("label").and_then(Value::as_str);
+        let known = label.and_then(|label| endpoints.labelled(label));
+        let invalid = || self.count(known, None, HarpoonOutcome::InvalidInput, started, None);
+        let asked = Asked::read(self, arguments).inspect_err(|_| invalid())?;
+        let refuse = |text: &str| {
+            invalid();
+            Ok(failed(asked.label, text))
+        };
+        let Some(endpoint) = known else { return refuse("unknown target") };
+        let target = &endpoint.target;
+        if !target.methods.contains(&asked.method) {
+            return refuse("invalid method");
+        }
+        // Framed or not, servers disagree about what such a body means.
+        if asked.method == Method::GET && asked.body.is_some_and(|body| !body.is_empty()) {
+            return refuse("invalid parameters");
+        }
+        if asked.body.is_some_and(|body| body.len() > target.max_request_bytes) {
+            return refuse("request body exceeds size limit");
+        }
+        let deadline = command.deadline(asked.timeout);
+        let order = Order {
+            endpoint: Arc::clone(endpoint),
+            method: asked.method,
+            headers: passing(&asked.headers, &target.label),
+            body: asked.body,
+            deadline: deadline.end(),
+            response_bytes_max: asked.response_bytes_max,
+            redirects_max: asked.redirects_max,
+        };
+        let result = exchange::run(&order, &endpoints, &self.budget);
+        self.observe(command, &order, &result, started);
+        Ok(match result {
+            Ok(received) => Called::Result(response(received)),
+            // Both belong to the command and not to the tool: nobody waits, or nobody may answer for it.
+            Err(_) if deadline.is_silent() => Called::Ended(Outcome::Expired),
+            Err(Fault { cut: Some(error), .. }) => Called::Ended(Outcome::Failed(Failure::transport(&error))),
+            Err(fault) => failed(&target.label, fault.text),
+        })
+    }
+
+    /// One line and one count a call that reached the network.
+    fn observe(&self, command: &Command, order: &Order, result: &Result<Received, Fault>, started: Instant) {
+        let (status, outcome, size) = match result {
+            Ok(received) => (Some(received.status), HarpoonOutcome::Success, Some(received.body.len())),
+            Err(fault) => (fault.status, fault.outcome, None),
+        };
+        self.count(Some(&order.endpoint), status, outcome, started, size);
+        let kind = result.as_ref().ok().and_then(|received| received.headers.get("Content-Type")?.first());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let kind: String = kind.chars().take(CONTENT_TYPE_MAX_CHARS).collect();
+        let (event, level) = match outcome {
+            HarpoonOutcome::TooLarge => ("harpoon response too large", log::Level::Warn),
+            HarpoonOutcome::ReadError => ("harpoon response read failed", log::Level::Warn),
+            HarpoonOutcome::Success => ("harpoon request completed", log::Level::Info),
+            _ => ("harpoon request failed", log::Level::Warn),
+        };
+        log::log!(
+            level,
+            request_id = command.request_id.as_str(),
+            label = order.endpoint.target.label.as_str(),
+            origin = order.endpoint.target.origin.to_string().as_str(),
+            method = order.method.as_str(),
+            status = status.unwrap_or_default(),
+            request_bytes = order.body.map_or(0, str::len),
+            response_bytes = size.unwrap_or_default(),
+            latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            content_type = kind.to_ascii_lowercase().as_str(),
+            error = result.as_ref().err().map_or("", |fault| fault.cause.as_str());
+            "{event}"
+        );
+    }
+
+    fn count(
+        &self,
+        endpoint: Option<&Arc<Endpoint>>,
+        status: Option<u16>,
+        outcome: HarpoonOutcome,
+        started: Instant,
+        size: Option<usize>,
+    ) {
+        let label = endpoint.map(|endpoint| endpoint.target.label.as_str());
+        self.metrics.harpoon_call(label, status, outcome, started.elapsed(), size);
+    }
+}
+
+/// The arguments of `call_target`.
+struct Asked<'a> {
+    label: &'a str,
+    method: Method,
+    headers: HeaderMap,
+    body: Option<&'a str>,
+    timeout: Duration,
+    response_bytes_max: usize,
+    redirects_max: Option<usize>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(tools: &Tools, given: &'a Map<String, Value>) -> Result<Asked<'a>, String> {
+        const TIMEOUT_MS: std::ops::RangeInclusive<usize> = 100..=120_000;
+        const TIMEOUT_DEFAULT_MS: usize = 30_000;
+        let names = [
+            "label",
+            "method",
+            "headers",
+            "body",
+            "timeout_ms",
+            "max_response_bytes",
+            "follow_redirects",
+            "max_redirects",
+        ];
+        let arguments = Arguments::of(given, &names)?;
+        let timeout = arguments.number("timeout_ms", TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
+        let (bytes_max, redirects_max) = (tools.max_response_bytes, tools.max_redirects);
+        let redirects_max = arguments.number("max_redirects", 0..=redirects_max, redirects_max)?;
+        Ok(Asked {
+            label: arguments.label()?,
+            method: arguments.method()?,
+            headers: arguments.headers()?,
+            body: arguments.text("body")?,
+            timeout: Duration::from_millis(u64::try_from(timeout).unwrap_or(u64::MAX)),
+            response_bytes_max: arguments.number("max_response_bytes", 1..=bytes_max, bytes_max)?,
+            redirects_max: arguments.truth("follow_redirects", true)?.then_some(redirects_max),
+        })
+    }
+}
+
+impl<'a> Listed<'a> {
+    fn of(endpoint: &'a Endpoint) -> Listed<'a> {
+        let target = &endpoint.target;
+        Listed {
+            label: &target.label,
+            description: &target.description,
+            category: endpoint.category,
+            source: endpoint.category,
+            tags: &endpoint.tags,
+            allowed_methods: target.methods.iter().map(Method::as_str).collect(),
+        }
+    }
+}
+
+/// What may pass of a caller's headers. What may not is logged by its kind: even a name can tell something.
+fn passing(given: &HeaderMap, label: &str) -> HeaderMap {
+    let kept = headers::forwardable_with_body(given);
+    let dropped: Vec<&HeaderName> = given.keys().filter(|name| !kept.contains_key(*name)).collect();
+    if !dropped.is_empty() {
+        let class = |name: &&HeaderName| match **name {
+            header::USER_AGENT => "user-agent",
+            ref name if SENSITIVE.contains(name) => "sensitive-name",
+            ref name if headers::is_refused(name) => "not-forwardable",
+            _ => "custom",
+        };
+        let classes: std::collections::BTreeSet<&str> = dropped.iter().map(class).collect();
+        let classes = Vec::from_iter(classes).join(",");
+        log::info!(label = label, count = dropped.len(), classes = classes.as_str(); "harpoon request dropped non-forwardable headers");
+    }
+    kept
+}
+
+/// The result of a call that was answered, whatever the status. The text leaves out what is empty.
+fn response(received: Received) -> Value {
+    let response = Response {
+        status_code: received.status,
+        body_size_bytes: received.body.len(),
+        body_base64: STANDARD.encode(received.body),
+        headers: received.headers,
+        truncated: false,
+    };
+    let text = serde_json::to_string(&response).unwrap_or_default();
+    let structured = json!({
+        "status_code": response.status_code,
+        "headers": response.headers,
+        "body_base64": response.body_base64,
+        "body_size_bytes": response.body_size_bytes,
+        "truncated": response.truncated,
+    });
+    tool_result(&text, Some(structured))
+}
+
+/// The result of a tool that failed: a text that says where and why.
+fn failed(label: &str, text: &str) -> Called {
+    Called::Result(tool_result(&format!("label {label}: {text}"), None))
+}
