@@ -16,6 +16,10 @@ pub(crate) const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// The version of the file format; there is only one so far.
 const CONFIG_VERSION: &str = "1";
 
+/// The keys of entries that hold a list, each with an example of one.
+const LISTS: [(&str, &str); 3] =
+    [("pass_env", "NAME, NAME"), ("methods", "GET, POST"), ("allowed_networks", "10.0.0.0/8")];
+
 /// A YAML map of texts, in the order written.
 pub(crate) type Pairs = Vec<(String, String)>;
 
@@ -179,13 +183,16 @@ fn entry(row: &Row, keys: &[&str], node: Node) -> Result<Pairs, Fault> {
 /// written there, a server would be started without it.
 fn spread(path: &str, key: String, node: Node, into: &mut Pairs) -> Result<(), Fault> {
     let line = node.line;
+    let list = LISTS.iter().find(|(known, _)| *known == key);
     let expected = match (key.as_str(), node.value) {
+        // A restriction of which nothing is left is a mistake, and the one that would allow everything.
+        ("methods" | "allowed_networks", Value::Null) => "a list that names at least one".to_owned(),
         (_, Value::Null) => return Ok(()),
-        ("env", Value::Map(members)) => {
+        ("env" | "headers", Value::Map(members)) => {
             for (name, node) in members {
                 let path = format!("{path}.{}", shown(&name));
                 // Nothing could stand for no variable, an empty one, or ours of that name.
-                if matches!(node.value, Value::Null) {
+                if key == "env" && matches!(node.value, Value::Null) {
                     return Err(Fault::at(
                         node.line,
                         format!("{path} has no value: write '' for an empty one"),
@@ -195,19 +202,24 @@ fn spread(path: &str, key: String, node: Node, into: &mut Pairs) -> Result<(), F
             }
             return Ok(());
         }
-        ("env", _) => "a map: write \"env: {NAME: value}\"",
-        ("pass_env", Value::List(items)) => {
+        ("env" | "headers", _) => format!("a map: write \"{key}: {{NAME: value}}\""),
+        (_, Value::List(items)) if list.is_some() => {
+            if items.is_empty() && key != "pass_env" {
+                return Err(Fault::at(line, format!("{path} must be a list that names at least one")));
+            }
             for item in items {
                 into.push((key.clone(), text_of(&format!("each item of {path}"), item)?));
             }
             return Ok(());
         }
-        ("pass_env", _) => "a list: write \"pass_env: [NAME, NAME]\"",
-        (_, Value::Scalar { text, .. }) => {
-            into.extend(Some((key, text)).filter(|(_, text)| !text.trim().is_empty()));
-            return Ok(());
-        }
-        _ => "text on one line",
+        (_, value) => match (list, value) {
+            (Some((_, example)), _) => format!("a list: write \"{key}: [{example}]\""),
+            (None, Value::Scalar { text, .. }) => {
+                into.extend(Some((key, text)).filter(|(_, text)| !text.trim().is_empty()));
+                return Ok(());
+            }
+            (None, _) => "text on one line".to_owned(),
+        },
     };
     Err(Fault::at(line, format!("{path} must be {expected}")))
 }

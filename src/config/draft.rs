@@ -40,7 +40,10 @@ fn referring<'r>(row: &Row, raw: &'r Raw) -> Vec<(String, &'r str)> {
     let refers = |(key, value): &&(String, String)| {
         // A variable of a server may hold anything, unless it is a reference.
         let is_variable = key.starts_with("env.") && is_reference(value);
-        row.kind == Kind::Headers || is_variable || REFERRING.contains(&key.as_str())
+        row.kind == Kind::Headers
+            || is_variable
+            || key.starts_with("headers.")
+            || REFERRING.contains(&key.as_str())
     };
     match raw {
         Raw::Text(text) if row.reference || matches!(row.kind, Kind::Path | Kind::Proxy | Kind::Secret) => {

@@ -41,7 +41,7 @@ impl Environment {
     }
 
     /// The same with one variable set, whatever it was before.
-    #[cfg(feature = "dev")]
+    #[cfg(any(feature = "dev", test))]
     pub(crate) fn with(mut self, name: &str, value: &str) -> Environment {
         self.variables.insert(name.to_owned(), value.to_owned());
         self

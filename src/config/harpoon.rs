@@ -4,13 +4,14 @@
 //! later is text. Opens nothing; fails with the text of the reference client wherever that has one. No text
 //! repeats a query, or what could be credentials.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use ureq::http::{HeaderMap, Method, Uri};
 
-use super::lookup::Lookup;
-use super::{Cidr, Error, Origin, Proxy, proxy};
+use super::lookup::{Found, Lookup};
+use super::{Cidr, Error, Origin, Proxy, endpoint, proxy};
 
 /// The endpoints that the product may call by name, and how they are called.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub struct HarpoonTarget {
 pub struct HostRules {
     /// Lower-cased, each with a leading dot; the bare domain counts too.
     pub suffixes: Vec<String>,
-    /// Tell nothing of case.
+    /// Matched in any case, anywhere in the name.
     pub regexes: Vec<Regex>,
     /// Whether `localhost` and loopback addresses do.
     pub loopback: bool,
@@ -69,20 +70,93 @@ pub struct HostRules {
     pub private: bool,
 }
 
-/// Validates all of it, targets first.
+/// The names of a registry are kept in memory and compared with every body that comes back.
+const TARGETS_MAX: usize = 10_000;
+
+/// The one further way to reach these endpoints that the reference client has.
+const TRANSPORT: &str = "http-streamable";
+
+const TARGET_FLAG: &str = "harpoon.target";
+
+/// Validates all of it.
 pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
-    Ok(Harpoon {
+    lookup.read("harpoon.additional-transport", |found| {
+        match items(found).find(|item| *item != TRANSPORT) {
+            Some(other) => Err(format!("unsupported harpoon transport {other:?}")),
+            None => Ok(()),
+        }
+    })?;
+    let suffixes = lookup.read("harpoon.hosts-include-suffix", |found| items(found).map(suffix).collect())?;
+    let regexes = lookup.read("harpoon.hosts-include-regex", |found| items(found).map(regex).collect())?;
+    let mut harpoon = Harpoon {
         targets: Vec::new(),
         allow_plaintext_http: lookup.boolean("harpoon.allow-plaintext-http")?,
         max_response_bytes: lookup.integer("harpoon.max-response-bytes")?,
         max_redirects: lookup.integer("harpoon.max-redirects")?,
         proxy: proxy::load(lookup, "harpoon.http-proxy")?,
         hosts: HostRules {
-            suffixes: Vec::new(),
-            regexes: Vec::new(),
+            suffixes: suffixes.unwrap_or_default(),
+            regexes: regexes.unwrap_or_default(),
             loopback: lookup.boolean("harpoon.hosts-include-loopback")?,
             private: lookup.boolean("harpoon.hosts-include-private")?,
         },
         capture_payloads: lookup.boolean("harpoon.capture-payloads")?,
-    })
+    };
+    let targets = lookup.read(TARGET_FLAG, |found| {
+        let entries = endpoint::entries(found)?;
+        let targets = entries.iter().map(|(shown, entry)| endpoint::target(lookup, &harpoon, shown, entry));
+        registered(targets.collect::<Result<_, _>>()?)
+    })?;
+    harpoon.targets = targets.unwrap_or_default();
+    Ok(harpoon)
 }
+
+/// Checks what must hold among targets: a label names one, and a URL is reached in one way. Two labels may
+/// well share a URL.
+fn registered(targets: Vec<HarpoonTarget>) -> Result<Vec<HarpoonTarget>, String> {
+    if targets.len() > TARGETS_MAX {
+        return Err(format!("harpoon: registry limit {TARGETS_MAX} exceeded"));
+    }
+    let mut labels = HashSet::new();
+    let mut sockets: HashMap<String, &Option<PathBuf>> = HashMap::new();
+    for target in &targets {
+        if !labels.insert(&target.label) {
+            return Err(format!("harpoon: duplicate target label {:?}", target.label));
+        }
+        // Scheme and host are in lower case in it.
+        let known = sockets.insert(target.uri.to_string(), &target.unix_socket);
+        if known.is_some_and(|known| *known != target.unix_socket) {
+            let origin = target.origin.to_string();
+            return Err(format!("harpoon: duplicate target url {origin:?} uses a different transport"));
+        }
+    }
+    Ok(targets)
+}
+
+/// The items of a list that are not blank.
+fn items<'f>(found: &'f Found) -> impl Iterator<Item = &'f str> {
+    found.list().iter().map(|item| item.trim()).filter(|item| !item.is_empty())
+}
+
+/// A domain, whose leading dot may be left out.
+fn suffix(text: &str) -> Result<String, String> {
+    let domain = text.strip_prefix('.').unwrap_or(text).to_ascii_lowercase();
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let is_legal = |label: &str| !label.is_empty() && label.chars().all(legal);
+    if !domain.split('.').all(is_legal) {
+        return Err(format!(
+            "invalid harpoon host suffix {text:?}: expected a domain such as .example.internal"
+        ));
+    }
+    Ok(format!(".{domain}"))
+}
+
+/// A pattern for whole or partial names, as the reference has it: it is for its writer to anchor it.
+fn regex(text: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(text).case_insensitive(true).build();
+    built.map_err(|error| format!("invalid harpoon host regex {text:?}: {error}"))
+}
+
+#[cfg(test)]
+#[path = "harpoon_tests.rs"]
+mod tests;

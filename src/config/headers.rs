@@ -50,7 +50,13 @@ pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &[&str]) -> Result<Hea
 
 /// Adds one header. Spellings that differ in case name one header: equal values collapse, and
 /// different ones are refused, since which of them won would depend on their order.
-fn add(lookup: &Lookup, flag: &str, headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
+pub(crate) fn add(
+    lookup: &Lookup,
+    flag: &str,
+    headers: &mut HeaderMap,
+    name: &str,
+    value: &str,
+) -> Result<(), String> {
     if name.is_empty() {
         return Err("invalid header: key cannot be empty".into());
     }

@@ -134,6 +134,11 @@ impl<'a> Lookup<'a> {
                 _ => (0, i64::MAX),
             };
             match usize::try_from(number) {
+                _ if number < min && min == 0 => Err(format!("{name} must be non-negative")),
+                // The word of the reference client for these settings.
+                _ if number < min && min == 1 && name.starts_with("harpoon.") => {
+                    Err(format!("{name} must be positive"))
+                }
                 _ if number < min && min == 1 => Err(format!("{name} must be greater than zero")),
                 _ if number < min => Err(format!("{name} must be at least {min}")),
                 _ if number > max => Err(format!("{name} must be less than or equal to {max}")),

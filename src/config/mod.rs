@@ -28,6 +28,7 @@ pub(crate) mod draft;
 // Grammars.
 mod binding;
 mod cidr;
+mod endpoint;
 mod headers;
 mod proxy;
 mod reference;
@@ -362,7 +363,7 @@ impl Settings {
         let log = local::log(&lookup)?;
         let harpoon = harpoon::load(&lookup)?;
         local::absent_features(&lookup)?;
-        plane::check_channels(&lookup, &control_plane, &mcp)?;
+        plane::check_channels(&lookup, &control_plane, &mcp, &harpoon)?;
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
         Ok(Settings {
             source,

@@ -10,7 +10,7 @@ use super::lookup::{Found, Giver, Lookup};
 use super::reference::is_reference;
 use super::url::Url;
 use super::{
-    Channel, ControlPlane, Error, ErrorKind, Identity, Mcp, Network, Origin, Secret, headers, proxy,
+    Channel, ControlPlane, Error, ErrorKind, Harpoon, Identity, Mcp, Network, Origin, Secret, headers, proxy,
 };
 
 /// What the default host becomes for clients that show a certificate, as in the reference client:
@@ -26,7 +26,7 @@ const POLL_TOTAL_MAX: Duration = Duration::from_secs(600);
 /// The letters and digits after `tunnel_`, as the control plane makes them.
 const TUNNEL_ID_SUFFIX_BYTES: usize = 32;
 
-/// The channel of a server that this program will itself provide.
+/// The channel of the endpoints that this program itself calls.
 pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
 
 /// The setting whose items other settings must agree with.
@@ -76,7 +76,12 @@ pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
 
 /// Every polled channel needs a server, and without a list `main` does: commands that nobody can
 /// take would otherwise be fetched from the control plane only to fail.
-pub(crate) fn check_channels(lookup: &Lookup, plane: &ControlPlane, mcp: &Mcp) -> Result<(), Error> {
+pub(crate) fn check_channels(
+    lookup: &Lookup,
+    plane: &ControlPlane,
+    mcp: &Mcp,
+    harpoon: &Harpoon,
+) -> Result<(), Error> {
     let bound = |channel: &Channel| mcp.bindings.iter().any(|binding| binding.channel == *channel);
     if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
         return Err(match mcp.bindings.as_slice() {
@@ -87,6 +92,7 @@ pub(crate) fn check_channels(lookup: &Lookup, plane: &ControlPlane, mcp: &Mcp) -
     for channel in &plane.poll_channels {
         let wrong = match channel.as_str() {
             _ if bound(channel) => continue,
+            RESERVED_CHANNEL if !harpoon.targets.is_empty() => continue,
             // Beside `main` it may be asked for before it has anything to offer.
             RESERVED_CHANNEL if plane.poll_channels.contains(&Channel::main()) => continue,
             RESERVED_CHANNEL => "harpoon has no routable target".to_string(),

@@ -3,31 +3,35 @@
 //! The one list of them: what shows text to people hands it to the redactor first. A setting that holds a
 //! secret and is missing here could end in a log.
 
+use ureq::http::Uri;
+
 use super::{Proxy, Secret, Server, Settings};
 
 impl Settings {
     /// Everything that was configured and must never be shown: whatever text these occur in, the log
-    /// replaces them. The values of a server's query are among them because keys are put there.
+    /// replaces them. The values of a query are among them because keys are put there.
     pub fn secrets(&self) -> Vec<Secret> {
         let plane = &self.control_plane;
         let mcp = &self.mcp;
         let mut found = vec![plane.api_key.clone()];
-        for headers in [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers] {
+        let harpoon = &self.harpoon;
+        let of_targets = harpoon.targets.iter().map(|target| &target.headers);
+        let of_settings = [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers];
+        for headers in of_settings.into_iter().chain(of_targets) {
             let values = headers.values().filter_map(|value| value.to_str().ok());
             found.extend(values.map(|value| Secret::new(value.to_owned())));
         }
         let environment = &self.network.environment;
-        let proxies = [&plane.proxy, &mcp.proxy, &self.network.proxy, &environment.http, &environment.https];
+        let own = [&plane.proxy, &mcp.proxy, &harpoon.proxy, &self.network.proxy];
+        let proxies = own.into_iter().chain([&environment.http, &environment.https]);
         let credentials = |proxy: &Option<Proxy>| proxy.as_ref().and_then(|proxy| proxy.credentials.clone());
-        found.extend(proxies.into_iter().filter_map(credentials));
+        found.extend(proxies.filter_map(credentials));
         for binding in &mcp.bindings {
             match &binding.server {
                 Server::Http(server) => {
                     found.extend(credentials(&server.proxy));
                     found.extend(server.credentials.clone());
-                    let query = server.url.query().unwrap_or_default().split('&');
-                    let values = query.filter_map(|pair| pair.split_once('='));
-                    found.extend(values.map(|(_, value)| Secret::new(value.to_owned())));
+                    found.extend(of_query(&server.url));
                 }
                 Server::Stdio(server) => {
                     found.extend(server.environment.iter().map(|(_, value)| value.clone()));
@@ -37,8 +41,15 @@ impl Settings {
                 }
             }
         }
+        found.extend(harpoon.targets.iter().flat_map(|target| of_query(&target.uri)));
         found
     }
+}
+
+/// The values of a query.
+fn of_query(url: &Uri) -> impl Iterator<Item = Secret> {
+    let pairs = url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(_, value)| Secret::new(value.to_owned()))
 }
 
 #[cfg(test)]

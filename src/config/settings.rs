@@ -177,8 +177,19 @@ const SERVERS: Kind = Entries {
 const COMMANDS: Kind =
     Entries { separators: &['\n'], keys: &["channel", "working_dir", "env", "pass_env", "command"] };
 /// Targets have always been separated by semicolons too.
-const TARGETS: Kind =
-    Entries { separators: &[';', '\n'], keys: &["label", "unix_socket", "description", "url"] };
+const TARGETS: Kind = Entries {
+    separators: &[';', '\n'],
+    keys: &[
+        "url",
+        "unix_socket",
+        "description",
+        "methods",
+        "headers",
+        "max_request_bytes",
+        "allowed_networks",
+        "label",
+    ],
+};
 /// Lists of one text an item, which never hold a semicolon.
 const LINES: Kind = List(&[';', '\n']);
 
@@ -282,16 +293,25 @@ pub const ROWS: &[Row] = &[
     new("proxy.check-interval", &["PROXY_CHECK_INTERVAL"], "proxy.check_interval", Duration(Positive), "duration", "60s",
         "How often proxies are checked").empty_counts(),
 
-    new("harpoon.target", &["HARPOON_TARGETS"], "harpoon.targets", TARGETS, "entry", "", "").status(Later),
-    new("harpoon.allow-plaintext-http", &["HARPOON_ALLOW_PLAINTEXT_HTTP"], "harpoon.allow_plaintext_http", Boolean, "", "false", "").status(Later),
-    new("harpoon.max-response-bytes", &["HARPOON_MAX_RESPONSE_BYTES"], "harpoon.max_response_bytes", Integer { min: 1, max: 102_400 }, "bytes", "102400", "").status(Idle),
-    new("harpoon.max-redirects", &["HARPOON_MAX_REDIRECTS"], "harpoon.max_redirects", Integer { min: 0, max: 5 }, "number", "5", "").status(Idle),
-    new("harpoon.http-proxy", &["HARPOON_HTTP_PROXY"], "harpoon.http_proxy", Proxy, "url", "", "").status(Idle),
+    new("harpoon.target", &["HARPOON_TARGETS"], "harpoon.targets", TARGETS, "entry", "",
+        "Endpoint that the product may call by its label: label=NAME,url=URL[,unix-socket=PATH][,desc=TEXT]"),
+    new("harpoon.allow-plaintext-http", &["HARPOON_ALLOW_PLAINTEXT_HTTP"], "harpoon.allow_plaintext_http", Boolean, "", "false",
+        "Allow http URLs among these endpoints and their redirects"),
+    new("harpoon.max-response-bytes", &["HARPOON_MAX_RESPONSE_BYTES"], "harpoon.max_response_bytes", Integer { min: 1, max: 102_400 }, "bytes", "102400",
+        "Largest body that is handed back, at most 102400"),
+    new("harpoon.max-redirects", &["HARPOON_MAX_REDIRECTS"], "harpoon.max_redirects", Integer { min: 0, max: 5 }, "number", "5",
+        "Redirects that one call may follow, 0 to 5; each must lead to another endpoint"),
+    new("harpoon.http-proxy", &["HARPOON_HTTP_PROXY"], "harpoon.http_proxy", Proxy, "url", "",
+        "Proxy for these endpoints; a URL, env:NAME or file:PATH"),
     new("harpoon.additional-transport", &["HARPOON_ADDITIONAL_TRANSPORTS"], "harpoon.additional_transports", LINES, "transport", "", "").status(Later),
-    new("harpoon.hosts-include-suffix", &["HARPOON_HOSTS_INCLUDE_SUFFIX"], "harpoon.hosts_include_suffix", LINES, "suffix", "", "").status(Later),
-    new("harpoon.hosts-include-regex", &["HARPOON_HOSTS_INCLUDE_REGEX"], "harpoon.hosts_include_regex", LINES, "regex", "", "").status(Later),
-    new("harpoon.hosts-include-loopback", &["HARPOON_HOSTS_INCLUDE_LOOPBACK"], "harpoon.hosts_include_loopback", Boolean, "", "true", "").status(Idle),
-    new("harpoon.hosts-include-private", &["HARPOON_HOSTS_INCLUDE_PRIVATE"], "harpoon.hosts_include_private", Boolean, "", "true", "").status(Idle),
+    new("harpoon.hosts-include-suffix", &["HARPOON_HOSTS_INCLUDE_SUFFIX"], "harpoon.hosts_include_suffix", LINES, "suffix", "",
+        "Domain whose hosts may be registered by OAuth discovery").status(Idle),
+    new("harpoon.hosts-include-regex", &["HARPOON_HOSTS_INCLUDE_REGEX"], "harpoon.hosts_include_regex", LINES, "regex", "",
+        "The same, as a regular expression in any case").status(Idle),
+    new("harpoon.hosts-include-loopback", &["HARPOON_HOSTS_INCLUDE_LOOPBACK"], "harpoon.hosts_include_loopback", Boolean, "", "true",
+        "Whether loopback hosts may be").status(Idle),
+    new("harpoon.hosts-include-private", &["HARPOON_HOSTS_INCLUDE_PRIVATE"], "harpoon.hosts_include_private", Boolean, "", "true",
+        "Whether private addresses may be").status(Idle),
     new("harpoon.capture-payloads", &["HARPOON_CAPTURE_PAYLOADS"], "harpoon.capture_payloads", Boolean, "", "false", "").status(Later),
 
     new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Later),

@@ -184,7 +184,7 @@ fn credentials(userinfo: &str) -> Result<Secret, &'static str> {
 }
 
 /// Undoes percent-encoding; `None` when it is broken or not UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {

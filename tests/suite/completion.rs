@@ -60,7 +60,7 @@ fn bash_completes() {
         (&["admin", "tunnels", "delete", "--conf"], &["--confirm"]),
         (&["run", "--mcp.comm"], &["--mcp.command"]),
         (&["run", "--log.http"], &["--log.http-raw-unsafe"]),
-        (&["run", "--harpoon"], &[]),
+        (&["run", "--harpoon.host"], &[]),
         (&["run", "--tls.roots", ""], &["system", "webpki", "none"]),
         (&["run", "--tls.roots", "=", "w"], &["webpki"]),
         (&["run", "--profile", "w"], &["work"]),
@@ -99,7 +99,7 @@ fn other_shells_can_read_theirs() {
     let directory = TempDir::new();
     for shell in ["zsh", "fish"] {
         let text = script(shell);
-        assert!(text.contains("run") && text.contains("log.level") && !text.contains("harpoon"), "{shell}");
+        assert!(text.contains("run") && text.contains("log.level") && !text.contains("harpoon.hosts"), "{shell}");
         assert!(!text.contains("@PLACES") && !text.contains("@FLAGS"), "{shell}: a placeholder is left");
         directory.write("script", text);
         run(shell, &["-n", "script"], &directory);

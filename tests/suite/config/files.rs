@@ -35,8 +35,8 @@ fn yaml_errors_name_file_line_and_key() {
         ("cloudflared", "cloudflared:\n  token: env:T\n", "line 2: cloudflared.token is not supported"),
         (
             "harpoon",
-            "harpoon:\n  targets:\n    - label: a\n      url: https://h/\n",
-            "line 2: harpoon.targets is not available in this version; remove it",
+            "harpoon:\n  targets:\n    - label: a\n      url: http://h/\n",
+            "line 2: harpoon.targets: invalid harpoon target url \"http://h/\": https is required",
         ),
         ("entry", "mcp:\n  commands:\n    - channel: main\n", "line 3: mcp.commands entry requires command"),
     ] {
@@ -105,8 +105,8 @@ fn precedence_is_flag_environment_file() {
 #[test]
 fn absent_features_are_refused_plainly() {
     assert_eq!(
-        refusal(&["--harpoon.target", "label=a,url=https://h/"], &[]),
-        "harpoon.target is not available in this version; remove it"
+        refusal(&["--harpoon.capture-payloads"], &[]),
+        "harpoon.capture-payloads is not available in this version; remove it"
     );
     assert_eq!(
         refusal(&[], &[("ALLOW_REMOTE_UI", "true")]),
