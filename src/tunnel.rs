@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Channel, Server, Settings, StdioServer};
+use crate::harpoon::Harpoon;
 use crate::harpoon::registry::Endpoints;
-use crate::harpoon::{self, Harpoon};
 use crate::net::{self, Budget, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
@@ -300,10 +300,8 @@ fn endpoints(settings: &Settings, net: &Net, metrics: &Arc<Metrics>) -> Result<O
     }
     let workers = settings.mcp.max_concurrent_requests;
     let harpoon = Harpoon::new(net, &settings.harpoon, workers, metrics);
-    harpoon.map(|harpoon| Some(Arc::new(harpoon))).map_err(|error| match error {
-        harpoon::Error::Net(error) => Error::Net(error),
-        harpoon::Error::Registry(error) => Error::Unsupported(error.to_string()),
-    })
+    let harpoon = harpoon.map_err(|error| Error::Unsupported(error.to_string()))?;
+    Ok(Some(Arc::new(harpoon)))
 }
 
 fn as_target(server: &Arc<HttpTarget>) -> Arc<dyn Target> {

@@ -51,8 +51,8 @@ pub struct Harpoon {
 /// Why the configured endpoints cannot be called. Each text is a sentence without secrets.
 #[derive(Debug)]
 pub enum Error {
-    /// The way to one cannot be prepared.
-    Net(net::Error),
+    /// The way to the one of this label cannot be prepared.
+    Net(String, net::Error),
     /// They do not fit together.
     Registry(registry::Error),
 }
@@ -67,13 +67,14 @@ impl Harpoon {
         metrics: &Arc<Metrics>,
     ) -> Result<Harpoon, Error> {
         let endpoint = |target: &config::HarpoonTarget| {
-            let client = net.harpoon(settings, target, workers)?;
+            let client = net.harpoon(settings, target, workers);
+            let client = client.map_err(|error| Error::Net(target.label.clone(), error))?;
             let (target, tags) = (target.clone(), Vec::new());
             Ok(Arc::new(Endpoint { target, category: registry::CONFIGURED, tags, client }))
         };
-        let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, net::Error>>();
+        let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, Error>>()?;
         let registry = Registry::default();
-        registry.replace(registry::CONFIGURED, endpoints.map_err(Error::Net)?).map_err(Error::Registry)?;
+        registry.replace(registry::CONFIGURED, endpoints).map_err(Error::Registry)?;
         let tools = Tools {
             registry,
             max_response_bytes: settings.max_response_bytes,
@@ -143,7 +144,7 @@ impl Call for HarpoonCall {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Net(error) => error.fmt(f),
+            Error::Net(label, error) => write!(f, "harpoon: target \"{label}\": {error}"),
             Error::Registry(error) => error.fmt(f),
         }
     }

@@ -59,6 +59,10 @@ fn serve(
         };
         return Ok(Served::Result(asked.result(&result)));
     }
+    // It belongs to no revision before, so it need not bring what those of its own do to be unknown.
+    if asked.method == "subscriptions/listen" && asked.claim().is_err() {
+        return Err(Refusal::method(200, asked.method));
+    }
     check_modern(asked.claim()?)?;
     let result = match asked.method {
         "server/discover" => known.discover(),

@@ -99,7 +99,10 @@ fn other_shells_can_read_theirs() {
     let directory = TempDir::new();
     for shell in ["zsh", "fish"] {
         let text = script(shell);
-        assert!(text.contains("run") && text.contains("log.level") && !text.contains("harpoon.hosts"), "{shell}");
+        assert!(
+            text.contains("run") && text.contains("log.level") && !text.contains("harpoon.hosts"),
+            "{shell}"
+        );
         assert!(!text.contains("@PLACES") && !text.contains("@FLAGS"), "{shell}: a placeholder is left");
         directory.write("script", text);
         run(shell, &["-n", "script"], &directory);

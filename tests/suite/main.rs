@@ -39,6 +39,7 @@ mod era_replies;
 mod era_requests;
 mod faults;
 mod forwarding;
+mod harpoon;
 mod health;
 mod help;
 mod hostile;
