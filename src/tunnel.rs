@@ -355,16 +355,16 @@ fn servers(
 /// only: neither where a server is nor what it can do is anybody's business before it is asked.
 fn server_info(settings: &Settings) -> Result<String, Error> {
     let allowed = &settings.control_plane.poll_channels;
-    let channels: Vec<String> = settings
-        .mcp
-        .bindings
-        .iter()
-        .filter(|binding| allowed.is_empty() || allowed.contains(&binding.channel))
-        .map(|binding| {
-            // Channel names need no escaping. A child process answers only through this client.
-            let affinity = matches!(binding.server, Server::Stdio(_));
-            let affinity = if affinity { ",\"proc_affinity\":true" } else { "" };
-            format!("{{\"name\":\"{}\"{affinity}}}", binding.channel.as_str())
+    let bound = settings.mcp.bindings.iter().map(|b| (&b.channel, matches!(b.server, Server::Stdio(_))));
+    let own = Channel::harpoon();
+    let own = (!settings.harpoon.targets.is_empty()).then_some((&own, true));
+    let channels: Vec<String> = bound
+        .chain(own)
+        .filter(|(channel, _)| allowed.is_empty() || allowed.contains(channel))
+        .map(|(channel, is_affine)| {
+            // Channel names need no escaping. A child, as what is called by name, answers through us alone.
+            let affinity = if is_affine { ",\"proc_affinity\":true" } else { "" };
+            format!("{{\"name\":\"{}\"{affinity}}}", channel.as_str())
         })
         .collect();
     let info = format!("{{\"version\":1,\"channels\":[{}]}}", channels.join(","));

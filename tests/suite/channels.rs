@@ -69,3 +69,23 @@ fn channels_outside_the_poll_list_are_refused() {
     assert_eq!(rig.send(&Command::method("m", "1").channel("two")).code(), 400);
     assert_eq!(second.calls().len(), 0);
 }
+
+/// CP-010, CP-011: the channel of what is called by name is declared, last of all, while there is something to call
+/// and it may be asked for.
+#[test]
+fn the_channel_of_named_endpoints_is_declared_with_the_first() {
+    const DECLARED: &str =
+        r#"{"version":1,"channels":[{"name":"main"},{"name":"harpoon","proc_affinity":true}]}"#;
+    const OTHERWISE: &str = r#"{"version":1,"channels":[{"name":"main"}]}"#;
+    for (channels, info) in [(None, DECLARED), (Some("main,harpoon"), DECLARED), (Some("main"), OTHERWISE)] {
+        let rig = Rig::with(|builder| {
+            let builder = builder.flag("harpoon.target", "label=a,url=https://127.0.0.1:1/");
+            match channels {
+                Some(channels) => builder.env("CONTROL_PLANE_POLL_CHANNELS", channels),
+                None => builder,
+            }
+        });
+        let poll = &rig.plane.wait_polls(1)[0];
+        assert_eq!(poll.header("x-tunnel-mcp-server-info"), Some(info), "{channels:?}");
+    }
+}
