@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::*;
 
 mod bodies;
+mod guarded;
 mod peers;
 mod secure;
 
