@@ -170,12 +170,17 @@ fn entry(row: &Row, keys: &[&str], node: Node) -> Result<Pairs, Fault> {
         }
         spread(&format!("{}.{key}", row.yaml), key, member, &mut pairs)?;
     }
-    match keys.last() {
-        Some(needed) if !pairs.iter().any(|(key, _)| key == needed) => {
-            Err(Fault::at(node.line, format!("{} entry requires {needed}", row.yaml)))
+    let value_of =
+        |needed: &str| pairs.iter().find(|(key, _)| key == needed).map(|(_, value)| value.as_str());
+    let missing = match keys.last() {
+        Some(needed) if value_of(needed).is_none() => format!("requires {needed}"),
+        // The label of a target is known by now, and better found than its line.
+        Some(needed) if keys.contains(&"url") && value_of("url").is_none() => {
+            format!("{:?} requires url", shown(value_of(needed).unwrap_or_default()))
         }
-        _ => Ok(pairs),
-    }
+        _ => return Ok(pairs),
+    };
+    Err(Fault::at(node.line, format!("{} entry {missing}", row.yaml)))
 }
 
 /// Puts what stands one level deeper beside the rest: the members of a map under `key.member`, the

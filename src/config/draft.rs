@@ -98,8 +98,9 @@ mod tests {
     #[test]
     fn references_are_checked_and_not_followed() {
         let text = "ca_bundle: env:BUNDLE\ncontrol_plane:\n  api_key: file:/no/such/file\n\
-                    mcp:\n  extra_headers:\n    X: env:TOKEN\n  commands:\n    - command: x\n      env: {A: '', B: env:C}\n";
-        assert_eq!(check(Path::new("p"), text).unwrap(), ["BUNDLE", "TOKEN", "C"]);
+                    mcp:\n  extra_headers:\n    X: env:TOKEN\n  commands:\n    - command: x\n      env: {A: '', B: env:C}\n\
+                    harpoon:\n  targets:\n    - label: a\n      url: env:D\n      headers: {A: env:E, B: c}\n      methods: [GET]\n";
+        assert_eq!(check(Path::new("p"), text).unwrap(), ["BUNDLE", "TOKEN", "C", "D", "E"]);
         for (text, expected) in [
             (
                 "http_proxy: 'env:'\n",

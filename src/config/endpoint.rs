@@ -45,7 +45,7 @@ const RESERVED_HEADERS: [&str; 13] = [
 /// The entries of the setting, each with what complaints may quote of it.
 pub(crate) fn entries(found: &Found) -> Result<Vec<(String, Entry)>, String> {
     match &found.raw {
-        Raw::Maps(maps) => maps.iter().map(of_map).collect(),
+        Raw::Maps(maps) => Ok(maps.iter().map(of_map).collect()),
         _ => found.list().iter().filter(|text| !text.trim().is_empty()).map(|text| of_text(text)).collect(),
     }
 }
@@ -76,14 +76,11 @@ fn of_text(text: &str) -> Result<(String, Entry), String> {
     }
 }
 
-/// An entry of YAML, whose label the schema has seen.
-fn of_map(pairs: &Pairs) -> Result<(String, Entry), String> {
+/// An entry of YAML, whose label and URL the schema has seen.
+fn of_map(pairs: &Pairs) -> (String, Entry) {
     let entry = Entry::of_map(pairs);
-    let label = entry.get("label").unwrap_or_default();
-    let Some(url) = entry.get("url") else {
-        return Err(format!("harpoon.targets entry {label:?} requires url"));
-    };
-    Ok((format!("label={label},url={}", without_credentials(url)), entry))
+    let [label, url] = ["label", "url"].map(|key| entry.get(key).unwrap_or_default());
+    (format!("label={label},url={}", without_credentials(url)), entry)
 }
 
 /// Validates one entry, with its references resolved; those of the URL have been.

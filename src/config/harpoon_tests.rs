@@ -118,7 +118,7 @@ fn files_are_held_to_the_same_rules() {
     let with = |line: &str| format!("    - label: a\n      url: https://h/\n      {line}\n");
     for (lines, expected) in [
         ("    - url: https://h/\n".to_owned(), "line 3: harpoon.targets entry requires label"),
-        ("    - label: a\n".to_owned(), "line 2: harpoon.targets entry \"a\" requires url"),
+        ("    - label: a\n".to_owned(), "line 3: harpoon.targets entry \"a\" requires url"),
         (with("color: x"), "line 3: unknown key \"color\" in harpoon.targets"),
         (
             with("methods: [DELETE]"),

@@ -10,7 +10,7 @@
 //! addresses alone; fails with [`Kind::AddressForbidden`], which names the host and never the address.
 //!
 //! A proxy resolves names where nobody here can see it, so only literals are judged then; a name that needs
-//! a judgement is not sent to a proxy at all.
+//! a judgement, and what was learned and is not known from the settings, is not sent to a proxy at all.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -92,6 +92,10 @@ impl Guard {
                 Err(refusal(host, "it is not the origin of this target"))
             }
             (Guard::Open, _) | (_, Way::Unix(_)) => Ok(()),
+            // Literals too: the network behind a proxy is not the one that this machine knows.
+            (Guard::Learned(exempt), Way::Proxy(..)) if !exempt.contains(destination) => {
+                Err(refusal(host, "it was not configured, and lies behind a proxy"))
+            }
             _ if host.parse::<IpAddr>().is_ok() => self.admits(destination, host.parse().ok()),
             (_, Way::Direct(_)) => Ok(()),
             (Guard::Target(_, networks), Way::Proxy(proxy, _)) if !networks.is_empty() => {
@@ -100,9 +104,6 @@ impl Guard {
                 let text =
                     format!("allowed_networks of {host} cannot be checked behind proxy {proxy}, {what}");
                 Err(Error::new(Kind::Setup, text))
-            }
-            (Guard::Learned(exempt), Way::Proxy(..)) if !exempt.contains(destination) => {
-                Err(refusal(host, "it was not configured, and a proxy would resolve its name"))
             }
             (_, Way::Proxy(..)) => Ok(()),
         }
@@ -295,7 +296,9 @@ mod tests {
             assert_eq!(permits(&learned, literal, Way::Direct("none")), forbidden, "{literal}");
         }
         assert_eq!(permits(&learned, "https://1.1.1.1", Way::Direct("none")), Ok(()));
-        // What a proxy reaches under a literal is no more known than what it reaches under a name.
-        assert_eq!(permits(&learned, "https://1.1.1.1", proxied), Ok(()));
+        assert_eq!(permits(&learned, "https://1.1.1.1", proxied), forbidden);
+        let literal = Guard::Learned(vec![origin("https://10.0.0.1"), origin("https://169.254.169.254")]);
+        assert_eq!(permits(&literal, "https://10.0.0.1", proxied), Ok(()));
+        assert_eq!(permits(&literal, "https://169.254.169.254", proxied), forbidden);
     }
 }
