@@ -18,7 +18,7 @@
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters) |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
-//! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers), `ops` |
+//! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers, MCP), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | [`cli`] | commands | everything |

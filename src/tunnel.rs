@@ -4,7 +4,7 @@
 //! is no global state. Putting together fails with an [`Error`] before anything is dialled; taking apart
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Channel, Server, Settings, StdioServer};
 use crate::harpoon::Harpoon;
-use crate::harpoon::registry::Endpoints;
+use crate::harpoon::registry::{Endpoint, Endpoints};
 use crate::net::{self, Budget, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
@@ -180,13 +180,17 @@ impl Tunnel {
     /// for it. A check asks the proxy for a way to the destination and sends nothing over it.
     pub(crate) fn proxy_checks(&self) -> Option<Checks> {
         let endpoints = self.endpoints().unwrap_or_default();
-        let called = endpoints.all().iter().map(|endpoint| &endpoint.client);
-        self.routes().map(|(_, client)| client).chain(called).find(|client| client.proxy_id().is_some())?;
+        let mut seen = HashSet::new();
+        let is_new = |endpoint: &&Arc<Endpoint>| seen.insert(endpoint.target.origin.to_string());
+        // One for each origin: a proxy need not be asked for the same way twice.
+        let called: Vec<Arc<Endpoint>> = endpoints.all().iter().filter(is_new).cloned().collect();
+        let mut ways = self.routes().map(|(_, client)| client).chain(called.iter().map(|one| &one.client));
+        ways.find(|client| client.proxy_id().is_some())?;
         let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
         Some(Box::new(move || {
             let clients = servers.iter().map(|server| server.client());
-            let called = endpoints.all().iter().map(|endpoint| &endpoint.client);
-            std::iter::once(plane.polls()).chain(clients).chain(called).filter_map(check).collect()
+            let clients = clients.chain(called.iter().map(|endpoint| &endpoint.client));
+            std::iter::once(plane.polls()).chain(clients).filter_map(check).collect()
         }))
     }
 

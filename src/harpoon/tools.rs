@@ -318,3 +318,53 @@ fn response(received: Received) -> Value {
 fn failed(label: &str, text: &str) -> Called {
     Called::Result(tool_result(&format!("label {label}: {text}"), None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::CONFIGURED;
+    use super::super::registry::tests::endpoint;
+    use super::*;
+
+    fn tools() -> Tools {
+        let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
+        let registry = Registry::default();
+        let (max_response_bytes, max_redirects) = (7, 0);
+        Tools { registry, max_response_bytes, max_redirects, budget: Budget::new(0), metrics }
+    }
+
+    #[test]
+    fn the_bounds_are_those_of_the_settings() {
+        let list = tools().list();
+        let input = list.pointer("/2/inputSchema/properties").unwrap();
+        assert_eq!(input.pointer("/max_response_bytes/maximum"), Some(&json!(7)));
+        assert_eq!(input.pointer("/max_redirects/default"), Some(&json!(0)));
+        assert_eq!(list.pointer("/2/outputSchema/properties/body_size_bytes/maximum"), Some(&json!(7)));
+    }
+
+    #[test]
+    fn only_discovered_token_endpoints_have_an_audience() {
+        let tools = tools();
+        let tags = ["auth-server-metadata", "token-endpoint"];
+        let url = "https://Idp.example/Token?x=1";
+        let learned =
+            vec![endpoint("token", url, OAUTH, &tags), endpoint("keys", "https://h/k", OAUTH, &tags[..1])];
+        tools.registry.replace(OAUTH, learned).unwrap();
+        let own = vec![endpoint("own", "https://h/o", CONFIGURED, &tags)];
+        tools.registry.replace(CONFIGURED, own).unwrap();
+        let ask = |label: &str| match tools.audience(json!({"label": label}).as_object().unwrap()) {
+            Ok(Called::Result(result)) => result,
+            _ => panic!("no result"),
+        };
+        assert_eq!(ask("token").pointer("/structuredContent/audience"), Some(&json!(url)));
+        for label in ["keys", "own"] {
+            let text = format!("label {label}: target is not an OAuth token endpoint");
+            assert_eq!(ask(label).pointer("/content/0/text"), Some(&json!(text)));
+        }
+        let listed = tools.list_targets(json!({"tags": ["token-endpoint"]}).as_object().unwrap());
+        let Ok(Called::Result(listed)) = listed else { panic!("no result") };
+        let targets = listed.pointer("/structuredContent/targets").unwrap().as_array().unwrap();
+        let labels: Vec<_> = targets.iter().filter_map(|one| one.pointer("/label")?.as_str()).collect();
+        assert_eq!(labels, ["token", "own"]);
+        assert_eq!(targets.first().unwrap().pointer("/tags"), Some(&json!(tags)));
+    }
+}

@@ -128,7 +128,7 @@ fn a_call_is_cut_at_the_end_of_the_process() {
 /// A connection that breaks is an answer of the tool, and the next call works.
 #[test]
 fn broken_connections_cost_their_own_call() {
-    let harbour = Harbour::start(TARGET, |request| match request.header("x-how") {
+    let mut harbour = Harbour::start(TARGET, |request| match request.header("x-how") {
         Some("closed") => Reply::closed(),
         Some("cut") => Reply::status(200).declaring(10).bytes("x").close(),
         Some("gibberish") => Reply::raw("nonsense\r\n\r\n"),
@@ -145,4 +145,21 @@ fn broken_connections_cost_their_own_call() {
         assert_eq!(answer.fault(), format!("label a: {fault}"), "{how}");
     }
     assert_eq!(harbour.call("a", json!({})).body(), "x");
+    assert_eq!(harbour.rig.client.wait_get("/readyz", |answer| answer.status == 200).status, 200);
+}
+
+/// Endpoints that do not answer in their callers' time say nothing about the tunnel.
+#[test]
+fn slow_endpoints_leave_the_tunnel_ready() {
+    let mut harbour = Harbour::start(TARGET, |_| Reply::silence());
+    // Long enough to count against a server, and often enough.
+    let commands: Vec<_> = (0..6).map(|_| call_command("a", json!({})).timeout("2200ms")).collect();
+    commands.iter().for_each(|command| harbour.rig.plane.queue(command));
+    harbour.server.wait_abandoned(6);
+    for command in &commands {
+        let ended =
+            |line: &str| line.contains("deadline reached") && line.contains(&format!("\"{}\"", command.id));
+        harbour.rig.client.wait_log(ended);
+    }
+    assert_eq!(harbour.rig.client.get("/readyz").status, 200);
 }
