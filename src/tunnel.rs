@@ -4,7 +4,9 @@
 //! is no global state. Putting together fails with an [`Error`] before anything is dialled; taking apart
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
-use std::collections::{HashMap, HashSet};
+mod ways;
+
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -12,10 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Channel, Server, Settings, StdioServer};
 use crate::harpoon::Harpoon;
-use crate::harpoon::registry::{Endpoint, Endpoints};
 use crate::net::{self, Budget, Net};
 use crate::ops::metrics::Metrics;
-use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
 use crate::ops::readiness::Readiness;
 use crate::plane::client::{Clients, Identity, Plane, SetupError};
 use crate::plane::courier::{COURIERS_MAX, PostRoom};
@@ -85,10 +85,7 @@ impl Tunnel {
     pub(crate) fn prepare(settings: &Settings, net: &Net, instance_id: &str) -> Result<Tunnel, Error> {
         let workers = settings.mcp.max_concurrent_requests;
         let plane_settings = &settings.control_plane;
-        // Names of channels become labels of metrics; only configured ones do, so their number is known.
-        let own = Some(Harpoon::channel()).filter(|_| !settings.harpoon.targets.is_empty());
-        let channels = settings.mcp.bindings.iter().map(|b| b.channel.clone());
-        let channels: Vec<Channel> = channels.chain(own).collect();
+        let channels = channels(settings);
         let queue_capacity = plane_settings.max_inflight;
         let metrics = Arc::new(Metrics::new(&plane_settings.tunnel_id, queue_capacity, workers, &channels));
         let stop = Arc::new(Stop::default());
@@ -165,35 +162,6 @@ impl Tunnel {
         spawn("prober", move || prober.run())
     }
 
-    /// The clients of all destinations, by the name that people know. Posts take the way of polls.
-    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &net::Client)> {
-        let servers = self.servers.iter().map(|server| (server.channel().as_str(), server.client()));
-        std::iter::once(("control plane", self.plane.polls())).chain(servers)
-    }
-
-    /// The endpoints that the product may call now, when any were configured.
-    pub(crate) fn endpoints(&self) -> Option<Arc<Endpoints>> {
-        self.harpoon.as_ref().map(|harpoon| harpoon.endpoints())
-    }
-
-    /// What checks the proxies on all ways; nothing when there is none, and then no thread is started
-    /// for it. A check asks the proxy for a way to the destination and sends nothing over it.
-    pub(crate) fn proxy_checks(&self) -> Option<Checks> {
-        let endpoints = self.endpoints().unwrap_or_default();
-        let mut seen = HashSet::new();
-        let is_new = |endpoint: &&Arc<Endpoint>| seen.insert(endpoint.target.origin.to_string());
-        // One for each origin: a proxy need not be asked for the same way twice.
-        let called: Vec<Arc<Endpoint>> = endpoints.all().iter().filter(is_new).cloned().collect();
-        let mut ways = self.routes().map(|(_, client)| client).chain(called.iter().map(|one| &one.client));
-        ways.find(|client| client.proxy_id().is_some())?;
-        let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
-        Some(Box::new(move || {
-            let clients = servers.iter().map(|server| server.client());
-            let clients = clients.chain(called.iter().map(|endpoint| &endpoint.client));
-            std::iter::once(plane.polls()).chain(clients).filter_map(check).collect()
-        }))
-    }
-
     /// Stops polling, finishes what is in flight within `time`, answers the rest as failed.
     ///
     /// The order matters. Subscriptions end first, or every drain would last until its bound. Then no new
@@ -239,25 +207,6 @@ impl Tunnel {
     }
 }
 
-/// One check, in the words of the metrics. The words of `net` are mapped here, because neither of the two
-/// rooms may know the other.
-fn check(client: &net::Client) -> Option<CheckResult> {
-    let found = client.check_proxy()?;
-    let phase = |name: &str| if name == "tcp" { CheckPhase::Tcp } else { CheckPhase::Connect };
-    let reason = |word: &str| match word {
-        "timeout" => Reason::Timeout,
-        "dial_error" => Reason::DialError,
-        "bad_status" => Reason::BadStatus,
-        _ => Reason::ConnectError,
-    };
-    let failed = found.phases.iter().find_map(|step| Some((step.name, step.failure.as_ref()?)));
-    Some(CheckResult {
-        proxy_id: client.proxy_id()?,
-        phases: found.phases.iter().map(|step| (phase(step.name), step.took)).collect(),
-        failure: failed.map(|(name, failure)| (phase(name), reason(failure.reason))),
-    })
-}
-
 /// The control plane as this process talks to it; nothing is dialled yet.
 pub(crate) fn plane(
     settings: &Settings,
@@ -295,6 +244,12 @@ fn clients(
         notes: net.control_plane(plane, workers + LISTENERS)?,
         answers: net.control_plane(plane, couriers)?,
     })
+}
+
+/// The channels that have a target. Their names become labels of metrics, so their number must be known.
+fn channels(settings: &Settings) -> Vec<Channel> {
+    let own = Some(Harpoon::channel()).filter(|_| !settings.harpoon.targets.is_empty());
+    settings.mcp.bindings.iter().map(|binding| binding.channel.clone()).chain(own).collect()
 }
 
 /// The endpoints that the product may call; nothing without any, and then the channel does not exist.
