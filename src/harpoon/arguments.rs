@@ -30,6 +30,7 @@ impl<'a> Arguments<'a> {
     /// The label of an endpoint, which is required.
     pub(super) fn label(&self) -> Result<&'a str, String> {
         let label = self.text("label")?.ok_or_else(|| invalid("label is required"))?;
+        // No label outside this form was ever registered; the check is for the sentence.
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
         let fits = (1..=64).contains(&label.len()) && label.chars().all(inner);
         if !fits || label.starts_with(['_', '-']) {
@@ -38,7 +39,7 @@ impl<'a> Arguments<'a> {
         Ok(label)
     }
 
-    /// The verb, which is required.
+    /// The verb, which is required. In capitals: verbs tell letter cases apart.
     pub(super) fn method(&self) -> Result<Method, String> {
         match self.text("method")? {
             None => Err(invalid("method is required")),
@@ -81,6 +82,8 @@ impl<'a> Arguments<'a> {
     /// Names and values of headers, each legal by itself: nothing that is accepted here can end a line, begin
     /// another, or be read as two.
     pub(super) fn headers(&self) -> Result<HeaderMap, String> {
+        // What the parsers of the HTTP crate accept as a name and as a value is what RFC 9110 does: tokens, and
+        // text without line ends, NUL and other control characters.
         let given = self.read("headers", "an object of texts", Value::as_object)?;
         let mut headers = HeaderMap::new();
         for (name, value) in given.into_iter().flatten() {
@@ -89,6 +92,7 @@ impl<'a> Arguments<'a> {
             let token: HeaderName = name.parse().map_err(|_| broken("which is no header name"))?;
             let value = HeaderValue::from_bytes(value.as_bytes())
                 .map_err(|_| broken("whose value has characters that no header may have"))?;
+            // Two spellings of one name: servers differ in which they take, and a filter could see the other.
             if headers.insert(token, value).is_some() {
                 return Err(broken("twice"));
             }
@@ -99,7 +103,8 @@ impl<'a> Arguments<'a> {
         Ok(headers)
     }
 
-    /// The value of a name, when it is given and of its kind.
+    /// The value of a name, when it is given and of its kind. An explicit null is not the same as nothing: the
+    /// schema does not allow it.
     fn read<T>(
         &self,
         name: &str,
@@ -111,6 +116,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// Every refusal begins as the reference's do, for whoever matches on them.
 fn invalid(what: &str) -> String {
     format!("validating \"arguments\": {what}")
 }

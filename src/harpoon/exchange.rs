@@ -75,12 +75,14 @@ pub(super) fn run(order: &Order, endpoints: &Endpoints, budget: &Arc<Budget>) ->
     };
     let mut followed = 0;
     loop {
+        // Every hop's reply is awaited under the one deadline, so a chain takes no longer than a single call.
         let reply = hop.send(order.deadline)?;
         let location = location(&reply).filter(|_| order.redirects_max.is_some());
         let Some(location) = location else { return receive(order, reply, endpoints, budget) };
         if order.redirects_max.is_none_or(|most| followed >= most) {
             return Err(Fault::of("redirect limit exceeded", reply.status, "redirect_limit".into()));
         }
+        // The connection is worth a moment; the body of a redirect is not.
         let status = reply.status;
         reply.finish(FINISH_WAIT.min(order.deadline.saturating_duration_since(Instant::now())));
         hop = hop.follow(status, &location, endpoints)?;
@@ -88,7 +90,8 @@ pub(super) fn run(order: &Order, endpoints: &Endpoints, budget: &Arc<Budget>) ->
     }
 }
 
-/// One request of a call.
+/// One request of a call. A redirect makes a new one out of it, never a changed one: what is sent to an endpoint
+/// is put together in one place, from that endpoint's own record.
 struct Hop<'a> {
     endpoint: Arc<Endpoint>,
     method: Method,
@@ -136,6 +139,7 @@ impl<'a> Hop<'a> {
         // 307 and 308 repeat the request; for the others the web has agreed on a GET.
         let repeats = matches!(status, 307 | 308) || self.method == Method::GET;
         let method = if repeats { self.method } else { Method::GET };
+        // Of several labels at one URL the first that allows the method: they share the way, not the methods.
         let known = endpoints.at(&url);
         let allows = |next: &&Arc<Endpoint>| next.target.methods.contains(&method);
         let Some(next) = known.iter().find(allows) else {
@@ -148,6 +152,7 @@ impl<'a> Hop<'a> {
             return Err(Fault::of(text, status, format!("{word}: redirected to {to}")));
         };
         let mut headers = self.headers;
+        // Once left out they stay out: a redirect back would otherwise bring them again, at another's bidding.
         if next.target.origin != from.origin {
             let mut kept = HeaderMap::new();
             for name in DESCRIPTIVE {
@@ -182,6 +187,7 @@ fn receive(
     if !(100..600).contains(&status) {
         return Err(Fault::of("request failed", status, "the status is none".into()));
     }
+    // An announced length above the bound is refused unread; one that lies is found out while reading.
     let read = reply.read_all(limit, budget, order.deadline).map_err(|error| match error.kind {
         Kind::TooLarge => Fault::too_large(status, error.to_string()),
         _ => Fault::net("response read failed", HarpoonOutcome::ReadError, Some(status), error),
@@ -192,6 +198,7 @@ fn receive(
         if renamed.len() > limit {
             return Err(Fault::too_large(status, format!("with its labels the body exceeds {limit} bytes")));
         }
+        // It told the length of another text.
         headers.remove(header::CONTENT_LENGTH);
         body = renamed.into_bytes();
     }

@@ -15,7 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::config::HarpoonTarget;
 use crate::net::Client;
 
-/// Most endpoints of all sets together.
+/// Most endpoints of all sets together, as in the reference. Each has a client of its own, and a blocked
+/// redirect is compared with all of them.
 const TARGETS_MAX: usize = 10_000;
 
 /// The category of what stands in the configuration. Its source is called the same.
@@ -43,7 +44,7 @@ impl Endpoint {
     }
 }
 
-/// All endpoints at one moment.
+/// All endpoints at one moment. The maps are made with it and cannot disagree with the list.
 #[derive(Debug, Default)]
 pub struct Endpoints {
     list: Vec<Arc<Endpoint>>,
@@ -87,6 +88,7 @@ impl Endpoints {
         if list.len() > TARGETS_MAX {
             return Err(Error::TooMany);
         }
+        // The configuration is checked for these as it is read, with its lines; what was learned is checked here.
         let mut labels = HashSet::new();
         let mut by_url: HashMap<String, Vec<Arc<Endpoint>>> = HashMap::new();
         for endpoint in &list {
@@ -155,6 +157,8 @@ impl Endpoints {
 /// nothing that is registered.
 fn key(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // The last `@` ends the user information, as every parser that we know has it; were it another one, more
+    // would be compared as written, and less would match.
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (user, at, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (user, "@", host),

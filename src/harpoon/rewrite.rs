@@ -1,5 +1,8 @@
 //! Names registered endpoints in what is handed back: their URLs become `harpoon://label`.
 //!
+//! Whoever reads an answer can then call what it names, and an address inside the network is not spread further
+//! than it must be. It hides nothing: a URL inside a longer text stays.
+//!
 //! Only whole string values of JSON and whole URLs in three headers change; every other byte stays, because
 //! spans are replaced in the text and nothing is written again. What is no JSON, or nested beyond the
 //! bound, passes as it is. Nothing here can fail.
@@ -29,6 +32,7 @@ const ROLES: [(&str, &str); 7] = [
 
 /// The body with its URLs named; `None` when nothing changes.
 pub(super) fn body(body: &[u8], endpoints: &Endpoints) -> Option<String> {
+    // What is not UTF-8, not JSON or too deep is not ours to judge: it passes.
     let text = std::str::from_utf8(body).ok()?;
     json::value(text).ok()?;
     let mut renamed = String::with_capacity(text.len());
@@ -37,6 +41,7 @@ pub(super) fn body(body: &[u8], endpoints: &Endpoints) -> Option<String> {
         let url = json::string(string.value.of(text))?;
         let name = json::string(string.name.of(text)).unwrap_or_default();
         if let Some(label) = label(&name, endpoints.at(&url)) {
+            // What stands between the last change and this one is copied as it is.
             let before = json::Span { start: done, end: string.value.start };
             renamed.push_str(before.of(text));
             // Labels need no escaping.
@@ -56,12 +61,14 @@ fn label<'a>(name: &str, candidates: &'a [Arc<Endpoint>]) -> Option<&'a str> {
     if name == "resource" && candidates.iter().any(is_resource) {
         return None;
     }
+    // Several labels at one URL are rare and come from metadata, where each member has its own role.
     let role = ROLES.iter().find(|(known, _)| *known == name).map(|(_, tag)| tag);
     let tagged = role.and_then(|tag| candidates.iter().find(|one| one.has_tag(tag)));
     tagged.or(candidates.first()).map(|one| one.target.label.as_str())
 }
 
-/// All headers by their usual spelling, with the URLs in three of them named.
+/// All headers by their usual spelling, with the URLs in three of them named. Values that are no UTF-8 are
+/// shown as well as JSON can: the caller should see that there was one.
 pub(super) fn headers(given: &HeaderMap, endpoints: &Endpoints) -> BTreeMap<String, Vec<String>> {
     let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in given {

@@ -16,11 +16,12 @@ use crate::relay::serving::{Asked, Introduction, LEGACY_NEWEST, Refusal, check_m
 
 use super::tools::{Called, Tools};
 
+/// What a model needs to begin, and what it has to know of what it will read.
 const INSTRUCTIONS: &str = "Calls HTTP endpoints in a private network that its operator has registered, and no others. \
     Ask list_targets for their labels, then use call_target with one. URLs of registered endpoints appear as \
     harpoon://label: such a label can be called.";
 
-/// Answers one request of this command.
+/// Answers one request of this command. A refusal is an answer too, with the status that it would have over HTTP.
 pub(super) fn answer(tools: &Tools, command: &Command, message: &Message) -> Outcome {
     let version = command.header(PROTOCOL_VERSION.as_str());
     let (status, text) = match serve(tools, command, message, version) {
@@ -34,10 +35,14 @@ pub(super) fn answer(tools: &Tools, command: &Command, message: &Message) -> Out
 
 /// What became of a request that is right.
 enum Served {
+    /// The whole answer.
     Result(String),
+    /// A call that ends in another way than by an answer of this server.
     Ended(Outcome),
 }
 
+/// The two families, one after another. Which one a request belongs to is decided by the relay's reader: body
+/// first, header second. A header alone decides no more than that here, since there is no HTTP to disagree with.
 fn serve(
     tools: &Tools,
     command: &Command,
@@ -73,12 +78,14 @@ fn serve(
     Ok(Served::Result(asked.result(&result)))
 }
 
+/// The same to everybody, whatever endpoints there are.
 fn introduction() -> Introduction {
     let title = "Harpoon (Constrained HTTP Client)";
     let server = json!({"name": "harpoon", "title": title, "version": crate::VERSION});
     Introduction { server, instructions: INSTRUCTIONS }
 }
 
+/// The tools do not depend on the endpoints: a client may keep the list while these come and go.
 fn list(tools: &Tools, asked: &Asked) -> Result<Value, Refusal> {
     asked.first_page().map(|()| json!({"tools": tools.list()}))
 }

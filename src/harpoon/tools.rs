@@ -1,10 +1,11 @@
 //! The tools: which endpoints there are, the audience of one, and the call of one.
 //!
-//! A caller learns labels and what the operator says of them, never a URL, save the one that it must name to
+//! They are what a model sees, so they are three, their names are those of the reference, and what goes wrong
+//! is told in texts that a model can act on. A caller learns labels and what the operator says of them, never a URL, save the one that it must name to
 //! that very server. What it sends is checked before anything is dialled; what comes back is bounded. Bodies
 //! and values of headers never reach the log.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,16 +27,18 @@ use super::arguments::Arguments;
 use super::exchange::{self, Fault, Order, Received};
 use super::registry::{Endpoint, OAUTH, Registry};
 
-/// What `tools/list` shows; bounds are filled in.
+/// What `tools/list` shows, in the order of the reference. Bounds are filled in where their names stand: a model
+/// that is told the true bounds does not run into them.
 const SCHEMAS: &str = include_str!("tools.json");
 
 /// How much of a content type the log shows.
 const CONTENT_TYPE_MAX_CHARS: usize = 256;
 
-/// Where values of `Connection` and their like may come from credentials; the log tells them apart by class.
+/// Names whose values are credentials. That somebody sends them here is worth more of an operator's attention
+/// than a stray framing header, so the log tells the classes apart.
 const SENSITIVE: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
-/// The tools and what they work on.
+/// The tools and what they work on. Shared by all calls; only the registry in it ever changes.
 pub(super) struct Tools {
     pub(super) registry: Registry,
     pub(super) max_response_bytes: usize,
@@ -69,18 +72,6 @@ struct Listed<'a> {
     allowed_methods: Vec<&'a str>,
 }
 
-/// The result of `call_target`.
-#[derive(Serialize)]
-struct Response {
-    status_code: u16,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, Vec<String>>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    body_base64: String,
-    body_size_bytes: usize,
-    truncated: bool,
-}
-
 impl Tools {
     /// All tools as `tools/list` shows them. The text is ours, so it is JSON (a test holds that).
     pub(super) fn list(&self) -> Value {
@@ -103,6 +94,7 @@ impl Tools {
 
     fn list_targets(&self, arguments: &Map<String, Value>) -> Result<Called, String> {
         let arguments = Arguments::of(arguments, &["categories", "sources", "tags"])?;
+        // Models write filters as people do, with capitals and spaces.
         let filter = |name: &str| -> Result<Vec<String>, String> {
             let given = arguments.texts(name)?.into_iter().map(|text| text.trim().to_lowercase());
             Ok(given.filter(|text| !text.is_empty()).collect())
@@ -128,15 +120,18 @@ impl Tools {
         if endpoint.category != OAUTH || !of_server {
             return Ok(failed(label, "target is not an OAuth token endpoint"));
         }
+        // To the letter: the server compares it with what it calls itself.
         let audience = json!({"audience": endpoint.target.url});
         Ok(Called::Result(tool_result(&audience.to_string(), Some(audience))))
     }
 
     fn call_target(&self, command: &Command, arguments: &Map<String, Value>) -> Result<Called, String> {
         let started = Instant::now();
+        // One snapshot for the whole call: a set that is replaced meanwhile changes nothing halfway.
         let endpoints = self.registry.now();
         let label = arguments.get("label").and_then(Value::as_str);
         let known = label.and_then(|label| endpoints.labelled(label));
+        // Whatever is refused from here on was never sent, and is counted as the caller's mistake.
         let invalid = || self.count(known, None, HarpoonOutcome::InvalidInput, started, None);
         let asked = Asked::read(self, arguments).inspect_err(|_| invalid())?;
         let refuse = |text: &str| {
@@ -155,6 +150,7 @@ impl Tools {
         if asked.body.is_some_and(|body| body.len() > target.max_request_bytes) {
             return refuse("request body exceeds size limit");
         }
+        // The time of the call begins here and covers everything, but the caller's own ends it all the same.
         let deadline = command.deadline(asked.timeout);
         let order = Order {
             endpoint: Arc::clone(endpoint),
@@ -176,7 +172,8 @@ impl Tools {
         })
     }
 
-    /// One line and one count a call that reached the network.
+    /// One line and one count a call that reached the network. The line names the endpoint by label and origin:
+    /// paths can be secrets, and queries often are. The content type is the endpoint's word, so it is cut.
     fn observe(&self, command: &Command, order: &Order, result: &Result<Received, Fault>, started: Instant) {
         let (status, outcome, size) = match result {
             Ok(received) => (Some(received.status), HarpoonOutcome::Success, Some(received.body.len())),
@@ -208,6 +205,7 @@ impl Tools {
         );
     }
 
+    /// Counts a call. Only a registered label becomes one of a metric: the others are whatever a caller makes up.
     fn count(
         &self,
         endpoint: Option<&Arc<Endpoint>>,
@@ -221,7 +219,8 @@ impl Tools {
     }
 }
 
-/// The arguments of `call_target`.
+/// The arguments of `call_target`, each within the bounds of its schema. Whether the endpoint allows them is
+/// another question.
 struct Asked<'a> {
     label: &'a str,
     method: Method,
@@ -233,20 +232,13 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
+    /// Reads them in the order in which a person would check them; the first that is wrong is told.
     fn read(tools: &Tools, given: &'a Map<String, Value>) -> Result<Asked<'a>, String> {
         const TIMEOUT_MS: std::ops::RangeInclusive<usize> = 100..=120_000;
         const TIMEOUT_DEFAULT_MS: usize = 30_000;
-        let names = [
-            "label",
-            "method",
-            "headers",
-            "body",
-            "timeout_ms",
-            "max_response_bytes",
-            "follow_redirects",
-            "max_redirects",
-        ];
-        let arguments = Arguments::of(given, &names)?;
+        const NAMES: &str =
+            "label method headers body timeout_ms max_response_bytes follow_redirects max_redirects";
+        let arguments = Arguments::of(given, &NAMES.split(' ').collect::<Vec<_>>())?;
         let timeout = arguments.number("timeout_ms", TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
         let (bytes_max, redirects_max) = (tools.max_response_bytes, tools.max_redirects);
         let redirects_max = arguments.number("max_redirects", 0..=redirects_max, redirects_max)?;
@@ -287,34 +279,32 @@ fn passing(given: &HeaderMap, label: &str) -> HeaderMap {
             ref name if headers::is_refused(name) => "not-forwardable",
             _ => "custom",
         };
-        let classes: std::collections::BTreeSet<&str> = dropped.iter().map(class).collect();
+        let classes: BTreeSet<&str> = dropped.iter().map(class).collect();
         let classes = Vec::from_iter(classes).join(",");
         log::info!(label = label, count = dropped.len(), classes = classes.as_str(); "harpoon request dropped non-forwardable headers");
     }
     kept
 }
 
-/// The result of a call that was answered, whatever the status. The text leaves out what is empty.
+/// The result of a call that was answered, whatever the status: a 404 is what the endpoint says, and the model
+/// should read it. The text is for clients that show text; it leaves out what is empty.
 fn response(received: Received) -> Value {
-    let response = Response {
-        status_code: received.status,
-        body_size_bytes: received.body.len(),
-        body_base64: STANDARD.encode(received.body),
-        headers: received.headers,
-        truncated: false,
-    };
-    let text = serde_json::to_string(&response).unwrap_or_default();
     let structured = json!({
-        "status_code": response.status_code,
-        "headers": response.headers,
-        "body_base64": response.body_base64,
-        "body_size_bytes": response.body_size_bytes,
-        "truncated": response.truncated,
+        "status_code": received.status,
+        "headers": received.headers,
+        "body_base64": STANDARD.encode(&received.body),
+        "body_size_bytes": received.body.len(),
+        "truncated": false,
     });
-    tool_result(&text, Some(structured))
+    let mut shown = structured.clone();
+    if let Some(members) = shown.as_object_mut() {
+        members.retain(|_, value| *value != json!({}) && *value != json!(""));
+    }
+    tool_result(&shown.to_string(), Some(structured))
 }
 
-/// The result of a tool that failed: a text that says where and why.
+/// The result of a tool that failed: a text that says where and why, out of a fixed list. The cause behind it, a
+/// host or an address perhaps, is for the local log.
 fn failed(label: &str, text: &str) -> Called {
     Called::Result(tool_result(&format!("label {label}: {text}"), None))
 }

@@ -140,7 +140,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Checks that a revision without a handshake is the one that is spoken.
+/// Checks that a revision without a handshake is the one that is spoken. The list in the error holds no revision
+/// with a handshake: who reads it would take them for ones that can be claimed.
 pub fn check_modern(claim: &str) -> Result<(), Refusal> {
     if claim == MODERN_VERSION {
         return Ok(());

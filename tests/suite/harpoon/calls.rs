@@ -51,7 +51,7 @@ fn an_empty_response_has_all_members_in_its_structure() {
     let whole = json!({"status_code": 204, "headers": {}, "body_base64": "", "body_size_bytes": 0, "truncated": false});
     assert_eq!(answer.result(), &whole);
     let text = answer.0.payload()["result"]["content"][0]["text"].as_str().unwrap();
-    assert_eq!(text, r#"{"status_code":204,"body_size_bytes":0,"truncated":false}"#);
+    assert_eq!(text, r#"{"body_size_bytes":0,"status_code":204,"truncated":false}"#);
 }
 
 /// Errors of tools name the label; nothing was sent.
