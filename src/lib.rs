@@ -57,7 +57,8 @@
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
 //!   operator's editor by `profiles edit`.
 //! * No file is read or written but those that a setting or an option names, and the system's roots.
-//! * No redirect of the control plane is followed, and none of a server leaves its origin.
+//! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint leads
+//!   to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
 pub mod cli;

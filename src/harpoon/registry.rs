@@ -5,8 +5,9 @@
 //! that an attacker wrote: what he wrote is compared, and what is dialled is the registered text.
 //!
 //! Endpoints are registered in sets, one a category, and a set is replaced as a whole: whoever finds out
-//! anew takes the place of what he found before. Readers hold a snapshot and wait for nobody. A set that
-//! breaks a rule is refused with an [`Error`], and the old one stays.
+//! anew takes the place of what he found before. Readers hold a snapshot; they wait at most until a new one is
+//! made, which takes memory and no input. A set that breaks a rule is refused with an [`Error`], and the old
+//! one stays.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -3,7 +3,8 @@
 //! The control plane filters what callers send; the list here is the second fence, so that a
 //! mistake there cannot reach into the private network. Towards the server names are refused (a
 //! caller's own headers are part of the contract); towards the plane only six names pass (a private
-//! server's other headers are not). Nothing fails: what may not pass is left out.
+//! server's other headers are not). Nothing fails: what may not pass is left out. Where a `Location` leads is
+//! read here too, for all who follow one.
 
 use std::collections::BTreeMap;
 
