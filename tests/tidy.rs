@@ -14,11 +14,16 @@ const BENT: &[(&str, &str)] = &[];
 const FILE_MAX_LINES: usize = 400;
 /// Longer functions are two functions.
 const FUNCTION_MAX_LINES: usize = 60;
-/// What the service executes: one reviewer reads it in a day. `dev/` is not part of what is packaged.
-const SERVICE_MAX_LINES: usize = 12_500;
+/// What the service always executes: one reviewer reads it in a day. `dev/` is not part of what is packaged.
+const SERVICE_MAX_LINES: usize = 13_000;
+/// What runs only where somebody configures it: the calls of named endpoints, which come with a day of their own.
+const OPTIONS_MAX_LINES: usize = 3_000;
 /// What an operator types before and beside it.
 const COMMANDS_MAX_LINES: usize = 4_000;
-/// Where that lives: what `run` never executes, and would not miss.
+/// Where options live.
+const OPTIONS: [&str; 4] =
+    ["src/config/endpoint.rs", "src/config/harpoon.rs", "src/harpoon/", "src/net/guard.rs"];
+/// Where commands live: what `run` never executes, and would not miss.
 const COMMANDS: [&str; 6] = [
     "src/cli/",
     "src/config/admin.rs",
@@ -184,23 +189,31 @@ fn function_name(line: &str) -> Option<String> {
 
 #[test]
 fn the_program_fits_a_days_reading() {
-    let (mut service, mut commands, mut comments) = (0, 0, 0);
+    let (mut service, mut options, mut commands, mut comments) = (0, 0, 0, 0);
     for source in product() {
-        let beside = COMMANDS.iter().any(|place| source.path.starts_with(place));
-        let typed = beside && !SERVICE.contains(&source.path.as_str());
+        let within = |places: &[&str]| places.iter().any(|place| source.path.starts_with(place));
+        let code = if within(&OPTIONS) {
+            &mut options
+        } else if within(&COMMANDS) && !within(&SERVICE) {
+            &mut commands
+        } else {
+            &mut service
+        };
         for line in product_lines(&source.text) {
-            match line {
-                _ if is_comment(line) => comments += 1,
-                _ if line.trim().is_empty() => {}
-                _ if typed => commands += 1,
-                _ => service += 1,
+            if is_comment(line) {
+                comments += 1;
+            } else if !line.trim().is_empty() {
+                *code += 1;
             }
         }
     }
-    let ratio = f64::from(comments) / f64::from(service + commands);
-    println!("{service} code lines of the service, {commands} of commands, comment ratio {ratio:.2}");
+    let ratio = f64::from(comments) / f64::from(service + options + commands);
+    println!(
+        "{service} code lines of the service, {options} of options, {commands} of commands, comments {ratio:.3}"
+    );
     let fits = |lines: i32, max: usize| usize::try_from(lines).unwrap() < max;
     assert!(fits(service, SERVICE_MAX_LINES), "{service} code lines of the service");
+    assert!(fits(options, OPTIONS_MAX_LINES), "{options} code lines of options");
     assert!(fits(commands, COMMANDS_MAX_LINES), "{commands} code lines of commands");
     assert!(ratio >= COMMENT_MIN_RATIO, "comment ratio {ratio:.2}");
 }
