@@ -33,6 +33,9 @@ pub(super) const SETTINGS: &[&str] = &[
     "control-plane.http-proxy",
 ];
 
+/// What the help texts of all commands end with.
+pub(super) const DETAILS: &str = include_str!("help/admin.txt");
+
 /// Ids hold no comma, so one flag may hold several of them.
 const IDS: Kind = Kind::List(&[',']);
 

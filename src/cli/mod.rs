@@ -49,6 +49,9 @@ impl From<config::Error> for Failure {
 /// Every command, in the order in which help and completions list them.
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
+    #[cfg(feature = "dev")]
+    Command::new(&["demo"], "Watch a whole tunnel work on this machine, with nothing to configure", dev::demo::command)
+        .with_options(dev::demo::OPTIONS),
     Command::new(&["init"], "Write a first profile", init::command).with_options(init::OPTIONS),
     Command::new(&["doctor"], "Check settings, connections and servers before run does", doctor::command)
         .with_options(doctor::OPTIONS).with_settings(),
@@ -56,7 +59,7 @@ const COMMANDS: &[Command] = &[
     Command::new(&["health"], "Ask a running client how it is", health::command)
         .with_options(health::OPTIONS).with_details(include_str!("help/health.txt")),
     Command::new(&["profiles", "list"], "List the profiles", profiles::list)
-        .with_options(profiles::LIST_OPTIONS),
+        .with_options(profiles::LIST_OPTIONS).with_details(include_str!("help/profiles_list.txt")),
     Command::new(&["profiles", "add"], "Add a profile from a file or a sample", profiles::add)
         .with_options(profiles::ADD_OPTIONS).with_arguments(&["<name>"]),
     Command::new(&["profiles", "edit"], "Change a profile in an editor and check it", edit::command)
@@ -66,21 +69,18 @@ const COMMANDS: &[Command] = &[
     Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", profiles::samples_show)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
     Command::new(&["admin", "tunnels", "create"], "Create a tunnel", admin::create)
-        .with_options(admin::FORM).with_selected(admin::SETTINGS),
+        .with_options(admin::FORM).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     Command::new(&["admin", "tunnels", "get"], "Show a tunnel; the runtime key will do", admin::get)
-        .with_arguments(&["<id>"]).with_options(admin::GET).with_selected(admin::SETTINGS),
+        .with_arguments(&["<id>"]).with_options(admin::GET).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     Command::new(&["admin", "tunnels", "list"], "List the tunnels of an organization, workspace or tenant", admin::list)
-        .with_options(admin::LIST).with_selected(admin::SETTINGS),
+        .with_options(admin::LIST).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     Command::new(&["admin", "tunnels", "update"], "Change what is given, and nothing else", admin::update)
-        .with_arguments(&["<id>"]).with_options(admin::FORM).with_selected(admin::SETTINGS),
+        .with_arguments(&["<id>"]).with_options(admin::FORM).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     Command::new(&["admin", "tunnels", "delete"], "Delete a tunnel", admin::delete)
-        .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS),
-    #[cfg(feature = "dev")]
-    Command::new(&["demo"], "Watch a whole tunnel work on this machine, with nothing to configure", dev::demo::command)
-        .with_options(dev::demo::OPTIONS),
+        .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
-        .with_options(dev::proxy::OPTIONS),
+        .with_options(dev::proxy::OPTIONS).with_details(include_str!("help/dev_proxy.txt")),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "mcp-stub"], "Serve a stub MCP server to try a tunnel with", dev::mcp_stub::command)
         .with_options(dev::mcp_stub::OPTIONS),
