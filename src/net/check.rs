@@ -1,4 +1,5 @@
-//! Asks whether the proxy on a route lets us through: a TCP connection, then CONNECT to the destination.
+//! Asks whether the proxy on a route lets us through: a TCP connection, then CONNECT to the destination. Or
+//! whether a connection can be made at all.
 //!
 //! Made of the same steps as a real connection, credentials and TLS included, and closed at once. It informs;
 //! nothing depends on it. The destination sees a connection without a request.
@@ -63,6 +64,13 @@ impl Client {
             phases.push(Phase::new("connect", began, tunnelled.as_ref().err(), "connect_error"));
         }
         Some(ProxyCheck { phases })
+    }
+
+    /// Opens a connection to the configured destination, as a request would, and closes it unused. Fails as a
+    /// request does that is not sent.
+    pub fn check_connection(&self, deadline: Instant) -> Result<(), Error> {
+        let dialer = self.dialer();
+        dialer.open(dialer.origin(), deadline, &|_| Ok(())).map(drop)
     }
 }
 

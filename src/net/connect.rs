@@ -142,7 +142,7 @@ impl Dialer {
 
     /// Opens a connection to `destination`: it is the same path for requests of every purpose, and the only
     /// one.
-    fn open(
+    pub(super) fn open(
         &self,
         destination: &Origin,
         deadline: Instant,
