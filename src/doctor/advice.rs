@@ -14,6 +14,11 @@ use crate::ops::shell_quoted;
 
 use super::report::Check;
 
+/// Why an address is refused.
+pub(super) const FORBIDDEN: &str = "Others choose when this is called, so link-local, metadata, \
+    multicast and reserved addresses are never dialled, whatever is set; and where a target has \
+    allowed_networks, nothing outside of them.";
+
 /// A destination, in the words of its settings.
 pub(super) struct Destination<'a> {
     /// How it is reached.
@@ -22,7 +27,7 @@ pub(super) struct Destination<'a> {
     pub(super) setting: &'static str,
     /// The setting of its proxy.
     pub(super) proxy: &'static str,
-    /// The settings of the certificate that it is shown.
+    /// What to do where it wants to be shown a certificate.
     pub(super) identity: &'static str,
     /// Whether TLS is spoken with it.
     pub(super) tls: bool,
@@ -59,6 +64,7 @@ impl Destination<'_> {
     pub(super) fn failed(&self, id: String, error: &Error) -> Check {
         let (why, next) = match error.certificate {
             Some(fault) => self.certificate(fault),
+            None if error.kind == Kind::AddressForbidden => self.address(),
             None => self.connection(error.kind, error.request_sent),
         };
         Check::fail(id, error.to_string(), why, next)
@@ -104,6 +110,18 @@ impl Destination<'_> {
                 ],
             ),
         }
+    }
+
+    /// What it means that the name resolved to what is not dialled. The address is not told, here or anywhere:
+    /// who may resolve the name may see it.
+    fn address(&self) -> (&'static str, Vec<String>) {
+        let to = &self.client.route().destination;
+        let host = to.rsplit_once(':').map_or(to.as_str(), |(host, _)| host);
+        let next = vec![
+            format!("see what the name resolves to: getent ahosts {host}"),
+            format!("correct the host in {}, or its allowed_networks if that address is meant", self.setting),
+        ];
+        (FORBIDDEN, next)
     }
 
     /// What it means that nothing, or only a part, was exchanged. `was_asked` tells a peer that hangs from a
@@ -152,7 +170,7 @@ impl Destination<'_> {
             Kind::Tls => (
                 "The other side ended the TLS handshake: it wants a client certificate, or does not speak TLS on \
                  this port.",
-                vec![format!("set {}", self.identity), format!("see what it says: {}", self.look())],
+                vec![self.identity.into(), format!("see what it says: {}", self.look())],
             ),
             Kind::Timeout if was_asked => (
                 "The connection stands and no whole answer came in time: the other side, or what it waits for, hangs.",

@@ -3,10 +3,11 @@
 //! It connects with the code that `run` connects with, so it finds what `run` would find: the same proxies,
 //! roots, certificates and headers. Checks that wait run side by side, each on a thread of its own; they are
 //! listed in a fixed order, whichever ends first, and one that has not ended in time has failed. Nothing is
-//! polled, no tool is called, no file is changed. It cannot fail: whatever goes wrong is a check.
+//! polled, no tool or endpoint is called, no file is changed. It cannot fail: whatever goes wrong is a check.
 
 mod advice;
 mod certificates;
+mod endpoints;
 mod local;
 mod plane;
 mod report;
@@ -137,6 +138,7 @@ impl Examination {
             site.target(self, offline);
             site.handshake(self, offline);
         }
+        endpoints::check(&settings.harpoon, &usable, self, offline);
         self.now([certificates::expiry(settings)]);
         self.now([match &net {
             Ok(net) => Check::pass(ROOTS, net.roots_summary()),

@@ -43,7 +43,7 @@ pub(super) fn destination<'a>(plane: &'a Plane, settings: &Settings) -> Destinat
         client: plane.polls(),
         setting: "control-plane.base-url",
         proxy: "control-plane.http-proxy",
-        identity: "control-plane.client-cert and control-plane.client-key",
+        identity: "set control-plane.client-cert and control-plane.client-key",
         tls: settings.control_plane.origin.tls,
         socket: None,
     }

@@ -1,10 +1,11 @@
 //! Checks and their report, as text and as JSON.
 //!
 //! Everything that is shown goes through the redactor and is cut and escaped here, once, because it quotes
-//! peers and files; complaints about settings and the next command come without secrets already. The JSON of a [`Report`] is for programs and stays as it is: members are added, not
-//! changed. `result` is `ok` or `fail`; `failed_checks` is there when it is `fail`, `next` when it is `ok`.
-//! Each of `checks` has `id`, `status` (`PASS`, `FAIL`, `SKIP`) and `summary`, and where there is something
-//! to say `why`, `evidence` and `next`. The checks of a channel other than `main` end in `:CHANNEL`.
+//! peers and files; complaints about settings and the next command come without secrets already. The JSON of
+//! a [`Report`] is for programs and stays as it is: members are added, not changed. `result` is `ok` or `fail`;
+//! `failed_checks` is there when it is `fail`, `next` when it is `ok`. Each of `checks` has `id`, `status`
+//! (`PASS`, `FAIL`, `SKIP`) and `summary`, and where there is something to say `why`, `evidence` and `next`. The
+//! checks of a channel other than `main` end in `:CHANNEL`, those of an endpoint in `:LABEL`.
 //!
 //! The ids, in their order: `config_source`, `profile_load`, then a mistake in the settings as `tunnel_id`,
 //! `control_plane_api_key`, `control_plane_base_url`, `mcp_target`, `profile_load` or `config_validation`; else
@@ -12,7 +13,8 @@
 //! `runtime_api_keys_url`, `admin_api_keys_url`, `chatgpt_connector_settings_url`; without a mistake `mcp_target`,
 //! `mcp_command_executable` (stdio), `mcp_server_reachable`, `health_listener`, `control_plane_route`,
 //! `proxy_reachable` (behind a proxy), `control_plane_metadata`, `mcp_route` (HTTP), `mcp_proxy_reachable` (behind
-//! a proxy), `mcp_handshake`, those of other channels, `certificate_expiry`, `tls_roots`, `resolver`.
+//! a proxy), `mcp_handshake`, those of other channels, `harpoon` and `harpoon_target:LABEL` (where there are
+//! endpoints), `certificate_expiry`, `tls_roots`, `resolver`.
 
 use serde::Serialize;
 

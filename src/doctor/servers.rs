@@ -160,7 +160,7 @@ fn destination<'a>(target: &'a HttpTarget, server: &'a HttpServer) -> Destinatio
         client: target.client(),
         setting: "mcp.server-url",
         proxy: "mcp.http-proxy",
-        identity: "mcp.client-cert and mcp.client-key",
+        identity: "set mcp.client-cert and mcp.client-key",
         tls: server.origin.tls,
         socket: server.unix_socket.as_deref(),
     }

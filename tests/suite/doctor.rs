@@ -1,5 +1,6 @@
 //! `doctor`: what it says of set-ups that work, of settings that do not, and in which form.
 
+mod endpoints;
 mod peers;
 mod plane;
 mod stdio;
