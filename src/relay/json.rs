@@ -143,6 +143,23 @@ pub fn strings(text: &str) -> Vec<Text> {
     found
 }
 
+/// How many values a tree of this text would hold at most, which [`value`] has accepted: each stands behind a
+/// comma, or first in something that was opened.
+pub fn values_at_most(text: &str) -> usize {
+    let mut count = 1;
+    let mut bytes = text.bytes().enumerate();
+    while let Some((_, byte)) = bytes.next() {
+        match byte {
+            b'"' => {
+                end_of_string(&mut bytes);
+            }
+            b',' | b'[' | b'{' => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// The offset behind the closing quote of a string whose first quote was just read.
 fn end_of_string(bytes: &mut impl Iterator<Item = (usize, u8)>) -> usize {
     let mut escaped = false;
@@ -353,6 +370,7 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(strings("\"only\"").len(), 1);
+        assert_eq!(values_at_most(r#"{"a":[1,2,"[,{\",\\"],"b":{}}"#), 7);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::failure;
 use super::message::{CLAIM, Message};
+use super::{failure, json};
 
 /// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY_NEWEST];
@@ -29,6 +29,10 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 /// The parameters do not fit the method.
 pub const INVALID_PARAMS: i64 = -32602;
 const UNSUPPORTED_VERSION: i64 = -32022;
+
+/// Most values of one request. A tree takes up to a hundred bytes for two of text, and a command may have many
+/// megabytes; no tool has more than some hundred arguments, and long texts are one value.
+const VALUES_MAX: usize = 10_000;
 
 /// As much of a caller's text as an error repeats.
 const SHOWN_MAX_CHARS: usize = 64;
@@ -88,6 +92,9 @@ impl<'a> Asked<'a> {
     /// Reads the parameters. Nested more deeply than anybody means it, they are refused like any other text
     /// that cannot be read.
     pub fn read(message: &'a Message) -> Result<Asked<'a>, Refusal> {
+        if json::values_at_most(message.text()) > VALUES_MAX {
+            return Err(Refusal::new(400, INVALID_REQUEST, "the request holds too many values"));
+        }
         let mut whole: Value = serde_json::from_str(message.text())
             .map_err(|error| Refusal::new(400, PARSE_ERROR, error.to_string()))?;
         let params = match whole.get_mut("params").map(Value::take) {

@@ -87,6 +87,19 @@ fn ambiguous_arguments_have_one_reading() {
     assert_eq!(harbour.paths(), ["/a"]);
 }
 
+/// A command may be large, and a tree of it would be many times larger: one with more values than anybody
+/// means is refused before, and one long text is one value.
+#[test]
+fn a_request_of_very_many_values_is_refused() {
+    let yaml = "- {label: a, url: ORIGIN/a, max_request_bytes: 1048576}";
+    let harbour = Harbour::start(yaml, |request| Reply::body(200, "a/b", request.body.len().to_string()));
+    let many = json!({"method": "POST", "tags": vec![0; 2_000_000]});
+    let answer = harbour.rig.send(&call_command("a", many));
+    assert_eq!((answer.code(), &answer.payload()["error"]["code"]), (400, &json!(-32600)));
+    let long = "[,{\"".repeat(200_000);
+    assert_eq!(harbour.call("a", json!({"method": "POST", "body": long})).body(), "800000");
+}
+
 /// No spelling of a URL in an answer is taken for a registered one but letter case of scheme and host.
 #[test]
 fn other_spellings_of_a_url_are_not_named() {
