@@ -16,7 +16,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use crate::config::Origin;
 use crate::net::{self, Budget, Kind, Reply, Request};
 use crate::ops::metrics::HarpoonOutcome;
-use crate::relay::headers::resolve;
+use crate::relay::headers::{plain, resolve};
 
 use super::registry::{Endpoint, Endpoints};
 use super::rewrite;
@@ -116,10 +116,9 @@ impl<'a> Hop<'a> {
     }
 
     /// The caller's headers with ours over them. What the operator adds wins in every spelling that a server
-    /// could take for it: some read `_` as `-`.
+    /// could take for it.
     fn all_headers(&self) -> HeaderMap {
         let added = &self.endpoint.target.headers;
-        let plain = |name: &HeaderName| name.as_str().replace('_', "-");
         let mut all = HeaderMap::with_capacity(self.headers.len() + added.len() + 1);
         for (name, value) in &self.headers {
             if !added.keys().any(|own| plain(own) == plain(name)) {

@@ -100,9 +100,15 @@ fn kept(given: &HeaderMap, is_refused: impl Fn(&HeaderName) -> bool) -> HeaderMa
     kept
 }
 
-/// Whether no caller may send this. Servers behind CGI and its heirs read `_` and `-` as the same.
+/// The name as the least careful server may read it: CGI and its heirs make one of `_` and `-`, and some of all
+/// that is neither letter nor digit.
+pub fn plain(name: &HeaderName) -> String {
+    name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+}
+
+/// Whether no caller may send this, in any spelling that a server could take for it.
 pub fn is_refused(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
+    let name = plain(name);
     REFUSED.binary_search(&name.as_str()).is_ok() || name.starts_with("x-forwarded-")
 }
 
@@ -227,6 +233,7 @@ mod tests {
             ("content-type", "text/weird"),
             ("x_forwarded_for", "10.0.0.1"),
             ("content_length", "0"),
+            ("x.forwarded!for", "10.0.0.1"),
             ("x-forwarded-user", "root"),
             ("x-http-method-override", "DELETE"),
         ]);
