@@ -1,9 +1,9 @@
 //! One call of an endpoint: what is sent, which redirects are followed, what comes back.
 //!
 //! The connections' room follows nothing, so every hop is decided here: the URL must be registered and allow the
-//! method, and what is dialled is the registered endpoint by its own client, with its own added headers. A
-//! caller's headers go along within one origin; beyond it only those go that describe the request. One
-//! deadline bounds all hops and the body.
+//! method and the size, and what is dialled is the registered endpoint by its own client, with its own added
+//! headers. A caller's headers go along within one origin; beyond it only those go that describe the request.
+//! One deadline bounds all hops and the body.
 //!
 //! A call fails with a [`Fault`]: a fixed text for the caller, a cause for the local log.
 
@@ -138,13 +138,17 @@ impl<'a> Hop<'a> {
         // 307 and 308 repeat the request; for the others the web has agreed on a GET.
         let repeats = matches!(status, 307 | 308) || self.method == Method::GET;
         let method = if repeats { self.method } else { Method::GET };
-        // Of several labels at one URL the first that allows the method: they share the way, not the methods.
+        let body = self.body.filter(|_| repeats);
+        // Of several labels at one URL the first that allows it: they share the way, not what may be sent.
         let known = endpoints.at(&url);
-        let allows = |next: &&Arc<Endpoint>| next.target.methods.contains(&method);
+        let allows = |next: &&Arc<Endpoint>| {
+            let (target, length) = (&next.target, body.map_or(0, str::len));
+            target.methods.contains(&method) && length <= target.max_request_bytes
+        };
         let Some(next) = known.iter().find(allows) else {
             let (word, text) = match known {
                 [] => endpoints.missed(&url),
-                _ => ("method_not_allowed", "redirect blocked"),
+                _ => ("request_not_allowed", "redirect blocked"),
             };
             let to = url.parse::<Uri>().ok().and_then(|url| Origin::of(&url));
             let to = to.map_or_else(|| "no URL".to_owned(), |origin| origin.to_string());
@@ -163,15 +167,15 @@ impl<'a> Hop<'a> {
         if !repeats {
             headers.remove(header::CONTENT_TYPE);
         }
-        let body = self.body.filter(|_| repeats);
         Ok(Hop { endpoint: Arc::clone(next), method, headers, body })
     }
 }
 
-/// Where a reply leads, when it is a redirect. What is no text is a place that is not registered.
+/// Where a reply leads, when it is a redirect. What is no text is a place that is not registered; an empty one
+/// leads nowhere.
 fn location(reply: &Reply) -> Option<String> {
     let redirects = matches!(reply.status, 301 | 302 | 303 | 307 | 308);
-    let location = reply.headers.get(header::LOCATION).filter(|_| redirects)?;
+    let location = reply.headers.get(header::LOCATION).filter(|place| redirects && !place.is_empty())?;
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 

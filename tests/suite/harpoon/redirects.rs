@@ -14,6 +14,7 @@ const TARGETS: &str = "
 - {label: to, url: ORIGIN/to}
 - {label: get, url: ORIGIN/get, methods: [GET]}
 - {label: post, url: ORIGIN/post, methods: [POST]}
+- {label: small, url: ORIGIN/small, max_request_bytes: 1}
 ";
 
 /// `/from` redirects with the status and place that the caller's headers name; the rest answers.
@@ -104,10 +105,32 @@ fn redirects_elsewhere_are_blocked() {
     }
     assert!(harbour.paths().iter().all(|path| path == "/from"));
     let log = harbour.rig.client.log();
-    for word in ["path_mismatch", "query_mismatch", "not_allowlisted_other", "method_not_allowed"] {
+    for word in ["path_mismatch", "query_mismatch", "not_allowlisted_other", "request_not_allowed"] {
         assert!(log.contains(word), "{word}");
     }
     assert!(!log.contains("meta-data") && !log.contains("u:p@"));
+}
+
+/// A body that an endpoint would not be sent by name is not sent there by a redirect either.
+#[test]
+fn each_endpoint_bounds_what_it_is_sent() {
+    let harbour = harbour();
+    let sending = |status: u16, body: &str| {
+        let mut call = to(status, "/small");
+        call["body"] = json!(body);
+        harbour.call("from", call)
+    };
+    assert_eq!(sending(307, "b").body(), "POST b");
+    assert_eq!(sending(307, "bb").fault(), "label from: redirect blocked");
+    assert_eq!(sending(303, "bb").body(), "GET ");
+}
+
+/// A place that is not named is none.
+#[test]
+fn an_empty_place_is_no_redirect() {
+    let harbour = Harbour::start(TARGETS, |_| Reply::status(302).header("Location", ""));
+    assert_eq!(harbour.call("from", json!({})).status(), 302);
+    assert_eq!(harbour.paths(), ["/from"]);
 }
 
 /// Another scheme is named, because it is a slip and no attack.
