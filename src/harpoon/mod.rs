@@ -42,6 +42,10 @@ use crate::relay::port::{Call, Outcome, Sink, Target};
 use registry::{Endpoint, Endpoints, Registry};
 use tools::Tools;
 
+/// Most connections of all endpoints together that rest. Each endpoint keeps its own, and only looks at them
+/// when it is called: without a bound, a caller who asks all of them takes every descriptor there is.
+const RESTING_MAX: usize = 256;
+
 /// The endpoints behind the channel `harpoon`. Calls share what it holds, because they outlive the lock under
 /// which they were admitted.
 pub struct Harpoon {
@@ -59,15 +63,16 @@ pub enum Error {
 
 impl Harpoon {
     /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
-    /// endpoint rest as there are `workers` that call.
+    /// endpoint rest as there are `workers` that call, unless there are many endpoints.
     pub fn new(
         net: &Net,
         settings: &config::Harpoon,
         workers: usize,
         metrics: &Arc<Metrics>,
     ) -> Result<Harpoon, Error> {
+        let resting = workers.min(RESTING_MAX / settings.targets.len().max(1));
         let endpoint = |target: &config::HarpoonTarget| {
-            let client = net.harpoon(settings, target, workers);
+            let client = net.harpoon(settings, target, resting);
             let client = client.map_err(|error| Error::Net(target.label.clone(), error))?;
             let (target, tags) = (target.clone(), Vec::new());
             Ok(Arc::new(Endpoint { target, category: registry::CONFIGURED, tags, client }))

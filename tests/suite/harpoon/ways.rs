@@ -94,6 +94,20 @@ fn connections_are_kept_and_renewed() {
     assert_eq!(call(&rig).body(), "/x");
 }
 
+/// Where there are many endpoints few connections rest: a caller who asks all of them would otherwise take the
+/// descriptors that the tunnel itself needs.
+#[test]
+fn resting_connections_are_bounded_over_all_endpoints() {
+    let server = Server::start(None, script());
+    let origin = server.origin();
+    let targets: String = (0..300).map(|n| format!("- {{label: l{n}, url: '{origin}/{n}'}}\n")).collect();
+    let rig = rig(&targets, |builder| builder.argument("--harpoon.allow-plaintext-http"));
+    for _ in 0..3 {
+        assert_eq!(Called(rig.send(&call_command("l7", json!({})))).body(), "/7");
+    }
+    assert_eq!(server.connections(), 3);
+}
+
 /// The flag and the environment name targets as the configuration does.
 #[test]
 fn targets_can_be_given_in_one_line() {
