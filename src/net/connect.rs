@@ -36,8 +36,10 @@ pub(super) struct Shared {
     pub(super) provider: Arc<CryptoProvider>,
     /// The certificates of `ca-bundle`.
     pub(super) bundle: Vec<CertificateDer<'static>>,
-    /// Name resolution.
+    /// Name resolution of what the settings name.
     pub(super) names: Names,
+    /// The same where the outside has a say in what is called: names that hang hold up nobody else.
+    pub(super) guarded_names: Names,
     /// Loaded when the first purpose needs TLS: a plain-http set-up never reads 150 certificates.
     pub(super) trust: OnceLock<Trust>,
 }
@@ -153,7 +155,11 @@ impl Dialer {
         let mut wire = match way {
             Way::Direct(_) => {
                 let (host, port) = (&destination.host, destination.port);
-                let addresses = self.shared.names.resolve(host, port, deadline)?;
+                let names = match self.guard {
+                    Guard::Open => &self.shared.names,
+                    Guard::Target(..) | Guard::Learned(_) => &self.shared.guarded_names,
+                };
+                let addresses = names.resolve(host, port, deadline)?;
                 self.guard.admits(destination, addresses.iter().map(SocketAddr::ip))?;
                 // Dialled as judged: asked again, the name could be somebody else.
                 reach(host, port, &addresses, deadline, register)?

@@ -105,6 +105,7 @@ impl Net {
             provider: tls::provider(),
             bundle: bundle.unwrap_or_default(),
             names: resolve::Names::new(),
+            guarded_names: resolve::Names::new(),
             trust: OnceLock::new(),
         };
         Ok(Net { shared: Arc::new(shared), budget: Budget::new(network.body_budget_bytes), dump: false })

@@ -1,6 +1,6 @@
 //! Resolves names beside the caller, because the system's resolver knows no deadline.
 //!
-//! At most [`RESOLUTIONS_MAX`] helper threads exist at a time; who finds them busy waits, and gives up at its
+//! At most [`RESOLUTIONS_MAX`] helper threads of one [`Names`] exist at a time; who finds them busy waits, and gives up at its
 //! deadline. An abandoned helper ends when the system answers; it holds nothing but the name. A shutdown does
 //! not end a wait here: there is no socket yet, and the deadline does. Failure is [`Kind::Dns`].
 
@@ -28,6 +28,12 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new() -> Names {
         Names { helpers: Budget::new(RESOLUTIONS_MAX) }
+    }
+
+    /// One whose helpers are all busy for ever.
+    #[cfg(test)]
+    pub(super) fn hanging() -> Names {
+        Names { helpers: Budget::new(0) }
     }
 
     /// The addresses of `host` (without brackets). The system decides about their order, and may give the

@@ -1,11 +1,13 @@
 //! Clients that may not reach everything: what they refuse is not dialled, and what they may reach works.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use ureq::http::HeaderMap;
 
 use super::peers::*;
 use crate::config::{Cidr, Harpoon, HarpoonTarget, HostRules, Network, Origin};
+use crate::net::resolve::Names;
 use crate::net::{Client, Error, Kind, Net};
 
 fn origin(url: &str) -> Origin {
@@ -49,6 +51,16 @@ fn untouched(host: &str) -> (TcpListener, String) {
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{host}:{}/", listener.local_addr().unwrap().port());
     (listener, url)
+}
+
+#[test]
+fn names_that_hang_hold_up_nobody_else() {
+    let url = format!("http://localhost:{}/", serve(echo));
+    let mut net = Net::new(&network(None)).unwrap();
+    Arc::get_mut(&mut net.shared).unwrap().guarded_names = Names::hanging();
+    let learned = net.learned(&origin(&url), &[origin(&url)], &[], 1).unwrap();
+    assert_eq!(send(&learned, &url, None, soon()).unwrap_err().kind, Kind::Dns);
+    assert!(get(&client_of(&net, &server(&url)).unwrap(), &url).is_ok());
 }
 
 #[test]

@@ -254,6 +254,11 @@ pub(super) fn server(url: &str) -> HttpServer {
 
 /// A client towards `server`.
 pub(super) fn client(network: &Network, server: &HttpServer) -> Result<Client, Error> {
+    client_of(&Net::new(network)?, server)
+}
+
+/// The same, of a room that is there.
+pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error> {
     let mcp = Mcp {
         bindings: Vec::new(),
         connection_max_ttl: Duration::ZERO,
@@ -264,7 +269,7 @@ pub(super) fn client(network: &Network, server: &HttpServer) -> Result<Client, E
         discovery_extra_headers: Default::default(),
         stub: None,
     };
-    Net::new(network)?.mcp(&mcp, server, 4)
+    net.mcp(&mcp, server, 4)
 }
 
 pub(super) fn soon() -> Instant {
