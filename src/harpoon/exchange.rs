@@ -156,7 +156,9 @@ impl<'a> Hop<'a> {
         };
         let mut headers = self.headers;
         // Once left out they stay out: a redirect back would otherwise bring them again, at another's bidding.
-        if next.target.origin != from.origin {
+        // Behind another socket there is another server, whatever host both are said to have.
+        let (here, there) = (from, &next.target);
+        if (&here.origin, &here.unix_socket) != (&there.origin, &there.unix_socket) {
             let mut kept = HeaderMap::new();
             for name in DESCRIPTIVE {
                 let value = headers.remove(&name);

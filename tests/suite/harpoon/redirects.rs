@@ -8,6 +8,7 @@ use super::{Called, Harbour, call_command, yaml};
 use crate::support::reply::Reply;
 use crate::support::rig::Rig;
 use crate::support::server::Server;
+use crate::support::temp::TempDir;
 
 const TARGETS: &str = "
 - {label: from, url: ORIGIN/from}
@@ -192,4 +193,26 @@ fn credentials_stay_within_one_origin() {
         assert_eq!((request.header("authorization"), request.header("x-api-key")), (None, None));
         assert!(request.header("accept").is_some() && request.header("user-agent").is_some());
     }
+}
+
+/// Behind two sockets there are two servers, whatever host their URLs name.
+#[test]
+fn credentials_stay_behind_one_socket() {
+    let directory = TempDir::new();
+    let (near, far) = (directory.join("near.sock"), directory.join("far.sock"));
+    let script = |request: &crate::support::http::Request| match request.path() {
+        "/a" => Reply::status(307).header("Location", "/b"),
+        _ => Reply::status(204),
+    };
+    let _near = Server::start_unix(&near, Arc::new(script));
+    let other = Server::start_unix(&far, Arc::new(script));
+    let (near, far) = (near.display(), far.display());
+    let targets = format!(
+        "- {{label: a, url: 'http://localhost/a', unix_socket: '{near}'}}\n- {{label: b, url: 'http://localhost/b', unix_socket: '{far}'}}"
+    );
+    let rig = Rig::with(|builder| builder.yaml(&yaml(&targets)).argument("--harpoon.allow-plaintext-http"));
+    let more = json!({"headers": {"authorization": "Bearer u", "accept": "a/b"}});
+    assert_eq!(Called(rig.send(&call_command("a", more))).status(), 204);
+    let request = &other.requests()[0];
+    assert_eq!((request.header("authorization"), request.header("accept")), (None, Some("a/b")));
 }
