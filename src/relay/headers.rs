@@ -16,8 +16,9 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 /// * `Accept-Encoding` would bring replies that nothing here undoes.
 /// * Names of identity and of forwarded addresses are believed by servers behind proxies: only
 ///   the caller's own proxy may write them, and here that is nobody.
+/// * `Proxy` becomes `HTTP_PROXY` in a CGI program, and its own requests go where the caller says.
 /// * `Content-Type` belongs to the body, which is ours to describe.
-const REFUSED: [&str; 44] = [
+const REFUSED: [&str; 45] = [
     "accept-encoding",
     "cf-connecting-ip",
     "connection",
@@ -30,6 +31,7 @@ const REFUSED: [&str; 44] = [
     "host",
     "keep-alive",
     "openai-organization",
+    "proxy",
     "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
@@ -229,6 +231,7 @@ mod tests {
             ("x-custom", "a"),
             ("x-custom", "b"),
             ("te", "trailers"),
+            ("proxy", "http://10.0.0.1"),
             ("x-forwarded-for", "10.0.0.1"),
             ("content-type", "text/weird"),
             ("x_forwarded_for", "10.0.0.1"),
