@@ -1,9 +1,9 @@
 //! The tools: which endpoints there are, the audience of one, and the call of one.
 //!
 //! They are what a model sees, so they are three, their names are those of the reference, and what goes wrong
-//! is told in texts that a model can act on. A caller learns labels and what the operator says of them, never a URL, save the one that it must name to
-//! that very server. What it sends is checked before anything is dialled; what comes back is bounded. Bodies
-//! and values of headers never reach the log.
+//! is told in texts that a model can act on. A caller learns labels and what the operator says of them, never
+//! a URL, save the one that it must name to that very server. What it sends is checked before anything is
+//! dialled; what comes back is bounded. Bodies and values of headers never reach the log.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
