@@ -17,6 +17,7 @@
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters) |
+//! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with [`harpoon`] | `relay`, `net`, `config`, `target`, `harpoon`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers, MCP), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
@@ -36,7 +37,7 @@
 //! | quick | 1 | the queue, for what expects no answer | as a worker |
 //! | listen | 4 | the queue, for subscriptions | a day |
 //! | courier | M = min(2 N, 64) | answers, then the control plane | three attempts of a poll's time |
-//! | prober | 1 | its next round, then a server | 2 s a probe |
+//! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |
 //! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |
 //! | stdio-writer, -reader, -stderr | 3 a running child | lines for its pipe | its child's end |
 //! | metadata | 1 | the control plane, once | a poll's time |
@@ -68,6 +69,7 @@ mod dev;
 mod doctor;
 pub mod harpoon;
 pub mod net;
+pub mod oauth;
 pub mod ops;
 pub mod plane;
 pub mod relay;

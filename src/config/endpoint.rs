@@ -126,6 +126,32 @@ pub(crate) fn target(
     })
 }
 
+/// An endpoint that was learned: its URL is held to the same grammar, and there is nothing else to set.
+pub(crate) fn learned(
+    harpoon: &Harpoon,
+    label: String,
+    url: String,
+    description: &str,
+    methods: Vec<Method>,
+) -> Result<HarpoonTarget, &'static str> {
+    let (uri, origin) = address(&url, harpoon.allow_plaintext_http)?;
+    if !uri.path().split('/').all(is_segment) {
+        return Err("contains invalid path segments");
+    }
+    Ok(HarpoonTarget {
+        label,
+        url,
+        uri,
+        origin,
+        unix_socket: None,
+        description: description.to_owned(),
+        methods,
+        headers: HeaderMap::new(),
+        max_request_bytes: harpoon.max_response_bytes,
+        allowed_networks: Vec::new(),
+    })
+}
+
 fn is_label(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= LABEL_MAX_BYTES

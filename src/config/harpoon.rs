@@ -5,6 +5,7 @@
 //! repeats a query, or what could be credentials.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use regex_lite::{Regex, RegexBuilder};
@@ -68,6 +69,29 @@ pub struct HostRules {
     pub loopback: bool,
     /// Whether addresses of RFC 1918 and unique local ones do.
     pub private: bool,
+}
+
+impl HostRules {
+    /// Why a host counts as private, in the words of the reference client. Link-local addresses never do.
+    pub(crate) fn reason(&self, host: &str) -> Option<String> {
+        let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+        let is_loopback = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+        let is_private = address.is_some_and(|address| match address {
+            IpAddr::V4(address) => address.is_private(),
+            IpAddr::V6(address) => address.is_unique_local(),
+        });
+        if self.loopback && is_loopback {
+            return Some("loopback".into());
+        }
+        if self.private && is_private {
+            return Some("private-ip".into());
+        }
+        let covers = |suffix: &&String| host.ends_with(*suffix) || suffix.strip_prefix('.') == Some(host);
+        if let Some(suffix) = self.suffixes.iter().find(covers) {
+            return Some(format!("suffix:{suffix}"));
+        }
+        self.regexes.iter().find(|regex| regex.is_match(host)).map(|regex| format!("regex:{regex}"))
+    }
 }
 
 /// The names of a registry are kept in memory and compared with every body that comes back.

@@ -10,10 +10,10 @@ use super::lookup::{Found, Giver, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::is_variable_name;
 use super::settings::ROWS;
-use super::url::Url;
+use super::url::{Url, without_credentials};
 use super::{
-    Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, Stub, headers, local,
-    proxy,
+    Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, Stub, headers,
+    local, proxy,
 };
 
 /// Names the setting in texts, whoever set it.
@@ -40,6 +40,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         proxy: proxy::load(lookup, "mcp.http-proxy")?,
         extra_headers: headers::load(lookup, "mcp.extra-headers", &[])?,
         discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
+        oauth_trusted_origins: trusted_origins(lookup)?,
         stub: stub(lookup)?,
     };
     if let Some(stub) = &mcp.stub {
@@ -69,6 +70,27 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         ));
     }
     Ok(mcp)
+}
+
+/// Origins: whatever more than one is named would suggest that it limits something.
+fn trusted_origins(lookup: &Lookup) -> Result<Vec<Origin>, Error> {
+    const FLAG: &str = "mcp.oauth-trusted-origin";
+    let origin = |text: &str| {
+        let shown = without_credentials(text);
+        let invalid = |what: &str| format!("invalid {FLAG} {shown:?}: {what}");
+        let url = Url::parse(text).map_err(invalid)?;
+        let uri = url.uri().map_err(invalid)?;
+        if url.credentials.is_some() || !matches!(uri.path(), "" | "/") || text.contains(['?', '#']) {
+            return Err(invalid(
+                "expected an origin such as https://idp.internal:8443 and nothing behind it",
+            ));
+        }
+        url.origin().map_err(invalid)
+    };
+    let origins = lookup.read(FLAG, |found| {
+        found.list().iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(origin).collect()
+    })?;
+    Ok(origins.unwrap_or_default())
 }
 
 /// The stub that is to serve `main`, if any.

@@ -68,6 +68,7 @@ pub use reference::Secret;
 pub use url::Origin;
 
 pub(crate) use binding::arguments;
+pub(crate) use endpoint::learned as learned_target;
 pub(crate) use profile::select as select_source;
 pub(crate) use reference::{is_variable_name, read_text};
 pub(crate) use url::without_credentials;
@@ -220,6 +221,8 @@ pub struct Mcp {
     pub extra_headers: HeaderMap,
     /// Sent with probes and discovery only.
     pub discovery_extra_headers: HeaderMap,
+    /// Origins of others that OAuth discovery may ask, and register.
+    pub oauth_trusted_origins: Vec<Origin>,
     /// The stub that serves `main`. Where it really listens is known once it does; until then the binding
     /// of `main` names the address that was asked for.
     pub stub: Option<Stub>,

@@ -34,7 +34,8 @@ pub(super) fn prepare(settings: &Settings, net: &Net) -> Result<Plane, String> {
     let instance_id = instance_id().map_err(|error| error.to_string())?;
     // Nobody scrapes them; the client counts its exchanges whether or not somebody reads them.
     let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
-    tunnel::plane(&settings, net, &instance_id, 1, &metrics).map_err(|error| error.to_string())
+    tunnel::plane(&settings, net, &instance_id, 1, &metrics, &Arc::default())
+        .map_err(|error| error.to_string())
 }
 
 /// The destination in the words of its settings.

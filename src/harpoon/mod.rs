@@ -78,7 +78,7 @@ impl Harpoon {
             Ok(Arc::new(Endpoint { target, category: registry::CONFIGURED, tags, client }))
         };
         let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, Error>>()?;
-        let registry = Registry::default();
+        let registry = Arc::new(Registry::default());
         registry.replace(registry::CONFIGURED, endpoints).map_err(Error::Registry)?;
         let tools = Tools {
             registry,
@@ -93,6 +93,11 @@ impl Harpoon {
     /// Its channel.
     pub fn channel() -> Channel {
         Channel::harpoon()
+    }
+
+    /// Where endpoints are registered.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.tools.registry
     }
 
     /// The endpoints now.

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::config::HarpoonTarget;
@@ -55,7 +56,10 @@ pub struct Endpoints {
 
 /// The endpoints, for many readers and a rare writer.
 #[derive(Debug, Default)]
-pub struct Registry(RwLock<Arc<Endpoints>>);
+pub struct Registry {
+    now: RwLock<Arc<Endpoints>>,
+    served: Arc<AtomicBool>,
+}
 
 /// Why a set is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,16 +75,22 @@ pub enum Error {
 impl Registry {
     /// The endpoints now.
     pub fn now(&self) -> Arc<Endpoints> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts this set in the place of the former one of its category, behind all others.
     pub fn replace(&self, category: &str, set: Vec<Arc<Endpoint>>) -> Result<(), Error> {
         // Held while the new snapshot is made, or two writers would lose one set.
-        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let others = now.list.iter().filter(|endpoint| endpoint.category != category).cloned();
         *now = Arc::new(Endpoints::new(others.chain(set).collect())?);
+        self.served.store(!now.list.is_empty(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether there is any endpoint, for those who have to follow that.
+    pub fn served(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.served)
     }
 }
 

@@ -40,7 +40,7 @@ const SENSITIVE: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, heade
 
 /// The tools and what they work on. Shared by all calls; only the registry in it ever changes.
 pub(super) struct Tools {
-    pub(super) registry: Registry,
+    pub(super) registry: Arc<Registry>,
     pub(super) max_response_bytes: usize,
     pub(super) max_redirects: usize,
     pub(super) budget: Arc<Budget>,
@@ -319,7 +319,13 @@ mod tests {
         let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
         let registry = Registry::default();
         let (max_response_bytes, max_redirects) = (7, 0);
-        Tools { registry, max_response_bytes, max_redirects, budget: Budget::new(0), metrics }
+        Tools {
+            registry: registry.into(),
+            max_response_bytes,
+            max_redirects,
+            budget: Budget::new(0),
+            metrics,
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub const MCP_IDLE: Duration = Duration::from_secs(4);
 
 /// Builds clients; holds the roots and the environment's proxies. Clients share these, the resolver's threads
 /// and the budget, but no connections: each purpose can be ended without the others.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Net {
     shared: Arc<Shared>,
     budget: Arc<Budget>,

@@ -58,6 +58,17 @@ pub enum Probe {
 struct State {
     plane: Plane,
     targets: BTreeMap<Channel, Target>,
+    discovery: Discovery,
+}
+
+/// What the search for the main server's metadata has come to; nothing has succeeded since one failed.
+#[derive(Debug, Default)]
+enum Discovery {
+    #[default]
+    Settled,
+    Pending,
+    Remark(String),
+    Failed(String),
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +145,7 @@ impl Readiness {
     pub fn new(plane_window: Duration, probed: &[Channel]) -> Readiness {
         let pending = || Target { pending: true, ..Target::default() };
         let targets = probed.iter().map(|channel| (channel.clone(), pending())).collect();
-        let state = Mutex::new(State { plane: Plane::default(), targets });
+        let state = Mutex::new(State { targets, ..State::default() });
         Readiness { plane_window, state }
     }
 
@@ -181,6 +192,19 @@ impl Readiness {
         self.target(channel, |target| target.probed(Instant::now(), probe));
     }
 
+    /// A search for metadata is to come.
+    pub fn discovery_started(&self) {
+        self.state().discovery = Discovery::Pending;
+    }
+
+    /// It ended, with a remark or with why it failed. What succeeds clears what failed before.
+    pub fn discovered(&self, result: Result<Option<&str>, &str>) {
+        self.state().discovery = match result {
+            Ok(remark) => remark.map_or(Discovery::Settled, |remark| Discovery::Remark(shorten(remark))),
+            Err(why) => Discovery::Failed(shorten(why)),
+        };
+    }
+
     /// The channel's child runs.
     pub fn child_up(&self, channel: &Channel) {
         self.target(channel, |target| target.down = None);
@@ -198,15 +222,15 @@ impl Readiness {
         answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
     }
 
-    /// Whether the start is over on the side of the servers: every probe has ended, however, and no child
-    /// is down; where the dead count, every child has at least been started.
+    /// Whether the start is over on the side of the servers: every probe and search has ended, however, and
+    /// no child is down; where the dead count, every child has at least been started.
     #[cfg(feature = "dev")]
     pub fn is_settled(&self, dead_count: bool) -> bool {
-        let is_up = |down: &Option<String>| match down.as_deref() {
-            Some(why) => dead_count && why != NOT_STARTED,
-            None => true,
-        };
-        self.state().targets.values().all(|target| !target.pending && is_up(&target.down))
+        let is_up =
+            |down: &Option<String>| down.as_deref().is_none_or(|why| dead_count && why != NOT_STARTED);
+        let state = self.state();
+        let searched = !matches!(state.discovery, Discovery::Pending);
+        searched && state.targets.values().all(|target| !target.pending && is_up(&target.down))
     }
 
     /// Status and text of `/readyz`, from memory.
@@ -226,8 +250,13 @@ impl Readiness {
             return (false, text);
         }
         let targets = || state.targets.iter();
-        if targets().any(|(_, target)| target.pending) {
-            return (false, "mcp startup probe pending".into());
+        let is_probed = !targets().any(|(_, target)| target.pending);
+        // A server that does not answer explains why its metadata is not found.
+        let is_well = targets().all(|(_, target)| target.fault.is_none());
+        match state.discovery {
+            Discovery::Pending if is_well || !is_probed => return (false, "oauth discovery pending".into()),
+            _ if !is_probed => return (false, "mcp startup probe pending".into()),
+            _ => {}
         }
         if let Some((name, why)) = targets().find_map(|(name, target)| Some((name, target.down.as_ref()?))) {
             return (false, format!("mcp server of channel \"{}\" is down: {why}", name.as_str()));
@@ -238,6 +267,11 @@ impl Readiness {
             return (false, fault.text(channel));
         }
         let remark = targets().find_map(|(_, target)| target.remark.as_ref());
+        let remark = match &state.discovery {
+            Discovery::Failed(why) => return (false, format!("oauth discovery failed: {why}")),
+            Discovery::Remark(why) => remark.or(Some(why)),
+            _ => remark,
+        };
         (true, remark.map_or_else(|| "ready".into(), |remark| format!("ready ({remark})")))
     }
 

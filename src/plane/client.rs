@@ -6,6 +6,7 @@
 //! [`Refusal`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -33,6 +34,7 @@ const METADATA_BYTES_MAX: usize = 256 * 1024;
 const REQUEST_ID_BYTES_MAX: usize = 1024;
 
 const SHARD_TOKEN: HeaderName = HeaderName::from_static("x-tunnel-shard-token");
+const SERVER_INFO: HeaderName = HeaderName::from_static("x-tunnel-mcp-server-info");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 
 /// Names that a request owns; an extra header never takes their place. The shard token above all: with
@@ -45,6 +47,7 @@ pub struct Plane {
     clients: Clients,
     poll_budget: Arc<Budget>,
     head: HeaderMap,
+    late_info: (HeaderValue, Arc<AtomicBool>),
     metadata_uri: Uri,
     post_uri: Uri,
     poll_prefix: String,
@@ -101,6 +104,8 @@ pub struct Identity<'a> {
     pub instance_id: &'a str,
     /// The value of `X-Tunnel-MCP-Server-Info`.
     pub server_info: &'a str,
+    /// The same with the channel that may come later, and whether it is there.
+    pub late_info: (&'a str, Arc<AtomicBool>),
 }
 
 impl Plane {
@@ -115,8 +120,11 @@ impl Plane {
         let channels = settings.poll_channels.iter();
         let channels: String = channels.map(|channel| format!("channel={}&", channel.as_str())).collect();
         let uri = |text: String| text.parse::<Uri>().map_err(|error| SetupError(error.to_string()));
+        let late_info = HeaderValue::from_str(identity.late_info.0);
+        let late_info = late_info.map_err(|error| SetupError(error.to_string()))?;
         Ok(Plane {
             clients,
+            late_info: (late_info, Arc::clone(&identity.late_info.1)),
             // One body at a time, so this is its bound and no queue.
             poll_budget: Budget::new(POLL_BYTES_MAX),
             head: head(settings, identity)?,
@@ -234,7 +242,11 @@ impl Plane {
         deadline: Instant,
     ) -> Request<'a> {
         let replay_when_stale = method == Method::GET;
-        Request { method, uri, headers: self.head.clone(), body, deadline, replay_when_stale }
+        let mut headers = self.head.clone();
+        if self.late_info.1.load(Ordering::Relaxed) {
+            headers.insert(SERVER_INFO, self.late_info.0.clone());
+        }
+        Request { method, uri, headers, body, deadline, replay_when_stale }
     }
 
     /// Sends and counts. A request without a reply is counted too, without a status.
@@ -265,7 +277,7 @@ pub(crate) fn head(
         (HeaderName::from_static("x-tunnel-client-name"), crate::CLIENT_NAME.to_owned()),
         (HeaderName::from_static("x-tunnel-client-version"), crate::VERSION.to_owned()),
         (HeaderName::from_static("x-tunnel-client-instance-id"), identity.instance_id.to_owned()),
-        (HeaderName::from_static("x-tunnel-mcp-server-info"), identity.server_info.to_owned()),
+        (SERVER_INFO, identity.server_info.to_owned()),
     ];
     let organization = settings.organization_id.iter();
     let organization = organization.map(|id| (HeaderName::from_static("openai-organization"), id.clone()));

@@ -24,6 +24,11 @@ pub trait Target: Send + Sync {
         true
     }
 
+    /// Whether it answers `oauth_discovery`.
+    fn has_discovery(&self) -> bool {
+        false
+    }
+
     /// Ends what never ends by itself (subscriptions); ordinary calls go on. The first step of a drain,
     /// which would otherwise always last until its bound.
     fn wind_down(&self);

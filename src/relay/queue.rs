@@ -9,7 +9,8 @@
 //! dropped here. It fails in one way, by being closed.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::Channel;
@@ -46,6 +47,9 @@ pub enum Lane {
 pub struct Queue {
     capacity: usize,
     limits: Limits,
+    /// The same while the late channel is served.
+    limits_late: Limits,
+    late: Arc<AtomicBool>,
     state: Mutex<State>,
     // One bell for each kind of waiter: with a single one, every push would wake all threads.
     ordinary: Condvar,
@@ -83,21 +87,29 @@ impl Queue {
         // With several channels a worker and some places always remain for the others: a server that
         // hangs holds what it has until its calls time out.
         let shared = |all: usize, reserve: usize| all.saturating_sub(reserve).max(1);
-        let limits = if channels > 1 {
-            let waiting = shared(capacity, (capacity / 4).max(1));
-            Limits { busy: shared(workers, 1), waiting, listens: LISTENERS_OF_ONE }
-        } else {
-            Limits { busy: workers, waiting: capacity, listens: LISTENERS }
-        };
+        let waiting = shared(capacity, (capacity / 4).max(1));
+        let several = Limits { busy: shared(workers, 1), waiting, listens: LISTENERS_OF_ONE };
+        let alone = Limits { busy: workers, waiting: capacity, listens: LISTENERS };
         Queue {
             capacity,
-            limits,
+            limits: if channels > 1 { several } else { alone },
+            limits_late: if channels > 0 { several } else { alone },
+            late: Arc::default(),
             state: Mutex::new(State::default()),
             ordinary: Condvar::new(),
             quick: Condvar::new(),
             listen: Condvar::new(),
             room: Condvar::new(),
         }
+    }
+
+    /// Counts one channel more whenever `late` is set: it may come to be served, or not.
+    pub fn with_late(self, late: Arc<AtomicBool>) -> Queue {
+        Queue { late, ..self }
+    }
+
+    fn limits(&self) -> Limits {
+        if self.late.load(Ordering::Relaxed) { self.limits_late } else { self.limits }
     }
 
     /// Waits for room and appends; gives the command back when the queue was closed, so that its caller
@@ -109,7 +121,7 @@ impl Queue {
         if state.closed {
             return Err(Box::new(command));
         }
-        let lane = state.lane_of(&command, self.limits);
+        let lane = state.lane_of(&command, self.limits());
         if lane == Lane::Listen {
             *state.listens.entry(command.channel.clone()).or_default() += 1;
         }
@@ -139,7 +151,7 @@ impl Queue {
         let mut state = self.state();
         state.idle += usize::from(worker == Lane::Ordinary);
         loop {
-            if let Some((lane, command)) = state.take(worker, self.limits.busy) {
+            if let Some((lane, command)) = state.take(worker, self.limits().busy) {
                 if worker == Lane::Ordinary {
                     state.idle = state.idle.saturating_sub(1);
                     *state.busy.entry(command.channel.clone()).or_default() += 1;

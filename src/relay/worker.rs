@@ -124,7 +124,7 @@ impl Relay {
             (None, _) => Work::Unsupported,
             // The contract has discovery on the main channel only.
             (_, Body::OauthDiscovery) if command.channel != Channel::main() => Work::Unsupported,
-            (_, Body::OauthDiscovery) => Work::Answer(no_discovery()),
+            (Some(target), Body::OauthDiscovery) if !target.has_discovery() => Work::Answer(no_discovery()),
             // These were not dropped on arrival because somebody waits for them.
             (_, Body::Unusable { why, .. }) => Work::Fail(unusable(*why)),
             _ if lane == Lane::Refused => Work::Fail(too_much(&command)),
@@ -174,6 +174,10 @@ impl Relay {
             return;
         }
         let (channel, readiness) = (&command.channel, &self.readiness);
+        // What a server publishes of itself, or does not, tells nothing about its calls.
+        if command.kind() == RequestKind::OauthDiscovery {
+            return;
+        }
         match outcome {
             Outcome::Response { .. } => readiness.target_answered(channel),
             Outcome::Acknowledged { status, .. } | Outcome::Terminated { status, .. } => match *status {
@@ -236,7 +240,9 @@ fn answer(command: &Command, outcome: Outcome) -> Option<Answer> {
     let (kind, status, headers, payload) = match outcome {
         Outcome::Expired => return None,
         Outcome::Response { status, headers, payload } => {
-            (AnswerKind::Response, status, headers, Some(payload))
+            let is_document = command.kind() == RequestKind::OauthDiscovery;
+            let kind = if is_document { AnswerKind::OauthDiscovery } else { AnswerKind::Response };
+            (kind, status, headers, Some(payload))
         }
         Outcome::Acknowledged { status, headers } => (AnswerKind::Acknowledgement, status, headers, None),
         Outcome::Terminated { status, headers } => (AnswerKind::SessionTermination, status, headers, None),
@@ -307,7 +313,7 @@ fn too_much(command: &Command) -> Failure {
 /// Discovery is answered, not ignored: the product would otherwise wait for its time-out on every
 /// connection that is set up.
 fn no_discovery() -> Answer {
-    let message = "OAuth discovery is not available in this version";
+    let message = "OAuth discovery needs a server over HTTP; the one of this channel is reached over stdio";
     let payload = Some(failure::discovery_error("server_error", "oauth_discovery_unavailable", message));
     Answer { kind: AnswerKind::OauthDiscovery, status: 502, headers: ReplyHeaders::default(), payload }
 }

@@ -28,9 +28,13 @@ const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 const GATE_WAIT_MIN: Duration = Duration::from_millis(50);
 const GATE_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// A search that is made once, and repeated until it tells that this is not needed any more.
+pub type Search = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Probes the servers behind HTTP channels.
 pub struct Prober {
     targets: Vec<Arc<HttpTarget>>,
+    discovery: Option<Search>,
     readiness: Arc<Readiness>,
     stop: Arc<Stop>,
 }
@@ -44,9 +48,14 @@ struct Round {
 }
 
 impl Prober {
-    /// A prober of these servers.
-    pub fn new(targets: Vec<Arc<HttpTarget>>, readiness: Arc<Readiness>, stop: Arc<Stop>) -> Prober {
-        Prober { targets, readiness, stop }
+    /// A prober of these servers, which makes this search beside.
+    pub fn new(
+        targets: Vec<Arc<HttpTarget>>,
+        discovery: Option<Search>,
+        readiness: Arc<Readiness>,
+        stop: Arc<Stop>,
+    ) -> Prober {
+        Prober { targets, discovery, readiness, stop }
     }
 
     /// Waits until the main server accepts connections, at most `wait`. Only a server that nobody has
@@ -82,13 +91,26 @@ impl Prober {
     pub fn run(&self) {
         let mut rounds: Vec<Round> =
             self.targets.iter().map(|_| Round { era: None, failures: 0, due: Instant::now() }).collect();
+        let mut search = (self.discovery.as_ref(), 0, Instant::now());
         while !self.stop.reached(Phase::Draining) {
             for (target, round) in self.targets.iter().zip(&mut rounds) {
                 if round.due <= Instant::now() {
                     self.round(target, round);
                 }
             }
-            let next = rounds.iter().map(|round| round.due).min();
+            // After the probes, whose findings people look for first; never again once it has succeeded.
+            if let (Some(discovery), failures, due) = &mut search {
+                if *due <= Instant::now() {
+                    let done = discovery();
+                    *failures += 1;
+                    *due = Instant::now() + pause(*failures);
+                    if done {
+                        search.0 = None;
+                    }
+                }
+            }
+            let due = rounds.iter().map(|round| round.due);
+            let next = due.chain(search.0.map(|_| search.2)).min();
             let Some(next) = next else { return };
             self.stop.sleep(next.saturating_duration_since(Instant::now()), Phase::Draining);
         }
@@ -110,9 +132,13 @@ impl Prober {
         round.era = if healthy { era.or(round.era) } else { None };
         round.failures = if healthy { 0 } else { round.failures.saturating_add(1) };
         if !healthy {
-            let wait = FAILED_INTERVAL * 2_u32.pow(round.failures.min(6).saturating_sub(1));
-            round.due = Instant::now() + wait.min(HEALTHY_INTERVAL);
+            round.due = Instant::now() + pause(round.failures);
         }
         self.readiness.probed(target.channel(), probe);
     }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    (FAILED_INTERVAL * 2_u32.pow(failures.min(6).saturating_sub(1))).min(HEALTHY_INTERVAL)
 }

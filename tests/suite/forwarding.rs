@@ -2,6 +2,7 @@
 
 use crate::support::client::{API_KEY, Builder};
 use crate::support::command::Command;
+use crate::support::http::Request;
 use crate::support::mcp::{Mcp, is_probe};
 use crate::support::plane::Plane;
 use crate::support::rig::Rig;
@@ -44,7 +45,9 @@ fn payloads_keep_their_text_both_ways() {
             assert_eq!(answer.payload_text(), wanted);
         }
     }
-    assert!(rig.mcp.server.requests().iter().all(|r| r.method == "POST"), "MCP-025");
+    // A search for OAuth metadata opens no stream.
+    let opens_stream = |r: &Request| r.method != "POST" && r.header("accept") != Some("application/json");
+    assert!(!rig.mcp.server.requests().iter().any(opens_stream), "MCP-025");
 }
 
 /// MCP-008: a null id makes a notification; its text still reaches the server as it is.

@@ -19,7 +19,11 @@ struct Site {
 
 impl Site {
     fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Site {
-        let server = Server::start(None, Arc::new(script));
+        let page = move |r: &Request| match r.path().starts_with("/.well-known/") {
+            true => Reply::status(404),
+            false => script(r),
+        };
+        let server = Server::start(None, Arc::new(page));
         let plane = Plane::start();
         let url = server.origin() + "/mcp";
         let client = Builder::run(&plane.server.origin(), &url).start();
@@ -40,7 +44,15 @@ impl Site {
             method if method.is_empty() => r.method.clone(),
             method => method,
         };
-        self.server.requests().iter().map(name).collect()
+        self.questions().iter().map(name).collect()
+    }
+
+    /// What was asked without the search for OAuth metadata.
+    fn questions(&self) -> Vec<Request> {
+        let searches = |r: &Request| {
+            r.method == "POST" && r.body.is_empty() || r.header("accept") == Some("application/json")
+        };
+        self.server.requests().into_iter().filter(|r| !searches(r)).collect()
     }
 }
 
@@ -83,7 +95,7 @@ fn a_modern_server_is_asked_once() {
         let (status, text) = site.verdict();
         assert_eq!((status, text.as_str()), (200, "ready"));
         assert_eq!(site.asked(), ["server/discover"]);
-        let request = &site.server.requests()[0];
+        let request = &site.questions()[0];
         assert_eq!(request.header("mcp-protocol-version"), Some("2026-07-28"));
         assert_eq!(request.header("mcp-method"), Some("server/discover"));
         let accept = request.header("accept").unwrap();
@@ -116,7 +128,7 @@ fn a_legacy_probe_leaves_no_session_behind() {
         assert_eq!(site.verdict(), (200, "ready".to_owned()));
         site.server.wait_requests(1, |r| r.method == "DELETE");
         assert_eq!(site.asked(), ["server/discover", "initialize", "notifications/initialized", "DELETE"]);
-        let seen = site.server.requests();
+        let seen = site.questions();
         assert!(seen[..2].iter().all(|r| r.header("mcp-session-id").is_none()));
         assert_eq!(seen[1].header("mcp-protocol-version"), None);
         assert_eq!(seen[1].json()["params"]["protocolVersion"], "2025-11-25");
@@ -141,7 +153,7 @@ fn a_sessionless_handshake_is_not_deleted() {
     site.server.wait_requests(1, |r| r.rpc_method() == "notifications/initialized");
     site.plane.wait_polls(1);
     assert_eq!(site.asked(), ["server/discover", "initialize", "notifications/initialized"]);
-    assert_eq!(site.server.requests()[2].header("mcp-protocol-version"), None);
+    assert_eq!(site.questions()[2].header("mcp-protocol-version"), None);
 }
 
 /// REV-056: a server that names old revisions only is asked for a handshake; what it says to the clean-up is no matter.
@@ -158,7 +170,10 @@ fn old_revisions_lead_to_a_handshake() {
 /// MCP-142, MCP-170: a server that asks who calls is ready and says so; no handshake is tried.
 #[test]
 fn a_server_that_wants_authorization_is_ready() {
-    let mut site = Site::start(|_| Reply::status(401).header("WWW-Authenticate", "Bearer realm=\"x\""));
+    let mut site = Site::start(|r| match r.path() {
+        "/mcp" => Reply::status(401).header("WWW-Authenticate", "Bearer realm=\"x\""),
+        _ => Reply::status(404),
+    });
     let (status, text) = site.verdict();
     assert_eq!(status, 200);
     assert!(text.starts_with("ready (mcp initialize requires auth: "), "{text}");
@@ -207,7 +222,7 @@ fn the_first_transport_is_named() {
 /// MCP-141, MCP-170: a server that stays silent leaves the client ready, with a remark.
 #[test]
 fn silence_is_a_remark() {
-    let mut site = Site::start(|_| Reply::silence());
+    let mut site = Site::start(|r| if r.path() == "/mcp" { Reply::silence() } else { Reply::status(404) });
     let (status, text) = site.verdict();
     assert_eq!(status, 200, "{text}");
     assert!(text.starts_with("ready (mcp startup probe timed out: "), "{text}");

@@ -111,7 +111,11 @@ pub fn is_probe(request: &Request) -> bool {
 fn script(shared: &Arc<Shared>) -> Script {
     let shared = Arc::clone(shared);
     Arc::new(move |request| {
-        let scripted = shared.by_method.lock().unwrap().get_mut(&key(request)).and_then(VecDeque::pop_front);
+        // What is scripted is for calls and the probe; the search for OAuth metadata gets the usual answer.
+        let searches = request.body.is_empty() && request.header("accept") == Some("application/json");
+        let mut scripts = shared.by_method.lock().unwrap();
+        let scripted = scripts.get_mut(&key(request)).filter(|_| !searches).and_then(VecDeque::pop_front);
+        drop(scripts);
         if let Some(reply) = scripted {
             return reply;
         }

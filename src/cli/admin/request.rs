@@ -93,7 +93,7 @@ impl Session {
         let plane = &admin.control_plane;
         let net = Net::new(&admin.network).map_err(|error| failed(&error))?;
         let client = net.control_plane(plane, 1).map_err(|error| failed(&error))?;
-        let identity = Identity { instance_id: &instance_id, server_info: "" };
+        let identity = Identity { instance_id: &instance_id, server_info: "", late_info: Default::default() };
         let mut head = head(plane, &identity).map_err(|error| failed(&error.0))?;
         // Who manages tunnels serves none.
         head.remove("x-tunnel-mcp-server-info");

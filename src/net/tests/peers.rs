@@ -267,6 +267,7 @@ pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error>
         proxy: None,
         extra_headers: Default::default(),
         discovery_extra_headers: Default::default(),
+        oauth_trusted_origins: Vec::new(),
         stub: None,
     };
     net.mcp(&mcp, server, 4)

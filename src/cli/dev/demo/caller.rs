@@ -70,6 +70,7 @@ impl Caller {
             proxy: None,
             extra_headers: HeaderMap::new(),
             discovery_extra_headers: HeaderMap::new(),
+            oauth_trusted_origins: Vec::new(),
             stub: None,
         };
         let server = HttpServer::at(url)?;

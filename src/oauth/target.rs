@@ -1,0 +1,86 @@
+//! A server over HTTP together with its discovery, as one target.
+//!
+//! All commands go to the server but `oauth_discovery`, which is a worker's call like any other: it waits in
+//! the queue, ends with its deadline, and is answered when the process drains. A search that finds nothing is
+//! answered too, as failed; the reason stays in the local log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::relay::command::{Body, Command};
+use crate::relay::failure::Failure;
+use crate::relay::headers::ReplyHeaders;
+use crate::relay::payload::Payload;
+use crate::relay::port::{Call, Outcome, Sink, Target};
+use crate::target::http::HttpTarget;
+
+use super::{Discovery, SEARCH_TIME};
+
+/// More than both passes may take.
+const SEARCHES_TIME: Duration = Duration::from_secs(60);
+
+/// The server behind `main`, with its discovery.
+pub struct Protected {
+    /// The server.
+    pub server: Arc<HttpTarget>,
+    /// Where it wants callers to sign in.
+    pub discovery: Arc<Discovery>,
+}
+
+impl Target for Protected {
+    fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
+        match command.body {
+            Body::OauthDiscovery => {
+                Box::new(DiscoveryCall { discovery: Arc::clone(&self.discovery), command })
+            }
+            _ => self.server.admit(command),
+        }
+    }
+
+    fn has_discovery(&self) -> bool {
+        true
+    }
+
+    fn wind_down(&self) {
+        self.server.wind_down();
+    }
+
+    fn stop(&self) {
+        self.server.stop();
+        self.discovery.fetcher.stop();
+    }
+
+    fn close(&self) {
+        self.server.close();
+    }
+}
+
+/// One `oauth_discovery` command.
+struct DiscoveryCall {
+    discovery: Arc<Discovery>,
+    command: Arc<Command>,
+}
+
+impl Call for DiscoveryCall {
+    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
+        let deadline = self.command.deadline(SEARCHES_TIME);
+        let found = match self.discovery.answer(deadline.end()) {
+            _ if deadline.is_silent() => return Outcome::Expired,
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                let cause = "the server publishes no protected resource metadata";
+                return Outcome::Failed(Failure::local(502, "target_http", "response_body_missing", cause));
+            }
+            Err(miss) => return Outcome::Failed(miss.failure()),
+        };
+        // What the answer names can be called once it is posted; but the answer does not wait for all time.
+        let left = deadline.end().saturating_duration_since(Instant::now()) / 2;
+        self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME));
+        if deadline.is_silent() {
+            return Outcome::Expired;
+        }
+        let headers = ReplyHeaders::allowed(&found.headers);
+        let payload = Payload::received(found.text, found.held.map(Arc::new));
+        Outcome::Response { status: found.status, headers, payload }
+    }
+}

@@ -1,0 +1,139 @@
+//! `/readyz` and discovery: pending, failed, cleared; and a server without OAuth is fine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::client::Builder;
+use crate::support::command::Command;
+use crate::support::gate::Gate;
+use crate::support::oauth::{OWN, ROOT, Site, challenge, origin, resource};
+use crate::support::reply::Reply;
+
+/// MCP-155, MCP-170: a server that publishes nothing has nothing to be said of it, and is asked once.
+#[test]
+fn a_server_without_metadata_is_ready() {
+    let mut site = Site::start(|_| None, |b| b);
+    let answer = site.verdict();
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ready"));
+    assert_eq!(site.searches().len(), 4);
+    let (answer, _) = site.discover();
+    assert_eq!(answer.code(), 502);
+    assert_eq!(site.verdict().body, "ready");
+}
+
+/// MCP-170: while the first search lasts, that is said.
+#[test]
+fn the_first_search_is_awaited() {
+    let gate = Gate::new();
+    let door = gate.clone();
+    let mut site = Site::start(move |r| (r.path() == OWN).then(|| resource(&origin(r)).behind(&door)), |b| b);
+    let pending = site.client.wait_get("/readyz", |a| a.body == "oauth discovery pending");
+    assert_eq!(pending.status, 503);
+    // Nothing else waits for it.
+    assert_eq!(site.send(&Command::method("ping", "1")).code(), 200);
+    gate.open();
+    assert_eq!(site.verdict().body, "ready");
+}
+
+/// MCP-156, MCP-170: what a failed search says, and that URLs are cut to their origins.
+#[test]
+fn a_failed_search_is_not_ready() {
+    type Case = fn(&str, &str) -> Option<Reply>;
+    let cases: [(Case, &str); 4] = [
+        (
+            |_, path| (path == OWN).then(|| Reply::status(401)),
+            " answered 401: no metadata, it is not JSON, or nested too deep",
+        ),
+        (
+            |_, path| (path == OWN).then(|| Reply::body(200, "text/html", "<html>")),
+            " answered 200: no metadata, ",
+        ),
+        (
+            |own, path| (path == "/mcp").then(|| challenge(&format!("{own}/secret/meta?token=1"))),
+            " answered 404: no metadata",
+        ),
+        (|_, path| (path == OWN).then(Reply::closed), ": "),
+    ];
+    for (case, wanted) in cases {
+        let mut site = Site::start(move |r| case(&origin(r), r.path()), |b| b);
+        let answer = site.verdict();
+        let text = format!("oauth discovery failed: {}{wanted}", site.server.origin());
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.starts_with(&text), "{}", answer.body);
+        assert!(!answer.body.contains("secret") && !answer.body.contains("well-known"), "{}", answer.body);
+    }
+}
+
+/// MCP-157: a place that stays silent is given up, and said.
+#[test]
+fn a_silent_place_is_not_ready() {
+    let page = |r: &crate::support::http::Request| r.path().starts_with(ROOT).then(Reply::silence);
+    let mut site = Site::start(page, |b| b);
+    let answer = site.verdict();
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.starts_with("oauth discovery failed: "), "{}", answer.body);
+}
+
+/// DESIGN, readiness: the search is repeated while it fails, a success clears what failed, and then it ends.
+#[test]
+fn a_later_success_clears_a_failure() {
+    let well = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&well);
+    let mut site = Site::start(
+        move |r| match r.path() {
+            OWN if state.load(Ordering::Relaxed) => Some(resource(&origin(r))),
+            OWN => Some(Reply::status(403)),
+            _ => None,
+        },
+        |b| b,
+    );
+    assert_eq!(site.verdict().status, 503);
+    well.store(true, Ordering::Relaxed);
+    site.client.wait_get("/readyz", |a| (a.status, a.body.as_str()) == (200, "ready"));
+}
+
+/// DESIGN, readiness: the success of a command clears a failure as well.
+#[test]
+fn a_command_clears_a_failure() {
+    let well = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&well);
+    let mut site = Site::start(
+        move |r| match r.path() {
+            OWN if state.load(Ordering::Relaxed) => Some(resource(&origin(r))),
+            OWN => Some(Reply::status(403)),
+            _ => None,
+        },
+        |b| b,
+    );
+    assert_eq!(site.verdict().status, 503);
+    well.store(true, Ordering::Relaxed);
+    let (answer, _) = site.discover();
+    assert_eq!(answer.code(), 200);
+    assert_eq!(site.client.get("/readyz").status, 200);
+}
+
+/// DESIGN, OAuth: an authorization server inside that is not trusted is told to the operator, who may add it.
+#[test]
+fn a_private_stranger_is_a_remark() {
+    let page = |r: &crate::support::http::Request| {
+        let document =
+            r#"{"resource":"https://h/mcp","authorization_servers":["https://10.0.0.7:8443/realm"]}"#;
+        (r.path() == OWN).then(|| Reply::json(200, document))
+    };
+    let mut site = Site::start(page, |b| b);
+    let answer = site.verdict();
+    let text = "ready (authorization server https://10.0.0.7:8443 is not the MCP server's origin; \
+                to make it callable add it to mcp.oauth-trusted-origin)";
+    assert_eq!((answer.status, answer.body.as_str()), (200, text));
+}
+
+/// Settings, OAuth: a trusted origin is an origin and nothing more.
+#[test]
+fn trusted_origins_are_origins() {
+    for value in ["idp.internal", "https://h/path", "https://u:secret@h", "https://h?x", "ftp://h"] {
+        let builder = Builder::run("http://127.0.0.1:1", "http://127.0.0.1:1/mcp");
+        let (code, text) = builder.flag("mcp.oauth-trusted-origin", value).finish();
+        assert_eq!(code, Some(1), "{value}");
+        assert!(text.contains("invalid mcp.oauth-trusted-origin") && !text.contains("secret"), "{text}");
+    }
+}
