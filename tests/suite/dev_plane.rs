@@ -218,3 +218,32 @@ fn callers_are_refused_before_anything_is_queued() {
     let page = local.post_to("", "Origin: https://evil.example\r\n", CALL);
     assert_eq!(page.status, 403);
 }
+
+/// The metadata of the server behind `main` is asked for through the tunnel, and the resource is named as the caller
+/// knows it.
+#[test]
+fn metadata_is_asked_for_through_the_tunnel() {
+    use crate::support::mcp::answer;
+    use crate::support::oauth::{OWN, is_search};
+    use crate::support::reply::Reply;
+    use crate::support::server::Server;
+    const DOCUMENT: &str =
+        r#"{"n": 1.50, "resource" : "https://inside/mcp", "authorization_servers":["https://a"]}"#;
+    let script = |r: &crate::support::http::Request| match r.path() {
+        OWN => Reply::json(200, DOCUMENT).header("Set-Cookie", "a=b"),
+        _ if is_search(r) => Reply::status(404),
+        _ => answer(r),
+    };
+    let server = Server::start(None, std::sync::Arc::new(script));
+    let local = Local::start(&(server.origin() + "/mcp"));
+    let path = format!("/.well-known/oauth-protected-resource{PATH}");
+    let found = ask(&local.address(), "GET", &path, "", "");
+    let url = format!("http://{}{PATH}", local.address());
+    assert_eq!((found.status, found.body), (200, DOCUMENT.replace("https://inside/mcp", &url)));
+    assert!(found.head.contains("application/json") && !found.head.contains("Set-Cookie"), "{}", found.head);
+    assert_eq!(ask(&local.address(), "POST", &path, "", "").status, 405);
+    assert_eq!(ask(&local.address(), "GET", &format!("{path}/side"), "", "").status, 404);
+    let (local, _mcp) = plane();
+    let refused = ask(&local.address(), "GET", &path, "", "");
+    assert_eq!((refused.status, message(&refused).as_str()), (502, "invalid OAuth discovery response"));
+}

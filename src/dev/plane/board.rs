@@ -35,9 +35,11 @@ pub(super) type Headers = std::collections::BTreeMap<String, Vec<String>>;
 
 /// What a caller wants from the tunnel.
 pub(super) struct Call {
+    /// Its `command_type`.
+    pub(super) kind: &'static str,
     pub(super) channel: Channel,
     pub(super) headers: Headers,
-    /// The message; without one the call ends a session.
+    /// The message, where the type has one.
     pub(super) message: Option<Box<RawValue>>,
     /// When nobody waits for it any more.
     pub(super) end: Instant,
@@ -158,7 +160,7 @@ impl Board {
         let command = Command {
             request_id: id.clone(),
             shard_token: token.clone(),
-            command_type: if call.message.is_some() { "jsonrpc" } else { "session_termination" },
+            command_type: call.kind,
             channel: call.channel.as_str().to_owned(),
             created_at: civil::rfc3339(SystemTime::now()),
             // Known when it is handed out.
@@ -315,6 +317,7 @@ mod tests {
 
     fn call(channel: &str, text: &str) -> Call {
         Call {
+            kind: "jsonrpc",
             channel: Channel::parse(channel).unwrap(),
             headers: Headers::new(),
             message: Some(RawValue::from_string(text.to_owned()).unwrap()),

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Plane;
 use super::board::{Call, Posted, Refused, Ticket, Waited};
-use super::passing::{content_type, of_caller, to_caller};
+use super::passing::{content_type, host, of_caller, to_caller};
 use super::reply::{Reply, borrowed};
 use crate::config::Channel;
 use crate::dev::server::{EventStream, Request, Responder};
@@ -25,24 +25,87 @@ const TIMED_OUT: &str = "timed out waiting for tunnel-client response";
 impl Plane {
     /// Everything below `/v1/mcp/`. Callers show nothing: whoever reaches the listener may call.
     pub(super) fn serve_caller(&self, rest: &str, request: &Request, responder: Responder<'_>) {
-        let admitted = self.admit(rest, request).and_then(|(call, id)| {
-            let ticket = self.board.put(call).map_err(|refused| match refused {
-                Refused::Full => {
-                    let text = "too many requests wait for the tunnel client; try again later";
-                    Reply::refusal(503, text, Some("tunnel_queue_full"))
-                }
-                Refused::TooLarge => {
-                    let text = "the message is larger than a tunnel client takes";
-                    Reply::refusal(413, text, Some("request_body_too_large"))
-                }
-                Refused::Unknown | Refused::Token => Reply::not_found(),
-            })?;
-            Ok((ticket, id))
-        });
+        let admitted = self.admit(rest, request).and_then(|(call, id)| Ok((self.put(call)?, id)));
         match admitted {
             Ok((ticket, id)) => relay(&ticket, id.as_deref(), request, responder),
             Err(refusal) => refusal.send(responder),
         }
+    }
+
+    /// Metadata of the server behind `main`, as it finds it itself. The resource is named as the caller knows
+    /// it; everything else stays.
+    pub(super) fn serve_metadata(&self, id: &str, request: &Request, responder: Responder<'_>) {
+        let invalid = || Reply::refusal(502, "invalid OAuth discovery response", None);
+        let found = self.metadata(id, request, &responder).and_then(|answer| {
+            let Some(answer) = answer else { return Ok(None) };
+            let body = answer.body.as_ref().map(|body| body.get()).unwrap_or_default();
+            let members = json::value(body).ok().and_then(|whole| json::members(body, whole).ok()?);
+            let resource = members.iter().flatten().find(|member| member.name == "resource");
+            let span = resource.map(|member| member.value).ok_or_else(invalid)?;
+            let (before, after) = (body.get(..span.start), body.get(span.end..));
+            let url = format!("\"http://{}/v1/mcp/{id}\"", host(request));
+            let body = [before.unwrap_or_default(), &url, after.unwrap_or_default()].concat().into_bytes();
+            let reply = Reply { status: answer.status, headers: to_caller(&answer.headers, request), body };
+            Ok(Some(reply.with("Content-Type", "application/json".to_owned())))
+        });
+        match found {
+            Ok(Some(reply)) | Err(reply) => reply.send(responder),
+            Ok(None) => {}
+        }
+    }
+
+    /// Asks the tunnel client for the metadata; nothing when the caller has gone.
+    fn metadata(
+        &self,
+        id: &str,
+        request: &Request,
+        responder: &Responder<'_>,
+    ) -> Result<Option<Posted>, Reply> {
+        if id != self.options.tunnel_id {
+            return Err(Reply::not_found());
+        }
+        if request.method != "GET" {
+            return Err(Reply::not_allowed("GET"));
+        }
+        self.check_client()?;
+        let end = Instant::now() + self.options.response_timeout;
+        let (kind, channel, headers) = ("oauth_discovery", Channel::main(), of_caller(request));
+        let ticket = self.put(Call { kind, channel, headers, message: None, end })?;
+        match ticket.next(|| responder.is_gone()) {
+            Waited::Event(answer) => Ok(Some(answer)),
+            Waited::Gone => Ok(None),
+            Waited::Expired => {
+                let text = "timed out waiting for tunnel-client OAuth discovery response";
+                Err(Reply::refusal(504, text, None))
+            }
+        }
+    }
+
+    fn put(&self, call: Call) -> Result<Ticket<'_>, Reply> {
+        self.board.put(call).map_err(|refused| match refused {
+            Refused::Full => {
+                let text = "too many requests wait for the tunnel client; try again later";
+                Reply::refusal(503, text, Some("tunnel_queue_full"))
+            }
+            Refused::TooLarge => {
+                let text = "the message is larger than a tunnel client takes";
+                Reply::refusal(413, text, Some("request_body_too_large"))
+            }
+            Refused::Unknown | Refused::Token => Reply::not_found(),
+        })
+    }
+
+    /// Whether somebody is there to answer.
+    fn check_client(&self) -> Result<(), Reply> {
+        let within = self.options.client_last_seen_timeout;
+        if self.board.has_client(within) {
+            return Ok(());
+        }
+        let text = format!(
+            "no tunnel client is connected: none has polled within the last {} ms; start or restart it",
+            within.as_millis()
+        );
+        Err(Reply::refusal(503, &text, Some("tunnel_client_not_seen")))
     }
 
     /// The call that a request makes, and the id that its answer is for, as JSON.
@@ -63,16 +126,10 @@ impl Plane {
             // Clients take 405 for a GET as: there is no stream to listen to.
             _ => return Err(Reply::not_allowed("POST, DELETE")),
         };
-        let within = self.options.client_last_seen_timeout;
-        if !self.board.has_client(within) {
-            let text = format!(
-                "no tunnel client is connected: none has polled within the last {} ms; start or restart it",
-                within.as_millis()
-            );
-            return Err(Reply::refusal(503, &text, Some("tunnel_client_not_seen")));
-        }
+        self.check_client()?;
         let end = Instant::now() + self.options.response_timeout;
-        Ok((Call { channel, headers: of_caller(request), message, end }, id))
+        let kind = if message.is_some() { "jsonrpc" } else { "session_termination" };
+        Ok((Call { kind, channel, headers: of_caller(request), message, end }, id))
     }
 }
 

@@ -144,7 +144,13 @@ impl Plane {
         let id = payload.request_id.filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Reply::refusal(400, "missing request_id", None))?;
         let kind = payload.resp_type.as_deref().unwrap_or("jsonrpc_response");
-        let kinds = ["jsonrpc_response", "jsonrpc_notify", "notify_ack", "session_termination_response"];
+        let kinds = [
+            "jsonrpc_response",
+            "jsonrpc_notify",
+            "notify_ack",
+            "session_termination_response",
+            "oauth_discovery_response",
+        ];
         if !kinds.contains(&kind) {
             return Err(invalid());
         }
@@ -174,6 +180,8 @@ impl Handler for Plane {
             self.serve_client(rest, &request, &responder)
         } else if let Some(rest) = request.path.strip_prefix("/v1/mcp/") {
             return self.serve_caller(rest, &request, responder);
+        } else if let Some(id) = request.path.strip_prefix("/.well-known/oauth-protected-resource/v1/mcp/") {
+            return self.serve_metadata(id, &request, responder);
         } else {
             Err(Reply::not_found())
         };

@@ -68,11 +68,16 @@ pub(super) fn content_type(headers: &Headers) -> Option<&str> {
     values.first().map(String::as_str)
 }
 
-/// Points a challenge at this host, since the caller may not reach the one that it names.
-fn rewrite(challenge: &str, request: &Request) -> String {
+/// The host that the caller asked, as far as it may stand in a URL.
+pub(super) fn host(request: &Request) -> &str {
     let legal = |c: char| c.is_ascii_alphanumeric() || ".-:[]_".contains(c);
     let host = request.header("host").filter(|host| !host.is_empty() && host.chars().all(legal));
-    let host = host.unwrap_or("localhost");
+    host.unwrap_or("localhost")
+}
+
+/// Points a challenge at this host, since the caller may not reach the one that it names.
+fn rewrite(challenge: &str, request: &Request) -> String {
+    let host = host(request);
     let path = &request.path;
     let local = format!("resource_metadata=\"http://{host}/.well-known/oauth-protected-resource{path}\"");
     match Regex::new(RESOURCE_METADATA) {
