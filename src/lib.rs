@@ -54,6 +54,7 @@
 //!
 //! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The control
 //!   plane chooses among what the operator has configured: servers by channel, endpoints by label.
+//!   What the server behind `main` publishes of itself leads to its own origin, and to those that the operator names.
 //! * No shell, no code loaded at run time, no `unsafe`.
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
 //!   operator's editor by `profiles edit`.

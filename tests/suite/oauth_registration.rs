@@ -260,3 +260,49 @@ fn plain_http_is_not_registered_unasked() {
     assert_eq!(site.send(&call).code(), 400);
     assert!(site.plane.polls().iter().all(|r| !r.dump().contains("harpoon")));
 }
+
+/// DESIGN, OAuth: a server behind a socket is asked there, and so are its endpoints.
+#[test]
+fn endpoints_behind_a_socket_are_called_there() {
+    use crate::support::plane::Plane;
+    use crate::support::server::Server;
+    use crate::support::temp::TempDir;
+    let directory = TempDir::new();
+    let path = directory.join("mcp.sock");
+    let script = |r: &Request| page(r).unwrap_or_else(|| crate::support::mcp::answer(r));
+    let server = Server::start_unix(&path, Arc::new(script));
+    let plane = Plane::start();
+    let entry = format!("url=http://mcp.test/mcp,unix-socket={}", path.display());
+    let client = plain(Builder::run(&plane.server.origin(), &entry)).start();
+    client.wait_log(|line| line.contains("oauth discovery succeeded"));
+    let params = json!({"name": "call_target",
+        "arguments": {"label": "oauth-token-endpoint-0", "method": "POST", "body": "a=b"}});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let command = Command::rpc(call).channel("harpoon");
+    plane.queue(&command);
+    let answer = plane.wait_answer(&command);
+    assert_eq!(answer.payload()["result"]["structuredContent"]["status_code"], 200, "{}", answer.payload());
+    let seen = server.wait_requests(1, |r| r.path() == "/token").remove(0);
+    assert_eq!((seen.header("host"), seen.text().as_str()), (Some("mcp.test"), "a=b"));
+}
+
+/// DESIGN, OAuth: what was known of an authorization server stays while it does not answer.
+#[test]
+fn a_silent_authorization_server_is_remembered() {
+    let round = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&round);
+    let mut site = Site::start(
+        move |r| match r.path() {
+            SERVER | "/.well-known/openid-configuration" if counter.load(Ordering::Relaxed) > 0 => {
+                Some(Reply::closed())
+            }
+            _ => page(r),
+        },
+        plain,
+    );
+    site.discover();
+    assert_eq!(site.labels(), LABELS);
+    round.store(1, Ordering::Relaxed);
+    assert_eq!(site.discover().0.code(), 200);
+    assert_eq!(site.labels(), LABELS);
+}
