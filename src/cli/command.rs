@@ -168,6 +168,11 @@ fn unknown(commands: &'static [Command], words: &[String]) -> Failure {
             "tunnel-client {typed} does not exist in this program; see the README for what does"
         ));
     }
+    if group.is_empty() && cfg!(not(feature = "dev")) && ["demo", "dev"].contains(&typed) {
+        return Failure(format!(
+            "tunnel-client {typed} is not in this build: packages leave feature dev out"
+        ));
+    }
     let place: String = group.iter().map(|word| format!(" {word}")).collect();
     let known = commands.iter().filter(|c| c.begins_with(group)).filter_map(|c| c.path.get(group.len()));
     let hint = match nearest(typed, known.copied()) {

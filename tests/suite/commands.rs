@@ -70,6 +70,19 @@ fn help_is_no_failure() {
     assert!(outcome.stdout.contains("admin tunnels list") && !outcome.stdout.contains("\n  run"));
 }
 
+/// What packages leave out is no typing mistake.
+#[cfg(not(feature = "dev"))]
+#[test]
+fn what_packages_leave_out_is_said() {
+    for word in ["demo", "dev"] {
+        let said = complaint(&[word]);
+        assert_eq!(
+            said,
+            format!("tunnel-client {word} is not in this build: packages leave feature dev out")
+        );
+    }
+}
+
 /// The version is one line, wherever it is asked for.
 #[test]
 fn the_version_is_one_line() {
