@@ -19,7 +19,7 @@
 //! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters) |
 //! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with [`harpoon`] | `relay`, `net`, `config`, `target`, `harpoon`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
-//! | `dev` | for trying things out on one machine, feature `dev`: a local control plane | `config`, `relay` (JSON, headers, MCP), `ops` |
+//! | `dev` | for trying things out on one machine, feature `dev`: a local control plane, a stub MCP server | `config`, `relay` (JSON, headers, MCP), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | [`cli`] | commands | everything |
@@ -27,7 +27,8 @@
 //! # Threads
 //!
 //! Everything blocks, every wait has a bound, and no thread is started after the start except for
-//! name resolutions (at most 4 at once) and the pipes of a child that is started again.
+//! name resolutions (at most 4 at once, and 4 for endpoints) and the pipes of a child that is started again.
+//! The servers of `dev` take a thread a connection.
 //!
 //! | thread | number | waits for | bound |
 //! | --- | --- | --- | --- |
@@ -54,13 +55,14 @@
 //!
 //! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The control
 //!   plane chooses among what the operator has configured: servers by channel, endpoints by label.
-//!   What the server behind `main` publishes of itself leads to its own origin, and to those that the operator names.
+//!   What the server behind `main` publishes of itself leads to its own origin, and to those that the operator
+//!   names.
 //! * No shell, no code loaded at run time, no `unsafe`.
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
 //!   operator's editor by `profiles edit`.
 //! * No file is read or written but those that a setting or an option names, and the system's roots.
-//! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint leads
-//!   to another endpoint or nowhere.
+//! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint
+//!   leads to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
 pub mod cli;
