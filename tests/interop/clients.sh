@@ -47,4 +47,9 @@ serve fastmcp "$python" tests/interop/fastmcp_http.py
 proxy fastmcp-proxy --mcp-server-url "$url"
 fastmcp HTTP
 
+serve oauth "$python" tests/interop/oauth_server.py
+# Its endpoints are called in plain text, which it takes a word to allow.
+HARPOON_ALLOW_PLAINTEXT_HTTP=true proxy oauth-proxy --mcp-server-url "$url"
+run "protected server, sign-in, Python" "$python" tests/interop/oauth_client.py "$url"
+
 exit $result
