@@ -20,15 +20,18 @@ use super::registry::{Endpoint, Endpoints};
 const NAMED: [HeaderName; 3] = [header::LOCATION, header::CONTENT_LOCATION, header::LINK];
 
 /// Members of metadata documents that say which of several endpoints at one URL is meant.
-const ROLES: [(&str, &str); 7] = [
+const ROLES: [(&str, &str); 6] = [
     ("authorization_servers", "authorization-server"),
     ("introspection_endpoint", "introspection-endpoint"),
-    ("issuer", "issuer"),
     ("jwks_uri", "jwks-uri"),
     ("registration_endpoint", "registration-endpoint"),
     ("revocation_endpoint", "revocation-endpoint"),
     ("token_endpoint", "token-endpoint"),
 ];
+
+/// Members that are identifiers before they are addresses: who signs in compares them letter by letter with what
+/// it knows, and takes any other text for a forgery.
+const IDENTIFIERS: [&str; 2] = ["issuer", "resource"];
 
 /// The body with its URLs named; `None` when nothing changes.
 pub(super) fn body(body: &[u8], endpoints: &Endpoints) -> Option<String> {
@@ -55,10 +58,7 @@ pub(super) fn body(body: &[u8], endpoints: &Endpoints) -> Option<String> {
 
 /// The label for a URL under this name, of those that have the URL.
 fn label<'a>(name: &str, candidates: &'a [Arc<Endpoint>]) -> Option<&'a str> {
-    // A client compares this one with the address that it knows.
-    let is_resource =
-        |one: &Arc<Endpoint>| one.has_tag("protected-resource-metadata") && one.has_tag("resource");
-    if name == "resource" && candidates.iter().any(is_resource) {
+    if IDENTIFIERS.contains(&name) {
         return None;
     }
     // Several labels at one URL are rare and come from metadata, where each member has its own role.
@@ -134,8 +134,8 @@ mod tests {
             endpoint("token", "https://h/t", OAUTH, &metadata),
             endpoint("resource", "https://h/r", OAUTH, &resource),
         ]);
-        let given = r#"{"token_endpoint":"https://h/t","x":"https://h/t","resource":"https://h/r","y":"https://h/r"}"#;
-        let expected = r#"{"token_endpoint":"harpoon://token","x":"harpoon://first","resource":"https://h/r","y":"harpoon://resource"}"#;
+        let given = r#"{"token_endpoint":"https://h/t","x":"https://h/t","resource":"https://h/r","issuer":"https://h/t","y":"https://h/r"}"#;
+        let expected = r#"{"token_endpoint":"harpoon://token","x":"harpoon://first","resource":"https://h/r","issuer":"https://h/t","y":"harpoon://resource"}"#;
         assert_eq!(body(given.as_bytes(), &known).unwrap(), expected);
     }
 

@@ -85,7 +85,7 @@ fn the_token_endpoint_is_called() {
     assert_eq!(site.tool("get_oauth_target_audience", json!({"label": "oauth-issuer-0"})), Value::Null);
 }
 
-/// MCP-166, MCP-167: registered URLs have their names in what is handed back, but not the resource.
+/// MCP-166, MCP-167: registered URLs have their names in what is handed back, but identifiers stay.
 #[test]
 fn metadata_names_what_can_be_called() {
     use base64::Engine;
@@ -98,7 +98,7 @@ fn metadata_names_what_can_be_called() {
     };
     let document = read("oauth-auth-server-metadata-0");
     assert_eq!(document["token_endpoint"], "harpoon://oauth-token-endpoint-0");
-    assert_eq!(document["issuer"], "harpoon://oauth-issuer-0");
+    assert_eq!(document["issuer"], site.server.origin());
     assert_eq!(document["authorization_endpoint"], site.server.origin() + "/authorize");
     let document = read("oauth-prmd-source-0");
     assert_eq!(document["resource"], site.server.origin() + "/mcp");
