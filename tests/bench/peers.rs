@@ -245,7 +245,15 @@ fn serve_mcp(stream: impl Read + Write, style: Style) {
         Style::Json(bytes) => "y".repeat(bytes),
         Style::Events(_) | Style::Slow(_) | Style::Stdio => "y".repeat(1024),
     };
-    while let Some((_, body)) = request(&mut stream) {
+    while let Some((first, body)) = request(&mut stream) {
+        // There is no metadata to discover.
+        if first.starts_with("GET ") {
+            let nothing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+            match stream.get_mut().write_all(nothing) {
+                Ok(()) => continue,
+                Err(_) => return,
+            }
+        }
         let text = String::from_utf8_lossy(&body);
         let id =
             text.split("\"id\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap_or("null");
