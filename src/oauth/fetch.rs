@@ -23,9 +23,6 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Most redirects of one document.
 const REDIRECTS_MAX: usize = 5;
 
-/// Names the setting in texts.
-pub(super) const TRUST: &str = "mcp.oauth-trusted-origin";
-
 /// Asks for documents. No `Debug`: the headers are often credentials.
 pub(super) struct Fetcher {
     /// The configured server.
@@ -49,6 +46,10 @@ pub(super) struct Miss {
     pub(super) stops: bool,
     /// The process ends.
     pub(super) cut: bool,
+    /// No question went out.
+    pub(super) unsent: bool,
+    /// It was not asked, because it is of an origin that is not trusted.
+    pub(super) stranger: Option<Origin>,
     /// Who failed and how, in the published words.
     words: (&'static str, &'static str),
 }
@@ -163,10 +164,15 @@ impl Fetcher {
         }
         let named = self.trusted.iter().find(|(trusted, _)| trusted == origin).map(|(_, client)| client);
         named.ok_or_else(|| {
-            let why = "is not the MCP server's origin; if it is to be trusted, add it to";
-            Miss::of(format!("{origin} {why} {TRUST}"))
+            let why = "is not the MCP server's origin; if it is to be trusted, add";
+            Miss { stranger: Some(origin.clone()), ..Miss::of(format!("{origin} {why} {}", setting(origin))) }
         })
     }
+}
+
+/// What an operator adds who trusts this origin.
+pub(super) fn setting(origin: &Origin) -> String {
+    format!("--mcp.oauth-trusted-origin {origin}")
 }
 
 /// Where a redirect leads, when that is within `origin`.
@@ -180,7 +186,16 @@ impl Miss {
     /// Something is wrong with a reply, or with where to ask.
     pub(super) fn of(text: String) -> Miss {
         let words = ("protocol", "invalid_protocol_response");
-        Miss { text, timed_out: false, absent: false, stops: false, cut: false, words }
+        Miss {
+            text,
+            timed_out: false,
+            absent: false,
+            stops: false,
+            cut: false,
+            unsent: false,
+            stranger: None,
+            words,
+        }
     }
 
     /// The reply was another one than a document.
@@ -195,7 +210,8 @@ impl Miss {
     fn net(origin: &Origin, error: &Error) -> Miss {
         let words = (error.source_word(), error.kind_word());
         let (timed_out, cut) = (error.kind == Kind::Timeout, error.kind == Kind::Shutdown);
-        Miss { timed_out, cut, stops: cut, words, ..Miss::of(format!("{origin}: {error}")) }
+        let unsent = !error.request_sent;
+        Miss { timed_out, cut, unsent, stops: cut, words, ..Miss::of(format!("{origin}: {error}")) }
     }
 
     /// The failure of the command that asked. Its text stays in the local log.

@@ -15,7 +15,8 @@
 //! - Every wait and every body is bounded, and a search asks a known number of places.
 //!
 //! A server without such metadata is a server without OAuth, which is no failure. What fails is asked again by
-//! the prober, and said by readiness until it succeeds.
+//! the prober, and said by readiness until it succeeds. `doctor` makes the same search once and shows what each
+//! place answered (`trail`).
 
 mod target;
 
@@ -24,6 +25,7 @@ mod challenge;
 mod documents;
 mod fetch;
 mod register;
+mod trail;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,6 +40,8 @@ use documents::{AuthServer, Resource};
 use fetch::{Fetcher, Miss, Text};
 pub use register::Registrar;
 pub use target::Protected;
+pub use trail::Examined;
+use trail::Trail;
 
 /// How long one search may take. What is slower than that at start is said by readiness, and asked again.
 const SEARCH_TIME: Duration = Duration::from_secs(5);
@@ -88,11 +92,12 @@ impl Discovery {
 
     /// One search of our own. False when it should be repeated later.
     pub fn round(&self) -> bool {
-        match self.search(Instant::now() + SEARCH_TIME) {
+        let trail = &mut Trail::default();
+        match self.search(Instant::now() + SEARCH_TIME, trail) {
             Ok(found) => {
                 self.succeeded(found.as_ref());
-                let whole =
-                    found.as_ref().is_none_or(|found| self.publish(found, Instant::now() + SEARCH_TIME));
+                let end = Instant::now() + SEARCH_TIME;
+                let whole = found.as_ref().is_none_or(|found| self.publish(found, end, trail));
                 let url = found.map(|found| found.url.to_string()).unwrap_or_default();
                 log::info!(url = url.as_str(), whole = whole; "oauth discovery succeeded");
                 whole
@@ -106,9 +111,31 @@ impl Discovery {
         }
     }
 
+    /// One search for a person, until `end` at the latest. Readiness learns nothing of it.
+    pub fn examine(&self, end: Instant) -> Examined {
+        let mut trail = Trail::default();
+        let found = self.search(end.min(Instant::now() + SEARCH_TIME), &mut trail);
+        let mut setting = None;
+        let verdict = match found {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => {
+                self.publish(&found, end.min(Instant::now() + SEARCH_TIME), &mut trail);
+                let remark = self.remark(&found).map(|remark| format!("; {remark}")).unwrap_or_default();
+                Ok(Some(format!("HTTP {} from {}{remark}", found.status, trail::shown(&found.url))))
+            }
+            Err(miss) => {
+                trail.unreached &= miss.unsent;
+                setting = miss.stranger.as_ref().map(fetch::setting);
+                Err(miss.text)
+            }
+        };
+        Examined { verdict, setting, unread: trail.unread, unreached: trail.unreached, steps: trail.steps }
+    }
+
     /// A search for somebody who waits until `end`: when nobody answered in time, everybody is asked again.
     fn answer(&self, end: Instant) -> Result<Option<Found>, Miss> {
-        let mut result = self.search(end.min(Instant::now() + SEARCH_TIME));
+        let trail = &mut Trail::default();
+        let mut result = self.search(end.min(Instant::now() + SEARCH_TIME), trail);
         if matches!(&result, Err(miss) if miss.timed_out) {
             // What the server says of itself it has had its time to say.
             let candidates = candidates::resource(&self.url, None);
@@ -130,8 +157,8 @@ impl Discovery {
 
     /// Asks one place after the other; nothing when all of them say that there is none. Each has an equal
     /// share of the time that is left, so that a silent one does not cost the others theirs.
-    fn search(&self, deadline: Instant) -> Result<Option<Found>, Miss> {
-        let advertised = self.advertised(deadline.min(Instant::now() + PROBE_TIME));
+    fn search(&self, deadline: Instant, trail: &mut Trail) -> Result<Option<Found>, Miss> {
+        let advertised = self.advertised(deadline.min(Instant::now() + PROBE_TIME), trail);
         let candidates = candidates::resource(&self.url, advertised.as_ref());
         let mut misses = Vec::new();
         let mut left = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
@@ -139,7 +166,13 @@ impl Discovery {
             let now = Instant::now();
             let share = now + deadline.saturating_duration_since(now) / left.max(1);
             left = left.saturating_sub(1);
-            match self.document(candidate, left == 0, share) {
+            let found = self.document(candidate, left == 0, share);
+            trail.asked(
+                &Method::GET,
+                candidate,
+                found.as_ref().map(|found| (found.status, "metadata".into())),
+            );
+            match found {
                 Ok(found) => return Ok(Some(found)),
                 Err(miss) if miss.stops => return Err(miss),
                 Err(miss) => misses.push(miss),
@@ -158,13 +191,23 @@ impl Discovery {
 
     /// Where the server says its metadata is: it is asked without credentials and without a message, as nobody
     /// would do who wanted something.
-    fn advertised(&self, deadline: Instant) -> Option<Uri> {
+    fn advertised(&self, deadline: Instant, trail: &mut Trail) -> Option<Uri> {
         [Method::POST, Method::GET].iter().find_map(|method| {
-            let reply = self.fetcher.ask(method, &self.url, true, deadline).ok()?;
+            let reply = self.fetcher.ask(method, &self.url, true, deadline);
+            let reply = reply.inspect_err(|miss| trail.asked(method, &self.url, Err(miss)));
+            trail.unreached = reply.as_ref().is_err_and(|miss| miss.unsent);
+            let reply = reply.ok()?;
             let challenges = reply.headers.get_all(header::WWW_AUTHENTICATE).iter().take(CHALLENGES_MAX);
             let mut named = challenges.filter_map(|value| challenge::resource_metadata(value.to_str().ok()?));
-            let url = named.next().filter(|_| reply.status == 401)?;
-            candidates::learned(&url).map(|(url, _)| url)
+            let named = named.next().filter(|_| reply.status == 401);
+            let url = named.as_deref().and_then(candidates::learned).map(|(url, _)| url);
+            let what = match (&url, named) {
+                (Some(url), _) => format!("its metadata is at {}", trail::shown(url)),
+                (None, Some(_)) => "it names no usable place of metadata".into(),
+                (None, None) => "it names no place of metadata".into(),
+            };
+            trail.asked(method, &self.url, Ok((reply.status, what)));
+            url
         })
     }
 
@@ -189,65 +232,86 @@ impl Discovery {
 
     /// Tells readiness, with what an operator might want to change.
     fn succeeded(&self, found: Option<&Found>) {
-        let issuer = found.and_then(|found| candidates::learned(found.resource.issuer.as_deref()?));
-        let stranger = issuer.filter(|(_, origin)| !self.fetcher.trusts(origin));
-        let stranger = stranger.filter(|(_, origin)| {
-            self.registrar.as_ref().is_some_and(|registrar| registrar.counts_as_private(origin))
-        });
-        let remark = stranger.map(|(_, origin)| {
-            let what = "is not the MCP server's origin; to make it callable add it to";
-            format!("authorization server {origin} {what} {}", fetch::TRUST)
-        });
+        let remark = found.and_then(|found| self.remark(found));
         self.readiness.discovered(Ok(remark.as_deref()));
+    }
+
+    /// What an operator might want to change where a document was found.
+    fn remark(&self, found: &Found) -> Option<String> {
+        let (_, origin) = candidates::learned(found.resource.issuer.as_deref()?)?;
+        let registrar = self.registrar.as_ref().filter(|_| !self.fetcher.trusts(&origin))?;
+        registrar.counts_as_private(&origin).then(|| {
+            let what = "is not the MCP server's origin; to make it callable add";
+            format!("authorization server {origin} {what} {}", fetch::setting(&origin))
+        })
     }
 
     /// Registers what was found, in the place of what was found before. False when an authorization server
     /// that should have been read was not.
-    fn publish(&self, found: &Found, deadline: Instant) -> bool {
-        let Some(registrar) = &self.registrar else { return true };
-        let mut whole = true;
+    fn publish(&self, found: &Found, deadline: Instant, trail: &mut Trail) -> bool {
+        let Some(registrar) = &self.registrar else {
+            trail.steps.push("nothing may be called: control-plane.poll-channel leaves harpoon out".into());
+            return true;
+        };
         let issuer = found.resource.issuer.as_deref();
         let issuer = issuer.and_then(|issuer| Some((issuer, candidates::learned(issuer)?)));
-        let server =
-            issuer.filter(|(_, (_, origin))| self.fetcher.trusts(origin)).and_then(|(text, (url, _))| {
-                self.auth_server(text, &url, deadline).unwrap_or_else(|miss| {
+        let server = issuer.and_then(|(text, (url, origin))| {
+            if !self.fetcher.trusts(&origin) {
+                trail.unasked(&origin);
+                return None;
+            }
+            self.auth_server(text, &url, deadline, trail).unwrap_or_else(|miss| {
                 log::warn!(error = miss.text.as_str(); "oauth authorization server metadata fetch failed");
-                whole = false;
+                trail.unread = Some(miss.text);
                 // Rather what was true a while ago than nothing.
                 self.known().clone().filter(|known| known.issuer == text)
             })
-            });
+        });
         self.known().clone_from(&server);
-        registrar.publish(&self.fetcher, &found.url.to_string(), &found.resource, server.as_ref());
-        whole
+        registrar.publish(&self.fetcher, &found.url.to_string(), &found.resource, server.as_ref(), trail);
+        trail.unread.is_none()
     }
 
     /// The metadata of this issuer; nothing when it publishes none of its own.
-    fn auth_server(&self, issuer: &str, url: &Uri, deadline: Instant) -> Result<Option<AuthServer>, Miss> {
-        let origin = Origin::of(url).ok_or_else(|| Miss::of("a URL is not usable".into()))?;
+    fn auth_server(
+        &self,
+        issuer: &str,
+        url: &Uri,
+        deadline: Instant,
+        trail: &mut Trail,
+    ) -> Result<Option<AuthServer>, Miss> {
         let mut missed = None;
         for candidate in candidates::server(url) {
-            let read = self.fetcher.ask(&Method::GET, &candidate, false, deadline).and_then(|reply| {
-                if reply.status != 200 || !is_json(&reply.headers) {
-                    return Ok(None);
-                }
-                Ok(Some(self.fetcher.read(&origin, reply, deadline)?.text))
-            });
-            let server = match read {
-                Ok(text) => text.and_then(|text| AuthServer::read(&text, candidate.to_string()).ok()),
-                Err(miss) => {
-                    missed = Some(miss);
-                    None
-                }
-            };
-            // Whoever speaks for another issuer is not believed; a slash at the end is no other one.
-            let is_own =
-                |server: &AuthServer| server.issuer.trim_end_matches('/') == issuer.trim_end_matches('/');
-            if let Some(server) = server.filter(is_own) {
-                return Ok(Some(server));
+            let read = self.auth_document(issuer, &candidate, deadline);
+            let told = read.as_ref().map(|_| (200, "metadata of the authorization server".into()));
+            trail.asked(&Method::GET, &candidate, told);
+            match read {
+                Ok(server) => return Ok(Some(server)),
+                Err(miss) if miss.absent => {}
+                Err(miss) => missed = Some(miss),
             }
         }
         missed.map_or(Ok(None), Err)
+    }
+
+    /// The metadata of this issuer at one place. What answers with anything else is as good as absent.
+    fn auth_document(&self, issuer: &str, url: &Uri, deadline: Instant) -> Result<AuthServer, Miss> {
+        let origin = Origin::of(url).ok_or_else(|| Miss::of("a URL is not usable".into()))?;
+        let reply = self.fetcher.ask(&Method::GET, url, false, deadline)?;
+        let other = |status: u16, why: &str| {
+            let mut miss = Miss::status(&origin, status, why);
+            miss.absent = true;
+            miss
+        };
+        if reply.status != 200 || !is_json(&reply.headers) {
+            return Err(other(reply.status, "no JSON metadata"));
+        }
+        let text = self.fetcher.read(&origin, reply, deadline)?.text;
+        let server = AuthServer::read(&text, url.to_string());
+        let server = server.map_err(|why| other(200, &format!("no metadata, {why}")))?;
+        // Whoever speaks for another issuer is not believed; a slash at the end is no other one.
+        let is_own = server.issuer.trim_end_matches('/') == issuer.trim_end_matches('/');
+        if is_own { Ok(server) } else { Err(other(200, "metadata of another issuer")) }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<AuthServer>> {

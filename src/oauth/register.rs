@@ -18,6 +18,7 @@ use crate::net::Net;
 use super::candidates;
 use super::documents::{AuthServer, Resource};
 use super::fetch::Fetcher;
+use super::trail::Trail;
 
 /// Registers endpoints with Harpoon.
 pub struct Registrar {
@@ -45,6 +46,14 @@ struct Record {
     tags: Vec<String>,
 }
 
+/// Why a record is not registered.
+pub(super) enum Refusal {
+    /// No fault of anybody's: most of what a document names is not ours to call.
+    NotAllowed(&'static str),
+    /// It should have been.
+    Failed(String),
+}
+
 /// Roles of the protected resource's own document with their second tags.
 const RESOURCE: &str = "prmd-resource";
 const SOURCE: &str = "prmd-source";
@@ -62,6 +71,7 @@ impl Registrar {
         source: &str,
         resource: &Resource,
         server: Option<&AuthServer>,
+        trail: &mut Trail,
     ) {
         let records = records(fetcher, source, resource, server);
         let anchors = records.iter().filter(|one| one.trusted && matches!(one.role, RESOURCE | SOURCE));
@@ -70,9 +80,12 @@ impl Registrar {
         let mut labels: HashSet<String> = HashSet::new();
         let mut set = Vec::new();
         for record in &records {
-            match self.reason(record, &anchors, fetcher) {
-                Ok(reason) => set.extend(self.endpoint(record, fetcher, &reason, &now, &mut labels)),
-                Err(why) => skipped(record, why),
+            let reason = self.reason(record, &anchors, fetcher).map_err(Refusal::NotAllowed);
+            let made = reason.and_then(|reason| self.endpoint(record, fetcher, &reason, &now, &mut labels));
+            trail.offered(record.role, record.place.as_ref().map(|(url, _)| url), made.as_ref());
+            match made {
+                Ok(endpoint) => set.push(endpoint),
+                Err(why) => refused(record, &why),
             }
         }
         if let Err(error) = self.registry.replace(OAUTH, set) {
@@ -113,17 +126,15 @@ impl Registrar {
         reason: &str,
         now: &Endpoints,
         labels: &mut HashSet<String>,
-    ) -> Option<Arc<Endpoint>> {
-        let failed = |error: &str| {
-            log::warn!(role = record.role, error = error; "harpoon host auto-registration failed");
-        };
+    ) -> Result<Arc<Endpoint>, Refusal> {
         let taken = |label: &str| now.labelled(label).is_some_and(|one| one.category != OAUTH);
-        let label = free_label(record.role, |label| taken(label) || labels.contains(label))?;
+        let label = free_label(record.role, |label| taken(label) || labels.contains(label));
+        let label = label.ok_or(Refusal::Failed("no label is free".into()))?;
         let target = {
             let (url, methods) = (record.url.clone(), methods(record.role));
             config::learned_target(&self.settings, label.clone(), url, description(record.role), methods)
         };
-        let mut target = target.map_err(|why| skipped(record, why)).ok()?;
+        let mut target = target.map_err(Refusal::NotAllowed)?;
         if target.origin == fetcher.origin && record.shares_socket {
             target.unix_socket.clone_from(&self.unix_socket);
         }
@@ -131,8 +142,7 @@ impl Registrar {
         let differs =
             |one: &Arc<Endpoint>| one.category != OAUTH && one.target.unix_socket != target.unix_socket;
         if now.at(&record.url).iter().any(differs) {
-            failed("the URL is registered with another transport");
-            return None;
+            return Err(Refusal::Failed("the URL is registered with another transport".into()));
         }
         labels.insert(label.clone());
         let same = |one: &&Arc<Endpoint>| {
@@ -141,18 +151,26 @@ impl Registrar {
                 && one.target.unix_socket == target.unix_socket
         };
         if let Some(known) = now.labelled(&label).filter(same) {
-            return Some(Arc::clone(known));
+            return Ok(Arc::clone(known));
         }
         let client = self.net.harpoon(&self.settings, &target, self.workers);
-        let client = client.map_err(|error| failed(&error.to_string())).ok()?;
+        let client = client.map_err(|error| Refusal::Failed(error.to_string()))?;
         let origin = target.origin.to_string();
         log::info!(label = label.as_str(), origin = origin.as_str(), reason = reason; "harpoon host auto-registered");
-        Some(Arc::new(Endpoint { target, category: OAUTH, tags: record.tags.clone(), client }))
+        Ok(Arc::new(Endpoint { target, category: OAUTH, tags: record.tags.clone(), client }))
     }
 }
 
-/// No fault of anybody's: most of what a document names is not ours to call.
-fn skipped(record: &Record, why: &str) {
+/// Tells the log, each kind in its own words.
+fn refused(record: &Record, why: &Refusal) {
+    let why = match why {
+        Refusal::NotAllowed(why) => *why,
+        Refusal::Failed(error) => {
+            let error = error.as_str();
+            log::warn!(role = record.role, error = error; "harpoon host auto-registration failed");
+            return;
+        }
+    };
     let origin = record.place.as_ref().map(|(_, origin)| origin.to_string()).unwrap_or_default();
     log::info!(role = record.role, origin = origin.as_str(), exclusion_reason = why; "harpoon host auto-registration skipped: not allowed");
 }

@@ -14,6 +14,7 @@ use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 use crate::target::http::HttpTarget;
 
+use super::trail::Trail;
 use super::{Discovery, SEARCH_TIME};
 
 /// More than both passes may take.
@@ -75,7 +76,7 @@ impl Call for DiscoveryCall {
         };
         // What the answer names can be called once it is posted; but the answer does not wait for all time.
         let left = deadline.end().saturating_duration_since(Instant::now()) / 2;
-        self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME));
+        self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME), &mut Trail::default());
         if deadline.is_silent() {
             return Outcome::Expired;
         }

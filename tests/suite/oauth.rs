@@ -231,7 +231,11 @@ fn other_origins_are_asked_when_they_are_trusted() {
     assert_eq!(other.server.connections(), 0);
     let text = site.verdict().body;
     let wanted = format!("{} is not the MCP server's origin", other.server.origin());
-    assert!(text.contains(&wanted) && text.ends_with("add it to mcp.oauth-trusted-origin"), "{text}");
+    assert!(
+        text.contains(&wanted)
+            && text.ends_with(&format!("add --mcp.oauth-trusted-origin {}", other.server.origin())),
+        "{text}"
+    );
 
     let trusted = other.server.origin();
     let mut site = Site::start(

@@ -123,7 +123,7 @@ fn a_private_stranger_is_a_remark() {
     let mut site = Site::start(page, |b| b);
     let answer = site.verdict();
     let text = "ready (authorization server https://10.0.0.7:8443 is not the MCP server's origin; \
-                to make it callable add it to mcp.oauth-trusted-origin)";
+                to make it callable add --mcp.oauth-trusted-origin https://10.0.0.7:8443)";
     assert_eq!((answer.status, answer.body.as_str()), (200, text));
 }
 
