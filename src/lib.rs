@@ -44,7 +44,7 @@
 //! | metadata | 1 | the control plane, once | a poll's time |
 //! | health-listener | 1 | connections of the operator | 5 s each |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
-//! | doctor, stdio-probe | in `doctor` alone, 2 a channel and 4 a child | peers | 9.5 s in all |
+//! | doctor, stdio-probe | in `doctor` alone, 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the

@@ -28,7 +28,7 @@ use crate::target::http::HttpTarget;
 use crate::target::prober::{Prober, Search};
 use crate::target::stdio;
 
-pub(crate) use parts::{launch, plane};
+pub(crate) use parts::{launch, lone_discovery, plane};
 
 /// Stack of the threads that are not workers: a poll's body is decoded without recursion.
 pub(crate) const STACK_BYTES: usize = 256 * 1024;

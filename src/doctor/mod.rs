@@ -7,6 +7,7 @@
 
 mod advice;
 mod certificates;
+mod discovery;
 mod endpoints;
 mod local;
 mod plane;
@@ -131,6 +132,7 @@ impl Examination {
         // Of `main` the target comes before the plane and the handshake after it, which is the order in which
         // a person mends things: what is served, who asks for it, and only then whether it answers.
         main.iter().for_each(|site| site.target(self, offline));
+        discovery::check(settings, &usable, self, offline);
         self.now([local::listener(settings, usable.as_ref().ok().copied())]);
         self.plane(settings, &usable, offline);
         main.iter().for_each(|site| site.handshake(self, offline));

@@ -11,7 +11,7 @@
 //! `control_plane_api_key`, `control_plane_base_url`, `mcp_target`, `profile_load` or `config_validation`; else
 //! `tunnel_id`, `control_plane_api_key`, `config_warnings` (if there are any). Then `tunnels_management_url`,
 //! `runtime_api_keys_url`, `admin_api_keys_url`, `chatgpt_connector_settings_url`; without a mistake `mcp_target`,
-//! `mcp_command_executable` (stdio), `mcp_server_reachable`, `health_listener`, `control_plane_route`,
+//! `mcp_command_executable` (stdio), `mcp_server_reachable`, `oauth_metadata`, `health_listener`, `control_plane_route`,
 //! `proxy_reachable` (behind a proxy), `control_plane_metadata`, `mcp_route` (HTTP), `mcp_proxy_reachable` (behind
 //! a proxy), `mcp_handshake`, those of other channels, `harpoon` and `harpoon_target:LABEL` (where there are
 //! endpoints), `certificate_expiry`, `tls_roots`, `resolver`.
@@ -153,7 +153,7 @@ impl Report {
     }
 
     /// The text form; `word` writes a status, in colour or not. With `explain` whatever did not pass is
-    /// explained below.
+    /// explained below, and what was seen where a check has seen something.
     pub(crate) fn text(&self, explain: bool, word: impl Fn(Status) -> String) -> String {
         let mut text = String::new();
         for Check { id, status, summary, .. } in &self.checks {
@@ -167,7 +167,7 @@ impl Report {
                 text.push_str(&format!("FAILED_CHECKS {failed}\nEXIT_CODE 2\n"));
             }
         }
-        for check in self.checks.iter().filter(|check| explain && check.status != Status::Pass) {
+        for check in self.checks.iter().filter(|check| explain && check.has_more()) {
             check.explain(&mut text, &word);
         }
         text
@@ -175,6 +175,11 @@ impl Report {
 }
 
 impl Check {
+    /// Whether there is more to say than its line.
+    fn has_more(&self) -> bool {
+        self.status != Status::Pass || !self.evidence.is_empty()
+    }
+
     fn explain(&self, text: &mut String, word: impl Fn(Status) -> String) {
         text.push_str(&format!("\nCHECK {}   {}\n", self.id, word(self.status)));
         if let Some(why) = &self.why {

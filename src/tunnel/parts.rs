@@ -88,6 +88,14 @@ pub(super) fn discovery(
     Ok(Some(Arc::new(Discovery::new(net, &settings.mcp, server, registrar, readiness)?)))
 }
 
+/// Discovery as [`Tunnel`](super::Tunnel) prepares it, for a search of its own: what that registers, nobody
+/// calls.
+pub(crate) fn lone_discovery(settings: &Settings, net: &Net) -> Result<Option<Arc<Discovery>>, Error> {
+    let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
+    let harpoon = endpoints(settings, net, &metrics)?;
+    discovery(settings, net, harpoon.as_ref(), &Arc::new(readiness(&settings.control_plane, &[])))
+}
+
 /// The servers as the relay calls them; the one behind `main` together with its discovery.
 pub(super) fn targets(
     servers: &[Arc<HttpTarget>],

@@ -1,6 +1,7 @@
 //! `doctor`: what it says of set-ups that work, of settings that do not, and in which form.
 
 mod endpoints;
+mod oauth;
 mod peers;
 mod plane;
 mod stdio;
@@ -104,6 +105,7 @@ fn the_json_form_is_stable() {
         "chatgpt_connector_settings_url",
         "mcp_target",
         "mcp_server_reachable",
+        "oauth_metadata",
         "health_listener",
         "control_plane_route",
         "control_plane_metadata",
