@@ -68,7 +68,10 @@ fn examined(discovery: &Arc<Discovery>) -> Check {
         }
         (Ok(Some(summary)), None) => Check::pass(METADATA, summary),
         (Ok(None), None) => {
-            Check::pass(METADATA, "OAuth metadata not advertised; all candidates returned HTTP 404")
+            let statuses: Vec<String> = found.absences.iter().map(u16::to_string).collect();
+            let statuses = statuses.join(" or ");
+            let summary = format!("OAuth metadata not advertised; all candidates returned HTTP {statuses}");
+            Check::pass(METADATA, summary)
         }
     };
     check.evidence(found.steps)

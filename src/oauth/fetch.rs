@@ -46,6 +46,8 @@ pub(super) struct Miss {
     pub(super) stops: bool,
     /// The process ends.
     pub(super) cut: bool,
+    /// The status of the reply, if there was one that mattered.
+    pub(super) status: Option<u16>,
     /// No question went out.
     pub(super) unsent: bool,
     /// It was not asked, because it is of an origin that is not trusted.
@@ -192,6 +194,7 @@ impl Miss {
             absent: false,
             stops: false,
             cut: false,
+            status: None,
             unsent: false,
             stranger: None,
             words,
@@ -203,7 +206,8 @@ impl Miss {
         let absent = is_absent(status);
         let words = ("target_http", "invalid_protocol_response");
         let text = format!("{origin} answered {status}: {why}");
-        Miss { absent, stops: !absent && status < 500, words, ..Miss::of(text) }
+        let stops = !absent && status < 500;
+        Miss { absent, stops, status: Some(status), words, ..Miss::of(text) }
     }
 
     /// There was none.

@@ -129,7 +129,8 @@ impl Discovery {
                 Err(miss.text)
             }
         };
-        Examined { verdict, setting, unread: trail.unread, unreached: trail.unreached, steps: trail.steps }
+        let Trail { steps, unread, absences, unreached } = trail;
+        Examined { verdict, absences, setting, unread, unreached, steps }
     }
 
     /// A search for somebody who waits until `end`: when nobody answered in time, everybody is asked again.

@@ -4,6 +4,7 @@
 //! queries, which may be keys, and nothing of a document. Decides nothing, asks nobody and cannot fail. What it
 //! holds is bounded by the number of places and of members that a search looks at.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ureq::http::{Method, Uri};
@@ -21,6 +22,8 @@ pub(super) struct Trail {
     pub(super) steps: Vec<String>,
     /// Why an authorization server that should have been read was not.
     pub(super) unread: Option<String>,
+    /// With which statuses places said that there is nothing.
+    pub(super) absences: BTreeSet<u16>,
     /// The server itself was not reached when it was last asked.
     pub(super) unreached: bool,
 }
@@ -29,6 +32,8 @@ pub(super) struct Trail {
 pub struct Examined {
     /// What answered with metadata; nothing on a server without any. Or why it was not found.
     pub verdict: Result<Option<String>, String>,
+    /// With which statuses places said that there is nothing.
+    pub absences: BTreeSet<u16>,
     /// What to add when it was not found because an origin is not trusted.
     pub setting: Option<String>,
     /// Why an authorization server that should have been read was not.
@@ -46,6 +51,7 @@ impl Trail {
             Ok((status, what)) => format!("{status}, {what}"),
             // Its text begins with the origin, which the line has named.
             Err(miss) => {
+                self.absences.extend(miss.status.filter(|_| miss.absent));
                 let origin = Origin::of(url).map(|origin| origin.to_string()).unwrap_or_default();
                 let text = miss.text.strip_prefix(&origin).unwrap_or(&miss.text);
                 text.trim_start_matches([':', ' ']).trim_start_matches("answered ").to_owned()

@@ -65,6 +65,15 @@ fn no_metadata_is_fine() {
     );
 }
 
+/// Servers with one path for everything say so in another way.
+#[test]
+fn other_absences_are_told() {
+    let server = server(|r| (r.path() == OWN).then(|| Reply::status(405)));
+    let found = examined(&server, |b| b);
+    found.assert_ok();
+    assert_eq!(found.summary(ID), "OAuth metadata not advertised; all candidates returned HTTP 404 or 405");
+}
+
 /// The whole chain of a protected server, to the endpoints of its authorization server; none is called.
 #[test]
 fn a_protected_server_passes() {
