@@ -121,7 +121,7 @@ impl Target for Harpoon {
 
     /// Cuts the connections under the calls; each fails in its own thread and is answered there.
     fn stop(&self) {
-        for endpoint in self.endpoints().all() {
+        for endpoint in self.tools.registry.in_use() {
             endpoint.client.shutdown();
         }
     }

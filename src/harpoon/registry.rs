@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::config::HarpoonTarget;
 use crate::net::Client;
@@ -59,6 +59,8 @@ pub struct Endpoints {
 pub struct Registry {
     now: RwLock<Arc<Endpoints>>,
     served: Arc<AtomicBool>,
+    /// Endpoints that were replaced, for as long as calls still use them.
+    replaced: Mutex<Vec<Weak<Endpoint>>>,
 }
 
 /// Why a set is refused.
@@ -83,9 +85,24 @@ impl Registry {
         // Held while the new snapshot is made, or two writers would lose one set.
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let others = now.list.iter().filter(|endpoint| endpoint.category != category).cloned();
-        *now = Arc::new(Endpoints::new(others.chain(set).collect())?);
+        let next = Arc::new(Endpoints::new(others.chain(set).collect())?);
+        let stays =
+            |one: &Arc<Endpoint>| next.labelled(&one.target.label).is_some_and(|same| Arc::ptr_eq(one, same));
+        let gone = now.list.iter().filter(|one| !stays(one)).map(Arc::downgrade);
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|one| one.strong_count() > 0);
+        replaced.extend(gone);
+        *now = next;
         self.served.store(!now.list.is_empty(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// All endpoints that may be in use: those of now, and those replaced during calls.
+    pub fn in_use(&self) -> Vec<Arc<Endpoint>> {
+        let mut all = self.now().list.clone();
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(replaced.iter().filter_map(Weak::upgrade));
+        all
     }
 
     /// Whether there is any endpoint, for those who have to follow that.
