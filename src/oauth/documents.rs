@@ -77,6 +77,11 @@ impl AuthServer {
         }
         Ok(AuthServer { url, issuer, endpoints })
     }
+
+    /// Whether it speaks for this issuer; a slash at the end makes no other one.
+    pub(super) fn is_of(&self, issuer: &str) -> bool {
+        self.issuer.trim_end_matches('/') == issuer.trim_end_matches('/')
+    }
 }
 
 fn members(text: &str) -> Result<Vec<json::Member<'_>>, &'static str> {

@@ -98,8 +98,10 @@ impl Discovery {
                 self.succeeded(found.as_ref());
                 let end = Instant::now() + SEARCH_TIME;
                 let whole = found.as_ref().is_none_or(|found| self.publish(found, end, trail));
-                let url = found.map(|found| found.url.to_string()).unwrap_or_default();
-                log::info!(url = url.as_str(), whole = whole; "oauth discovery succeeded");
+                // Paths and queries of MCP servers' URLs may be what guards them.
+                let origin = found.and_then(|found| Origin::of(&found.url));
+                let origin = origin.map(|origin| origin.to_string()).unwrap_or_default();
+                log::info!(origin = origin.as_str(), whole = whole; "oauth discovery succeeded");
                 whole
             }
             Err(miss) if miss.cut => false,
@@ -190,8 +192,8 @@ impl Discovery {
         Err(miss)
     }
 
-    /// Where the server says its metadata is: it is asked without credentials and without a message, as nobody
-    /// would do who wanted something.
+    /// Where the server says its metadata is: it is asked with the operator's headers, which a proxy in front of
+    /// it may want, and without a message, as nobody would do who wanted something.
     fn advertised(&self, deadline: Instant, trail: &mut Trail) -> Option<Uri> {
         [Method::POST, Method::GET].iter().find_map(|method| {
             let reply = self.fetcher.ask(method, &self.url, true, deadline);
@@ -265,7 +267,7 @@ impl Discovery {
                 log::warn!(error = miss.text.as_str(); "oauth authorization server metadata fetch failed");
                 trail.unread = Some(miss.text);
                 // Rather what was true a while ago than nothing.
-                self.known().clone().filter(|known| known.issuer == text)
+                self.known().clone().filter(|known| known.is_of(text))
             })
         });
         self.known().clone_from(&server);
@@ -310,9 +312,8 @@ impl Discovery {
         let text = self.fetcher.read(&origin, reply, deadline)?.text;
         let server = AuthServer::read(&text, url.to_string());
         let server = server.map_err(|why| other(200, &format!("no metadata, {why}")))?;
-        // Whoever speaks for another issuer is not believed; a slash at the end is no other one.
-        let is_own = server.issuer.trim_end_matches('/') == issuer.trim_end_matches('/');
-        if is_own { Ok(server) } else { Err(other(200, "metadata of another issuer")) }
+        // Whoever speaks for another issuer is not believed.
+        if server.is_of(issuer) { Ok(server) } else { Err(other(200, "metadata of another issuer")) }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<AuthServer>> {

@@ -101,20 +101,18 @@ impl Registrar {
         anchors: &[&Origin],
         fetcher: &Fetcher,
     ) -> Result<String, &'static str> {
-        const OF_RESOURCE: &str = "oauth-protected-resource-host";
         let (_, origin) = record.place.as_ref().ok_or("invalid-url")?;
         let private = self.settings.hosts.reason(&origin.host);
         if !record.trusted {
-            return match private {
-                _ if anchors.contains(&origin) => Ok(OF_RESOURCE.into()),
-                Some(_) => Err("private-host-registration-disabled"),
-                None => Err("host-not-trusted"),
-            };
+            return Err(match private {
+                Some(_) => "private-host-registration-disabled",
+                None => "host-not-trusted",
+            });
         }
         // A name without a dot may be anybody's, wherever this machine stands.
         let of_anchor = |anchor: &&Origin| anchor.host == origin.host && origin.host.contains(['.', ':']);
         let named = fetcher.is_named(origin).then(|| "oauth-trusted-origin".to_owned());
-        let anchored = anchors.iter().any(of_anchor).then(|| OF_RESOURCE.to_owned());
+        let anchored = anchors.iter().any(of_anchor).then(|| "oauth-protected-resource-host".to_owned());
         named.or(private).or(anchored).ok_or("host-not-private")
     }
 
@@ -135,7 +133,11 @@ impl Registrar {
             config::learned_target(&self.settings, label.clone(), url, description(record.role), methods)
         };
         let mut target = target.map_err(Refusal::NotAllowed)?;
-        if target.origin == fetcher.origin && record.shares_socket {
+        if target.origin == fetcher.origin && self.unix_socket.is_some() {
+            // The name before a socket is often made up; whoever has it in the network is somebody else.
+            if !record.shares_socket {
+                return Err(Refusal::NotAllowed("outside-issuer-path"));
+            }
             target.unix_socket.clone_from(&self.unix_socket);
         }
         // What the operator registered decides how a URL is reached.
@@ -185,7 +187,8 @@ fn records(fetcher: &Fetcher, source: &str, resource: &Resource, server: Option<
     let record = |role: &'static str, url: &str, tags: &[&str], of_server: bool| {
         let place = candidates::learned(url);
         // Another program may be an authorization server's neighbour behind one socket.
-        let below = place.as_ref().is_some_and(|(url, _)| url.path().starts_with(&issuer_path));
+        let rest = place.as_ref().and_then(|(url, _)| url.path().strip_prefix(&issuer_path));
+        let below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let shares_socket = !of_server || role == SERVER_TAG || below;
         let trusted = place.as_ref().is_some_and(|(_, origin)| fetcher.trusts(origin));
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();

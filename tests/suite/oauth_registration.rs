@@ -269,7 +269,22 @@ fn endpoints_behind_a_socket_are_called_there() {
     use crate::support::temp::TempDir;
     let directory = TempDir::new();
     let path = directory.join("mcp.sock");
-    let script = |r: &Request| page(r).unwrap_or_else(|| crate::support::mcp::answer(r));
+    // What lies beside the issuer is neither called there nor where its name leads in the network.
+    let beside = |r: &Request| {
+        let own = origin(r) + "/t";
+        match r.path() {
+            OWN => {
+                let document = json!({"resource": origin(r) + "/mcp", "authorization_servers": [own]});
+                Some(Reply::json(200, document.to_string()))
+            }
+            "/.well-known/oauth-authorization-server/t" => {
+                Some(metadata(&own, json!({"revocation_endpoint": format!("{own}x/revoke")})))
+            }
+            "/t/token" => Some(Reply::json(200, "{}")),
+            _ => None,
+        }
+    };
+    let script = move |r: &Request| beside(r).unwrap_or_else(|| crate::support::mcp::answer(r));
     let server = Server::start_unix(&path, Arc::new(script));
     let plane = Plane::start();
     let entry = format!("url=http://mcp.test/mcp,unix-socket={}", path.display());
@@ -282,17 +297,25 @@ fn endpoints_behind_a_socket_are_called_there() {
     plane.queue(&command);
     let answer = plane.wait_answer(&command);
     assert_eq!(answer.payload()["result"]["structuredContent"]["status_code"], 200, "{}", answer.payload());
-    let seen = server.wait_requests(1, |r| r.path() == "/token").remove(0);
+    let seen = server.wait_requests(1, |r| r.path() == "/t/token").remove(0);
     assert_eq!((seen.header("host"), seen.text().as_str()), (Some("mcp.test"), "a=b"));
+    client.wait_log(|line| line.contains("outside-issuer-path") && line.contains("revocation-endpoint"));
 }
 
-/// DESIGN, OAuth: what was known of an authorization server stays while it does not answer.
+/// DESIGN, OAuth: what was known of an authorization server stays while it does not answer, be its issuer
+/// written with a slash at the end or without.
 #[test]
 fn a_silent_authorization_server_is_remembered() {
     let round = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&round);
     let mut site = Site::start(
         move |r| match r.path() {
+            OWN => {
+                let own = origin(r);
+                let document =
+                    json!({"resource": format!("{own}/mcp"), "authorization_servers": [own + "/"]});
+                Some(Reply::json(200, document.to_string()))
+            }
             SERVER | "/.well-known/openid-configuration" if counter.load(Ordering::Relaxed) > 0 => {
                 Some(Reply::closed())
             }
@@ -305,4 +328,34 @@ fn a_silent_authorization_server_is_remembered() {
     round.store(1, Ordering::Relaxed);
     assert_eq!(site.discover().0.code(), 200);
     assert_eq!(site.labels(), LABELS);
+}
+
+/// DESIGN, shutdown: a call of an endpoint that was replaced meanwhile is cut and answered like any other.
+#[test]
+fn calls_of_replaced_endpoints_are_cut() {
+    let round = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&round);
+    let mut site = Site::start(
+        move |r| match r.path() {
+            SERVER => {
+                let own = origin(r);
+                let token = format!("{own}/token{}", counter.load(Ordering::Relaxed));
+                Some(metadata(&own, json!({"token_endpoint": token})))
+            }
+            "/token0" => Some(Reply::silence()),
+            _ => page(r),
+        },
+        |b| plain(b).flag("process.drain-timeout", "1ms"),
+    );
+    site.discover();
+    let params = json!({"name": "call_target", "arguments":
+        {"label": "oauth-token-endpoint-0", "method": "POST", "body": "a=b"}});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let command = Command::rpc(call).channel("harpoon");
+    site.plane.queue(&command);
+    site.server.wait_requests(1, |r| r.path() == "/token0");
+    round.store(1, Ordering::Relaxed);
+    assert_eq!(site.discover().0.code(), 200);
+    assert_eq!(site.client.stop().code(), Some(0));
+    assert_eq!(site.plane.posts_of(&command).len(), 1);
 }
