@@ -142,7 +142,12 @@ pub(crate) fn plane(
 ) -> Result<Plane, Error> {
     let plane = &settings.control_plane;
     let clients = clients(net, plane, settings.mcp.max_concurrent_requests, couriers)?;
-    let (server_info, late) = (server_info(settings, false)?, server_info(settings, true)?);
+    let (server_info, late) = (server_info(settings, false)?, server_info(settings, true));
+    // What is configured must be declared; what may be found stays out where everything is taken.
+    let late = match late {
+        Err(_) if settings.harpoon.targets.is_empty() => server_info.clone(),
+        late => late?,
+    };
     let late_info = (late.as_str(), Arc::clone(served));
     let identity = Identity { instance_id, server_info: &server_info, late_info };
     Plane::new(plane, clients, &identity, Arc::clone(metrics)).map_err(Error::Plane)

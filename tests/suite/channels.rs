@@ -89,3 +89,17 @@ fn the_channel_of_named_endpoints_is_declared_with_the_first() {
         assert_eq!(poll.header("x-tunnel-mcp-server-info"), Some(info), "{channels:?}");
     }
 }
+
+/// DESIGN, drop-in: as many channels as may be declared can be bound; what discovery may find takes no place of theirs.
+#[test]
+fn a_full_declaration_starts() {
+    let server = Mcp::start();
+    let rig = Rig::with(|builder| {
+        (1..32).fold(builder, |builder, number| {
+            builder.flag("mcp.server-url", &format!("channel=c{number},url={}", server.url()))
+        })
+    });
+    rig.assert_alive();
+    let polls = rig.plane.wait_polls(1);
+    assert!(polls[0].header("x-tunnel-mcp-server-info").unwrap().contains("\"c31\""));
+}

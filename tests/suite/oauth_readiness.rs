@@ -137,3 +137,16 @@ fn trusted_origins_are_origins() {
         assert!(text.contains("invalid mcp.oauth-trusted-origin") && !text.contains("secret"), "{text}");
     }
 }
+
+/// DESIGN, bounds: a document that is nested as deep as may be costs no thread its stack.
+#[test]
+fn a_deep_document_is_read_on_any_stack() {
+    let deep = format!("{}{}", "[".repeat(9_990), "]".repeat(9_990));
+    let document = format!(r#"{{"resource":"https://h/mcp","x":{deep},"authorization_servers":[{deep}]}}"#);
+    let page =
+        move |r: &crate::support::http::Request| (r.path() == OWN).then(|| Reply::json(200, &*document));
+    let mut site = Site::start(page, |b| b);
+    let answer = site.verdict();
+    assert!(answer.body.contains("a member is no text"), "{}", answer.body);
+    assert_eq!(site.discover().0.code(), 502);
+}
