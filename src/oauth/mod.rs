@@ -164,12 +164,8 @@ impl Discovery {
         let advertised = self.advertised(deadline.min(Instant::now() + PROBE_TIME), trail);
         let candidates = candidates::resource(&self.url, advertised.as_ref());
         let mut misses = Vec::new();
-        let mut left = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
-        for candidate in &candidates {
-            let now = Instant::now();
-            let share = now + deadline.saturating_duration_since(now) / left.max(1);
-            left = left.saturating_sub(1);
-            let found = self.document(candidate, left == 0, share);
+        for (candidate, left) in candidates.iter().zip((1..=candidates.len()).rev()) {
+            let found = self.document(candidate, left == 1, share(deadline, left));
             trail.asked(
                 &Method::GET,
                 candidate,
@@ -284,10 +280,11 @@ impl Discovery {
         trail: &mut Trail,
     ) -> Result<Option<AuthServer>, Miss> {
         let mut missed = None;
-        for candidate in candidates::server(url) {
-            let read = self.auth_document(issuer, &candidate, deadline);
+        let candidates = candidates::server(url);
+        for (candidate, left) in candidates.iter().zip((1..=candidates.len()).rev()) {
+            let read = self.auth_document(issuer, candidate, share(deadline, left));
             let told = read.as_ref().map(|_| (200, "metadata of the authorization server".into()));
-            trail.asked(&Method::GET, &candidate, told);
+            trail.asked(&Method::GET, candidate, told);
             match read {
                 Ok(server) => return Ok(Some(server)),
                 Err(miss) if miss.absent => {}
@@ -319,6 +316,12 @@ impl Discovery {
     fn known(&self) -> std::sync::MutexGuard<'_, Option<AuthServer>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When the first of so many places has had its share of the time.
+fn share(deadline: Instant, places: usize) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / u32::try_from(places).unwrap_or(u32::MAX).max(1)
 }
 
 /// Whether a reply says that it is JSON, whatever parameters it adds.

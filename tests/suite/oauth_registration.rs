@@ -359,3 +359,18 @@ fn calls_of_replaced_endpoints_are_cut() {
     assert_eq!(site.client.stop().code(), Some(0));
     assert_eq!(site.plane.posts_of(&command).len(), 1);
 }
+
+/// MCP-161: a silent place costs the others of an authorization server nothing but its share of the time.
+#[test]
+fn a_silent_place_leaves_time_for_the_others() {
+    let site = Site::start(
+        |r| match r.path() {
+            SERVER => Some(Reply::silence()),
+            "/.well-known/openid-configuration" => Some(metadata(&origin(r), json!({}))),
+            _ => page(r),
+        },
+        plain,
+    );
+    site.wait_settled();
+    assert_eq!(site.labels().len(), LABELS.len() - 1);
+}
