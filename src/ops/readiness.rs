@@ -5,6 +5,8 @@
 //! likes. A ready tunnel does not turn unready by one bad event: a run of failures must reach
 //! `RUN_FAILURES` or span `RUN_SPAN`. One success ends any run.
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,14 +14,7 @@ use std::time::{Duration, Instant};
 use super::redact;
 use crate::config::Channel;
 
-/// Failures in a row that make a ready side unready: one is chance (a restart, a lost connection),
-/// two may still be the same event seen by two threads.
-const RUN_FAILURES: u32 = 3;
-
-/// Failures in a row that are this far apart count as lasting, however few they are: a tunnel that
-/// is polled slowly must not take minutes to admit that it is down. Time alone does not count: one
-/// failed call on a tunnel that then lies idle proves nothing more after 10 s.
-const RUN_SPAN: Duration = Duration::from_secs(10);
+use run::Run;
 
 /// A poll that has been open this long is being held by the plane: refusals, wrong credentials and
 /// unknown tunnels come back at once.
@@ -114,31 +109,6 @@ enum Fault {
     Traffic(String),
 }
 
-/// Failures without a success between them.
-#[derive(Debug, Default)]
-struct Run {
-    count: u32,
-    first: Option<Instant>,
-    /// What the last failure said.
-    why: String,
-}
-
-impl Run {
-    fn fail(&mut self, now: Instant, why: &str) {
-        self.count = self.count.saturating_add(1);
-        let first = *self.first.get_or_insert(now);
-        if now.duration_since(first) >= RUN_SPAN {
-            self.count = self.count.max(RUN_FAILURES);
-        }
-        self.why = shorten(why);
-    }
-
-    /// Whether this is more than chance.
-    fn lasts(&self) -> bool {
-        self.count >= RUN_FAILURES
-    }
-}
-
 impl Readiness {
     /// `plane_window` is how long a successful poll counts (poll time-out, guardrail and a minute);
     /// `probed` are the channels whose servers will be probed at start.
@@ -220,6 +190,13 @@ impl Readiness {
     pub fn answered_within(&self, channel: &Channel, seconds: u64) -> bool {
         let answered = self.state().targets.get(channel).and_then(|target| target.answered);
         answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
+    }
+
+    /// Whether the server of this channel is known and nothing is wrong with it.
+    pub fn is_well(&self, channel: &Channel) -> bool {
+        let state = self.state();
+        let target = state.targets.get(channel);
+        target.is_some_and(|target| !target.pending && target.fault.is_none() && target.down.is_none())
     }
 
     /// Whether the start is over on the side of the servers: every probe and search has ended, however, and

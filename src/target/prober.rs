@@ -92,12 +92,19 @@ impl Prober {
         let mut rounds: Vec<Round> =
             self.targets.iter().map(|_| Round { era: None, failures: 0, due: Instant::now() }).collect();
         let mut search = (self.discovery.as_ref(), 0, Instant::now());
+        let mut was_well = false;
         while !self.stop.reached(Phase::Draining) {
             for (target, round) in self.targets.iter().zip(&mut rounds) {
                 if round.due <= Instant::now() {
                     self.round(target, round);
                 }
             }
+            // What failed while the server was down is not kept waiting once somebody has found it up.
+            let is_well = search.0.is_some() && self.readiness.is_well(&Channel::main());
+            if is_well && !was_well {
+                search.2 = Instant::now();
+            }
+            was_well = is_well;
             // After the probes, whose findings people look for first; never again once it has succeeded.
             if let (Some(discovery), failures, due) = &mut search {
                 if *due <= Instant::now() {
@@ -110,7 +117,9 @@ impl Prober {
                 }
             }
             let due = rounds.iter().map(|round| round.due);
-            let next = due.chain(search.0.map(|_| search.2)).min();
+            // The gate and calls find a server up without telling anybody here.
+            let look = search.0.filter(|_| !was_well).map(|_| Instant::now() + FAILED_INTERVAL);
+            let next = due.chain(search.0.map(|_| search.2)).chain(look).min();
             let Some(next) = next else { return };
             self.stop.sleep(next.saturating_duration_since(Instant::now()), Phase::Draining);
         }

@@ -1,13 +1,19 @@
 //! `/readyz` and discovery: pending, failed, cleared; and a server without OAuth is fine.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::support::client::Builder;
 use crate::support::command::Command;
 use crate::support::gate::Gate;
+use crate::support::mcp::Mcp;
 use crate::support::oauth::{OWN, ROOT, Site, challenge, origin, resource};
+use crate::support::plane::Plane;
 use crate::support::reply::Reply;
+use crate::support::rig::Rig;
 
 /// MCP-155, MCP-170: a server that publishes nothing has nothing to be said of it, and is asked once.
 #[test]
@@ -149,4 +155,25 @@ fn a_deep_document_is_read_on_any_stack() {
     let answer = site.verdict();
     assert!(answer.body.contains("a member is no text"), "{}", answer.body);
     assert_eq!(site.discover().0.code(), 502);
+}
+
+/// DESIGN, readiness: a server that comes up late is searched as soon as it is found up, not when the search's own
+/// pause is over, which is 8 s by then.
+#[test]
+fn a_late_server_is_searched_at_once() {
+    let mut mcp = Mcp::start();
+    mcp.server.stop();
+    let mut rig = Rig::over(Plane::start(), mcp, |b| b.flag("mcp.startup-wait-timeout", "60s"));
+    let failures = RefCell::new(BTreeSet::new());
+    rig.client.wait_log(|line| {
+        line.contains("oauth discovery failed") && {
+            failures.borrow_mut().insert(line.to_owned());
+            failures.borrow().len() == 4
+        }
+    });
+    let started = Instant::now();
+    rig.mcp.server.restart();
+    rig.plane.wait_polls(1);
+    rig.client.wait_get("/readyz", |a| a.status == 200);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 }

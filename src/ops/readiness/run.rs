@@ -1,0 +1,43 @@
+//! Runs of failures: when what fails is more than chance.
+//!
+//! Counts and remembers, and knows nothing of what failed. Cannot fail itself.
+
+use std::time::{Duration, Instant};
+
+use super::shorten;
+
+/// Failures in a row that make a ready side unready: one is chance (a restart, a lost connection),
+/// two may still be the same event seen by two threads.
+const RUN_FAILURES: u32 = 3;
+
+/// Failures in a row that are this far apart count as lasting, however few they are: a tunnel that
+/// is polled slowly must not take minutes to admit that it is down. Time alone does not count: one
+/// failed call on a tunnel that then lies idle proves nothing more after 10 s.
+const RUN_SPAN: Duration = Duration::from_secs(10);
+
+/// Failures without a success between them.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// How many.
+    pub(super) count: u32,
+    first: Option<Instant>,
+    /// What the last failure said.
+    pub(super) why: String,
+}
+
+impl Run {
+    /// One more.
+    pub(super) fn fail(&mut self, now: Instant, why: &str) {
+        self.count = self.count.saturating_add(1);
+        let first = *self.first.get_or_insert(now);
+        if now.duration_since(first) >= RUN_SPAN {
+            self.count = self.count.max(RUN_FAILURES);
+        }
+        self.why = shorten(why);
+    }
+
+    /// Whether this is more than chance.
+    pub(super) fn lasts(&self) -> bool {
+        self.count >= RUN_FAILURES
+    }
+}
