@@ -18,7 +18,7 @@ use crate::net::{self, Budget, Kind, Reply, Request};
 use crate::ops::metrics::HarpoonOutcome;
 use crate::relay::headers::{plain, resolve};
 
-use super::registry::{Endpoint, Endpoints};
+use super::registry::{CONFIGURED, Endpoint, Endpoints};
 use super::rewrite;
 
 /// What says how a request is meant and not who asks. All else may be a credential under any name.
@@ -141,9 +141,13 @@ impl<'a> Hop<'a> {
         let body = self.body.filter(|_| repeats);
         // Of several labels at one URL the first that allows it: they share the way, not what may be sent.
         let known = endpoints.at(&url);
+        // What was learned leads to its like alone: whoever answers there must not choose which of the
+        // operator's endpoints is called, with his headers.
+        let category = self.endpoint.category;
         let allows = |next: &&Arc<Endpoint>| {
             let (target, length) = (&next.target, body.map_or(0, str::len));
-            target.methods.contains(&method) && length <= target.max_request_bytes
+            let may_lead = category == CONFIGURED || category == next.category;
+            may_lead && target.methods.contains(&method) && length <= target.max_request_bytes
         };
         let Some(next) = known.iter().find(allows) else {
             let (word, text) = match known {

@@ -374,3 +374,24 @@ fn a_silent_place_leaves_time_for_the_others() {
     site.wait_settled();
     assert_eq!(site.labels().len(), LABELS.len() - 1);
 }
+
+/// DESIGN, OAuth: whoever answers at a learned endpoint cannot lead a call to one that the operator configured.
+#[test]
+fn learned_endpoints_do_not_lead_to_configured_ones() {
+    let other = Mcp::start();
+    let inside = other.server.origin() + "/inside";
+    let target = format!("label=inside,url={inside}");
+    let mut site = Site::start(
+        move |r| match r.path() {
+            "/token" => Some(Reply::status(307).header("Location", &inside)),
+            _ => page(r),
+        },
+        |b| plain(b).flag("harpoon.target", &target),
+    );
+    site.discover();
+    let arguments = json!({"label": "oauth-token-endpoint-0", "method": "POST", "body": "client_secret=s"});
+    assert_eq!(site.tool("call_target", arguments)["status_code"], Value::Null);
+    site.server.wait_requests(1, |r| r.path() == "/token");
+    site.client.wait_log(|line| line.contains("request_not_allowed"));
+    assert_eq!(other.server.connections(), 0);
+}
