@@ -10,7 +10,8 @@
 //!
 //! - Only the configured server's origin is asked, and origins that the operator named besides; nothing that
 //!   a document or a redirect says leads elsewhere (`fetch`).
-//! - Only those are registered, and of them only what the host rules let in (`register`).
+//! - Only those are registered, and of them only what the host rules let in (`register`). They cannot lead a call
+//!   to an endpoint that the operator configured ([`crate::harpoon`]).
 //! - No caller's header goes along; the operator's go to the configured origin alone (`fetch`).
 //! - Every wait and every body is bounded, and a search asks a known number of places.
 //!
