@@ -96,8 +96,8 @@ impl Tunnel {
         // The last thing that can fail: nothing has to be taken back when it does.
         let mut targets = parts::children(settings, net.budget(), &metrics, &readiness)?;
         targets.extend(parts::targets(&servers, discovery.as_ref()));
-        // The late one is counted while it is served.
-        let counted = targets.len();
+        // With configured endpoints their channel is one like any other; else it is counted while it is served.
+        let counted = targets.len() + usize::from(!settings.harpoon.targets.is_empty());
         targets.extend(harpoon.iter().map(|harpoon| parts::late_target(harpoon)));
         let flight = InFlight::default();
         let relay = Arc::new(Relay {

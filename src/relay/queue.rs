@@ -90,10 +90,13 @@ impl Queue {
         let waiting = shared(capacity, (capacity / 4).max(1));
         let several = Limits { busy: shared(workers, 1), waiting, listens: LISTENERS_OF_ONE };
         let alone = Limits { busy: workers, waiting: capacity, listens: LISTENERS };
+        // A channel that comes late leads to where the first one does, so it hangs with it: it gets a worker of
+        // its own now and then. A burst of the first still waits with the plane and is not refused.
+        let joined = Limits { busy: several.busy, ..alone };
         Queue {
             capacity,
             limits: if channels > 1 { several } else { alone },
-            limits_late: if channels > 0 { several } else { alone },
+            limits_late: [alone, joined].get(channels).copied().unwrap_or(several),
             late: Arc::default(),
             state: Mutex::new(State::default()),
             ordinary: Condvar::new(),
@@ -357,17 +360,20 @@ mod tests {
     #[test]
     fn the_fifth_subscription_is_refused_until_one_ends() {
         let queue = Queue::new(10, 1, 1);
-        for id in ["a", "b", "c", "d", "e"] {
-            queue.push(command(id, "main", LISTEN)).unwrap();
-        }
-        assert_eq!(
-            queue.pop(Lane::Quick, |lane, command| (lane, command.request_id)),
-            Some((Lane::Refused, "e".into()))
-        );
+        ["a", "b", "c", "d", "e"].iter().for_each(|id| queue.push(command(id, "main", LISTEN)).unwrap());
+        let refused = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id));
+        assert_eq!(refused, Some((Lane::Refused, "e".into())));
         assert_eq!(pop(&queue, Lane::Listen), "a");
         queue.done(Lane::Listen, &Channel::main());
         queue.push(command("f", "main", LISTEN)).unwrap();
         assert_eq!(["b", "c", "d", "f"].map(|_| pop(&queue, Lane::Listen)), ["b", "c", "d", "f"]);
+    }
+
+    #[test]
+    fn a_late_channel_costs_the_first_no_place() {
+        let queue = Queue::new(4, 2, 1).with_late(Arc::new(true.into()));
+        (0..4).for_each(|_| queue.push(command("a", "main", CALL)).unwrap());
+        assert!(queue.state().waiting.iter().all(|(lane, _)| *lane == Lane::Ordinary));
     }
 
     #[test]
