@@ -7,12 +7,13 @@
 //! A probe starts no session that it does not end, sends nothing of any caller, and reads little. It
 //! cannot fail: whatever goes wrong is its finding.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::net::{Error, Kind, Reply};
+use crate::net::{Budget, Error, Kind, Reply};
 use crate::ops::readiness::Probe;
 use crate::relay::message::{CLAIM, Era};
 use crate::relay::modern::PROTOCOL_VERSION;
@@ -177,7 +178,9 @@ fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant
     let reply = target.send_probe(&Method::POST, headers, Some(&body.to_string()), deadline)?;
     let (status, session) = (reply.status, reply.headers.get(&SESSION).cloned());
     let text = match reply::content(&reply) {
-        Content::Events if (200..300).contains(&status) => first_answer(target, reply, deadline)?,
+        Content::Events if (200..300).contains(&status) => {
+            first_answer(reply, target.budget(), ANSWER_BYTES_MAX, deadline)?
+        }
         _ => {
             let body = reply.read_all(ANSWER_BYTES_MAX, target.budget(), deadline);
             String::from_utf8_lossy(&body?.data).into_owned()
@@ -190,8 +193,13 @@ fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant
 
 /// The first event that holds a result or an error; what the server wants to say before is skipped. Its
 /// time is the deadline's, so a stream that never answers ends as a time-out.
-fn first_answer(target: &HttpTarget, reply: Reply, deadline: Instant) -> Result<String, Error> {
-    let mut stream = Stream::new(reply, target.budget().clone(), ANSWER_BYTES_MAX, deadline);
+pub(crate) fn first_answer(
+    reply: Reply,
+    budget: &Arc<Budget>,
+    bytes_max: usize,
+    deadline: Instant,
+) -> Result<String, Error> {
+    let mut stream = Stream::new(reply, Arc::clone(budget), bytes_max, deadline);
     let mut position = Position::default();
     while let Some(event) = stream.next(&mut position)? {
         let message: Value = serde_json::from_str(&event.data).unwrap_or_default();

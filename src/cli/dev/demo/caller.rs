@@ -13,8 +13,8 @@ use crate::config::{EnvironmentProxies, HttpServer, Mcp, Network, Roots};
 use crate::net::{Client, Error, Net, Reply};
 use crate::relay::message::{CLAIM, Message};
 use crate::relay::modern::{self, PROTOCOL_VERSION};
+use crate::target::probe::first_answer;
 use crate::target::reply::{Content, content};
-use crate::target::sse::{Position, Stream};
 
 /// The revision that is asked for with a handshake, and the one without.
 pub(super) const LEGACY_VERSION: &str = "2025-11-25";
@@ -153,15 +153,7 @@ impl Caller {
             let body = reply.read_all(ANSWER_BYTES_MAX, self.net.budget(), deadline)?;
             return Ok(String::from_utf8_lossy(&body.data).into_owned());
         }
-        let mut stream = Stream::new(reply, Arc::clone(self.net.budget()), ANSWER_BYTES_MAX, deadline);
-        let mut position = Position::default();
-        while let Some(event) = stream.next(&mut position)? {
-            let message: Value = serde_json::from_str(&event.data).unwrap_or_default();
-            if message.get("method").is_none() {
-                return Ok(event.data);
-            }
-        }
-        Ok(String::new())
+        first_answer(reply, self.net.budget(), ANSWER_BYTES_MAX, deadline)
     }
 }
 
