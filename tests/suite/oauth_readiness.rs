@@ -80,12 +80,11 @@ fn a_silent_place_is_not_ready() {
     assert!(answer.body.starts_with("oauth discovery failed: "), "{}", answer.body);
 }
 
-/// DESIGN, readiness: the search is repeated while it fails, a success clears what failed, and then it ends.
-#[test]
-fn a_later_success_clears_a_failure() {
+/// A site whose metadata may not be read until the flag is set.
+fn forbidden_at_first() -> (Site, Arc<AtomicBool>) {
     let well = Arc::new(AtomicBool::new(false));
     let state = Arc::clone(&well);
-    let mut site = Site::start(
+    let site = Site::start(
         move |r| match r.path() {
             OWN if state.load(Ordering::Relaxed) => Some(resource(&origin(r))),
             OWN => Some(Reply::status(403)),
@@ -93,6 +92,13 @@ fn a_later_success_clears_a_failure() {
         },
         |b| b,
     );
+    (site, well)
+}
+
+/// DESIGN, readiness: the search is repeated while it fails, a success clears what failed, and then it ends.
+#[test]
+fn a_later_success_clears_a_failure() {
+    let (mut site, well) = forbidden_at_first();
     assert_eq!(site.verdict().status, 503);
     well.store(true, Ordering::Relaxed);
     site.client.wait_get("/readyz", |a| (a.status, a.body.as_str()) == (200, "ready"));
@@ -101,16 +107,7 @@ fn a_later_success_clears_a_failure() {
 /// DESIGN, readiness: the success of a command clears a failure as well.
 #[test]
 fn a_command_clears_a_failure() {
-    let well = Arc::new(AtomicBool::new(false));
-    let state = Arc::clone(&well);
-    let mut site = Site::start(
-        move |r| match r.path() {
-            OWN if state.load(Ordering::Relaxed) => Some(resource(&origin(r))),
-            OWN => Some(Reply::status(403)),
-            _ => None,
-        },
-        |b| b,
-    );
+    let (mut site, well) = forbidden_at_first();
     assert_eq!(site.verdict().status, 503);
     well.store(true, Ordering::Relaxed);
     let (answer, _) = site.discover();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ureq::http::{HeaderMap, HeaderValue, Method, header};
 
-use crate::config::{EnvironmentProxies, HttpServer, Mcp, Network, Roots};
+use crate::config::{HttpServer, Mcp, Network, Roots};
 use crate::net::{Client, Error, Net, Reply};
 use crate::relay::message::{CLAIM, Message};
 use crate::relay::modern::{self, PROTOCOL_VERSION};
@@ -53,15 +53,8 @@ pub(super) struct Told {
 impl Caller {
     /// A client of the endpoint at this URL. Nothing is dialled yet.
     pub(super) fn new(url: &str) -> Result<Caller, String> {
-        let network = Network {
-            ca_bundle: None,
-            roots: Roots::None,
-            ssl_cert_file: None,
-            ssl_cert_dir: None,
-            proxy: None,
-            environment: EnvironmentProxies::default(),
-            body_budget_bytes: 2 * ANSWER_BYTES_MAX,
-        };
+        let bytes = 2 * ANSWER_BYTES_MAX;
+        let network = Network { roots: Roots::None, body_budget_bytes: bytes, ..Network::bare() };
         let mcp = Mcp {
             bindings: Vec::new(),
             connection_max_ttl: ANSWER_TIME,
