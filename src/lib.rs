@@ -13,10 +13,10 @@
 //! | --- | --- | --- |
 //! | [`config`] | flags, environment and YAML become one validated [`config::Settings`] | nothing above it |
 //! | [`net`] | makes every outbound connection: roots, certificates, proxies, sockets | `config` |
-//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters) |
+//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, random ids) |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
-//! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters) |
+//! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |
 //! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with [`harpoon`] | `relay`, `net`, `config`, `target`, `harpoon`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane, a stub MCP server | `config`, `relay` (JSON, headers, MCP), `ops` |
@@ -43,6 +43,7 @@
 //! | stdio-writer, -reader, -stderr | 3 a running child | lines for its pipe | its child's end |
 //! | metadata | 1 | the control plane, once | a poll's time |
 //! | health-listener | 1 | connections of the operator | 5 s each |
+//! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host, then an endpoint | 120 s |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
 //! | doctor, stdio-probe | in `doctor` alone, 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
@@ -53,7 +54,8 @@
 //!
 //! # What is absent on purpose
 //!
-//! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The control
+//! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The one exception
+//!   has to be asked for: `harpoon.additional-transport` lets programs of this host call what the product may call. The control
 //!   plane chooses among what the operator has configured: servers by channel, endpoints by label.
 //!   What the server behind `main` publishes of itself leads to its own origin, and to those that the operator
 //!   names.

@@ -4,9 +4,11 @@
 //! is no global state. Putting together fails with an [`Error`] before anything is dialled; taking apart
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
+mod page;
 mod parts;
 mod ways;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -26,7 +28,7 @@ use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::target::http::HttpTarget;
 use crate::target::prober::{Prober, Search};
-use crate::target::stdio;
+use crate::target::stdio::{self, StdioTarget};
 
 pub(crate) use parts::{launch, lone_discovery, plane};
 
@@ -52,6 +54,7 @@ pub(crate) struct Tunnel {
     workers: usize,
     startup_wait: Duration,
     servers: Vec<Arc<HttpTarget>>,
+    children: Vec<Arc<StdioTarget>>,
     /// Only when endpoints are configured, or may be found.
     harpoon: Option<Arc<Harpoon>>,
 }
@@ -80,7 +83,7 @@ impl Tunnel {
         let channels = parts::channels(settings);
         let queue_capacity = plane_settings.max_inflight;
         let metrics = Arc::new(Metrics::new(&plane_settings.tunnel_id, queue_capacity, workers, &channels));
-        let stop = Arc::new(Stop::default());
+        let (stop, flight) = (Arc::new(Stop::default()), InFlight::default());
         let servers = parts::servers(settings, net, &metrics, &stop)?;
         let harpoon = parts::endpoints(settings, net, &metrics)?;
         let served = harpoon.as_ref().map(|harpoon| harpoon.registry().served()).unwrap_or_default();
@@ -94,12 +97,12 @@ impl Tunnel {
             PostRoom::start(Arc::clone(&plane), couriers, Arc::clone(&metrics), Arc::clone(&stop))
                 .map_err(Error::Thread)?;
         // The last thing that can fail: nothing has to be taken back when it does.
-        let mut targets = parts::children(settings, net.budget(), &metrics, &readiness)?;
+        let children = parts::children(settings, net.budget(), &metrics, &readiness)?;
+        let mut targets: HashMap<_, _> = children.iter().map(parts::child_target).collect();
         targets.extend(parts::targets(&servers, discovery.as_ref()));
         // With configured endpoints their channel is one like any other; else it is counted while it is served.
         let counted = targets.len() + usize::from(!settings.harpoon.targets.is_empty());
         targets.extend(harpoon.iter().map(|harpoon| parts::late_target(harpoon)));
-        let flight = InFlight::default();
         let relay = Arc::new(Relay {
             queue: Queue::new(queue_capacity, workers, counted).with_late(served),
             targets,
@@ -117,20 +120,20 @@ impl Tunnel {
             plane_settings.poll_timeout,
         ));
         let search = discovery.map(|discovery| -> Search { Box::new(move || discovery.round()) });
-        let prober =
-            Arc::new(Prober::new(servers.clone(), search, Arc::clone(&readiness), Arc::clone(&stop)));
+        let prober = Prober::new(servers.clone(), search, Arc::clone(&readiness), Arc::clone(&stop));
         Ok(Tunnel {
             metrics,
             readiness,
             plane,
             relay,
             poller,
-            prober,
+            prober: Arc::new(prober),
             stop,
             flight,
             workers,
             startup_wait: settings.mcp.startup_wait,
             servers,
+            children,
             harpoon,
         })
     }

@@ -15,14 +15,23 @@ const FILE_MAX_LINES: usize = 400;
 /// Longer functions are two functions.
 const FUNCTION_MAX_LINES: usize = 60;
 /// What the service always executes: one reviewer reads it in a day. `dev/` is not part of what is packaged.
-const SERVICE_MAX_LINES: usize = 13_400;
-/// What has a day of its own: calls of named endpoints, and the discovery that finds some of them.
-const OPTIONS_MAX_LINES: usize = 3_000;
+const SERVICE_MAX_LINES: usize = 13_600;
+/// What has a day of its own: calls of named endpoints, also by programs of this host, and the discovery that
+/// finds some of them.
+const OPTIONS_MAX_LINES: usize = 3_200;
 /// What an operator types before and beside it.
 const COMMANDS_MAX_LINES: usize = 4_000;
 /// Where options live.
-const OPTIONS: [&str; 5] =
-    ["src/config/endpoint.rs", "src/config/harpoon.rs", "src/harpoon/", "src/net/guard.rs", "src/oauth/"];
+const OPTIONS: [&str; 8] = [
+    "src/config/endpoint.rs",
+    "src/config/harpoon.rs",
+    "src/harpoon/",
+    "src/net/guard.rs",
+    "src/oauth/",
+    "src/ops/calls.rs",
+    "src/relay/serving.rs",
+    "src/relay/streamable",
+];
 /// Where commands live: what `run` never executes, and would not miss.
 const COMMANDS: [&str; 6] = [
     "src/cli/",

@@ -57,7 +57,9 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     profiles::write(name, &path, &text, flags.is_on(FORCE.flag))?;
     // The profile would be refused with it, and a command that worked elsewhere is not worth a failure.
     if flags.is_on(OPEN_UI.flag) && !samples::opens_ui(flags) {
-        terminal::complain("--open-web-ui: this version has no status page; the profile leaves it off");
+        terminal::complain(
+            "--open-web-ui: this version opens no browser; its page is at /ui of the health listener",
+        );
     }
 
     let mut summary = format!("Created profile {name} at {}\nSample: {}\n", path.display(), sample.name);

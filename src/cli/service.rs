@@ -15,7 +15,7 @@ use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
 use crate::ops::files::{self, Published};
 use crate::ops::hardening;
-use crate::ops::listener::Listener;
+use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
@@ -89,7 +89,7 @@ impl Service {
     /// before the first poll.
     pub(super) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Failure> {
         let configure = |error: &dyn Display| Failure(format!("configure tunnel-client: {error}"));
-        start_log(settings, process)?;
+        let redactor = start_log(settings, process)?;
         // Two locks on one door: the switch alone does nothing, and neither does the level.
         let dump = settings.log.http_raw_unsafe && settings.log.level >= log::LevelFilter::Debug;
         if settings.log.http_raw_unsafe {
@@ -102,7 +102,8 @@ impl Service {
         let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e) })?;
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
-        let mut surface = Surface::open(settings, &tunnel, listens).map_err(|error| start(&error))?;
+        let mut surface =
+            Surface::open(settings, &tunnel, &redactor, listens).map_err(|error| start(&error))?;
         surface.publish(settings).map_err(|error| start(&error))?;
         summarize(settings, &net, &tunnel, surface.listener.as_ref());
         let interval = settings.proxy_check_interval;
@@ -130,17 +131,17 @@ fn start(error: &dyn Display) -> Failure {
 }
 
 /// The log knows the secrets before it can write a line.
-fn start_log(settings: &Settings, process: &Process) -> Result<(), Failure> {
+fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Failure> {
     let identity = Identity {
         instance_id: process.instance_id.clone(),
         tunnel_id: settings.control_plane.tunnel_id.clone(),
     };
     let redactor = Arc::new(Redactor::new(settings.secrets()));
-    logging::init(&settings.log, identity, redactor).map_err(|error| start(&error))?;
+    logging::init(&settings.log, identity, Arc::clone(&redactor)).map_err(|error| start(&error))?;
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
-    Ok(())
+    Ok(redactor)
 }
 
 /// Drains in a thread of its own, so that a second signal can end the process at once. False when it did,
@@ -175,9 +176,24 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals) -> bool {
 }
 
 impl Surface {
-    fn open(settings: &Settings, tunnel: &Tunnel, listens: bool) -> Result<Surface, crate::ops::Error> {
+    fn open(
+        settings: &Settings,
+        tunnel: &Arc<Tunnel>,
+        redactor: &Arc<Redactor>,
+        listens: bool,
+    ) -> Result<Surface, crate::ops::Error> {
         let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
-        let listener = listens.then(|| Listener::start(&settings.health, metrics, readiness)).transpose()?;
+        let extras = Extras {
+            page: Some(tunnel.page(settings, Arc::clone(redactor))),
+            offer: tunnel.offer(&settings.harpoon),
+        };
+        if settings.harpoon.over_http && extras.offer.is_none() {
+            log::warn!(
+                "harpoon.additional-transport has no effect: no endpoint is configured, and none can be found"
+            );
+        }
+        let listener = listens.then(|| Listener::start(&settings.health, metrics, readiness, extras));
+        let listener = listener.transpose()?;
         Ok(Surface { listener, files: Vec::new() })
     }
 
@@ -247,6 +263,7 @@ fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&
     };
     log::info!(
         health_url = format!("{base_url}/healthz").as_str(),
+        ui_url = listener.and_then(Listener::page_url).unwrap_or_default().as_str(),
         metrics_url = format!("{base_url}/metrics").as_str(),
         config_source = source.as_str(),
         profile_name = name,
@@ -264,7 +281,7 @@ fn show_endpoints(settings: &Settings, endpoints: &Endpoints) {
     log::info!(
         target_count = labels.len(),
         allow_plaintext_http = settings.harpoon.allow_plaintext_http,
-        transports = "in-memory",
+        transports = if settings.harpoon.over_http { "in-memory,http-streamable" } else { "in-memory" },
         targets = labels.join(",").as_str();
         "harpoon enabled"
     );

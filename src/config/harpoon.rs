@@ -12,7 +12,8 @@ use regex_lite::{Regex, RegexBuilder};
 use ureq::http::{HeaderMap, Method, Uri};
 
 use super::lookup::{Found, Lookup};
-use super::{Cidr, Error, Origin, Proxy, endpoint, proxy};
+use super::reference::is_reference;
+use super::{Cidr, Error, Health, Origin, Proxy, Secret, endpoint, proxy};
 
 /// The endpoints that the product may call by name, and how they are called.
 #[derive(Debug, Clone)]
@@ -29,7 +30,11 @@ pub struct Harpoon {
     pub proxy: Option<Proxy>,
     /// Which hosts of discovered URLs count as private.
     pub hosts: HostRules,
-    /// `harpoon.capture-payloads`.
+    /// Whether programs of this host may call them too, over the operator's listener.
+    pub over_http: bool,
+    /// What those programs must show.
+    pub token: Option<Secret>,
+    /// Whether the record of the last calls holds what they sent and received.
     pub capture_payloads: bool,
 }
 
@@ -101,15 +106,21 @@ const TARGETS_MAX: usize = 10_000;
 const TRANSPORT: &str = "http-streamable";
 
 const TARGET_FLAG: &str = "harpoon.target";
+const TRANSPORT_FLAG: &str = "harpoon.additional-transport";
+const TOKEN_FLAG: &str = "harpoon.transport-token";
+
+/// A token that can be guessed is none: this is what `openssl rand -hex 8` makes, at least.
+const TOKEN_MIN_BYTES: usize = 16;
+/// It has to fit into a request's head.
+const TOKEN_MAX_BYTES: usize = 4096;
 
 /// Validates all of it.
 pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
-    lookup.read("harpoon.additional-transport", |found| {
-        match items(found).find(|item| *item != TRANSPORT) {
+    let over_http =
+        lookup.read(TRANSPORT_FLAG, |found| match items(found).find(|item| *item != TRANSPORT) {
             Some(other) => Err(format!("unsupported harpoon transport {other:?}")),
-            None => Ok(()),
-        }
-    })?;
+            None => Ok(items(found).next().is_some()),
+        })?;
     let suffixes = lookup.read("harpoon.hosts-include-suffix", |found| items(found).map(suffix).collect())?;
     let regexes = lookup.read("harpoon.hosts-include-regex", |found| items(found).map(regex).collect())?;
     let mut harpoon = Harpoon {
@@ -124,6 +135,8 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
             loopback: lookup.boolean("harpoon.hosts-include-loopback")?,
             private: lookup.boolean("harpoon.hosts-include-private")?,
         },
+        over_http: over_http.unwrap_or_default(),
+        token: lookup.read(TOKEN_FLAG, |found| token(lookup, found))?.flatten(),
         capture_payloads: lookup.boolean("harpoon.capture-payloads")?,
     };
     let targets = lookup.read(TARGET_FLAG, |found| {
@@ -133,6 +146,54 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
     })?;
     harpoon.targets = targets.unwrap_or_default();
     Ok(harpoon)
+}
+
+/// Checks that whoever can reach the listener may see and do what it is to offer. Every user of this host can
+/// reach a TCP port of it; a socket file is its owner's.
+pub(crate) fn check_listener(lookup: &Lookup, harpoon: &Harpoon, health: &Health) -> Result<(), Error> {
+    let refused = |flag: &str, why: &str| Err(lookup.fault(flag, &format!("{flag} {why}")));
+    if harpoon.capture_payloads && health.unix_socket.is_none() {
+        let why = "needs health.unix-socket: a TCP port would show the payloads to every user of this host";
+        return refused("harpoon.capture-payloads", why);
+    }
+    if !harpoon.over_http {
+        return match harpoon.token {
+            Some(_) => {
+                refused(TOKEN_FLAG, "is of use only with harpoon.additional-transport http-streamable")
+            }
+            None => Ok(()),
+        };
+    }
+    if health.unix_socket.is_none() && !health.listen.address.ip().to_canonical().is_loopback() {
+        let why =
+            "needs a listener of this host alone: set health.unix-socket, or a loopback health.listen-addr";
+        return refused(TRANSPORT_FLAG, why);
+    }
+    if health.unix_socket.is_none() && harpoon.token.is_none() {
+        let why = "needs harpoon.transport-token on a TCP listener, which every user of this host can reach; \
+                   set it, or health.unix-socket";
+        return refused(TRANSPORT_FLAG, why);
+    }
+    Ok(())
+}
+
+/// What programs of this host must show. By reference alone: the command line is everybody's to read.
+fn token(lookup: &Lookup, found: &Found) -> Result<Option<Secret>, String> {
+    let text = found.text();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !is_reference(text) {
+        return Err(format!("{TOKEN_FLAG} must be file:PATH or env:NAME"));
+    }
+    let token = lookup.references.value(found.label(), text)?;
+    let is_visible = token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_visible || !(TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.len()) {
+        return Err(format!(
+            "{TOKEN_FLAG} must be {TOKEN_MIN_BYTES} to {TOKEN_MAX_BYTES} visible ASCII characters"
+        ));
+    }
+    Ok(Some(Secret::new(token)))
 }
 
 /// Checks what must hold among targets: a label names one, and a URL is reached in one way. Two labels may

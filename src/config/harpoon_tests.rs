@@ -197,13 +197,40 @@ fn what_comes_later_is_checked_now() {
         refused("--harpoon.hosts-include-suffix=*.x").starts_with("invalid harpoon host suffix \"*.x\": ")
     );
     assert_eq!(refused("--harpoon.additional-transport=sse"), "unsupported harpoon transport \"sse\"");
-    assert_eq!(
-        refused("--harpoon.additional-transport=http-streamable"),
-        "harpoon.additional-transport is not available in this version; remove it"
+}
+
+/// A TCP port of this host is open to all of its users, so it is not enough by itself.
+#[test]
+fn what_the_listener_offers_depends_on_who_can_reach_it() {
+    const TRANSPORT: &str = "--harpoon.additional-transport=http-streamable";
+    const TOKEN: (&str, &str) = ("T", "0123456789abcdef");
+    let refused = |arguments: &[&str]| {
+        load(arguments, &[TOKEN, ("SHORT", "x"), ("WIDE", "0123456789abcdeé")]).unwrap_err()
+    };
+    let capture = "--harpoon.capture-payloads";
+    assert!(refused(&[capture]).starts_with("harpoon.capture-payloads needs health.unix-socket: "));
+    assert!(
+        refused(&[TRANSPORT])
+            .starts_with("harpoon.additional-transport needs harpoon.transport-token on a TCP")
     );
-    assert_eq!(
-        refused("--harpoon.capture-payloads"),
-        "harpoon.capture-payloads is not available in this version; remove it"
+    let token = "--harpoon.transport-token=env:T";
+    assert!(refused(&[token]).starts_with("harpoon.transport-token is of use only with "));
+    let open = "--health.listen-addr=0.0.0.0:0";
+    assert!(
+        refused(&[TRANSPORT, token, open])
+            .starts_with("harpoon.additional-transport needs a listener of this host")
+    );
+    for bad in ["SHORT", "WIDE"] {
+        let text = refused(&[TRANSPORT, &format!("--harpoon.transport-token=env:{bad}")]);
+        assert_eq!(text, "harpoon.transport-token must be 16 to 4096 visible ASCII characters");
+    }
+    let literal = refused(&[TRANSPORT, "--harpoon.transport-token=0123456789abcdef"]);
+    assert_eq!(literal, "harpoon.transport-token must be file:PATH or env:NAME");
+    let settings = load(&[TRANSPORT, token], &[TOKEN]).unwrap();
+    assert!(settings.harpoon.over_http);
+    assert!(settings.secrets().iter().any(|secret| secret.expose() == TOKEN.1));
+    assert!(
+        load(&[TRANSPORT, capture, "--health.unix-socket=/run/x.sock"], &[]).unwrap().harpoon.token.is_none()
     );
 }
 

@@ -368,6 +368,8 @@ impl Settings {
         local::absent_features(&lookup)?;
         plane::check_channels(&lookup, &control_plane, &mcp, &harpoon)?;
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
+        let health = local::health(&lookup)?;
+        harpoon::check_listener(&lookup, &harpoon, &health)?;
         Ok(Settings {
             source,
             network,
@@ -375,7 +377,7 @@ impl Settings {
             mcp,
             harpoon,
             log,
-            health: local::health(&lookup)?,
+            health,
             process: local::process(&lookup)?,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,
             warnings: lookup.references.warnings.into_inner(),

@@ -15,6 +15,7 @@ impl Settings {
         let mcp = &self.mcp;
         let mut found = vec![plane.api_key.clone()];
         let harpoon = &self.harpoon;
+        found.extend(harpoon.token.clone());
         let of_targets = harpoon.targets.iter().map(|target| &target.headers);
         let of_settings = [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers];
         for headers in of_settings.into_iter().chain(of_targets) {

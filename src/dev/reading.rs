@@ -43,8 +43,6 @@ pub(super) enum End {
 /// A request and what its connection has to know of it.
 pub(super) struct Incoming {
     pub(super) request: Request,
-    /// HTTP/1.0, which knows no chunks.
-    pub(super) old_version: bool,
     /// The connection may carry another one.
     pub(super) keep: bool,
 }
@@ -65,7 +63,6 @@ enum Framing {
 /// A head, and what it says about the rest.
 struct Head {
     request: Request,
-    old_version: bool,
     bytes: usize,
 }
 
@@ -75,18 +72,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The next request, with its whole body, which is not read unless the head is admitted.
-    pub(super) fn next(
-        &mut self,
-        admit: impl Fn(&Request, bool) -> Result<(), Refusal>,
-    ) -> Result<Incoming, End> {
-        let Head { mut request, old_version, bytes } = self.head()?;
+    pub(super) fn next(&mut self, admit: impl Fn(&Request) -> Result<(), Refusal>) -> Result<Incoming, End> {
+        let Head { mut request, bytes } = self.head()?;
         self.waiting.drain(..bytes);
-        admit(&request, old_version).map_err(End::Refused)?;
+        admit(&request).map_err(End::Refused)?;
         let framing = framing(&request)?;
         let end = Instant::now() + BODY_TIME;
         let empty = matches!(framing, Framing::Length(0));
         let expects = request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue"));
-        if expects && !empty && !old_version {
+        if expects && !empty && !request.old_version {
             self.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| End::Silent)?;
         }
         request.body = match framing {
@@ -95,8 +89,8 @@ impl<'a> Reader<'a> {
         };
         let closes = |value: &str| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close"));
         let close = request.all("connection").any(closes);
-        let keep = !close && !old_version;
-        Ok(Incoming { request, old_version, keep })
+        let keep = !close && !request.old_version;
+        Ok(Incoming { request, keep })
     }
 
     fn head(&mut self) -> Result<Head, End> {
@@ -201,18 +195,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, End> {
         Err(httparse::Error::TooManyHeaders) => return refused(431, "the request has too many headers"),
         Err(_) => return refused(400, "the request is malformed"),
     };
-    let target = head.path.unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let value = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    let pairs = head.headers.iter().map(|header| (header.name.to_ascii_lowercase(), value(header.value)));
-    let request = Request {
-        method: head.method.unwrap_or_default().to_owned(),
-        path: path.to_owned(),
-        query: query.to_owned(),
-        headers: pairs.collect(),
-        body: Vec::new(),
-    };
-    Ok(Some(Head { request, old_version: head.version == Some(0), bytes: length }))
+    Ok(Some(Head { request: Request::of(&head), bytes: length }))
 }
 
 /// How the body ends. What two programs could read differently is refused.
@@ -245,7 +228,7 @@ mod tests {
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         let stream = Stream::Unix(own);
         let mut reader = Reader::new(&stream);
-        match reader.next(|_, _| Ok(())) {
+        match reader.next(|_| Ok(())) {
             Ok(incoming) => Ok((incoming, String::from_utf8(reader.waiting).unwrap())),
             Err(End::Silent) => Err(0),
             Err(End::Refused(Refusal(status, _))) => Err(status),
@@ -265,7 +248,7 @@ mod tests {
         let (incoming, rest) = read(chunks).unwrap();
         assert_eq!((incoming.request.body.as_slice(), rest.as_str()), (&b"abc"[..], "rest"));
         assert!(!incoming.keep);
-        assert!(read(b"GET / HTTP/1.0\r\n\r\n").unwrap().0.old_version);
+        assert!(read(b"GET / HTTP/1.0\r\n\r\n").unwrap().0.request.old_version);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::ops::bind::{SocketFile, bind_tcp, bind_unix};
 use crate::ops::http::is_from_here;
 
 pub(crate) use super::reply::{EventStream, Responder};
+pub(crate) use crate::ops::http::Request;
 
 /// Connections at once; a quarter of the usual descriptors.
 const CONNECTIONS_MAX: usize = 256;
@@ -37,34 +38,6 @@ const JOIN_TIME: Duration = Duration::from_secs(5);
 
 /// Stack of a connection's thread; JSON is decoded on it.
 const STACK_BYTES: usize = 512 * 1024;
-
-/// One request.
-#[derive(Debug)]
-pub(crate) struct Request {
-    /// As sent.
-    pub(crate) method: String,
-    /// Without the query, as sent.
-    pub(crate) path: String,
-    /// Behind the question mark.
-    pub(crate) query: String,
-    /// In order; names in lower case, values trimmed.
-    pub(crate) headers: Vec<(String, String)>,
-    /// The whole body.
-    pub(crate) body: Vec<u8>,
-}
-
-impl Request {
-    /// The first header of this name, which is given in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
-    }
-
-    /// All headers of this name, which is given in lower case.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let named = self.headers.iter().filter(move |(own, _)| own == name);
-        named.map(|(_, value)| value.as_str())
-    }
-}
 
 /// Answers requests. It is called on the connection's own thread and may wait there.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -233,16 +206,15 @@ impl Shared {
     fn converse(&self, stream: &Arc<Stream>) {
         let mut reader = Reader::new(stream);
         loop {
-            let Incoming { request, old_version, keep } =
-                match reader.next(|request, old_version| self.guard.admit(request, old_version)) {
-                    Ok(incoming) => incoming,
-                    Err(End::Silent) => return,
-                    Err(End::Refused(refusal)) => {
-                        refuse(stream, &refusal);
-                        return stream.linger();
-                    }
-                };
-            let head_only = request.method == "HEAD";
+            let Incoming { request, keep } = match reader.next(|request| self.guard.admit(request)) {
+                Ok(incoming) => incoming,
+                Err(End::Silent) => return,
+                Err(End::Refused(refusal)) => {
+                    refuse(stream, &refusal);
+                    return stream.linger();
+                }
+            };
+            let (head_only, old_version) = (request.method == "HEAD", request.old_version);
             let stream_of_reply = Arc::clone(stream);
             let mut exchange =
                 Exchange { stream: stream_of_reply, head_only, old_version, answered: false, keep };
@@ -275,7 +247,7 @@ impl Drop for Entry {
 }
 
 impl Guard {
-    fn admit(&self, request: &Request, old_version: bool) -> Result<(), Refusal> {
+    fn admit(&self, request: &Request) -> Result<(), Refusal> {
         let all = |name| request.all(name).collect::<Vec<&str>>();
         let (admitted, text) = match self {
             Guard::None => (true, ""),
@@ -284,7 +256,7 @@ impl Guard {
                 "this server does not answer to pages of other hosts",
             ),
             Guard::Loopback(own) => (
-                is_from_here(&all("host"), &all("origin"), old_version, own),
+                is_from_here(&all("host"), &all("origin"), request.old_version, own),
                 "this server answers only to requests for localhost or a loopback address",
             ),
         };

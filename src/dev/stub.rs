@@ -3,12 +3,7 @@
 //! It is what newcomers point a tunnel at before they have a server of their own, and what the demo calls.
 //! It answers from memory: it opens no connection, reads no file, and what callers send changes nothing but
 //! the list of sessions, which has a bound. Requests that are wrong are told so in the words of the protocol.
-//!
-//! Pages of a browser may not call it: the server refuses a request that names a foreign origin, and one whose
-//! body does not say that it is JSON, which is all that a page can send without asking first, is refused here.
 
-mod protocol;
-mod sessions;
 mod tools;
 
 pub(crate) use tools::SAMPLE_PROMPTS;
@@ -18,10 +13,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::server::{Handler, Request, Responder, Server};
-use sessions::Sessions;
+use crate::relay::message::Message;
+use crate::relay::serving::{self, Asked, Called, Introduction};
+use crate::relay::streamable::{self, Answer, Asking, Sessions};
 
 /// Where MCP is spoken.
 pub(crate) const MCP_PATH: &str = "/mcp";
@@ -31,6 +28,8 @@ pub(crate) const RESOURCE_PATH: &str = "/.well-known/oauth-protected-resource";
 pub(crate) const AUTHORIZATION_PATH: &str = "/.well-known/oauth-authorization-server";
 /// Where the keys of tokens would be.
 const KEYS_PATH: &str = "/jwks";
+
+const INSTRUCTIONS: &str = "A stub for trying out a tunnel: its tools repeat what they are told.";
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -51,19 +50,6 @@ struct Answering {
 struct Identity {
     name: String,
     version: String,
-}
-
-/// One answer, before it is written.
-struct Answer {
-    status: u16,
-    /// Empty: none.
-    body: String,
-    /// The session that was opened, for its header.
-    session: Option<String>,
-    /// Methods that would have been right, for the `Allow` header.
-    allow: Option<&'static str>,
-    /// Notifications before the answer; with any, all is sent as a stream.
-    notes: Vec<String>,
 }
 
 impl Stub {
@@ -109,17 +95,16 @@ impl Stub {
 impl Handler for Answering {
     fn handle(&self, request: Request, responder: Responder<'_>) {
         let answer = self.answer(&request);
-        let session = answer.session.as_deref();
-        let session = session.map(|id| ("Mcp-Session-Id", id));
-        if !answer.notes.is_empty() {
-            let headers: Vec<(&str, &str)> = session.into_iter().collect();
-            let mut events = responder.events(&headers);
+        let notes = if answer.status == 200 { progress(&request) } else { Vec::new() };
+        if !notes.is_empty() {
+            let mut events = responder.events(&[]);
             // Who has left wants no more of it.
-            if answer.notes.iter().chain([&answer.body]).all(|event| events.send(event)) {
+            if notes.iter().chain([&answer.body]).all(|event| events.send(event)) {
                 events.finish();
             }
             return;
         }
+        let session = answer.session.as_deref().map(|id| ("Mcp-Session-Id", id));
         let allow = answer.allow.map(|methods| ("Allow", methods));
         let form = Some(JSON).filter(|_| !answer.body.is_empty());
         let headers: Vec<(&str, &str)> = [form, session, allow].into_iter().flatten().collect();
@@ -136,7 +121,10 @@ impl Answering {
         let base = || self.base_url(request);
         let path = request.path.as_str();
         match path {
-            MCP_PATH => protocol::answer(self, request),
+            MCP_PATH => {
+                let Request { method, headers, body, .. } = request;
+                streamable::answer(self, &self.sessions, &Asking { method, headers, body })
+            }
             AUTHORIZATION_PATH => document(text(&AuthorizationServer::at(&base()))),
             KEYS_PATH => document(json!({"keys": []}).to_string()),
             _ if path.strip_prefix(RESOURCE_PATH).is_some_and(|rest| rest.is_empty() || rest == MCP_PATH) => {
@@ -155,18 +143,39 @@ impl Answering {
     }
 }
 
-impl Answer {
-    fn of(status: u16, body: String) -> Answer {
-        Answer { status, body, session: None, allow: None, notes: Vec::new() }
+impl serving::Server for Answering {
+    fn introduction(&self) -> Introduction {
+        Introduction { server: self.identity.json(), instructions: INSTRUCTIONS }
     }
 
-    fn empty(status: u16) -> Answer {
-        Answer::of(status, String::new())
+    fn tools(&self) -> Value {
+        tools::list()
     }
 
-    fn not_allowed(methods: &'static str) -> Answer {
-        Answer { allow: Some(methods), ..Answer::empty(405) }
+    fn call(&self, name: &str, arguments: &Map<String, Value>) -> Called {
+        tools::call(&self.identity, name, arguments)
     }
+}
+
+/// Two steps of progress before the answer of `echo`, for a caller that asked for them; with any, all is sent
+/// as a stream.
+fn progress(request: &Request) -> Vec<String> {
+    let text = String::from_utf8_lossy(&request.body).into_owned();
+    let Some(message) = Message::parse(text).ok().filter(|_| request.path == MCP_PATH) else {
+        return Vec::new();
+    };
+    let Ok(asked) = Asked::read(&message) else { return Vec::new() };
+    let is_echo = asked.method == "tools/call" && asked.params.get("name") == Some(&json!("echo"));
+    let token = asked.params.get("_meta").and_then(|meta| meta.get("progressToken"));
+    let Some(token) = token.filter(|token| is_echo && (token.is_string() || token.is_number())) else {
+        return Vec::new();
+    };
+    let note = |step: u8| {
+        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
+            "progressToken": token, "progress": step, "total": 2,
+        }})
+    };
+    [1, 2].map(|step| note(step).to_string()).to_vec()
 }
 
 impl Identity {

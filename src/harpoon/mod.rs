@@ -13,13 +13,18 @@
 //! - Headers that the operator adds go to their own endpoint; the caller neither sees nor replaces them, and a
 //!   caller's credentials stay within one origin (`exchange`).
 //! - Every call ends: by its own time, its command's, or with the process (`tools`, `stop`).
-//! - Nothing is remembered between two commands, so two connectors can never meet (`server`).
+//! - Nothing is remembered between two commands, so two connectors can never meet (`server`); the sessions of
+//!   programs of this host hold no more than a revision (`local`).
 //!
 //! A cancellation is accepted and changes nothing: ids of two connectors may be equal, and nothing says whose
 //! call it names. What fails is an answer for the model, not a failure of the tunnel.
 
 mod server;
 mod tools;
+
+pub(crate) mod local;
+
+pub(crate) mod history;
 
 mod arguments;
 mod exchange;
@@ -29,16 +34,21 @@ pub mod registry;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use crate::config::{self, Channel};
+use crate::config::{self, Channel, Secret};
 use crate::net::{self, Net};
+use crate::ops::calls::Offer;
 use crate::ops::metrics::Metrics;
 use crate::relay::command::{Body, Command};
 use crate::relay::failure::Failure;
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
 use crate::relay::port::{Call, Outcome, Sink, Target};
+use crate::relay::streamable::Sessions;
 
+use history::{History, Record};
+use local::Local;
 use registry::{Endpoint, Endpoints, Registry};
 use tools::Tools;
 
@@ -86,6 +96,7 @@ impl Harpoon {
             max_redirects: settings.max_redirects,
             budget: Arc::clone(net.budget()),
             metrics: Arc::clone(metrics),
+            history: History::new(settings.capture_payloads),
         };
         Ok(Harpoon { tools: Arc::new(tools) })
     }
@@ -98,6 +109,18 @@ impl Harpoon {
     /// Where endpoints are registered.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.tools.registry
+    }
+
+    /// The same server for programs of this host, which show this token.
+    pub(crate) fn offer(&self, token: Option<Secret>) -> Offer {
+        let (sessions, count) = (Sessions::default(), AtomicU64::new(1));
+        let local = Local { tools: Arc::clone(&self.tools), sessions, count };
+        Offer { path: local::PATH, token, answering: Arc::new(local) }
+    }
+
+    /// The last calls that reached the network, newest first.
+    pub(crate) fn calls(&self) -> Vec<Record> {
+        self.tools.history.latest()
     }
 
     /// The endpoints now.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,14 +17,15 @@ use ureq::http::{HeaderMap, HeaderName, Method, header};
 
 use crate::net::Budget;
 use crate::ops::metrics::{HarpoonOutcome, Metrics};
-use crate::relay::command::Command;
+use crate::relay::command::Deadline;
 use crate::relay::failure::Failure;
 use crate::relay::headers;
 use crate::relay::port::Outcome;
-use crate::relay::serving::tool_result;
+use crate::relay::serving::{Called, tool_result};
 
 use super::arguments::Arguments;
 use super::exchange::{self, Fault, Order, Received};
+use super::history::{History, Record};
 use super::registry::{Endpoint, OAUTH, Registry};
 
 /// What `tools/list` shows, in the order of the reference. Bounds are filled in where their names stand: a model
@@ -45,18 +46,15 @@ pub(super) struct Tools {
     pub(super) max_redirects: usize,
     pub(super) budget: Arc<Budget>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) history: History,
 }
 
-/// What came of a call.
-pub(super) enum Called {
-    /// A whole result, also that of a tool that failed.
-    Result(Value),
-    /// The arguments do not fit the schema.
-    BadArguments(String),
-    /// There is no such tool.
-    Unknown,
-    /// Nothing can be said to the caller any more, or not by the tool.
-    Ended(Outcome),
+/// Who calls, as far as a call depends on it.
+pub(super) struct Caller<'a> {
+    /// Names the call in the log.
+    pub(super) request_id: &'a str,
+    /// After this nobody waits any more.
+    pub(super) silent_after: Option<Instant>,
 }
 
 /// One endpoint as `list_targets` shows it.
@@ -81,12 +79,12 @@ impl Tools {
         serde_json::from_str(&filled).unwrap_or_default()
     }
 
-    /// Calls one of them on behalf of this command.
-    pub(super) fn call(&self, command: &Command, name: &str, arguments: &Map<String, Value>) -> Called {
+    /// Calls one of them for this caller.
+    pub(super) fn call(&self, caller: &Caller, name: &str, arguments: &Map<String, Value>) -> Called {
         let called = match name {
             "list_targets" => self.list_targets(arguments),
             "get_oauth_target_audience" => self.audience(arguments),
-            "call_target" => self.call_target(command, arguments),
+            "call_target" => self.call_target(caller, arguments),
             _ => Ok(Called::Unknown),
         };
         called.unwrap_or_else(Called::BadArguments)
@@ -125,7 +123,7 @@ impl Tools {
         Ok(Called::Result(tool_result(&audience.to_string(), Some(audience))))
     }
 
-    fn call_target(&self, command: &Command, arguments: &Map<String, Value>) -> Result<Called, String> {
+    fn call_target(&self, caller: &Caller, arguments: &Map<String, Value>) -> Result<Called, String> {
         let started = Instant::now();
         // One snapshot for the whole call: a set that is replaced meanwhile changes nothing halfway.
         let endpoints = self.registry.now();
@@ -151,7 +149,7 @@ impl Tools {
             return refuse("request body exceeds size limit");
         }
         // The time of the call begins here and covers everything, but the caller's own ends it all the same.
-        let deadline = command.deadline(asked.timeout);
+        let deadline = Deadline::new(caller.silent_after, asked.timeout);
         let order = Order {
             endpoint: Arc::clone(endpoint),
             method: asked.method,
@@ -162,7 +160,7 @@ impl Tools {
             redirects_max: asked.redirects_max,
         };
         let result = exchange::run(&order, &endpoints, &self.budget);
-        self.observe(command, &order, &result, started);
+        self.observe(caller, &order, &result, started);
         Ok(match result {
             Ok(received) => Called::Result(response(received)),
             // Both belong to the command and not to the tool: nobody waits, or nobody may answer for it.
@@ -172,9 +170,9 @@ impl Tools {
         })
     }
 
-    /// One line and one count a call that reached the network. The line names the endpoint by label and origin:
+    /// One line, one record and one count a call that reached the network. The line names the endpoint by label and origin:
     /// paths can be secrets, and queries often are. The content type is the endpoint's word, so it is cut.
-    fn observe(&self, command: &Command, order: &Order, result: &Result<Received, Fault>, started: Instant) {
+    fn observe(&self, caller: &Caller, order: &Order, result: &Result<Received, Fault>, started: Instant) {
         let (status, outcome, size) = match result {
             Ok(received) => (Some(received.status), HarpoonOutcome::Success, Some(received.body.len())),
             Err(fault) => (fault.status, fault.outcome, None),
@@ -189,20 +187,35 @@ impl Tools {
             HarpoonOutcome::Success => ("harpoon request completed", log::Level::Info),
             _ => ("harpoon request failed", log::Level::Warn),
         };
+        let record = Record {
+            at: SystemTime::now(),
+            took: started.elapsed(),
+            label: order.endpoint.target.label.clone(),
+            origin: order.endpoint.target.origin.to_string(),
+            method: order.method.to_string(),
+            status,
+            content_type: kind.to_ascii_lowercase(),
+            sent_bytes: order.body.map_or(0, str::len),
+            received_bytes: size.unwrap_or_default(),
+            error: result.as_ref().err().map(|fault| fault.cause.clone()).unwrap_or_default(),
+            payloads: None,
+        };
         log::log!(
             level,
-            request_id = command.request_id.as_str(),
-            label = order.endpoint.target.label.as_str(),
-            origin = order.endpoint.target.origin.to_string().as_str(),
-            method = order.method.as_str(),
+            request_id = caller.request_id,
+            label = record.label.as_str(),
+            origin = record.origin.as_str(),
+            method = record.method.as_str(),
             status = status.unwrap_or_default(),
-            request_bytes = order.body.map_or(0, str::len),
-            response_bytes = size.unwrap_or_default(),
-            latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            content_type = kind.to_ascii_lowercase().as_str(),
-            error = result.as_ref().err().map_or("", |fault| fault.cause.as_str());
+            request_bytes = record.sent_bytes,
+            response_bytes = record.received_bytes,
+            latency_ms = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
+            content_type = record.content_type.as_str(),
+            error = record.error.as_str();
             "{event}"
         );
+        let (sent, received) = (order.body.unwrap_or_default(), result.as_ref().ok());
+        self.history.add(record, sent.as_bytes(), received.map_or(&[], |received| &received.body));
     }
 
     /// Counts a call. Only a registered label becomes one of a metric: the others are whatever a caller makes up.
@@ -325,6 +338,7 @@ mod tests {
             max_redirects,
             budget: Budget::new(0),
             metrics,
+            history: History::default(),
         }
     }
 

@@ -1,9 +1,12 @@
-//! One HTTP/1 request head in, one reply out: no more than the listener needs.
+//! One HTTP/1 request in, one reply out: no more than the listener needs.
 //!
-//! Bodies are not read; whatever follows the head is ignored. It cannot fail otherwise than by
-//! saying with which status a head is to be refused.
+//! A body is taken where somebody wants it, by its announced length alone; chunks are refused, as HTTP
+//! allows. It cannot fail otherwise than by saying with which status a request is to be refused.
 
+use std::fmt::Write;
 use std::net::IpAddr;
+
+use ureq::http::StatusCode;
 
 /// Bound of a request's head; a scraper's is a few hundred bytes.
 pub(super) const MAX_HEAD_BYTES: usize = 8 * 1024;
@@ -11,49 +14,107 @@ pub(super) const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Header lines of a request; browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
-/// What the listener needs to know of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
-    /// As sent; every one is answered alike, but for `HEAD`.
-    pub(super) method: String,
-    /// Without the query.
-    pub(super) path: String,
-    /// Whether `Host` may be missing.
-    pub(super) old_version: bool,
-    /// All `Host` headers; more than one is an attempt to confuse.
-    pub(super) hosts: Vec<String>,
-    /// All `Origin` headers; only browsers send them.
-    pub(super) origins: Vec<String>,
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Request {
+    /// As sent.
+    pub(crate) method: String,
+    /// Without the query, as sent.
+    pub(crate) path: String,
+    /// Behind the question mark.
+    pub(crate) query: String,
+    /// HTTP/1.0: `Host` may be missing, and chunks are unknown.
+    pub(crate) old_version: bool,
+    /// In order; names in lower case, values trimmed.
+    pub(crate) headers: Vec<(String, String)>,
+    /// What has come of the body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// What a parser has found, without a body.
+    pub(crate) fn of(head: &httparse::Request) -> Request {
+        let value = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        let pairs = head.headers.iter().map(|one| (one.name.to_ascii_lowercase(), value(one.value)));
+        let target = head.path.unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Request {
+            method: head.method.unwrap_or_default().to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            old_version: head.version == Some(0),
+            headers: pairs.collect(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The first header of this name, which is given in lower case.
+    #[cfg(any(feature = "dev", test))]
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All headers of this name, which is given in lower case.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.headers.iter().filter(move |(own, _)| own == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
+    /// How many bytes of body were announced, when it is not more than `limit`. What two programs could read
+    /// differently is refused.
+    pub(super) fn body_length(&self, limit: usize) -> Result<usize, Reply> {
+        if self.all("transfer-encoding").next().is_some() {
+            return Err(Reply::text(411, "send the length of the body"));
+        }
+        let lengths: Vec<&str> = self.all("content-length").collect();
+        match lengths.as_slice() {
+            [] => Ok(0),
+            [length] if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let length = length.parse().ok().filter(|length| *length <= limit);
+                length.ok_or_else(|| Reply::text(413, format!("a body has at most {limit} bytes here")))
+            }
+            _ => Err(Reply::text(400, "the length of the body is ambiguous")),
+        }
+    }
 }
 
 /// A reply with a text body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Status code.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Media type of the body.
-    pub(super) content_type: &'static str,
+    pub(crate) content_type: &'static str,
+    /// Further headers; both parts are ours, so they are legal.
+    pub(crate) headers: Vec<(&'static str, String)>,
     /// The whole body; pages are small.
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
-/// The type of all replies but the metrics.
+/// The type of all replies of a sentence.
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 impl Reply {
     /// A reply in plain text.
-    pub(super) fn text(status: u16, body: impl Into<String>) -> Reply {
-        Reply { status, content_type: PLAIN, body: body.into() }
+    pub(crate) fn text(status: u16, body: impl Into<String>) -> Reply {
+        Reply { status, content_type: PLAIN, headers: Vec::new(), body: body.into() }
     }
 
     /// The bytes to send. A reply to `HEAD` announces its body and leaves it out.
     pub(super) fn bytes(&self, head_only: bool) -> Vec<u8> {
-        let Reply { status, content_type, body } = self;
-        let reason = reason(*status);
-        let length = body.len();
-        let mut out = format!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+        let Reply { status, content_type, headers, body } = self;
+        let reason = StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
+        let mut out = format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or("Error"));
+        // This one has no body, and a length would announce one.
+        if *status != 204 {
+            // Writing to a text cannot fail.
+            let _ = write!(out, "Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
+        }
+        for (name, value) in headers {
+            let _ = write!(out, "{name}: {value}\r\n");
+        }
+        out.push_str(
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
         );
         if !head_only {
             out.push_str(body);
@@ -62,43 +123,18 @@ impl Reply {
     }
 }
 
-/// The phrases of the statuses that are sent here.
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        431 => "Request Header Fields Too Large",
-        503 => "Service Unavailable",
-        _ => "Error",
-    }
-}
-
-/// Reads a head. `Ok(None)`: it is not complete. `Err`: the refusal to send.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, Reply> {
+/// Reads a head, and says how long it is. `Ok(None)`: it is not complete. `Err`: the refusal to send.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Reply> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
+        Ok(httparse::Status::Complete(length)) => Ok(Some((Request::of(&head), length))),
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => Ok(None),
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            return Err(Reply::text(431, "request head too large"));
+            Err(Reply::text(431, "request head too large"))
         }
-        Err(_) => return Err(Reply::text(400, "malformed request")),
+        Err(_) => Err(Reply::text(400, "malformed request")),
     }
-    let values = |name: &str| -> Vec<String> {
-        let named = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-        named.map(|header| String::from_utf8_lossy(header.value).trim().to_owned()).collect()
-    };
-    let target = head.path.unwrap_or_default();
-    Ok(Some(Request {
-        method: head.method.unwrap_or_default().into(),
-        path: target.split('?').next().unwrap_or_default().into(),
-        old_version: head.version == Some(0),
-        hosts: values("host"),
-        origins: values("origin"),
-    }))
 }
 
 /// Whether a page of the web cannot have sent this: a site may point its own name at 127.0.0.1 and so
@@ -154,14 +190,29 @@ mod tests {
 
     #[test]
     fn heads_are_read_and_queries_ignored() {
-        let request = parse(b"PUT /readyz?x=1 HTTP/1.1\r\nHOST: a:1 \r\nOrigin: http://b\r\n\r\nbody")
-            .unwrap()
-            .unwrap();
+        let bytes = b"PUT /readyz?x=1 HTTP/1.1\r\nHOST: a:1 \r\nOrigin: http://b\r\n\r\nbody";
+        let (request, length) = parse(bytes).unwrap().unwrap();
         assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/readyz"));
-        assert_eq!((request.hosts, request.origins), (vec!["a:1".to_owned()], vec!["http://b".to_owned()]));
+        assert_eq!((request.header("host"), request.header("origin")), (Some("a:1"), Some("http://b")));
+        assert_eq!((request.query.as_str(), bytes.len() - length), ("x=1", 4));
         assert!(!request.old_version);
         assert_eq!(parse(b"GET / HTTP/1.1\r\nHost:"), Ok(None));
-        assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().old_version);
+        assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0.old_version);
+    }
+
+    #[test]
+    fn bodies_are_taken_by_their_length_alone() {
+        let length = |head: &str| {
+            let bytes = format!("POST / HTTP/1.1\r\n{head}\r\n\r\n");
+            let (request, _) = parse(bytes.as_bytes()).unwrap().unwrap();
+            request.body_length(100).map_err(|reply| reply.status)
+        };
+        assert_eq!((length("A: b"), length("Content-Length: 100")), (Ok(0), Ok(100)));
+        assert_eq!(length("Content-Length: 101"), Err(413));
+        assert_eq!(length("Content-Length: 99999999999999999999999"), Err(413));
+        assert_eq!(length("Content-Length: +1"), Err(400));
+        assert_eq!(length("Content-Length: 1\r\nContent-Length: 1"), Err(400));
+        assert_eq!(length("Content-Length: 1\r\nTransfer-Encoding: chunked"), Err(411));
     }
 
     #[test]
@@ -201,5 +252,7 @@ mod tests {
         assert!(bytes.contains("Content-Length: 4\r\n") && bytes.contains("Connection: close\r\n"));
         let bytes = String::from_utf8(Reply::text(200, "live").bytes(true)).unwrap();
         assert!(bytes.contains("Content-Length: 4\r\n") && bytes.ends_with("\r\n\r\n"));
+        let bytes = String::from_utf8(Reply::text(204, "").bytes(false)).unwrap();
+        assert!(bytes.starts_with("HTTP/1.1 204 No Content\r\n") && !bytes.contains("Content-Length"));
     }
 }

@@ -1,12 +1,14 @@
-//! The operator's listener: `/healthz`, `/readyz`, `/metrics`.
+//! The operator's listener: `/healthz`, `/readyz`, `/metrics`, a page for people, and calls of programs of
+//! this host where they are offered.
 //!
 //! One thread serves it, and no peer can hold that thread: all sockets are non-blocking, and the
 //! thread waits in poll(2) for whichever can be read or written next. A connection that says
 //! nothing costs an entry in a table of `MAX_CONNECTIONS` for at most `HEAD_TIME`; when the
 //! table is full, the one that has waited longest makes room for a new one. A flood of half-open
 //! connections therefore delays a scrape by no more than the time to accept them. Answers come from
-//! memory. Only the start can fail; running out of descriptors pauses accepting and is not an error.
+//! memory, or from the threads of [`super::calls`]. Only the start can fail; running out of descriptors pauses accepting and is not an error.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,7 +24,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use super::bind::{SocketFile, base_url, bind_tcp, bind_unix};
-use super::connection::{Connection, HEAD_TIME, Stream};
+use super::calls::{CALLS_MAX, Calls, Offer};
+use super::connection::{Connection, HEAD_TIME, Next, Service, Stream};
 use super::http::{self, Reply, Request};
 use super::metrics::Metrics;
 use super::readiness::Readiness;
@@ -35,14 +38,31 @@ const MAX_CONNECTIONS: usize = 240;
 /// connection stays readable, and asking again at once would burn a processor.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The body of a reply about a path where nothing is.
+const NOT_FOUND: &str = "404 page not found\n";
+
 /// The stack of the one thread. The largest things on it are a head of 8 KiB and its parsed lines;
 /// pages are built on the heap.
 const STACK_BYTES: usize = 256 * 1024;
+
+/// What is there besides health, from rooms that the listener does not know.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Makes the page for people, out of memory.
+    pub(crate) page: Option<PageMaker>,
+    /// What programs of this host may call.
+    pub(crate) offer: Option<Offer>,
+}
+
+/// Makes a page of HTML.
+pub(crate) type PageMaker = Box<dyn Fn() -> String + Send + Sync>;
 
 /// The running listener.
 #[derive(Debug)]
 pub struct Listener {
     base_url: String,
+    /// Whether there is a page for people.
+    has_page: bool,
     /// Closing it wakes the thread and ends it.
     wake: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -58,10 +78,11 @@ enum Bound {
 
 impl Listener {
     /// Binds and serves. Fails when the address or the socket path cannot be had.
-    pub fn start(
+    pub(crate) fn start(
         health: &config::Health,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
+        extras: Extras,
     ) -> Result<Listener, Error> {
         let (bound, base_url, local_name, socket) = match &health.unix_socket {
             Some(path) => {
@@ -78,19 +99,30 @@ impl Listener {
         };
         let failed = |cause| Error::caused("start health listener thread", cause);
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
-        let pages = Pages { metrics, readiness, local_name };
-        let mut server = Server { bound, woken, pages, connections: Vec::new(), paused_until: None };
+        // Other machines get health and metrics and nothing else.
+        let here_only = health.unix_socket.is_some() || local_name.is_some();
+        let Extras { page, offer } = if here_only { extras } else { Extras::default() };
+        let calls = offer.map(Calls::start).transpose().map_err(failed)?;
+        let has_page = page.is_some();
+        let pages = Pages { metrics, readiness, local_name, page, calls };
+        let mut server =
+            Server { bound, woken, pages, connections: Vec::new(), accepted: 0, paused_until: None };
         let thread = thread::Builder::new()
             .name("health-listener".into())
             .stack_size(STACK_BYTES)
             .spawn(move || server.run())
             .map_err(failed)?;
-        Ok(Listener { base_url, wake: Some(wake), thread: Some(thread), _socket: socket })
+        Ok(Listener { base_url, has_page, wake: Some(wake), thread: Some(thread), _socket: socket })
     }
 
     /// The URL under which the listener is reached.
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// Where the page for people is, if there is one.
+    pub fn page_url(&self) -> Option<String> {
+        self.has_page.then(|| format!("{}/ui", self.base_url))
     }
 
     /// Stops serving and removes the socket file. Open connections are dropped; nothing is waited for.
@@ -120,6 +152,8 @@ struct Server {
     pages: Pages,
     /// Oldest first.
     connections: Vec<Connection>,
+    /// How many there have been.
+    accepted: u64,
     /// Nothing is accepted before; set after a failed accept, cleared by one that works.
     paused_until: Option<Instant>,
 }
@@ -133,13 +167,21 @@ impl Server {
                 return;
             };
             let now = Instant::now();
+            let calls = self.connections.iter().filter(|connection| connection.is_call()).count();
+            let service = Round { pages: &self.pages, calls: Cell::new(calls) };
             // One answer of poll(2) for each connection, in their order.
             let mut ready = ready.into_iter();
             self.connections.retain_mut(|connection| {
-                let more = !ready.next().unwrap_or(false)
-                    || connection.advance(now, |request| self.pages.answer(request));
+                let more = !ready.next().unwrap_or(false) || connection.advance(now, &service);
                 more && now < connection.deadline()
             });
+            for (number, reply) in self.pages.calls.iter().flat_map(Calls::replies) {
+                // Nobody is there any more where the caller has gone.
+                let waiting = self.connections.iter_mut().find(|one| one.number() == number && one.is_call());
+                if let Some(connection) = waiting {
+                    connection.reply(now, &reply);
+                }
+            }
             if acceptable {
                 self.accept(now);
             }
@@ -162,6 +204,9 @@ impl Server {
         descriptors.push(PollFd::new(self.woken.as_fd(), PollFlags::POLLIN));
         descriptors.push(PollFd::new(self.bound.as_fd(), accept_events));
         descriptors.extend(self.connections.iter().map(Connection::interest));
+        // Behind the connections, where it is not looked at: being woken is all that it is for.
+        let calls = self.pages.calls.as_ref();
+        descriptors.extend(calls.map(|calls| PollFd::new(calls.done().as_fd(), PollFlags::POLLIN)));
         // An interrupted wait reports nothing ready, and the next round waits again.
         if poll(&mut descriptors, timeout).is_err_and(|error| error != Errno::EINTR) {
             thread::sleep(PAUSE); // out of memory: asking again at once would not help
@@ -184,7 +229,8 @@ impl Server {
                     if self.connections.len() >= MAX_CONNECTIONS {
                         self.connections.remove(0);
                     }
-                    self.connections.push(Connection::new(stream, now + HEAD_TIME));
+                    self.accepted += 1;
+                    self.connections.push(Connection::new(self.accepted, stream, now + HEAD_TIME));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error)
@@ -211,20 +257,55 @@ struct Pages {
     /// are among its peers. No browser opens a socket file, and a listener for other machines cannot
     /// know its names.
     local_name: Option<String>,
+    page: Option<PageMaker>,
+    calls: Option<Calls>,
+}
+
+/// The pages during one round over the connections, with the number of calls in it.
+struct Round<'a> {
+    pages: &'a Pages,
+    calls: Cell<usize>,
+}
+
+impl Service for Round<'_> {
+    fn begin(&self, request: &Request) -> Next {
+        if let Some(refusal) = self.pages.refusal(request) {
+            return Next::Reply(refusal);
+        }
+        let Some(calls) = self.pages.calls.as_ref().filter(|calls| calls.is_for(request)) else {
+            return Next::Reply(self.pages.answer(request));
+        };
+        match calls.admit(request) {
+            Ok(_) if self.calls.get() >= CALLS_MAX => Next::Reply(Reply::text(503, "too many calls")),
+            Ok(length) => {
+                self.calls.set(self.calls.get() + 1);
+                Next::Body(length)
+            }
+            Err(refusal) => Next::Reply(refusal),
+        }
+    }
+
+    fn take(&self, number: u64, request: Request) -> Result<Instant, Reply> {
+        let none = || Reply::text(404, NOT_FOUND);
+        self.pages.calls.as_ref().ok_or_else(none)?.hand_over(number, request)
+    }
 }
 
 impl Pages {
+    /// Why a request is not answered at all.
+    fn refusal(&self, request: &Request) -> Option<Reply> {
+        let all = |name| request.all(name).collect::<Vec<&str>>();
+        let (hosts, origins) = (all("host"), all("origin"));
+        let from_here = |name: &String| http::is_from_here(&hosts, &origins, request.old_version, name);
+        let refused = self.local_name.as_ref().is_some_and(|name| !from_here(name));
+        let text = "This listener answers only to requests for localhost or a loopback address.";
+        refused.then(|| Reply::text(403, text))
+    }
+
     /// Paths are exact: nothing is decoded, joined or looked up on a disk, so there is nothing to
     /// traverse.
     fn answer(&self, request: &Request) -> Reply {
-        let Request { hosts, origins, old_version, .. } = request;
-        let from_here = |name: &String| http::is_from_here(hosts, origins, *old_version, name);
-        if self.local_name.as_ref().is_some_and(|name| !from_here(name)) {
-            return Reply::text(
-                403,
-                "This listener answers only to requests for localhost or a loopback address.",
-            );
-        }
+        let none = || Reply::text(404, NOT_FOUND);
         match request.path.as_str() {
             "/healthz" => Reply::text(200, "live"),
             // The reason is the whole body: that is what `curl` and probes log.
@@ -235,10 +316,25 @@ impl Pages {
             // Its `readiness` sample is the same verdict that `/readyz` would give.
             "/metrics" => {
                 let body = self.metrics.render(self.readiness.verdict().0);
-                Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+                let content_type = "text/plain; version=0.0.4; charset=utf-8";
+                Reply { content_type, ..Reply::text(200, body) }
             }
-            _ => Reply::text(404, "404 page not found\n"),
+            "/ui" | "/ui/" => self.page.as_ref().map_or_else(none, |page| html(page())),
+            _ => none(),
         }
+    }
+}
+
+/// A page that may do nothing but be looked at, and by nobody but who asked for it.
+fn html(body: String) -> Reply {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    Reply {
+        content_type: "text/html; charset=utf-8",
+        headers: vec![
+            ("Content-Security-Policy", policy.to_owned()),
+            ("Referrer-Policy", "no-referrer".to_owned()),
+        ],
+        ..Reply::text(200, body)
     }
 }
 

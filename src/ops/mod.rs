@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 
 pub mod bind;
+pub(crate) mod calls;
 pub mod civil;
 mod connection;
 pub mod files;

@@ -199,6 +199,19 @@ impl Readiness {
         target.is_some_and(|target| !target.pending && target.fault.is_none() && target.down.is_none())
     }
 
+    /// What is known of the server of this channel, in the words of the verdict.
+    pub fn target_text(&self, channel: &Channel) -> String {
+        let state = self.state();
+        let Some(target) = state.targets.get(channel) else { return "not asked yet".into() };
+        match (&target.down, &target.fault, &target.remark) {
+            (Some(why), ..) => format!("down: {why}"),
+            (_, Some(fault), _) => fault.text(channel),
+            _ if target.pending => "mcp startup probe pending".into(),
+            (.., Some(remark)) => remark.clone(),
+            _ => "well".into(),
+        }
+    }
+
     /// Whether the start is over on the side of the servers: every probe and search has ended, however, and
     /// no child is down; where the dead count, every child has at least been started.
     #[cfg(feature = "dev")]

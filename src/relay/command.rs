@@ -126,7 +126,7 @@ impl Command {
     /// the poll's headers arrived, ours starts here: a server must not lose the time that a command
     /// spent in our queue.
     pub fn deadline(&self, ttl: Duration) -> Deadline {
-        Deadline { silent_after: self.silent_after, answered_by: Instant::now() + ttl }
+        Deadline::new(self.silent_after, ttl)
     }
 
     /// The first value of a header, when it is text.
@@ -145,6 +145,11 @@ pub struct Deadline {
 }
 
 impl Deadline {
+    /// That of a call that starts now and may take `ttl`, for a caller who is gone after that moment, if he says so.
+    pub fn new(silent_after: Option<Instant>, ttl: Duration) -> Deadline {
+        Deadline { silent_after, answered_by: Instant::now() + ttl }
+    }
+
     /// When waiting ends, whatever the reason.
     pub fn end(&self) -> Instant {
         self.silent_after.map_or(self.answered_by, |silent| silent.min(self.answered_by))

@@ -21,4 +21,5 @@ pub mod port;
 pub mod queue;
 pub mod serving;
 pub mod stop;
+pub mod streamable;
 pub mod worker;

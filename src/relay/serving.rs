@@ -1,13 +1,14 @@
 //! What a server of our own says in the words of MCP, whatever its tools are and however it is reached.
 //!
 //! Harpoon and the stub answer both families of revisions: with a handshake, or each request by itself.
-//! What they have in common stands here once: which revisions there are, what a request must bring, and
-//! the frames around results. It keeps nothing between two requests. What is wrong becomes a [`Refusal`]
-//! that repeats at most a few characters of what was sent.
+//! What they have in common stands here once: which revisions there are, what a request must bring, which
+//! methods there are, and the frames around results. It keeps nothing between two requests. What is wrong
+//! becomes a [`Refusal`] that repeats at most a few characters of what was sent.
 
 use serde_json::{Map, Value, json};
 
 use super::message::{CLAIM, Message};
+use super::port::Outcome;
 use super::{failure, json};
 
 /// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
@@ -36,6 +37,40 @@ const VALUES_MAX: usize = 10_000;
 
 /// As much of a caller's text as an error repeats.
 const SHOWN_MAX_CHARS: usize = 64;
+
+/// A server of our own: what it says of itself, and its tools.
+pub trait Server {
+    /// The same to everybody.
+    fn introduction(&self) -> Introduction;
+
+    /// The list of its tools, as `tools/list` shows it.
+    fn tools(&self) -> Value;
+
+    /// Calls one of them; may take its time.
+    fn call(&self, name: &str, arguments: &Map<String, Value>) -> Called;
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub enum Called {
+    /// A whole result, also that of a tool that failed.
+    Result(Value),
+    /// The arguments do not fit the schema.
+    BadArguments(String),
+    /// There is no such tool.
+    Unknown,
+    /// Nothing can be said to the caller any more, or not by the tool.
+    Ended(Outcome),
+}
+
+/// What became of a request that is right.
+#[derive(Debug)]
+pub enum Served {
+    /// The result.
+    Result(Value),
+    /// A call that ends in another way than by an answer of the server.
+    Ended(Outcome),
+}
 
 /// A JSON-RPC error on its way out, with the status for where one is reported.
 #[derive(Debug)]
@@ -147,9 +182,52 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Serves a request of the family with a handshake, but for `initialize`: what that leaves behind is up to the
+/// caller of this. Since one revision a model is told of its mistakes, and not the program.
+pub fn legacy(server: &dyn Server, asked: &mut Asked, tells_model: bool) -> Result<Served, Refusal> {
+    match asked.method {
+        "ping" => Ok(Served::Result(json!({}))),
+        "tools/list" => Ok(Served::Result(list(server, asked)?)),
+        "tools/call" => call(server, asked, tells_model),
+        method => Err(Refusal::method(200, method)),
+    }
+}
+
+/// Serves a request of the family without one.
+pub fn modern(server: &dyn Server, asked: &mut Asked) -> Result<Served, Refusal> {
+    check_modern(asked.claim()?)?;
+    let known = server.introduction();
+    match asked.method {
+        "server/discover" => Ok(Served::Result(known.discover())),
+        "tools/list" => Ok(Served::Result(known.cacheable(list(server, asked)?))),
+        "tools/call" => Ok(match call(server, asked, true)? {
+            Served::Result(result) => Served::Result(known.complete(result)),
+            ended @ Served::Ended(_) => ended,
+        }),
+        method => Err(Refusal::method(404, method)),
+    }
+}
+
+/// One page holds all.
+fn list(server: &dyn Server, asked: &Asked) -> Result<Value, Refusal> {
+    asked.first_page().map(|()| json!({"tools": server.tools()}))
+}
+
+/// Arguments that do not fit are told to the program, or to the model where the revision wants that.
+fn call(server: &dyn Server, asked: &mut Asked, tells_model: bool) -> Result<Served, Refusal> {
+    let (name, arguments) = asked.tool()?;
+    match server.call(&name, &arguments) {
+        Called::Result(result) => Ok(Served::Result(result)),
+        Called::BadArguments(text) if tells_model => Ok(Served::Result(tool_result(&text, None))),
+        Called::BadArguments(text) => Err(Refusal::params(text)),
+        Called::Unknown => Err(Refusal::tool(&name)),
+        Called::Ended(outcome) => Ok(Served::Ended(outcome)),
+    }
+}
+
 /// Checks that a revision without a handshake is the one that is spoken. The list in the error holds no revision
 /// with a handshake: who reads it would take them for ones that can be claimed.
-pub fn check_modern(claim: &str) -> Result<(), Refusal> {
+fn check_modern(claim: &str) -> Result<(), Refusal> {
     if claim == MODERN_VERSION {
         return Ok(());
     }

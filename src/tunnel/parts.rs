@@ -3,7 +3,6 @@
 //! Each is made once, at start; nothing is dialled, and only servers over stdio are started. It fails with the
 //! tunnel's [`Error`], before a command was polled.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -184,8 +183,8 @@ pub(super) fn children(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
-) -> Result<HashMap<Channel, Arc<dyn Target>>, Error> {
-    let mut children: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
+) -> Result<Vec<Arc<StdioTarget>>, Error> {
+    let mut children = Vec::new();
     for binding in &settings.mcp.bindings {
         let Server::Stdio(server) = &binding.server else { continue };
         let ttl = settings.mcp.connection_max_ttl;
@@ -193,9 +192,15 @@ pub(super) fn children(
         let channel = binding.channel.as_str();
         let child =
             child.map_err(|error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}")))?;
-        children.insert(binding.channel.clone(), Arc::new(child));
+        children.push(Arc::new(child));
     }
     Ok(children)
+}
+
+/// A server over stdio, as the relay calls it.
+pub(super) fn child_target(child: &Arc<StdioTarget>) -> (Channel, Arc<dyn Target>) {
+    let target: Arc<dyn Target> = Arc::<StdioTarget>::clone(child);
+    (child.channel().clone(), target)
 }
 
 /// The servers of all bindings, also of those whose channel is not polled: a start tells whether a

@@ -6,8 +6,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::config;
 use crate::harpoon::registry::{Endpoint, Endpoints};
 use crate::net;
+use crate::ops::calls::Offer;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
 
 use super::Tunnel;
@@ -22,6 +24,12 @@ impl Tunnel {
     /// The endpoints that the product may call now, when any were configured.
     pub(crate) fn endpoints(&self) -> Option<Arc<Endpoints>> {
         self.harpoon.as_ref().map(|harpoon| harpoon.endpoints())
+    }
+
+    /// What programs of this host are offered, where the settings say so.
+    pub(crate) fn offer(&self, settings: &config::Harpoon) -> Option<Offer> {
+        let harpoon = self.harpoon.as_ref().filter(|_| settings.over_http)?;
+        Some(harpoon.offer(settings.token.clone()))
     }
 
     /// What checks the proxies on all ways; nothing when there is none, and then no thread is started

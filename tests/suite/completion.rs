@@ -60,7 +60,7 @@ fn bash_completes() {
         (&["admin", "tunnels", "delete", "--conf"], &["--confirm"]),
         (&["run", "--mcp.comm"], &["--mcp.command"]),
         (&["run", "--log.http"], &["--log.http-raw-unsafe"]),
-        (&["run", "--harpoon.capture"], &[]),
+        (&["run", "--allow-remote"], &[]),
         (&["run", "--tls.roots", ""], &["system", "webpki", "none"]),
         (&["run", "--tls.roots", "=", "w"], &["webpki"]),
         (&["run", "--profile", "w"], &["work"]),
@@ -100,7 +100,7 @@ fn other_shells_can_read_theirs() {
     for shell in ["zsh", "fish"] {
         let text = script(shell);
         assert!(
-            text.contains("run") && text.contains("log.level") && !text.contains("harpoon.capture"),
+            text.contains("run") && text.contains("log.level") && !text.contains("allow-remote-ui"),
             "{shell}"
         );
         assert!(!text.contains("@PLACES") && !text.contains("@FLAGS"), "{shell}: a placeholder is left");

@@ -70,7 +70,13 @@ fn it_serves_on_until_a_signal() {
         let (address, path) = url.split_once('/').unwrap();
         let params = r#""params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize",{params}}}"#);
-        let told = ask(address, "POST", &format!("/{path}"), "Accept: application/json\r\n", &body);
+        let told = ask(
+            address,
+            "POST",
+            &format!("/{path}"),
+            "Accept: application/json, text/event-stream\r\n",
+            &body,
+        );
         assert_eq!(told.json()["result"]["serverInfo"]["name"], "mcp-stub", "{told:?}");
         let operator = after(&text, "as its operator does at\n  http://");
         for (line, wanted) in operator.lines().zip(["ready", "commands_polled_total"]) {

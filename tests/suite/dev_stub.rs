@@ -183,7 +183,10 @@ fn mistakes_are_told_in_the_words_of_the_protocol() {
     assert_eq!(code(&stub.modern("ping", "", "")), (404, -32601));
     let get = fetch(&stub.address, "GET", "/mcp", &format!("Host: {}\r\n", stub.address)).unwrap();
     assert_eq!((get.status, get.header("allow")), (405, Some("POST, DELETE")));
-    assert_eq!(stub.post("Accept: text/html\r\n", &request("ping", "")).status, 406);
+    for incomplete in ["text/html", "application/json", "text/event-stream"] {
+        let accept = format!("{new}Accept: {incomplete}\r\n");
+        assert_eq!(code(&stub.post(&accept, &request("ping", ""))), (400, -32600), "{incomplete}");
+    }
     let in_two = format!("{new}Accept: text/event-stream\r\nAccept: application/json\r\n");
     assert_eq!(stub.post(&in_two, &request("ping", "")).status, 200);
     let form = format!("Host: {}\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n", stub.address);
@@ -203,8 +206,8 @@ fn progress_is_told_to_who_asked_for_it() {
     assert_eq!(steps, [&json!(1), &json!(2), &Value::Null], "{}", answer.body);
     assert_eq!(events[0]["params"]["progressToken"], 7);
     assert_eq!(events[2]["result"]["structuredContent"]["echoed"], "x");
-    // Without events nothing but the result fits.
-    let plain = stub.post(&format!("{session}Accept: application/json\r\n"), &request("tools/call", &params));
+    // Nobody asked: nothing but the result.
+    let plain = stub.post(&head, &request("tools/call", &call("echo", r#"{"input":"x"}"#)));
     assert_eq!(plain.json()["result"]["structuredContent"]["echoed"], "x");
 }
 

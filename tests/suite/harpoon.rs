@@ -18,6 +18,8 @@ mod attacks;
 mod bodies;
 mod calls;
 mod headers;
+mod local;
+mod page;
 mod protocol;
 mod redirects;
 mod rewriting;

@@ -233,7 +233,7 @@ fn a_key_is_refused_and_not_repeated() {
     assert!(!home.join(".config").exists());
 }
 
-/// A status page that does not exist yet is not written into a profile that could not be used then.
+/// That a browser be opened is not written into a profile that could not be used then.
 #[test]
 fn a_profile_never_asks_for_what_run_refuses() {
     let home = Home::new();

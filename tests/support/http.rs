@@ -213,9 +213,14 @@ pub struct Fetched {
 
 /// One request over plain TCP, `head` being everything after the request line.
 pub fn fetch(address: &str, method: &str, path: &str, head: &str) -> io::Result<Fetched> {
-    let mut stream = TcpStream::connect(address)?;
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(BOUND))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n")?;
+    exchange(stream, &format!("{method} {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n"))
+}
+
+/// Sends these bytes and reads the one reply, up to the end of the connection.
+pub fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Fetched> {
+    stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();

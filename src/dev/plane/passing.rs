@@ -96,9 +96,8 @@ mod tests {
         Request {
             method: "POST".into(),
             path: "/v1/mcp/t".into(),
-            query: String::new(),
             headers: owned.collect(),
-            body: Vec::new(),
+            ..Request::default()
         }
     }
 

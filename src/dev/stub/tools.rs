@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::relay::serving::{self, extended, tool_result};
+use crate::relay::serving::{self, Called, extended, tool_result};
 
 use super::Identity;
 
@@ -18,16 +18,6 @@ pub(crate) const SAMPLE_PROMPTS: [&str; 3] = [
     "Use the echo tool to say: hello through the tunnel.",
     "Use the uppercase tool on: quiet words.",
 ];
-
-/// What came of a call.
-pub(super) enum Called {
-    /// A whole result.
-    Result(Value),
-    /// The arguments do not fit the schema.
-    BadArguments(String),
-    /// There is no such tool.
-    Unknown,
-}
 
 /// All tools as `tools/list` shows them.
 pub(super) fn list() -> Value {

@@ -23,6 +23,8 @@ fn harpoon(network: &Network, url: &str, networks: &[&str]) -> Result<Client, Er
         max_redirects: 0,
         proxy: None,
         hosts,
+        over_http: false,
+        token: None,
         capture_payloads: false,
     };
     let target = HarpoonTarget {

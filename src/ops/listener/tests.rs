@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(20);
 fn start(health: &Health) -> Result<Listener, Error> {
     let metrics = Arc::new(Metrics::new("tunnel_x", 1, 1, &[]));
     let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
-    Listener::start(health, metrics, readiness)
+    Listener::start(health, metrics, readiness, Extras::default())
 }
 
 fn tcp(host: &str, address: &str) -> Health {

@@ -104,10 +104,7 @@ fn precedence_is_flag_environment_file() {
 /// Features that are absent are refused unless they are off; unsupported ones always.
 #[test]
 fn absent_features_are_refused_plainly() {
-    assert_eq!(
-        refusal(&["--harpoon.capture-payloads"], &[]),
-        "harpoon.capture-payloads is not available in this version; remove it"
-    );
+    assert_eq!(refusal(&["--open-web-ui"], &[]), "open-web-ui is not available in this version; remove it");
     assert_eq!(
         refusal(&[], &[("ALLOW_REMOTE_UI", "true")]),
         "ALLOW_REMOTE_UI is not available in this version; remove it"

@@ -12,9 +12,10 @@ use crate::ops::log::instance_id;
 const SESSIONS_MAX: usize = 1024;
 
 /// The open sessions.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<VecDeque<Session>>);
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<VecDeque<Session>>);
 
+#[derive(Debug)]
 struct Session {
     id: String,
     version: &'static str,

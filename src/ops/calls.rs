@@ -1,0 +1,169 @@
+//! Requests of the listener that take time: threads of their own answer them.
+//!
+//! The listener's thread reads such a request, hands it over and goes on; the reply comes back to it over a
+//! channel, and a socket pair wakes it. So it stays the only one that touches connections, and no call can
+//! keep a health check waiting. Number and size of calls have bounds; who exceeds them is refused. Only the
+//! start of the threads can fail.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ring::digest::{SHA256, digest};
+
+use super::http::{Reply, Request};
+use crate::config::Secret;
+
+/// Calls whose body is being read, or that run; each has a thread. The programs of one host are few.
+pub(super) const CALLS_MAX: usize = 8;
+
+/// The largest body, far above what any tool takes.
+pub(super) const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+/// How long a caller is kept: the longest time that one call may have, and a moment.
+const CALL_TIME: Duration = Duration::from_secs(130);
+
+/// The stack of such a thread; JSON is decoded on it.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Answers calls, on a thread where it may wait.
+pub(crate) trait Answering: Send + Sync {
+    /// Answers one.
+    fn answer(&self, request: &Request) -> Reply;
+}
+
+/// What the listener offers to programs of this host.
+pub(crate) struct Offer {
+    /// Where.
+    pub(crate) path: &'static str,
+    /// What they must show; nothing where the socket file lets nobody else in.
+    pub(crate) token: Option<Secret>,
+    /// Who answers them.
+    pub(crate) answering: Arc<dyn Answering>,
+}
+
+/// The running threads, as the listener has them.
+pub(super) struct Calls {
+    offer: Offer,
+    jobs: SyncSender<(u64, Request)>,
+    replies: Receiver<(u64, Reply)>,
+    /// Readable when there are replies.
+    done: UnixStream,
+}
+
+/// What a thread works with.
+struct Worker {
+    answering: Arc<dyn Answering>,
+    jobs: Arc<Mutex<Receiver<(u64, Request)>>>,
+    replies: Sender<(u64, Reply)>,
+    wake: UnixStream,
+}
+
+impl Calls {
+    /// Starts the threads. They end with the listener, or with the call that they are in.
+    pub(super) fn start(offer: Offer) -> io::Result<Calls> {
+        // As many places as callers are let in, so that handing over never waits.
+        let (jobs, waiting) = sync_channel(CALLS_MAX);
+        let (sender, replies) = channel();
+        let (done, wake) = UnixStream::pair()?;
+        done.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..CALLS_MAX {
+            let worker = Worker {
+                answering: Arc::clone(&offer.answering),
+                jobs: Arc::clone(&waiting),
+                replies: sender.clone(),
+                wake: wake.try_clone()?,
+            };
+            let builder = thread::Builder::new().name("health-calls".into()).stack_size(STACK_BYTES);
+            builder.spawn(move || worker.run())?;
+        }
+        Ok(Calls { offer, jobs, replies, done })
+    }
+
+    /// Whether the request is a call.
+    pub(super) fn is_for(&self, request: &Request) -> bool {
+        request.path == self.offer.path
+    }
+
+    /// How large a call's body is, unless it is refused. Nothing is read for who does not show the token.
+    pub(super) fn admit(&self, request: &Request) -> Result<usize, Reply> {
+        if self.offer.token.as_ref().is_some_and(|token| !shows(request, token)) {
+            let mut refusal = Reply::text(401, "show the token: Authorization: Bearer ...");
+            refusal.headers.push(("WWW-Authenticate", "Bearer".to_owned()));
+            return Err(refusal);
+        }
+        request.body_length(BODY_MAX_BYTES)
+    }
+
+    /// Hands a call over, and says until when its reply comes.
+    pub(super) fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply> {
+        let full = |_| Reply::text(503, "too many calls");
+        self.jobs.try_send((number, request)).map_err(full)?;
+        Ok(Instant::now() + CALL_TIME)
+    }
+
+    /// What becomes readable when replies are there.
+    pub(super) fn done(&self) -> &UnixStream {
+        &self.done
+    }
+
+    /// The replies that are there.
+    pub(super) fn replies(&self) -> impl Iterator<Item = (u64, Reply)> {
+        // How many wake-ups there were says nothing: they are all used up before the replies are looked at.
+        let mut bytes = [0; 64];
+        while matches!((&self.done).read(&mut bytes), Ok(1..)) {}
+        self.replies.try_iter()
+    }
+}
+
+impl Worker {
+    fn run(&self) {
+        loop {
+            // The lock is held while waiting: the others wait for it instead of for the queue.
+            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((number, request)) = job else { return };
+            let reply = self.answering.answer(&request);
+            // The listener has stopped: nobody reads replies any more.
+            if self.replies.send((number, reply)).is_err() {
+                return;
+            }
+            // A full socket has woken its reader already.
+            let _ = (&self.wake).write(&[1]);
+        }
+    }
+}
+
+/// Whether the request shows the token. Digests are compared, so that the time it takes tells nothing.
+fn shows(request: &Request, token: &Secret) -> bool {
+    let mut shown = request.all("authorization");
+    let (Some(value), None) = (shown.next(), shown.next()) else { return false };
+    let Some((scheme, credentials)) = value.split_once(' ') else { return false };
+    let is_token = |text: &str| {
+        digest(&SHA256, text.as_bytes()).as_ref() == digest(&SHA256, token.expose().as_bytes()).as_ref()
+    };
+    scheme.eq_ignore_ascii_case("bearer") && is_token(credentials.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_shown_once_and_whole() {
+        let token = Secret::new("0123456789abcdef".to_owned());
+        let with = |values: &[&str]| {
+            let headers = values.iter().map(|value| ("authorization".to_owned(), (*value).to_owned()));
+            shows(&Request { headers: headers.collect(), ..Request::default() }, &token)
+        };
+        assert!(with(&["Bearer 0123456789abcdef"]) && with(&["bearer  0123456789abcdef"]));
+        for wrong in ["", "Bearer", "Bearer ", "Bearer 0123456789abcde", "Basic 0123456789abcdef"] {
+            assert!(!with(&[wrong]), "{wrong}");
+        }
+        assert!(!with(&[]) && !with(&["Bearer 0123456789abcdef", "Bearer 0123456789abcdef"]));
+    }
+}
