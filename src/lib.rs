@@ -50,7 +50,8 @@
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
 //! couriers' desk (M). When one is full, whoever feeds it waits: in the end the poller, which then
-//! does not poll. Large bodies share one byte budget ([`net::Budget`]).
+//! does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made while the commands in
+//! flight exceed as many bytes ([`relay::inflight`]).
 //!
 //! # What is absent on purpose
 //!

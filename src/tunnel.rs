@@ -116,7 +116,7 @@ impl Tunnel {
             Arc::clone(&relay),
             Arc::clone(&stop),
             flight.clone(),
-            queue_capacity,
+            (queue_capacity, settings.network.body_budget_bytes),
             plane_settings.poll_timeout,
         ));
         let search = discovery.map(|discovery| -> Search { Box::new(move || discovery.round()) });

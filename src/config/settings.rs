@@ -290,7 +290,7 @@ pub const ROWS: &[Row] = &[
     new("mcp.max-concurrent-requests", &["MCP_MAX_CONCURRENT_REQUESTS"], "mcp.max_concurrent_requests", Integer { min: 1, max: 128 }, "number", "10",
         "Calls to MCP servers at once, 1 to 128"),
     new("mcp.body-budget-bytes", &["MCP_BODY_BUDGET_BYTES"], "mcp.body_budget_bytes", BUDGET, "bytes", "134217728",
-        "Memory for large bodies, all calls together"),
+        "Memory for large bodies of servers, and again for commands in flight; polling pauses beyond it"),
 
     new("proxy.check-interval", &["PROXY_CHECK_INTERVAL"], "proxy.check_interval", Duration(Positive), "duration", "60s",
         "How often proxies are checked").empty_counts(),

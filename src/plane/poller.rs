@@ -52,6 +52,7 @@ pub struct Poller {
     stop: Arc<Stop>,
     flight: InFlight,
     capacity: usize,
+    bytes_max: usize,
     timeout_ms: u128,
     /// A poll's headers have arrived: commands may be on their way, so that it must not be cut.
     reading: Mutex<bool>,
@@ -59,13 +60,14 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Prepares a poller that asks the plane to hold polls for `timeout`.
+    /// Prepares a poller that asks the plane to hold polls for `timeout`, and makes none while `bytes_max` of
+    /// commands are in flight, waiting, running or being answered.
     pub fn new(
         plane: Arc<Plane>,
         relay: Arc<Relay>,
         stop: Arc<Stop>,
         flight: InFlight,
-        capacity: usize,
+        (capacity, bytes_max): (usize, usize),
         timeout: Duration,
     ) -> Poller {
         Poller {
@@ -76,6 +78,7 @@ impl Poller {
             stop,
             flight,
             capacity,
+            bytes_max,
             timeout_ms: timeout.as_millis().max(1),
             reading: Mutex::new(false),
             read: Condvar::new(),
@@ -88,7 +91,11 @@ impl Poller {
         log::info!("poller started");
         let mut backoff = Backoff::default();
         let mut instant_empty = 0;
+        let mut paused = false;
         while !self.stop.reached(Phase::Draining) {
+            if !self.has_memory(&mut paused) {
+                continue;
+            }
             let Some(limit) = self.room() else { continue };
             let began = Instant::now();
             let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit));
@@ -117,6 +124,17 @@ impl Poller {
         // Still under the lock: no poll can begin to be read between the check and the cut.
         self.plane.stop_polls();
         drop(waited);
+    }
+
+    /// Whether another batch may be held. Only a plane that takes no answers, or callers with very large
+    /// payloads, get here; memory would otherwise have no bound but the number of commands.
+    fn has_memory(&self, paused: &mut bool) -> bool {
+        let fits = self.flight.wait_below(self.bytes_max, Instant::now() + FULL_WAIT);
+        if !fits && !*paused {
+            log::warn!(bytes_max = self.bytes_max; "polling pauses: the commands in flight are too large together");
+        }
+        *paused = !fits;
+        fits
     }
 
     /// How many commands to ask for; nothing while the queue is full. What is not asked for stays with the
@@ -162,7 +180,7 @@ impl Poller {
     fn accept(&self, polled: &Polled, limit: usize) -> Result<usize, Refusal> {
         // The batch itself is in flight too: between two of its commands the count could fall to none,
         // and a drain would end before the second had been taken in.
-        let _batch = self.flight.enter();
+        let _batch = self.flight.enter(0);
         let raw = polled.body.as_deref().map_or(Ok(Vec::new()), batch::commands).map_err(|error| {
             let message = format!("the poll's body is not a list of commands: {error}");
             Refusal::unreadable(message, polled.tunnel_request_id.clone())

@@ -48,7 +48,7 @@ mod tests {
             received: Instant::now(),
             created_at: None,
             silent_after: None,
-            ticket: InFlight::default().enter(),
+            ticket: InFlight::default().enter(0),
         };
         let answer = Answer { kind, status: 204, headers, payload };
         let (head, tail) = frame(&command, &answer);

@@ -97,11 +97,6 @@ impl Command {
         }
     }
 
-    /// The size of its payload in memory.
-    pub fn size(&self) -> usize {
-        self.message().map_or(0, |message| message.text().len())
-    }
-
     /// Whether this is the call that never ends by itself. It has workers, connections and a limit of its
     /// own everywhere, so that it can be neither in the way nor cut short.
     pub fn is_subscription(&self) -> bool {

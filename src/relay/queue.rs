@@ -25,9 +25,6 @@ pub const LISTENERS: usize = 4;
 /// Subscriptions of one channel when there are several: one channel's must not be all.
 const LISTENERS_OF_ONE: usize = LISTENERS - 1;
 
-/// Payload bytes that may wait. The number of commands is bounded by a setting, their size only here.
-const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Which workers may take a command, and which commands a worker takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -69,8 +66,6 @@ struct Limits {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<(Lane, Command)>,
-    /// Payload bytes of what waits.
-    bytes: usize,
     /// Ordinary workers busy, by channel.
     busy: HashMap<Channel, usize>,
     /// Ordinary workers that wait for work.
@@ -128,7 +123,6 @@ impl Queue {
         if lane == Lane::Listen {
             *state.listens.entry(command.channel.clone()).or_default() += 1;
         }
-        state.bytes = state.bytes.saturating_add(command.size());
         state.waiting.push_back((lane, command));
         self.wake(&state);
         Ok(())
@@ -142,9 +136,9 @@ impl Queue {
         self.free(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// How many more commands fit: none while what waits is too large, whatever its number.
+    /// How many more commands fit. Their bytes are counted with those that run, by whoever polls.
     fn free(&self, state: &State) -> usize {
-        if state.bytes >= WAITING_BYTES_MAX { 0 } else { self.capacity.saturating_sub(state.waiting.len()) }
+        self.capacity.saturating_sub(state.waiting.len())
     }
 
     /// Waits for a command that this worker may take and hands it to `admit` before anybody can take
@@ -211,7 +205,6 @@ impl Queue {
         let rest = {
             let mut state = self.state();
             state.closed = true;
-            state.bytes = 0;
             state.waiting.drain(..).map(|(_, command)| command).collect()
         };
         // The bells ring when the queue is empty: workers that waited for their turn leave now.
@@ -287,9 +280,7 @@ impl State {
                 Lane::Refused => false,
             }
         })?;
-        let taken = self.waiting.remove(at)?;
-        self.bytes = self.bytes.saturating_sub(taken.1.size());
-        Some(taken)
+        self.waiting.remove(at)
     }
 }
 
@@ -314,7 +305,7 @@ mod tests {
             received: Instant::now(),
             created_at: None,
             silent_after: None,
-            ticket: InFlight::default().enter(),
+            ticket: InFlight::default().enter(0),
         }
     }
 
