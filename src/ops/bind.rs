@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -18,6 +19,9 @@ use nix::unistd::{AccessFlags, access};
 
 use super::{Error, files};
 use crate::config;
+
+/// Held while the process has the mask of a private file.
+static MASK: Mutex<()> = Mutex::new(());
 
 /// The socket file that was bound here, to be removed only while it is still the same one. A path
 /// alone would not tell: a successor binds the same path while this process is still draining.
@@ -54,10 +58,15 @@ pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, Socket
         fs::remove_file(path).map_err(failed)?;
     }
     // The mask, and not a later chmod, so that there is no moment in which others may connect. It
-    // belongs to the whole process, but can only make a file of another thread more private.
-    let mask = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    umask(mask);
+    // belongs to the whole process, but can only make a file of another thread more private: two threads
+    // here at once would take the mask from each other, so they do it one after the other.
+    let bound = {
+        let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+        let mask = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        umask(mask);
+        bound
+    };
     let listener = bound.map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let found = fs::symlink_metadata(path).map_err(failed)?;
@@ -148,6 +157,31 @@ fn bracketed(host: &str) -> String {
 mod tests {
     use super::*;
     use std::net::Ipv6Addr;
+
+    #[test]
+    fn sockets_made_at_once_are_all_private() {
+        let scratch = files::tests::Scratch::new("masks");
+        let mask = || {
+            let _alone = MASK.lock().unwrap();
+            let mask = umask(Mode::from_bits_truncate(0o077));
+            umask(mask);
+            mask
+        };
+        let before = mask();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = scratch.0.join(number.to_string());
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let _bound = bind_unix("test", &path).unwrap();
+                        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+                    }
+                });
+            }
+        });
+        // One thread that puts back the mask of another would leave it so for the process.
+        assert_eq!(mask(), before);
+    }
 
     #[test]
     fn base_urls_name_a_host_that_can_be_reached() {
