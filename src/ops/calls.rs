@@ -5,6 +5,7 @@
 //! keep a health check waiting. Number and size of calls have bounds; who exceeds them is refused. Only the
 //! start of the threads can fail.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -52,6 +53,8 @@ pub(super) struct Calls {
     replies: Receiver<(u64, Reply)>,
     /// Readable when there are replies.
     done: UnixStream,
+    /// Calls that were handed over and have no reply yet, also those whose callers have left.
+    running: Cell<usize>,
 }
 
 /// What a thread works with.
@@ -82,7 +85,7 @@ impl Calls {
             let builder = thread::Builder::new().name("health-calls".into()).stack_size(STACK_BYTES);
             builder.spawn(move || worker.run())?;
         }
-        Ok(Calls { offer, jobs, replies, done })
+        Ok(Calls { offer, jobs, replies, done, running: Cell::new(0) })
     }
 
     /// Whether the request is a call.
@@ -104,7 +107,13 @@ impl Calls {
     pub(super) fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply> {
         let full = |_| Reply::text(503, "too many calls");
         self.jobs.try_send((number, request)).map_err(full)?;
+        self.running.set(self.running.get() + 1);
         Ok(Instant::now() + CALL_TIME)
+    }
+
+    /// How many threads are busy. Without one that is free a call would wait longer than its caller.
+    pub(super) fn running(&self) -> usize {
+        self.running.get()
     }
 
     /// What becomes readable when replies are there.
@@ -117,7 +126,7 @@ impl Calls {
         // How many wake-ups there were says nothing: they are all used up before the replies are looked at.
         let mut bytes = [0; 64];
         while matches!((&self.done).read(&mut bytes), Ok(1..)) {}
-        self.replies.try_iter()
+        self.replies.try_iter().inspect(|_| self.running.set(self.running.get().saturating_sub(1)))
     }
 }
 

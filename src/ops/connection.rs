@@ -90,6 +90,11 @@ impl Connection {
         matches!(self.stage, Stage::Body { .. } | Stage::Waiting)
     }
 
+    /// Whether its body is still to come.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.stage, Stage::Body { .. })
+    }
+
     /// Begins to send what was waited for.
     pub(super) fn reply(&mut self, now: Instant, reply: &Reply) {
         self.send(now, reply.bytes(false));

@@ -167,8 +167,9 @@ impl Server {
                 return;
             };
             let now = Instant::now();
-            let calls = self.connections.iter().filter(|connection| connection.is_call()).count();
-            let service = Round { pages: &self.pages, calls: Cell::new(calls) };
+            let sending = self.connections.iter().filter(|connection| connection.is_sending()).count();
+            let running = self.pages.calls.as_ref().map_or(0, Calls::running);
+            let service = Round { pages: &self.pages, calls: Cell::new(sending + running) };
             // One answer of poll(2) for each connection, in their order.
             let mut ready = ready.into_iter();
             self.connections.retain_mut(|connection| {
@@ -225,9 +226,11 @@ impl Server {
                 Ok(stream) => {
                     self.paused_until = None;
                     // The oldest has had the longest time to speak. Refusing newcomers instead would
-                    // let whoever holds the table open keep the supervisor out.
+                    // let whoever holds the table open keep the supervisor out. Calls stay: they are few,
+                    // may take long, and need a token that whoever floods need not have.
                     if self.connections.len() >= MAX_CONNECTIONS {
-                        self.connections.remove(0);
+                        let oldest = self.connections.iter().position(|one| !one.is_call());
+                        self.connections.remove(oldest.unwrap_or(0));
                     }
                     self.accepted += 1;
                     self.connections.push(Connection::new(self.accepted, stream, now + HEAD_TIME));

@@ -1,5 +1,6 @@
 //! The listener over real sockets on loopback.
 
+use super::super::calls::Answering;
 use super::*;
 use crate::config::{Health, ListenAddress};
 use crate::ops::files::tests::Scratch;
@@ -9,14 +10,20 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// How long a test waits for what should take milliseconds.
 const LONG: Duration = Duration::from_secs(20);
 
 fn start(health: &Health) -> Result<Listener, Error> {
+    start_with(health, Extras::default())
+}
+
+fn start_with(health: &Health, extras: Extras) -> Result<Listener, Error> {
     let metrics = Arc::new(Metrics::new("tunnel_x", 1, 1, &[]));
     let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
-    Listener::start(health, metrics, readiness, Extras::default())
+    Listener::start(health, metrics, readiness, extras)
 }
 
 fn tcp(host: &str, address: &str) -> Health {
@@ -34,6 +41,31 @@ fn local() -> (Listener, SocketAddr) {
     let address = listener.base_url().strip_prefix("http://").unwrap().parse().unwrap();
     (listener, address)
 }
+
+/// Says when a call has begun, and answers it when it is told to.
+struct Slow {
+    began: Mutex<Sender<()>>,
+    finish: Mutex<Receiver<()>>,
+}
+
+impl Answering for Slow {
+    fn answer(&self, request: &Request) -> Reply {
+        self.began.lock().unwrap().send(()).unwrap();
+        // The test has ended where nobody is left to tell.
+        let _ = self.finish.lock().unwrap().recv();
+        Reply::text(200, format!("{} bytes", request.body.len()))
+    }
+}
+
+/// What offers calls that are slow; when one has begun, and what lets one end.
+fn slow() -> (Extras, Receiver<()>, Sender<()>) {
+    let ((began, begun), (finish, finished)) = (channel(), channel());
+    let answering = Arc::new(Slow { began: began.into(), finish: finished.into() });
+    let offer = Offer { path: "/call", token: None, answering };
+    (Extras { offer: Some(offer), page: None }, begun, finish)
+}
+
+const CALL: &str = "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";
 
 fn send(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
@@ -138,6 +170,53 @@ fn half_open_connections_do_not_hold_up_a_scrape() {
     let reply = ask(address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(body(&reply), "live");
     assert!(begin.elapsed() < HEAD_TIME, "{:?}", begin.elapsed());
+    listener.stop();
+}
+
+/// Nobody needs a token to connect, so whoever does must not end the calls of those who have one. And who says
+/// that he sends no more still waits for his answer.
+#[test]
+fn a_flood_leaves_calls_alone() {
+    let (extras, begun, finish) = slow();
+    let listener = start_with(&tcp("127.0.0.1", "127.0.0.1:0"), extras).unwrap();
+    let address: SocketAddr = listener.base_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut caller = TcpStream::connect(address).unwrap();
+    caller.set_read_timeout(Some(LONG)).unwrap();
+    caller.write_all(CALL.as_bytes()).unwrap();
+    caller.shutdown(std::net::Shutdown::Write).unwrap();
+    begun.recv_timeout(LONG).unwrap();
+    let connect = |_| TcpStream::connect(address).unwrap();
+    let flood: Vec<TcpStream> = (0..MAX_CONNECTIONS + 60).map(connect).collect();
+    assert_eq!(body(&ask(address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")), "live");
+    finish.send(()).unwrap();
+    assert_eq!(body(&send(caller, "")), "2 bytes");
+    drop(flood);
+    listener.stop();
+}
+
+/// A thread is busy until its call ends, whoever still waits: the next caller must not queue behind it unheard.
+#[test]
+fn calls_whose_callers_left_count_until_they_end() {
+    let scratch = Scratch::new("left");
+    let path = scratch.0.join("health.sock");
+    let (extras, begun, finish) = slow();
+    let listener = start_with(&unix(&path), extras).unwrap();
+    let connect = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    };
+    let mut callers: Vec<UnixStream> = (0..CALLS_MAX).map(|_| connect()).collect();
+    for caller in &mut callers {
+        caller.write_all(CALL.as_bytes()).unwrap();
+        begun.recv_timeout(LONG).unwrap();
+    }
+    drop(callers);
+    assert!(send(connect(), CALL).starts_with("HTTP/1.1 503 "));
+    for _ in 0..=CALLS_MAX {
+        finish.send(()).unwrap();
+    }
+    while !send(connect(), CALL).starts_with("HTTP/1.1 200 ") {}
     listener.stop();
 }
 
