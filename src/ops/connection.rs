@@ -144,7 +144,12 @@ impl Connection {
                         request.body = head.split_off(length);
                         request.body.truncate(wanted);
                         self.deadline = now + BODY_TIME;
-                        self.stage = Stage::Body { left: wanted - request.body.len(), request };
+                        let left = wanted - request.body.len();
+                        if left > 0 && request.expects_leave() {
+                            // Nothing was sent before, so there is room for it.
+                            self.stream.write_all(http::CONTINUE)?;
+                        }
+                        self.stage = Stage::Body { left, request };
                     }
                 },
                 Err(refusal) => self.send(now, refusal.bytes(false)),

@@ -14,6 +14,9 @@ pub(super) const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Header lines of a request; browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
+/// What a peer is told that waits for leave to send its body.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Request {
@@ -58,6 +61,11 @@ impl Request {
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.headers.iter().filter(move |(own, _)| own == name);
         named.map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the peer sends its body only after it was told to, as some do with long ones.
+    pub(super) fn expects_leave(&self) -> bool {
+        !self.old_version && self.all("expect").any(|value| value.eq_ignore_ascii_case("100-continue"))
     }
 
     /// How many bytes of body were announced, when it is not more than `limit`. What two programs could read

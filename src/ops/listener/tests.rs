@@ -220,6 +220,24 @@ fn calls_whose_callers_left_count_until_they_end() {
     listener.stop();
 }
 
+/// Some programs send a body only after they were told to.
+#[test]
+fn a_body_is_asked_for_where_that_is_expected() {
+    let (extras, _begun, finish) = slow();
+    let listener = start_with(&tcp("127.0.0.1", "127.0.0.1:0"), extras).unwrap();
+    let address: SocketAddr = listener.base_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut caller = TcpStream::connect(address).unwrap();
+    caller.set_read_timeout(Some(LONG)).unwrap();
+    let head = CALL.strip_suffix("\r\nhi").unwrap();
+    caller.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    let mut told = [0; 25];
+    caller.read_exact(&mut told).unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    finish.send(()).unwrap();
+    assert_eq!(body(&send(caller, "hi")), "2 bytes");
+    listener.stop();
+}
+
 #[test]
 fn a_silent_connection_is_closed_after_its_time() {
     let (listener, address) = local();
