@@ -7,11 +7,16 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::ops::redact::{Redactor, bounded, head};
+
 /// As many as the reference keeps.
 const CALLS_MAX: usize = 100;
 
 /// How much of a payload is kept; with all calls together a few megabytes.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How much of one is cleaned for that.
+const PAYLOAD_BYTES_READ: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// One call.
 #[derive(Debug, Clone)]
@@ -29,26 +34,28 @@ pub(crate) struct Record {
     pub(crate) received_bytes: usize,
     /// Why the caller got nothing; empty when it got something.
     pub(crate) error: String,
-    /// What was sent and what was handed back, where that is kept.
+    /// What was sent and what was handed back, where that is kept: without secrets and on one line.
     pub(crate) payloads: Option<[String; 2]>,
 }
 
 /// The ring.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Whether payloads are kept.
-    captures: bool,
+    /// Cleans payloads, where they are kept.
+    captures: Option<Redactor>,
     calls: Mutex<VecDeque<Record>>,
 }
 
 impl History {
-    pub(super) fn new(captures: bool) -> History {
+    pub(super) fn new(captures: Option<Redactor>) -> History {
         History { captures, calls: Mutex::default() }
     }
 
-    /// Adds a call; the payloads are kept where they are wanted.
+    /// Adds a call; the payloads are kept where they are wanted. They are cleaned here, on the thread of the
+    /// call: all of them take seconds, and whoever makes the page has other things to answer.
     pub(super) fn add(&self, record: Record, sent: &[u8], received: &[u8]) {
-        let payloads = self.captures.then(|| [beginning(sent), beginning(received)]);
+        let captures = self.captures.as_ref();
+        let payloads = captures.map(|redactor| [sent, received].map(|bytes| beginning(redactor, bytes)));
         let mut calls = self.lock();
         if calls.len() >= CALLS_MAX {
             calls.pop_front();
@@ -67,19 +74,25 @@ impl History {
     }
 }
 
-/// As much of a payload as is kept, as text.
-fn beginning(bytes: &[u8]) -> String {
-    let kept = bytes.get(..PAYLOAD_BYTES_MAX).unwrap_or(bytes);
-    let mut text = String::from_utf8_lossy(kept).into_owned();
-    if kept.len() < bytes.len() {
-        text.push_str("... (cut)");
+/// As much of a payload as is kept, as text without secrets.
+fn beginning(redactor: &Redactor, bytes: &[u8]) -> String {
+    let read = bytes.get(..PAYLOAD_BYTES_READ).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(read);
+    let clean = redactor.clean(&text);
+    let is_cut = read.len() < bytes.len();
+    // The end of what was cut may be half a secret, which no redactor knows.
+    let whole = if is_cut { head(&clean, clean.len().saturating_sub(PAYLOAD_BYTES_MAX)) } else { &clean };
+    let mut kept = bounded(whole, PAYLOAD_BYTES_MAX);
+    if is_cut {
+        kept.push_str(" (cut)");
     }
-    text
+    kept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     fn record(label: String) -> Record {
         Record {
@@ -111,10 +124,27 @@ mod tests {
 
     #[test]
     fn payloads_are_kept_where_wanted_and_cut() {
-        let history = History::new(true);
-        history.add(record(String::new()), b"sent", &[b'x'; PAYLOAD_BYTES_MAX + 1]);
+        let history = History::new(Some(Redactor::new(Vec::new())));
+        history.add(record(String::new()), b"sent", &[b'x'; 100 * 1024]);
         let [sent, received] = history.latest()[0].payloads.clone().unwrap();
         assert_eq!(sent, "sent");
-        assert!(received.len() == PAYLOAD_BYTES_MAX + 9 && received.ends_with("x... (cut)"));
+        assert!(received.len() < PAYLOAD_BYTES_MAX + 10 && received.ends_with("x (cut)"));
+    }
+
+    /// Wherever a secret lies in what is kept: nothing of it must be seen, not even its first half.
+    #[test]
+    fn no_bound_cuts_a_secret_in_two() {
+        let secret = "hunter2".repeat(20);
+        let history = History::new(Some(Redactor::new(vec![Secret::new(secret.clone())])));
+        for bound in [PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_READ] {
+            let filled = "x".repeat(bound - 70);
+            // What is replaced makes room for what follows it.
+            let repeated = secret.repeat(bound / secret.len() + 1);
+            for text in [format!("{filled}{secret}{filled}"), format!("{repeated}{filled}")] {
+                history.add(record(String::new()), text.as_bytes(), b"");
+                let [sent, _] = history.latest()[0].payloads.clone().unwrap();
+                assert!(!sent.contains("hunter2"), "{}", sent.find("hunter2").unwrap());
+            }
+        }
     }
 }

@@ -40,6 +40,7 @@ use crate::config::{self, Channel, Secret};
 use crate::net::{self, Net};
 use crate::ops::calls::Offer;
 use crate::ops::metrics::Metrics;
+use crate::ops::redact::Redactor;
 use crate::relay::command::{Body, Command};
 use crate::relay::failure::Failure;
 use crate::relay::headers::ReplyHeaders;
@@ -73,12 +74,14 @@ pub enum Error {
 
 impl Harpoon {
     /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
-    /// endpoint rest as there are `workers` that call, unless there are many endpoints.
+    /// endpoint rest as there are `workers` that call, unless there are many endpoints. The redactor is for what
+    /// calls sent and received, where that is kept.
     pub fn new(
         net: &Net,
         settings: &config::Harpoon,
         workers: usize,
         metrics: &Arc<Metrics>,
+        captures: Option<Redactor>,
     ) -> Result<Harpoon, Error> {
         let resting = workers.min(RESTING_MAX / settings.targets.len().max(1));
         let endpoint = |target: &config::HarpoonTarget| {
@@ -96,7 +99,7 @@ impl Harpoon {
             max_redirects: settings.max_redirects,
             budget: Arc::clone(net.budget()),
             metrics: Arc::clone(metrics),
-            history: History::new(settings.capture_payloads),
+            history: History::new(captures),
         };
         Ok(Harpoon { tools: Arc::new(tools) })
     }

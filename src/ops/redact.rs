@@ -116,7 +116,7 @@ pub fn fingerprint(secret: &str) -> String {
 }
 
 /// The first bytes of the text, at most `limit`, ending between two characters.
-pub(super) fn head(text: &str, limit: usize) -> &str {
+pub(crate) fn head(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }

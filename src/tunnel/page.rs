@@ -23,9 +23,6 @@ use super::Tunnel;
 /// Most endpoints on the page; there may be ten thousand, and nobody reads as many.
 const ENDPOINTS_MAX: usize = 200;
 
-/// How much of one captured payload is shown; more is not kept either.
-const PAYLOAD_SHOWN_BYTES: usize = 20 * 1024;
-
 const STYLE: &str = "body{font:14px/1.4 sans-serif;margin:2em auto;max-width:75em;padding:0 1em}\
     table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #999;padding:.2em .6em;text-align:left;\
     vertical-align:top}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;max-height:20em;overflow:auto}";
@@ -80,8 +77,7 @@ impl Tunnel {
             if !words.is_empty() {
                 page.head(&format!("Standard error of {}", child.channel().as_str()));
                 // Line by line, as the log does: a secret must not hide behind the bound of all of them.
-                let words: Vec<String> =
-                    words.iter().map(|line| page.shown(line, MAX_FOREIGN_BYTES)).collect();
+                let words: Vec<String> = words.iter().map(|line| page.shown(line)).collect();
                 page.raw(&format!("<pre>{}</pre>", words.join("\n")));
             }
         }
@@ -124,7 +120,8 @@ fn show_calls(page: &mut Page, calls: &[Record]) {
         // Under the call and not in a column: most calls have none, and those that have need the room.
         for (what, payload) in ["sent", "received"].iter().zip(call.payloads.iter().flatten()) {
             if !payload.is_empty() {
-                let payload = page.shown(payload, PAYLOAD_SHOWN_BYTES);
+                // Cleaned and cut where it was kept.
+                let payload = escaped(payload);
                 page.raw(&format!("<tr><td>{what}</td><td colspan=7><pre>{payload}</pre></td></tr>\n"));
             }
         }
@@ -150,12 +147,12 @@ impl Page<'_> {
     }
 
     fn head(&mut self, title: &str) {
-        let title = self.shown(title, MAX_FOREIGN_BYTES);
+        let title = self.shown(title);
         self.write(format_args!("<h2>{title}</h2>\n"));
     }
 
     fn paragraph(&mut self, text: &str) {
-        let text = self.shown(text, MAX_FOREIGN_BYTES);
+        let text = self.shown(text);
         self.write(format_args!("<p>{text}</p>\n"));
     }
 
@@ -170,8 +167,7 @@ impl Page<'_> {
 
     /// One row of texts from anywhere.
     fn row(&mut self, cells: &[&str]) {
-        let cells: String =
-            cells.iter().map(|cell| format!("<td>{}</td>", self.shown(cell, MAX_FOREIGN_BYTES))).collect();
+        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", self.shown(cell))).collect();
         self.write(format_args!("<tr>{cells}</tr>\n"));
     }
 
@@ -180,20 +176,8 @@ impl Page<'_> {
     }
 
     /// Text as it may stand on the page: without secrets, within a bound, without meaning as markup.
-    fn shown(&self, text: &str, limit: usize) -> String {
-        let text = bounded(&self.redactor.clean(text), limit);
-        let mut out = String::with_capacity(text.len());
-        for c in text.chars() {
-            match c {
-                '&' => out.push_str("&amp;"),
-                '<' => out.push_str("&lt;"),
-                '>' => out.push_str("&gt;"),
-                '"' => out.push_str("&quot;"),
-                '\'' => out.push_str("&#39;"),
-                c => out.push(c),
-            }
-        }
-        out
+    fn shown(&self, text: &str) -> String {
+        escaped(&bounded(&self.redactor.clean(text), MAX_FOREIGN_BYTES))
     }
 
     /// Markup of ours.
@@ -205,6 +189,22 @@ impl Page<'_> {
         // Writing to a text cannot fail.
         let _ = write!(self.text, "{markup}");
     }
+}
+
+/// Text without meaning as markup.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -222,6 +222,6 @@ mod tests {
             !page.text.contains("<script") && !page.text.contains("hunter2") && !page.text.contains("<b>")
         );
         assert!(page.text.contains("&lt;script&gt;alert(&#39;x&#39;)") && page.text.contains("&quot;&amp;"));
-        assert!(page.shown(&"x".repeat(5000), 100).len() < 200);
+        assert!(page.shown(&"x".repeat(5000)).len() <= MAX_FOREIGN_BYTES);
     }
 }

@@ -13,6 +13,7 @@ use crate::net::{self, Budget, Net};
 use crate::oauth::{Discovery, Protected, Registrar};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
+use crate::ops::redact::Redactor;
 use crate::plane::client::{Clients, Identity, Plane};
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
@@ -64,7 +65,8 @@ pub(super) fn endpoints(
         return Ok(None);
     }
     let workers = settings.mcp.max_concurrent_requests;
-    let harpoon = Harpoon::new(net, &settings.harpoon, workers, metrics);
+    let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
+    let harpoon = Harpoon::new(net, &settings.harpoon, workers, metrics, captures);
     let harpoon = harpoon.map_err(|error| Error::Unsupported(error.to_string()))?;
     Ok(Some(Arc::new(harpoon)))
 }
