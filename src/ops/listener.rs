@@ -41,6 +41,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The body of a reply about a path where nothing is.
 const NOT_FOUND: &str = "404 page not found\n";
 
+/// How long a page is shown again before it is made anew. Making one may take a part of a second, and everybody
+/// on this host may ask for it.
+const PAGE_TIME: Duration = Duration::from_secs(1);
+
 /// The stack of the one thread. The largest things on it are a head of 8 KiB and its parsed lines;
 /// pages are built on the heap.
 const STACK_BYTES: usize = 256 * 1024;
@@ -104,7 +108,7 @@ impl Listener {
         let Extras { page, offer } = if here_only { extras } else { Extras::default() };
         let calls = offer.map(Calls::start).transpose().map_err(failed)?;
         let has_page = page.is_some();
-        let pages = Pages { metrics, readiness, local_name, page, calls };
+        let pages = Pages { metrics, readiness, local_name, page, made: Cell::default(), calls };
         let mut server =
             Server { bound, woken, pages, connections: Vec::new(), accepted: 0, paused_until: None };
         let thread = thread::Builder::new()
@@ -261,6 +265,8 @@ struct Pages {
     /// know its names.
     local_name: Option<String>,
     page: Option<PageMaker>,
+    /// The last one, and when it was made.
+    made: Cell<Option<(Instant, String)>>,
     calls: Option<Calls>,
 }
 
@@ -322,9 +328,21 @@ impl Pages {
                 let content_type = "text/plain; version=0.0.4; charset=utf-8";
                 Reply { content_type, ..Reply::text(200, body) }
             }
-            "/ui" | "/ui/" => self.page.as_ref().map_or_else(none, |page| html(page())),
+            "/ui" | "/ui/" => self.page().map_or_else(none, html),
             _ => none(),
         }
+    }
+
+    /// The page for people, if there is one.
+    fn page(&self) -> Option<String> {
+        let make = self.page.as_ref()?;
+        let made = self.made.take().filter(|(at, _)| at.elapsed() < PAGE_TIME);
+        let (at, page) = made.unwrap_or_else(|| {
+            let page = make();
+            (Instant::now(), page)
+        });
+        self.made.set(Some((at, page.clone())));
+        Some(page)
     }
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// How long a test waits for what should take milliseconds.
@@ -235,6 +236,22 @@ fn a_body_is_asked_for_where_that_is_expected() {
     assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
     finish.send(()).unwrap();
     assert_eq!(body(&send(caller, "hi")), "2 bytes");
+    listener.stop();
+}
+
+/// Whoever asks again and again must not keep the thread from answering others.
+#[test]
+fn a_page_is_not_made_anew_for_everybody() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let page = move || format!("page {}", count.fetch_add(1, Ordering::Relaxed));
+    let extras = Extras { page: Some(Box::new(page)), offer: None };
+    let listener = start_with(&tcp("127.0.0.1", "127.0.0.1:0"), extras).unwrap();
+    let address: SocketAddr = listener.base_url().strip_prefix("http://").unwrap().parse().unwrap();
+    for _ in 0..100 {
+        assert!(body(&ask(address, "GET /ui HTTP/1.1\r\nHost: localhost\r\n\r\n")).starts_with("page "));
+    }
+    assert!(made.load(Ordering::Relaxed) < 50, "{made:?}");
     listener.stop();
 }
 
