@@ -37,6 +37,8 @@ impl Tunnel {
             ("started", civil::plain(started.1)),
         ];
         let over_http = settings.harpoon.over_http;
+        // Servers print what they work on. A TCP port would show that to every user of this host.
+        let words_too = settings.health.unix_socket.is_some();
         Box::new(move || {
             let mut page = Page { text: String::new(), redactor: &redactor };
             let (ready, verdict) = tunnel.readiness.verdict();
@@ -48,7 +50,7 @@ impl Tunnel {
             page.row(&["running for", &format!("{} s", started.0.elapsed().as_secs())]);
             page.row(&["version", &format!("{} {}", crate::CLIENT_NAME, crate::VERSION)]);
             page.end_table();
-            tunnel.show_servers(&mut page);
+            tunnel.show_servers(&mut page, words_too);
             if let Some(harpoon) = &tunnel.harpoon {
                 show_endpoints(&mut page, harpoon, over_http);
                 show_calls(&mut page, &harpoon.calls());
@@ -57,8 +59,8 @@ impl Tunnel {
         })
     }
 
-    /// Each channel with its server, how that does, and what it last complained about.
-    fn show_servers(&self, page: &mut Page) {
+    /// Each channel with its server, how that does, and what it last complained about, where that may be seen.
+    fn show_servers(&self, page: &mut Page, words_too: bool) {
         page.table("Servers", &["channel", "server", "proxy", "state"]);
         for (name, client) in self.routes() {
             let route = client.route();
@@ -72,7 +74,10 @@ impl Tunnel {
             page.row(&[child.channel().as_str(), "stdio", "", &state]);
         }
         page.end_table();
-        for child in &self.children {
+        if !words_too && !self.children.is_empty() {
+            page.paragraph("What they print on standard error is shown here when health.unix-socket is set.");
+        }
+        for child in self.children.iter().filter(|_| words_too) {
             let words = child.last_words();
             if !words.is_empty() {
                 page.head(&format!("Standard error of {}", child.channel().as_str()));

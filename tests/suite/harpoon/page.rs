@@ -76,20 +76,28 @@ fn over(stream: &UnixStream) -> Fetched {
     exchange(stream, "GET /ui HTTP/1.1\r\nHost: any\r\n\r\n").unwrap()
 }
 
-/// What a server over stdio complained about, without secrets.
+/// What a server over stdio complained about, without secrets, and only where nobody else of this host looks.
 #[test]
-fn the_page_shows_the_last_words_of_children() {
+fn the_last_words_of_children_are_for_the_operator() {
+    let directory = TempDir::new();
+    let socket = directory.join("health.sock");
     let plane = Plane::start();
     let command = "sh -c 'echo \"<oops> Authorization: Bearer abcdef123456\" >&2; exec cat'";
-    let mut client = Builder::without_server(&plane.server.origin()).flag("mcp.command", command).start();
+    let builder = || Builder::without_server(&plane.server.origin()).flag("mcp.command", command);
+    let client = builder().flag("health.unix-socket", socket.to_str().unwrap()).start();
     client.wait_log(|line| line.contains("oops"));
-    let page = client.get("/ui");
+    let page = over(&UnixStream::connect(&socket).unwrap());
     assert!(
         page.body.contains("Standard error of main") && page.body.contains("&lt;oops&gt;"),
         "{}",
         page.body
     );
     assert!(!page.body.contains("abcdef123456"), "{}", page.body);
+    let mut client = builder().start();
+    client.wait_log(|line| line.contains("oops"));
+    let page = client.get("/ui");
+    assert!(page.body.contains("when health.unix-socket is set"), "{}", page.body);
+    assert!(!page.body.contains("oops"), "{}", page.body);
 }
 
 /// Whoever is not on this host gets health and metrics, and nothing else.
