@@ -46,6 +46,7 @@ mod hostile;
 mod init;
 mod locations;
 mod logging;
+mod manual;
 mod memory;
 mod metrics;
 mod notifications;
