@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Fills the tables of packaging/DEPENDENCIES.md from cargo and from the crates' own sources.
+
+    packaging/dossier.py            rewrites the tables
+    packaging/dossier.py --check    says what would change and exits 1; 0 when nothing would
+
+A row is a crate that is linked into the program or runs while it is built, on any of the targets
+that are shipped. All columns but the last two are generated; "why" and "instead" are written by
+hand and kept. A crate without them is a failure of --check: nothing comes in unexplained.
+
+Needs cargo with the crates at hand (registry cache or vendored tree), no network, and nothing but
+Python's standard library.
+"""
+
+import difflib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOSSIER = ROOT / "packaging" / "DEPENDENCIES.md"
+TARGETS = [f"{arch}-unknown-linux-{libc}" for arch in ("x86_64", "aarch64") for libc in ("gnu", "musl")]
+OWN = "tunnel-client"
+HEAD = ["crate", "version", "features", "lines", "unsafe", "licence", "repository", "needed by", "why", "instead"]
+HAND_WRITTEN = 2
+TABLES = {"linked": "## Linked into the program", "built": "## Run at build time only"}
+FOREIGN = {".c", ".h", ".S", ".asm", ".inl"}
+NOT_BUILT = {"tests", "test", "examples", "benches", "src"}
+
+
+def cargo(*arguments):
+    """What a cargo command prints. It may not go to the network, nor touch the lock file."""
+    command = ["cargo", *arguments, "--locked", "--offline"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def tree(target, edges):
+    """Crates of one target: (name, version) -> (features, names of those who need it)."""
+    form = ["--prefix", "depth", "--no-dedupe", "-f", "{p}|{f}"]
+    text = cargo("tree", "-e", edges, "--no-default-features", "--target", target, *form)
+    found, above = {}, []
+    for line in text.splitlines():
+        shape = re.fullmatch(r"(\d+)(\S+) v(\S+)[^|]*\|(.*)", line)
+        depth, key = int(shape[1]), (shape[2], shape[3])
+        del above[depth:]
+        features, parents = found.setdefault(key, (set(), set()))
+        features.update(filter(None, shape[4].split(",")))
+        parents.update(above[-1:])
+        above.append(shape[2])
+    return {key: value for key, value in found.items() if key[0] != OWN}
+
+
+def crates():
+    """All crates over all targets, and which of them are linked."""
+    found, linked = {}, set()
+    for target in TARGETS:
+        for key, (features, parents) in tree(target, "normal,build").items():
+            all_features, all_parents = found.setdefault(key, (set(), set()))
+            all_features |= features
+            all_parents |= parents
+        linked |= set(tree(target, "normal,no-proc-macro"))
+    return found, linked
+
+
+def count(folder):
+    """Lines of Rust below `src`, how many of them hold the word `unsafe`, and lines of C and assembly
+    (of all platforms; tests and examples left out).
+
+    The same by hand, in a crate's folder:
+        find src -name '*.rs' -exec cat {} + | wc -l
+        find src -name '*.rs' -exec cat {} + | grep -cw unsafe
+    Tests and comments count. (`unsafe_code`, as in `forbid(unsafe_code)`, is another word.)
+    """
+    rust = [path for path in sorted((folder / "src").rglob("*.rs")) if path.is_file()]
+    lines = [line for path in rust for line in path.read_bytes().split(b"\n")[:-1]]
+    unsafe = sum(1 for line in lines if re.search(rb"\bunsafe\b", line))
+    places = [place for place in folder.iterdir() if place.is_dir() and place.name not in NOT_BUILT]
+    foreign = [path for place in places for path in place.rglob("*") if path.suffix in FOREIGN]
+    return len(lines), unsafe, sum(path.read_bytes().count(b"\n") for path in foreign)
+
+
+def number(value):
+    """Digits in groups of three, so that columns can be compared by eye."""
+    return f"{value:,}".replace(",", " ")
+
+
+def repository(package):
+    """Owner and name of the repository, or the authors where there is none."""
+    place = re.search(r"://[^/]+/([^/]+/[^/]+)", package.get("repository") or "")
+    authors = ", ".join(re.sub(r"\s*<.*?>", "", author) for author in package["authors"])
+    return place[1].removesuffix(".git") if place else authors or "not said"
+
+
+def generated():
+    """The generated cells of every row, in order of name: {table: [[cells]]}."""
+    metadata = json.loads(cargo("metadata", "--format-version", "1"))
+    packages = {(package["name"], package["version"]): package for package in metadata["packages"]}
+    found, linked = crates()
+    tables = {name: [] for name in TABLES}
+    for key in sorted(found):
+        features, parents = found[key]
+        package = packages[key]
+        rust, unsafe, other = count(Path(package["manifest_path"]).parent)
+        lines = number(rust) + (f" + {number(other)} C and assembly" if other else "")
+        cells = [f"`{key[0]}`", key[1], ", ".join(sorted(features)) or "none", lines, number(unsafe)]
+        cells += [package["license"] or "not said", repository(package), ", ".join(sorted(parents))]
+        tables["linked" if key in linked else "built"].append(cells)
+    return tables
+
+
+def hand_written(text):
+    """The last cells of the rows that stand in the file, by crate."""
+    kept = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == len(HEAD) and cells[0].startswith("`"):
+            kept[cells[0]] = cells[-HAND_WRITTEN:]
+    return kept
+
+
+def rewritten(text, tables):
+    """The file with these tables, and what is still to be written by hand.
+
+    A table is the first block of lines with bars after its section's heading; both must be there.
+    """
+    kept, missing = hand_written(text), []
+    for name, rows in tables.items():
+        table = [HEAD, ["---"] * len(HEAD)]
+        for cells in rows:
+            own = kept.get(cells[0], [""] * HAND_WRITTEN)
+            if not all(own):
+                missing.append(cells[0])
+            table.append(cells + own)
+        section = re.compile(rf"(^{re.escape(TABLES[name])}\n.*?\n)((?:\|[^\n]*\n)+)", re.DOTALL | re.MULTILINE)
+        block = "".join(f"| {' | '.join(row)} |\n" for row in table)
+        text, hits = section.subn(lambda match, block=block: match[1] + block, text)
+        if hits != 1:
+            sys.exit(f"{DOSSIER.name}: no table below {TABLES[name]!r}")
+    return text, missing
+
+
+def main():
+    """Rewrites or checks."""
+    arguments = sys.argv[1:]
+    if arguments not in ([], ["--check"]):
+        sys.exit(__doc__)
+    before, tables = DOSSIER.read_text(), generated()
+    after, missing = rewritten(before, tables)
+    for crate in missing:
+        print(f"{DOSSIER.name}: {crate} has nobody who says why it is here and what would replace it")
+    if arguments:
+        texts = [text.splitlines() for text in (before, after)]
+        difference = list(difflib.unified_diff(*texts, "as it is", "as it should be", lineterm="", n=0))
+        for line in difference:
+            print(line)
+        sys.exit(1 if missing or difference else 0)
+    DOSSIER.write_text(after)
+    print(", ".join(f"{name}: {len(rows)}" for name, rows in tables.items()))
+    sys.exit(1 if missing else 0)
+
+
+if __name__ == "__main__":
+    main()

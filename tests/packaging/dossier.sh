@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The dossier names exactly the crates that are built, in their versions, and says why each is here.
+#
+# Crates and versions are compared here by other means than those that write the file, so that a mistake
+# of the writer does not confirm itself. Needs cargo with the crates fetched, and python3.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+targets=(x86_64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-gnu aarch64-unknown-linux-musl)
+
+# `name version` of what is compiled for any of the targets, without the development commands.
+compiled() {
+    local target
+    for target in "${targets[@]}"; do
+        cargo tree --locked --offline --edges normal,build --no-default-features \
+            --target "$target" --prefix none --format '{p}'
+    done | awk '$1 != "tunnel-client" && NF { sub(/^v/, "", $2); print $1, $2 }' | sort -u
+}
+
+# The same of the rows of the file.
+written() {
+    awk -F '|' '/^\| `/ { gsub(/[ `]/, "", $2); gsub(/ /, "", $3); print $2, $3 }' packaging/DEPENDENCIES.md | sort
+}
+
+built=$(compiled)
+test -n "$built" || { echo "cargo tree names no crates" >&2; exit 1; }
+if ! diff <(echo "$built") <(written); then
+    echo "packaging/DEPENDENCIES.md differs from cargo tree (< built, > written): run packaging/dossier.py" >&2
+    exit 1
+fi
+if ! packaging/dossier.py --check; then
+    echo "packaging/DEPENDENCIES.md is out of date: run packaging/dossier.py, and write the last two columns" >&2
+    exit 1
+fi
+echo "dossier: $(wc -l <<<"$built") crates, each with its reasons"
