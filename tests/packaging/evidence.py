@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Holds SECURITY.md to the tree: what it names must exist, and its numbers must be those of the code.
+
+    evidence.py             prints what does not hold and exits 1; 0 when everything does
+    evidence.py --self-test breaks copies of the page and fails where nobody notices
+
+Python's standard library is enough. Nothing is compiled: a test is a function below `#[test]` in the file
+that its name leads to.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "SECURITY.md"
+# The adversaries of the threat model; each has a table, and R is what remains.
+LETTERS = "ABCDEFGHR"
+UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
+
+
+def cells(line):
+    """The cells of a table's row."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def tables(text):
+    """All tables as (names of columns, rows)."""
+    for block in re.findall(r"(?:^\|[^\n]*\n)+", text, re.MULTILINE):
+        lines = block.splitlines()
+        if len(lines) > 2:
+            yield cells(lines[0]), [cells(line) for line in lines[2:]]
+
+
+def tokens(cell):
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def first(candidates):
+    """The first of these files that exists."""
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def module(path):
+    """The file of a module of the program."""
+    place = ROOT / "src" / Path(*path)
+    return first([place.with_suffix(".rs"), place / "mod.rs"])
+
+
+def is_test(name):
+    """Whether a test of this name is in the tree, or a script of this path."""
+    if "/" in name:
+        script = ROOT / name
+        return script.is_file() and script.stat().st_mode & 0o111
+    *path, function = name.split("::")
+    suite, source = ROOT / "tests" / "suite" / Path(*path), ROOT / "src" / Path(*path)
+    beside = source.parent / "tests" / source.name
+    files = [suite.with_suffix(".rs"), source.with_suffix(".rs"), source / "mod.rs", source / "tests.rs"]
+    files += [beside.with_suffix(".rs"), ROOT / "tests" / f"{path[0]}.rs"]
+    shape = re.compile(rf"#\[test\]\n(?:\s*#\[[^\n]*\n|\s*//[^\n]*\n)*\s*fn {re.escape(function)}\(")
+    return any(path.is_file() and shape.search(path.read_text()) for path in files)
+
+
+def constant(name):
+    """The value of a constant, in bytes, seconds or as a number; None when it is not there."""
+    *path, name = name.split("::")
+    file = module(path)
+    found = re.search(rf"const {name}: \w+ =\s*([^;]+);", file.read_text()) if file else None
+    if not found:
+        return None
+    text = re.sub(r"Duration::from_secs\(([^)]+)\)", r"(\1)", found[1]).replace("_", "")
+    # Nothing but a sum of the source's own numbers is ever evaluated.
+    return eval(text) if re.fullmatch(r"[\d\s*()<]+", text) else None  # noqa: S307
+
+
+def number(text):
+    """A number as the page writes it: `64 MiB`, `102 400 bytes`, `12 s`, `10 000`."""
+    shape = re.fullmatch(r"(\d[\d ]*?)(?: (bytes|KiB|MiB|s))?", text)
+    return int(shape[1].replace(" ", "")) * UNITS.get(shape[2], 1) if shape else None
+
+
+def defaults():
+    """The default of every setting, by its YAML key."""
+    text = (ROOT / "src/config/settings.rs").read_text()
+    rows = re.findall(r'new\("[^"]+", &\[[^]]*\], "([^"]*)", .*?, "[^"]*", "([^"]*)",\n', text)
+    return {key: default for key, default in rows if key}
+
+
+def names(name):
+    """Whether something is a module, a type or a constant of the program, or a test."""
+    *path, last = name.split("::")
+    if last[0].isupper():
+        file = module(path)
+        return bool(file and re.search(rf"\b(?:struct|enum|const|use) [^;]*\b{last}\b", file.read_text()))
+    return bool(module([*path, last])) or is_test(name)
+
+
+def row_faults(columns, row):
+    """What does not hold in one row."""
+    cell = dict(zip(columns, row))
+    label = row[0]
+    if len(columns) != len(row):
+        yield f"{label}: {len(row)} cells below {len(columns)} columns"
+    if "test" in cell:
+        found = tokens(cell["test"])
+        yield from (f"{label}: there is no test {each}" for each in found if not is_test(each))
+        if not found and not cell["test"].startswith("no test:"):
+            yield f"{label}: no test is named"
+    for each in tokens(cell.get("where", "")) + tokens(cell.get("module", "")):
+        place = ROOT / each
+        if not (place.exists() if "/" in each or "." in each else names(each)):
+            yield f"{label}: there is no {each}"
+    for each in tokens(cell.get("constant", "")):
+        if constant(each) is None or constant(each) != number(cell["bound"]):
+            yield f"{label}: {each} is {constant(each)}, not {cell['bound']}"
+    for each in tokens(cell.get("setting", "")):
+        if defaults().get(each) != cell["default"]:
+            yield f"{label}: {each} is {defaults().get(each)}, not {cell['default']}"
+
+
+def drain_faults(text):
+    """What may follow the drain, as the page, the manifests' check and the code have it."""
+    body = re.search(r"fn drain_bound\(.*?\n    }", (ROOT / "src/tunnel.rs").read_text(), re.DOTALL)[0]
+    seconds = sum(int(each) for each in re.findall(r"Duration::from_secs\((\d+)\)", body))
+    seconds += constant("tunnel::LAST_POSTS_WAIT") + constant("target::stdio::keeper::END_MAX")
+    if f"at most {seconds} s follow" not in text:
+        yield f"after the drain {seconds} s may follow"
+    check = (ROOT / "tests/packaging/kubernetes.py").read_text()
+    if f"DRAIN_SECONDS_MIN = {seconds + 15}" not in check:
+        yield f"tests/packaging/kubernetes.py: a drain may take {seconds + 15} s"
+
+
+def faults(text):
+    """Everything that does not hold."""
+    found, seen = list(drain_faults(text)), {letter: [] for letter in LETTERS}
+    for columns, rows in tables(text):
+        for row in rows:
+            found += row_faults(columns, row)
+            if columns[0] == "#":
+                seen.setdefault(row[0][0], []).append(row[0])
+    for letter, labels in seen.items():
+        if not labels or labels != [f"{letter}{index}" for index in range(1, len(labels) + 1)]:
+            found.append(f"the rows of {letter} are {', '.join(labels) or 'missing'}")
+    for each in re.findall(r"`((?:[a-z_]+::)+\w+)`", text):
+        if not (names(each) or is_test(each)):
+            found.append(f"there is no {each}")
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    headings = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    found += [f"there is no section #{link}" for link in re.findall(r"\]\(#([^)]+)\)", text) if link not in headings]
+    return list(dict.fromkeys(found))
+
+
+def self_test(text):
+    """Each of these changes is a fault, and has to be found."""
+    changes = [
+        ("secrets::the_process_is_not_dumpable", "secrets::the_process_is_dumpable"),
+        ("tests/packaging/dossier.sh", "tests/packaging/absent.sh"),
+        ("`relay::headers` | `forwarding", "`relay::footers` | `forwarding"),
+        ("| 64 MiB | `plane::client::", "| 63 MiB | `plane::client::"),
+        ("| 5 s | `oauth::SEARCH_TIME`", "| 6 s | `oauth::SEARCH_TIME`"),
+        ("| 10m | ", "| 11m | "),
+        ("| A3 |", "| A4 |"),
+        ("no test: there is", "there is"),
+        ("at most 17 s follow", "at most 18 s follow"),
+        ("](#reporting)", "](#complaining)"),
+    ]
+    missed = ["the page has faults of its own"] if faults(text) else []
+    for old, new in changes:
+        if old not in text or not faults(text.replace(old, new, 1)):
+            missed.append(f"nobody notices {new!r} in the place of {old!r}")
+    print("\n".join(missed) or f"self-test: each of {len(changes)} changes was noticed")
+    return missed
+
+
+def main():
+    """Checks, or checks the check."""
+    text = PAGE.read_text()
+    if sys.argv[1:] == ["--self-test"]:
+        sys.exit(1 if self_test(text) else 0)
+    found = faults(text)
+    counted = {name for columns, rows in tables(text) if "test" in columns for row in rows for name in tokens(row[-1])}
+    print("\n".join(found) or f"SECURITY.md: {len(counted)} tests are named, and all of them exist")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
