@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "SECURITY.md"
+# Pages whose links must lead to something; nothing else of them is checked here.
+LINKED = ["SECURITY.md", "packaging/README.md", "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
 # The adversaries of the threat model; each has a table, and R is what remains.
 LETTERS = "ABCDEFGHR"
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
@@ -131,6 +133,15 @@ def drain_faults(text):
         yield f"tests/packaging/kubernetes.py: a drain may take {seconds + 15} s"
 
 
+def link_faults(page, text):
+    """Links of a page that lead nowhere: to no file beside it, or to none of its own headings."""
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    known = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if not (link[1:] in known if link.startswith("#") else (ROOT / page).parent.joinpath(link).exists()):
+            yield f"{page}: {link} leads nowhere"
+
+
 def faults(text):
     """Everything that does not hold."""
     found, seen = list(drain_faults(text)), {letter: [] for letter in LETTERS}
@@ -145,9 +156,8 @@ def faults(text):
     for each in re.findall(r"`((?:[a-z_]+::)+\w+)`", text):
         if not (names(each) or is_test(each)):
             found.append(f"there is no {each}")
-    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
-    headings = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    found += [f"there is no section #{link}" for link in re.findall(r"\]\(#([^)]+)\)", text) if link not in headings]
+    for page in LINKED:
+        found += link_faults(page, text if ROOT / page == PAGE else (ROOT / page).read_text())
     return list(dict.fromkeys(found))
 
 
