@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The image of packaging/Containerfile: it is built without a network, holds nothing but the static binary and its
-# bill of materials, and serves with the profile, the key and the user of the Kubernetes manifests.
+# The image of packaging/Containerfile: it is built without a network, holds nothing but the static binary, its bill
+# of materials and licences, and serves with the profile, the key and the user of the Kubernetes manifests.
 #
 # Needs root (chroot), curl, and the output of packaging/build.sh in PACKAGE_DIR (target/package/x86_64). Uses
 # buildah where it is installed (Debian: buildah); without it the same files are laid out by hand.
@@ -17,6 +17,10 @@ skip() {
 
 test -x "$PACKAGE_DIR/tunnel-client" || skip "$PACKAGE_DIR/tunnel-client is not there: run packaging/build.sh"
 test "$(id -u)" = 0 || skip "chroot needs root"
+readonly FILES='./usr/bin/tunnel-client
+./usr/share/doc/tunnel-client/tunnel-client.cdx.json
+./usr/share/licenses/tunnel-client/LICENSE
+./usr/share/licenses/tunnel-client/LICENSE.dependencies'
 
 scratch=$(mktemp -d)
 client=
@@ -31,8 +35,12 @@ trap clean EXIT
 
 # The root file system of the image, in $root.
 if command -v buildah >/dev/null; then
+    # Nothing else of this folder is to be had.
+    mkdir "$scratch/context"
+    cp -r LICENSE "$PACKAGE_DIR" "$scratch/context"
     # No RUN stands in the file, so that nothing has to be isolated and nothing is fetched.
-    image build --isolation chroot --pull-never --quiet --file packaging/Containerfile --tag tunnel-client "$PACKAGE_DIR" >/dev/null
+    image build --isolation chroot --pull-never --quiet --file packaging/Containerfile --tag tunnel-client \
+        --build-arg "PACKAGE=$(basename "$PACKAGE_DIR")" "$scratch/context" >/dev/null
     container=$(image from --pull-never localhost/tunnel-client)
     root=$(image mount "$container")
     user=$(image inspect --type image --format '{{.OCIv1.Config.User}}' localhost/tunnel-client)
@@ -41,13 +49,16 @@ if command -v buildah >/dev/null; then
 else
     echo "SKIPPED: building the image, because buildah is not installed; its files are laid out by hand"
     root=$scratch/root
-    install -D -m 0755 "$PACKAGE_DIR/tunnel-client" "$root/usr/bin/tunnel-client"
-    install -D -m 0644 "$PACKAGE_DIR/tunnel-client.cdx.json" "$root/usr/share/doc/tunnel-client/tunnel-client.cdx.json"
+    while read -r file; do
+        source=$PACKAGE_DIR/$(basename "$file")
+        test -e "$source" || source=$(basename "$file")
+        install -D --mode=go-w,+r "$source" "$root/$file"
+    done <<<"$FILES"
+    chmod 0755 "$root/usr/bin/tunnel-client"
 fi
 
 files=$(cd "$root" && find . -type f | sort)
-expected=$'./usr/bin/tunnel-client\n./usr/share/doc/tunnel-client/tunnel-client.cdx.json'
-test "$files" = "$expected" || { echo "the image holds: $files" >&2; exit 1; }
+test "$files" = "$FILES" || { echo "the image holds: $files" >&2; exit 1; }
 
 # What the manifests mount, with the owners and modes that the kubelet gives them.
 install -d -m 0755 "$root/etc/tunnel-client" "$root/run/tunnel-client/key"
