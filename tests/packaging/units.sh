@@ -5,10 +5,12 @@
 #
 # 1. Each unit, alone and with every drop-in that is meant for it, is loaded without a word of complaint
 #    (systemd-analyze verify), and its exposure stays at or below what the units promise (systemd-analyze security).
-# 2. The sums that stand in the comments above TasksMax=, MemoryMax= and the time-outs add up to those settings, and
+# 2. What moves no score but stops real things is there, and the unit for servers over stdio differs from the other in
+#    nothing but what it says to relax.
+# 3. The sums that stand in the comments above TasksMax=, MemoryMax= and the time-outs add up to those settings, and
 #    use the number of commands, workers and seconds that the program has.
-# 3. The user's line is one that systemd-sysusers takes.
-# 4. The example profile is valid as shipped, and with everything that is commented out taken in (doctor --offline).
+# 4. The user's line is one that systemd-sysusers takes.
+# 5. The example profile is valid as shipped, and with everything that is commented out taken in (doctor --offline).
 #    For this the program is built unless --binary names one.
 #
 # Needs systemd-analyze 252 or later and systemd-sysusers (Debian: systemd), openssl and python3.
@@ -115,6 +117,35 @@ check_resets() {
     done
     grep -q '^UnsetEnvironment=HEALTH_UNIX_SOCKET$' "$EXAMPLES/tcp-health.conf" ||
         fail "tcp-health.conf leaves the socket in place, which wins over the port"
+}
+
+# The score is the same without these.
+check_cage() {
+    local tunnel=$UNITS/tunnel-client@.service stdio=$UNITS/tunnel-client-stdio@.service line differing
+    while read -r line; do
+        grep -qxF -- "$line" "$tunnel" || fail "$tunnel: $line is missing"
+    done <<'LINES'
+Type=notify
+NotifyAccess=main
+RestartPreventExitStatus=78
+LoadCredential=api-key:/etc/tunnel-client/%i.key
+Environment=CONTROL_PLANE_API_KEY=file:%d/api-key
+ReadOnlyPaths=/run -/run/lock
+NoExecPaths=/ /run -/run/lock /tmp /var/tmp /dev/shm %t/tunnel-client/%i
+ExecPaths=/usr/bin/tunnel-client
+MemoryDenyWriteExecute=yes
+SocketBindDeny=any
+SystemCallErrorNumber=EPERM
+LINES
+    # From the user's name on: what stands in one of the two and not in the other, by the names of the settings.
+    differing=$(diff <(sed -n '/^User=/,/^\[Install/p' "$tunnel" | grep '^[A-Z]' | sort) \
+        <(sed -n '/^User=/,/^\[Install/p' "$stdio" | grep '^[A-Z]' | sort) |
+        sed -n 's/^[<>] \([A-Za-z]*\)=.*/\1/p' | sort -u | xargs) || true
+    test "$differing" = "ExecPaths MemoryDenyWriteExecute NoExecPaths ProcSubset" ||
+        fail "$stdio differs from the other unit in: $differing"
+    # NoExecPaths= and ExecPaths= share a reason; the cache is the fourth.
+    line=$(grep -c '^# Relaxed: ' "$stdio") || true
+    test "$line" = 4 || fail "$stdio gives $line reasons for what it relaxes"
 }
 
 check_sums() {
@@ -233,6 +264,7 @@ main() {
     echo "Exposure by systemd-analyze security, 0 to 10:"
     check_units
     check_resets
+    check_cage
     check_sums
     check_sysusers
     check_names
