@@ -181,6 +181,15 @@ for words, flag in said:
     if words.format(default(flag)) not in text:
         print(f"{unit}: says nothing like \"{words.format(default(flag))}\", the default of {flag}")
         failed = 1
+
+# Whoever adds a thread adds it to the sums, then here.
+known = ["main", "poller", "worker", "quick", "listen", "courier", "prober", "keeper", "stdio-writer, -reader, -stderr",
+         "metadata", "health-listener", "health-calls", "proxy-health", "doctor, stdio-probe", "drain"]
+table = pathlib.Path("src/lib.rs").read_text().split("//! # Threads")[1].split("//! # ")[0]
+rows = [row for row in re.findall(r"^//! \| ([^|]+) \|", table, re.M) if row not in ("thread", "---")]
+if rows != known:
+    print(f"src/lib.rs: the sums know the threads {known}, the table has {rows}")
+    failed = 1
 sys.exit(failed)
 PYTHON
 }
