@@ -94,6 +94,7 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
     let channel = channel(fields.channel).ok_or_else(|| invalid("invalid channel", id))?;
     let headers = headers(fields.headers);
     let body = body(kind, &fields, headers.as_ref());
+    let bytes = if let Body::Message(message) = &body { message.text().len() } else { 0 };
     Ok(Command {
         request_id: request_id.into_owned(),
         shard_token,
@@ -107,7 +108,7 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
         silent_after: text(fields.response_timeout)
             .and_then(|value| response_timeout(&value))
             .and_then(|timeout| received.checked_add(timeout)),
-        ticket: flight.enter(raw.get().len()),
+        ticket: flight.enter(bytes),
     })
 }
 
