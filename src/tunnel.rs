@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::harpoon::Harpoon;
 use crate::net::{self, Net};
 use crate::ops::metrics::Metrics;
+use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
 use crate::plane::client::{Plane, SetupError};
 use crate::plane::courier::{COURIERS_MAX, PostRoom};
@@ -45,6 +46,8 @@ pub(crate) struct Tunnel {
     pub(crate) metrics: Arc<Metrics>,
     /// Its verdict.
     pub(crate) readiness: Arc<Readiness>,
+    /// Whether its loops come back in time.
+    pub(crate) pulses: Pulses,
     plane: Arc<Plane>,
     relay: Arc<Relay>,
     poller: Arc<Poller>,
@@ -83,7 +86,7 @@ impl Tunnel {
         let channels = parts::channels(settings);
         let queue_capacity = plane_settings.max_inflight;
         let metrics = Arc::new(Metrics::new(&plane_settings.tunnel_id, queue_capacity, workers, &channels));
-        let (stop, flight) = (Arc::new(Stop::default()), InFlight::default());
+        let (stop, flight, pulses) = (Arc::new(Stop::default()), InFlight::default(), Pulses::default());
         let servers = parts::servers(settings, net, &metrics, &stop)?;
         let harpoon = parts::endpoints(settings, net, &metrics)?;
         let served = harpoon.as_ref().map(|harpoon| harpoon.registry().served()).unwrap_or_default();
@@ -92,12 +95,11 @@ impl Tunnel {
 
         let couriers = (2 * workers).min(COURIERS_MAX);
         let plane = Arc::new(plane(settings, net, instance_id, couriers, &metrics, &served)?);
-
         let post_room =
-            PostRoom::start(Arc::clone(&plane), couriers, Arc::clone(&metrics), Arc::clone(&stop))
+            PostRoom::start(Arc::clone(&plane), couriers, Arc::clone(&metrics), Arc::clone(&stop), &pulses)
                 .map_err(Error::Thread)?;
         // The last thing that can fail: nothing has to be taken back when it does.
-        let children = parts::children(settings, net.budget(), &metrics, &readiness)?;
+        let children = parts::children(settings, net.budget(), &metrics, &readiness, &pulses)?;
         let mut targets: HashMap<_, _> = children.iter().map(parts::child_target).collect();
         targets.extend(parts::targets(&servers, discovery.as_ref()));
         // With configured endpoints their channel is one like any other; else it is counted while it is served.
@@ -124,6 +126,7 @@ impl Tunnel {
         Ok(Tunnel {
             metrics,
             readiness,
+            pulses,
             plane,
             relay,
             poller,
@@ -142,19 +145,20 @@ impl Tunnel {
     /// Workers come first: a command must find somebody, and a thread that cannot be started must fail
     /// the start before the first poll.
     pub(crate) fn start(&self) -> Result<(), Error> {
-        self.relay.start(self.workers).map_err(Error::Thread)?;
+        self.relay.start(self.workers, &self.pulses).map_err(Error::Thread)?;
         let (plane, readiness) = (Arc::clone(&self.plane), Arc::clone(&self.readiness));
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
         let (poller, prober, wait) = (Arc::clone(&self.poller), Arc::clone(&self.prober), self.startup_wait);
+        let pulse = self.pulses.add("poller");
         // The gate runs on the poller's thread: nothing else has to wait for the server.
         spawn("poller", move || {
             if !wait.is_zero() {
-                prober.gate(wait);
+                prober.gate(wait, &pulse);
             }
-            poller.run();
+            poller.run(&pulse);
         })?;
-        let prober = Arc::clone(&self.prober);
-        spawn("prober", move || prober.run())
+        let (prober, pulse) = (Arc::clone(&self.prober), self.pulses.add("prober"));
+        spawn("prober", move || prober.run(&pulse))
     }
 
     /// Stops polling, finishes what is in flight within `time`, answers the rest as failed.

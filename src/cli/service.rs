@@ -109,7 +109,7 @@ impl Service {
         let interval = settings.proxy_check_interval;
         let checks = tunnel
             .proxy_checks()
-            .map(|checks| ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics)));
+            .map(|checks| ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics), &tunnel.pulses));
         let checks = checks.transpose().map_err(|error| start(&error))?;
         tunnel.start().map_err(|error| start(&error))?;
         log::info!(version = crate::VERSION; "tunnel-client started");
@@ -192,7 +192,8 @@ impl Surface {
                 "harpoon.additional-transport has no effect: no endpoint is configured, and none can be found"
             );
         }
-        let listener = listens.then(|| Listener::start(&settings.health, metrics, readiness, extras));
+        let pulses = &tunnel.pulses;
+        let listener = listens.then(|| Listener::start(&settings.health, metrics, readiness, pulses, extras));
         let listener = listener.transpose()?;
         Ok(Surface { listener, files: Vec::new() })
     }

@@ -6,6 +6,7 @@
 //! dialled; what comes back is bounded. Bodies and values of headers never reach the log.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -244,10 +245,12 @@ struct Asked<'a> {
     redirects_max: Option<usize>,
 }
 
+/// How long a caller may let a call take.
+pub(super) const TIMEOUT_MS: RangeInclusive<usize> = 100..=120_000;
+
 impl<'a> Asked<'a> {
     /// Reads them in the order in which a person would check them; the first that is wrong is told.
     fn read(tools: &Tools, given: &'a Map<String, Value>) -> Result<Asked<'a>, String> {
-        const TIMEOUT_MS: std::ops::RangeInclusive<usize> = 100..=120_000;
         const TIMEOUT_DEFAULT_MS: usize = 30_000;
         const NAMES: &str =
             "label method headers body timeout_ms max_response_bytes follow_redirects max_redirects";

@@ -12,6 +12,9 @@ use super::error::{Error, Kind};
 /// Bounds each phase. A proxy that needs longer is unhealthy to the people behind it.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a whole check takes at most.
+pub const CHECK_MAX: Duration = Duration::from_secs(10);
+
 /// What a check found.
 #[derive(Debug)]
 pub struct ProxyCheck {
@@ -49,7 +52,8 @@ impl ProxyCheck {
 }
 
 impl Client {
-    /// Checks the proxy on the way to the configured destination; `None` when there is none. Takes up to 10 s.
+    /// Checks the proxy on the way to the configured destination; `None` when there is none. Takes up to
+    /// [`CHECK_MAX`].
     pub fn check_proxy(&self) -> Option<ProxyCheck> {
         let dialer = self.dialer();
         let proxy = dialer.proxy()?;

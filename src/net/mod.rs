@@ -62,7 +62,7 @@ use std::time::Duration;
 use crate::config;
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
-pub use check::{Failure, Phase, ProxyCheck};
+pub use check::{CHECK_MAX, Failure, Phase, ProxyCheck};
 pub use client::{Client, Request};
 pub use der::Summary as Certificate;
 pub use error::{CertificateFault, Error, Kind};

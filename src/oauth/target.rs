@@ -38,6 +38,10 @@ impl Target for Protected {
         }
     }
 
+    fn call_max(&self) -> Duration {
+        self.server.call_max().max(SEARCHES_TIME)
+    }
+
     fn has_discovery(&self) -> bool {
         true
     }

@@ -28,6 +28,7 @@ use super::calls::{CALLS_MAX, Calls, Offer};
 use super::connection::{Connection, HEAD_TIME, Next, Service, Stream};
 use super::http::{self, Reply, Request};
 use super::metrics::Metrics;
+use super::pulse::{Pulse, Pulses};
 use super::readiness::Readiness;
 use crate::config;
 
@@ -86,6 +87,7 @@ impl Listener {
         health: &config::Health,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
+        pulses: &Pulses,
         extras: Extras,
     ) -> Result<Listener, Error> {
         let (bound, base_url, local_name, socket) = match &health.unix_socket {
@@ -111,10 +113,11 @@ impl Listener {
         let pages = Pages { metrics, readiness, local_name, page, made: Cell::default(), calls };
         let mut server =
             Server { bound, woken, pages, connections: Vec::new(), accepted: 0, paused_until: None };
+        let pulse = pulses.add("health-listener");
         let thread = thread::Builder::new()
             .name("health-listener".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || server.run())
+            .spawn(move || server.run(&pulse))
             .map_err(failed)?;
         Ok(Listener { base_url, has_page, wake: Some(wake), thread: Some(thread), _socket: socket })
     }
@@ -165,12 +168,15 @@ struct Server {
 impl Server {
     /// Moves every connection on by as much as its socket allows, drops those that are done or out
     /// of time, then accepts. Existing connections come first, so that newcomers cannot starve them.
-    fn run(&mut self) {
+    fn run(&mut self, pulse: &Pulse) {
         loop {
+            pulse.rest();
             let Some((acceptable, ready)) = self.wait() else {
                 return;
             };
             let now = Instant::now();
+            // Nothing of a round waits, so it has no bound of its own.
+            pulse.until(now);
             let sending = self.connections.iter().filter(|connection| connection.is_sending()).count();
             let running = self.pages.calls.as_ref().map_or(0, Calls::running);
             let service = Round { pages: &self.pages, calls: Cell::new(sending + running) };

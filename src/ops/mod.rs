@@ -25,6 +25,7 @@ pub mod metrics;
 mod process;
 mod prometheus;
 pub mod proxy_health;
+pub mod pulse;
 pub mod readiness;
 pub mod redact;
 pub mod signals;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::Error;
 use super::metrics::Metrics;
+use super::pulse::{Pulse, Pulses};
 
-/// Runs all checks once.
-pub type Checks = Box<dyn Fn() -> Vec<CheckResult> + Send>;
+/// Runs all checks once, and says before each how long it may take.
+pub type Checks = Box<dyn Fn(&Pulse) -> Vec<CheckResult> + Send>;
 
 /// Stack of the checking thread: a TLS handshake with a proxy runs on it.
 const STACK_BYTES: usize = 256 * 1024;
@@ -83,22 +84,29 @@ pub struct ProxyHealth {
 impl ProxyHealth {
     /// Checks at once, then at every interval. Stopping does not wait for a check that is under
     /// way: it may take its full time-outs, and has nothing to finish.
-    pub fn start(interval: Duration, checks: Checks, metrics: Arc<Metrics>) -> Result<ProxyHealth, Error> {
+    pub fn start(
+        interval: Duration,
+        checks: Checks,
+        metrics: Arc<Metrics>,
+        pulses: &Pulses,
+    ) -> Result<ProxyHealth, Error> {
         let (stop, stopped) = channel();
+        let pulse = pulses.add("proxy-health");
         thread::Builder::new()
             .name("proxy-health".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(interval, &checks, &metrics, &stopped))
+            .spawn(move || run(interval, &checks, &metrics, &stopped, &pulse))
             .map_err(|cause| Error::caused("start proxy-health thread", cause))?;
         Ok(ProxyHealth { _stop: stop })
     }
 }
 
-fn run(interval: Duration, checks: &Checks, metrics: &Metrics, stopped: &Receiver<()>) {
+fn run(interval: Duration, checks: &Checks, metrics: &Metrics, stopped: &Receiver<()>, pulse: &Pulse) {
     loop {
-        for result in checks() {
+        for result in checks(pulse) {
             metrics.proxy_checked(&result);
         }
+        pulse.within(interval);
         match stopped.recv_timeout(interval) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -115,7 +123,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new("tunnel_x", 1, 1, &[]));
         let (done, ended) = channel::<()>();
         let (ran, first) = channel();
-        let checks: Checks = Box::new(move || {
+        let checks: Checks = Box::new(move |_| {
             let _keep = &done;
             let _ = ran.send(());
             let failure = Some((Phase::Connect, Reason::BadStatus));
@@ -123,7 +131,9 @@ mod tests {
                 vec![(Phase::Tcp, Duration::from_millis(1)), (Phase::Connect, Duration::from_millis(2))];
             vec![CheckResult { proxy_id: "p".into(), phases, failure }]
         });
-        let checker = ProxyHealth::start(Duration::from_secs(3600), checks, Arc::clone(&metrics)).unwrap();
+        let checker =
+            ProxyHealth::start(Duration::from_secs(3600), checks, Arc::clone(&metrics), &Pulses::default());
+        let checker = checker.unwrap();
         first.recv().unwrap();
         drop(checker);
         // The thread owns the closure; when it ends, so does the channel.

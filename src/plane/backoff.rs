@@ -16,8 +16,8 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait after 401 and 403: somebody has to act first, and nothing is gained by asking often.
 const WAIT_MAX_REFUSED: Duration = Duration::from_secs(60);
 
-/// Longest `Retry-After` that is obeyed; a mistaken date must not silence a tunnel for a day.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Longest `Retry-After` that is obeyed; a mistaken date must not silence a tunnel for a day. No wait is longer.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Doublings after which the ceiling is reached in any case.
 const DOUBLINGS_MAX: u32 = 16;

@@ -212,6 +212,11 @@ impl Plane {
         }
     }
 
+    /// How long a single exchange takes at most.
+    pub fn exchange_time(&self) -> Duration {
+        self.exchange_time
+    }
+
     /// The client that polls, for what the operator wants to know of its way.
     pub fn polls(&self) -> &Client {
         &self.clients.polls

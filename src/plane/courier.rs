@@ -8,15 +8,16 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
 use crate::ops::metrics::{Answered, Metrics};
+use crate::ops::pulse::{Pulse, Pulses};
 use crate::relay::command::Command;
 use crate::relay::port::{Answer, Outbox};
 use crate::relay::stop::{Phase, Stop};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, RETRY_AFTER_MAX};
 use super::client::Plane;
 use super::refusal::Refusal;
 use super::wire;
@@ -47,6 +48,7 @@ impl PostRoom {
         couriers: usize,
         metrics: Arc<Metrics>,
         stop: Arc<Stop>,
+        pulses: &Pulses,
     ) -> io::Result<Arc<PostRoom>> {
         // As many may lie on the desk as there are couriers: then a worker waits, and with it the
         // queue, and with it the poller. Nothing is ever dropped for want of room.
@@ -54,20 +56,24 @@ impl PostRoom {
         let room = Arc::new(PostRoom { plane, desk, metrics, stop });
         let door = Arc::new(Mutex::new(door));
         for number in 0..couriers {
-            let (room, door) = (Arc::clone(&room), Arc::clone(&door));
+            let (room, door, pulse) = (Arc::clone(&room), Arc::clone(&door), pulses.add("courier"));
             let builder = thread::Builder::new().name(format!("courier-{number}")).stack_size(STACK_BYTES);
-            builder.spawn(move || room.work(&door))?;
+            builder.spawn(move || room.work(&door, &pulse))?;
         }
         Ok(room)
     }
 
     /// One courier's life.
-    fn work(&self, door: &Mutex<Receiver<(Arc<Command>, Answer)>>) {
+    fn work(&self, door: &Mutex<Receiver<(Arc<Command>, Answer)>>, pulse: &Pulse) {
+        // All attempts, and the waits between them.
+        let post_max: Duration = (self.plane.exchange_time() + RETRY_AFTER_MAX) * ATTEMPTS_MAX;
         loop {
             // One courier at a time waits at the door, with the lock; the others wait for the lock.
             let next = door.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok((command, answer)) = next else { return };
+            pulse.within(post_max);
             self.post(&command, &answer);
+            pulse.rest();
         }
     }
 

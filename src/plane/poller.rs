@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::Kind;
 use crate::ops::metrics::{DropReason, Metrics, PollError};
+use crate::ops::pulse::Pulse;
 use crate::ops::readiness::Readiness;
 use crate::relay::inflight::InFlight;
 use crate::relay::stop::{Phase, Stop};
@@ -87,18 +88,20 @@ impl Poller {
 
     /// Polls until the process stops. A poll that brought nothing is followed by the next at once: the
     /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
-    pub fn run(&self) {
+    pub fn run(&self, pulse: &Pulse) {
         log::info!("poller started");
         let mut backoff = Backoff::default();
         let mut instant_empty = 0;
         let mut paused = false;
         while !self.stop.reached(Phase::Draining) {
+            pulse.within(FULL_WAIT);
             if !self.has_memory(&mut paused) {
                 continue;
             }
             let Some(limit) = self.room() else { continue };
             let began = Instant::now();
-            let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit));
+            pulse.until(began + self.plane.exchange_time());
+            let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit, pulse));
             self.set_reading(false);
             match accepted {
                 Ok(commands) => {
@@ -111,7 +114,7 @@ impl Poller {
                         self.stop.sleep(INSTANT_PAUSE, Phase::Draining);
                     }
                 }
-                Err(refusal) => self.back_off(&mut backoff, &refusal),
+                Err(refusal) => self.back_off(&mut backoff, &refusal, pulse),
             }
         }
         log::info!("poller stopped");
@@ -177,7 +180,7 @@ impl Poller {
 
     /// Decodes a poll and queues its commands; all of them, also when there are more than asked for: then
     /// this blocks until the workers have made room, and no poll is made meanwhile.
-    fn accept(&self, polled: &Polled, limit: usize) -> Result<usize, Refusal> {
+    fn accept(&self, polled: &Polled, limit: usize, pulse: &Pulse) -> Result<usize, Refusal> {
         // The batch itself is in flight too: between two of its commands the count could fall to none,
         // and a drain would end before the second had been taken in.
         let _batch = self.flight.enter(0);
@@ -198,7 +201,7 @@ impl Poller {
                     if let Some(age) = wire::age(command.created_at) {
                         self.metrics.age(age);
                     }
-                    match self.relay.queue.push(command) {
+                    match self.relay.queue.push(command, || pulse.within(FULL_WAIT)) {
                         Ok(()) => {
                             queued += 1;
                             self.metrics.enqueued();
@@ -230,7 +233,7 @@ impl Poller {
 
     /// Says what went wrong and what to do about it, then waits. The texts are the plane's; the log
     /// bounds and escapes them.
-    fn back_off(&self, backoff: &mut Backoff, refusal: &Refusal) {
+    fn back_off(&self, backoff: &mut Backoff, refusal: &Refusal, pulse: &Pulse) {
         // A poll that was cut by the stop has not failed.
         if self.stop.reached(Phase::Draining) {
             return;
@@ -260,6 +263,7 @@ impl Poller {
             "{summary}"
         );
         // Interruptible: a stop must not wait for a backoff of a minute.
+        pulse.within(wait);
         self.stop.sleep(wait, Phase::Draining);
     }
 

@@ -16,6 +16,10 @@ use crate::ops::metrics::RequestKind;
 use super::inflight::Ticket;
 use super::message::{Kind, Malformed, Message};
 
+/// How long a subscription may stay open. It has no answer to wait for, and a caller that vanished without a
+/// word would hold its place for good; others subscribe again, as they have to after every lost connection.
+pub const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
+
 /// One piece of work, with all that is needed to answer it. Whoever holds the last reference ends
 /// the command's time in flight: that is the courier, once the answer was posted or given up.
 pub struct Command {

@@ -5,7 +5,7 @@
 //! request of the control plane, nor the reverse. Nothing here fails; failures are an [`Outcome`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::command::Command;
 use super::failure::Failure;
@@ -17,6 +17,9 @@ pub trait Target: Send + Sync {
     /// Takes a command in the order of dequeuing. Runs under the queue's lock, so it must not block, nor
     /// ask the queue anything. What it returns does the work, or is dropped when the command expired.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call>;
+
+    /// How long one of its calls takes at most, subscriptions aside.
+    fn call_max(&self) -> Duration;
 
     /// Whether its channel is served now; asked under the queue's lock as well. One whose endpoints come and
     /// go is not there while it has none.

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::ops::metrics::RequestKind;
@@ -24,6 +24,9 @@ pub const LISTENERS: usize = 4;
 
 /// Subscriptions of one channel when there are several: one channel's must not be all.
 const LISTENERS_OF_ONE: usize = LISTENERS - 1;
+
+/// How long a push waits for room before it shows that it still waits.
+const PUSH_STEP: Duration = Duration::from_secs(1);
 
 /// Which workers may take a command, and which commands a worker takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +113,15 @@ impl Queue {
         if self.late.load(Ordering::Relaxed) { self.limits_late } else { self.limits }
     }
 
-    /// Waits for room and appends; gives the command back when the queue was closed, so that its caller
-    /// can still be told.
-    pub fn push(&self, command: Command) -> Result<(), Box<Command>> {
-        let full = |state: &mut State| self.free(state) == 0 && !state.closed;
-        let waited = self.room.wait_while(self.state(), full);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+    /// Waits for room and appends; gives the command back when the queue was closed, so that its caller can
+    /// still be told. Every step of a wait begins with `waiting`, or a long one could not be told from a lost one.
+    pub fn push(&self, command: Command, waiting: impl Fn()) -> Result<(), Box<Command>> {
+        let mut state = self.state();
+        while self.free(&state) == 0 && !state.closed {
+            waiting();
+            let waited = self.room.wait_timeout(state, PUSH_STEP);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         if state.closed {
             return Err(Box::new(command));
         }
@@ -286,8 +292,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use ureq::http::{HeaderMap, HeaderValue};
 
     use super::super::command::Body;
@@ -295,8 +299,8 @@ mod tests {
     use super::super::message::Message;
     use super::*;
 
-    fn command(id: &str, channel: &str, message: &str) -> Command {
-        Command {
+    fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<(), Box<Command>> {
+        let command = Command {
             request_id: id.into(),
             shard_token: HeaderValue::from_static("t"),
             channel: Channel::parse(channel).unwrap(),
@@ -306,7 +310,8 @@ mod tests {
             created_at: None,
             silent_after: None,
             ticket: InFlight::default().enter(0),
-        }
+        };
+        queue.push(command, || ())
     }
 
     const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -320,9 +325,7 @@ mod tests {
     #[test]
     fn commands_leave_in_the_order_of_arrival() {
         let queue = Queue::new(10, 2, 1);
-        for id in ["a", "b"] {
-            queue.push(command(id, "main", CALL)).unwrap();
-        }
+        ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
         assert_eq!(queue.wait_free(1, Instant::now()), 8);
         assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "b"]);
     }
@@ -330,9 +333,8 @@ mod tests {
     #[test]
     fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
         let queue = Queue::new(10, 1, 1);
-        for (id, message) in [("a", CALL), ("b", CALL), ("c", CANCEL)] {
-            queue.push(command(id, "main", message)).unwrap();
-        }
+        ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
+        push(&queue, "c", "main", CANCEL).unwrap();
         assert_eq!(pop(&queue, Lane::Ordinary), "a");
         assert_eq!(pop(&queue, Lane::Quick), "c");
     }
@@ -340,9 +342,8 @@ mod tests {
     #[test]
     fn one_worker_always_remains_for_the_other_channels() {
         let queue = Queue::new(10, 2, 2);
-        for (id, channel) in [("a", "x"), ("b", "x"), ("c", "y")] {
-            queue.push(command(id, channel, CALL)).unwrap();
-        }
+        ["a", "b"].iter().for_each(|id| push(&queue, id, "x", CALL).unwrap());
+        push(&queue, "c", "y", CALL).unwrap();
         assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "c"]);
         queue.done(Lane::Ordinary, &Channel::parse("x").unwrap());
         assert_eq!(pop(&queue, Lane::Ordinary), "b");
@@ -351,39 +352,39 @@ mod tests {
     #[test]
     fn the_fifth_subscription_is_refused_until_one_ends() {
         let queue = Queue::new(10, 1, 1);
-        ["a", "b", "c", "d", "e"].iter().for_each(|id| queue.push(command(id, "main", LISTEN)).unwrap());
+        ["a", "b", "c", "d", "e"].iter().for_each(|id| push(&queue, id, "main", LISTEN).unwrap());
         let refused = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id));
         assert_eq!(refused, Some((Lane::Refused, "e".into())));
         assert_eq!(pop(&queue, Lane::Listen), "a");
         queue.done(Lane::Listen, &Channel::main());
-        queue.push(command("f", "main", LISTEN)).unwrap();
+        push(&queue, "f", "main", LISTEN).unwrap();
         assert_eq!(["b", "c", "d", "f"].map(|_| pop(&queue, Lane::Listen)), ["b", "c", "d", "f"]);
     }
 
     #[test]
     fn a_late_channel_costs_the_first_no_place() {
         let queue = Queue::new(4, 2, 1).with_late(Arc::new(true.into()));
-        (0..4).for_each(|_| queue.push(command("a", "main", CALL)).unwrap());
+        (0..4).for_each(|_| push(&queue, "a", "main", CALL).unwrap());
         assert!(queue.state().waiting.iter().all(|(lane, _)| *lane == Lane::Ordinary));
     }
 
     #[test]
     fn the_rest_is_taken_and_nothing_comes_after_it() {
         let queue = Queue::new(10, 1, 1);
-        queue.push(command("a", "main", CALL)).unwrap();
+        push(&queue, "a", "main", CALL).unwrap();
         let rest: Vec<String> = queue.take_rest().into_iter().map(|command| command.request_id).collect();
         assert_eq!(rest, ["a"]);
-        assert!(queue.push(command("b", "main", CALL)).is_err());
+        assert!(push(&queue, "b", "main", CALL).is_err());
         assert!(queue.pop(Lane::Quick, |_, _| ()).is_none());
     }
 
     #[test]
     fn a_closed_queue_refuses_and_drains() {
         let queue = Queue::new(1, 1, 1);
-        queue.push(command("a", "main", CALL)).unwrap();
+        push(&queue, "a", "main", CALL).unwrap();
         assert_eq!(queue.wait_free(1, Instant::now() + Duration::from_millis(5)), 0);
         queue.close();
-        assert_eq!(queue.push(command("b", "main", CALL)).unwrap_err().request_id, "b");
+        assert_eq!(push(&queue, "b", "main", CALL).unwrap_err().request_id, "b");
         assert_eq!(pop(&queue, Lane::Ordinary), "a");
         assert!(queue.pop(Lane::Ordinary, |_, _| ()).is_none());
     }

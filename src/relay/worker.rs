@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::ops::metrics::{Metrics, RequestKind};
+use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::fingerprint;
 
-use super::command::{Body, Command, Unusable};
+use super::command::{Body, Command, SUBSCRIPTION_TTL, Unusable};
 use super::failure::{self, Failure};
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
@@ -53,8 +54,8 @@ pub struct Relay {
 enum Work {
     /// Nobody waits any more.
     Expired,
-    /// Its target has taken it.
-    Call(Box<dyn Call>),
+    /// Its target has taken it, for so long at most.
+    Call(Box<dyn Call>, Duration),
     /// Nobody serves its channel.
     Unsupported,
     /// Its answer is known; no server is asked.
@@ -66,14 +67,14 @@ enum Work {
 impl Relay {
     /// Starts `count` ordinary workers, the quick one and those for subscriptions. They end with the
     /// queue; nobody waits for them, because what they have in hand is counted as in flight.
-    pub fn start(self: &Arc<Relay>, count: usize) -> io::Result<()> {
+    pub fn start(self: &Arc<Relay>, count: usize, pulses: &Pulses) -> io::Result<()> {
         let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count)
             .chain([(Lane::Quick, "quick")])
             .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS));
         for (number, (lane, name)) in lanes.enumerate() {
-            let relay = Arc::clone(self);
+            let (relay, pulse) = (Arc::clone(self), pulses.add(name));
             let builder = thread::Builder::new().name(format!("{name}-{number}")).stack_size(STACK_BYTES);
-            builder.spawn(move || relay.serve(lane))?;
+            builder.spawn(move || relay.serve(lane, &pulse))?;
         }
         Ok(())
     }
@@ -95,11 +96,11 @@ impl Relay {
     }
 
     /// One worker's life. A worker that ends takes nothing with it: what it popped, it has finished.
-    fn serve(&self, lane: Lane) {
+    fn serve(&self, lane: Lane, pulse: &Pulse) {
         while let Some((command, work)) = self.queue.pop(lane, |lane, command| self.admit(lane, command)) {
             self.publish_load();
             let channel = command.channel.clone();
-            self.run(command, work);
+            self.run(command, work, pulse);
             self.queue.done(lane, &channel);
             self.publish_load();
         }
@@ -130,7 +131,10 @@ impl Relay {
             _ if lane == Lane::Refused => Work::Fail(too_much(&command)),
             // A server on a pipe gets its line as soon as the call is admitted.
             _ if command.expired() => Work::Expired,
-            (Some(target), _) => Work::Call(target.admit(Arc::clone(&command))),
+            (Some(target), _) => {
+                let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { target.call_max() };
+                Work::Call(target.admit(Arc::clone(&command)), call_max)
+            }
         };
         (command, work)
     }
@@ -140,7 +144,7 @@ impl Relay {
         self.allowed.is_empty() || self.allowed.contains(channel)
     }
 
-    fn run(&self, command: Arc<Command>, work: Work) {
+    fn run(&self, command: Arc<Command>, work: Work, pulse: &Pulse) {
         // Time in the queue counts: the caller has gone, and a server must not do work for nobody.
         if command.expired() {
             log::info!(request_id = command.request_id.as_str(); "dropping command whose response deadline has passed");
@@ -154,9 +158,12 @@ impl Relay {
             }
             Work::Answer(answer) => self.outbox.deliver(command, answer),
             Work::Fail(failure) => self.finish(&command, Outcome::Failed(failure)),
-            Work::Call(call) => {
+            Work::Call(call, call_max) => {
+                pulse.until(command.deadline(call_max).end());
                 let mut sink = Stream { relay: self, command: &command, broken: false };
                 let outcome = call.run(&mut sink);
+                // From here on it can only be held up by couriers, who have pulses of their own.
+                pulse.rest();
                 // Only what a server did tells about it, never what was refused here.
                 self.observe(&command, &outcome);
                 self.finish(&command, outcome);

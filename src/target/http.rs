@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, Method};
 use crate::config::{self, Channel};
 use crate::net::{Budget, Client, Error, Net, Reply};
 use crate::ops::metrics::Metrics;
-use crate::relay::command::{Body, Command};
+use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::Failure;
 use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::message::{self, Message};
@@ -23,10 +23,6 @@ use crate::relay::stop::Stop;
 use super::call::Exchange;
 use super::exchange::{self, Address};
 use super::sse;
-
-/// How long a subscription may stay open; it has no end of its own, but nothing here waits for ever. Its
-/// caller subscribes again, as it has to after every lost connection.
-const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Largest message of a subscription: it tells that something changed, and it may wait for a day.
 const SUBSCRIPTION_EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -132,6 +128,10 @@ impl Target for HttpTarget {
     /// Nothing to prepare: HTTP requests have no order among themselves.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
         Box::new(HttpCall { shared: Arc::clone(&self.shared), command })
+    }
+
+    fn call_max(&self) -> Duration {
+        self.shared.ttl
     }
 
     /// Cuts subscriptions at once: their callers get a failure and subscribe again, elsewhere.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::ops::pulse::Pulse;
 use crate::ops::readiness::{Probe, Readiness};
 use crate::relay::message::Era;
 use crate::relay::stop::{Phase, Stop};
@@ -27,6 +28,9 @@ const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 /// by the same supervisor, just now.
 const GATE_WAIT_MIN: Duration = Duration::from_millis(50);
 const GATE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// More than one probe or one search takes, with what it does at its end.
+const ROUND_MAX: Duration = Duration::from_secs(15);
 
 /// A search that is made once, and repeated until it tells that this is not needed any more.
 pub type Search = Box<dyn Fn() -> bool + Send + Sync>;
@@ -61,11 +65,12 @@ impl Prober {
     /// Waits until the main server accepts connections, at most `wait`. Only a server that nobody has
     /// started yet is waited for; any other finding ends the wait. Called before the first poll, so that
     /// no command fails merely because two services were started together. A stop ends it at once.
-    pub fn gate(&self, wait: Duration) {
+    pub fn gate(&self, wait: Duration, pulse: &Pulse) {
         let Some(target) = self.targets.iter().find(|target| *target.channel() == Channel::main()) else {
             return;
         };
         let end = Instant::now() + wait;
+        pulse.until(end + ROUND_MAX);
         let mut pause = GATE_WAIT_MIN;
         loop {
             let finding = probe::probe(target, None);
@@ -88,7 +93,7 @@ impl Prober {
 
     /// Probes every server now and then until the process stops. One after the other: a silent one delays
     /// the others by its two seconds, which is less trouble than a thread for each.
-    pub fn run(&self) {
+    pub fn run(&self, pulse: &Pulse) {
         let mut rounds: Vec<Round> =
             self.targets.iter().map(|_| Round { era: None, failures: 0, due: Instant::now() }).collect();
         let mut search = (self.discovery.as_ref(), 0, Instant::now());
@@ -96,6 +101,7 @@ impl Prober {
         while !self.stop.reached(Phase::Draining) {
             for (target, round) in self.targets.iter().zip(&mut rounds) {
                 if round.due <= Instant::now() {
+                    pulse.within(ROUND_MAX);
                     self.round(target, round);
                 }
             }
@@ -108,6 +114,7 @@ impl Prober {
             // After the probes, whose findings people look for first; never again once it has succeeded.
             if let (Some(discovery), failures, due) = &mut search {
                 if *due <= Instant::now() {
+                    pulse.within(ROUND_MAX);
                     let done = discovery();
                     *failures += 1;
                     *due = Instant::now() + pause(*failures);
@@ -121,6 +128,7 @@ impl Prober {
             let look = search.0.filter(|_| !was_well).map(|_| Instant::now() + FAILED_INTERVAL);
             let next = due.chain(search.0.map(|_| search.2)).chain(look).min();
             let Some(next) = next else { return };
+            pulse.until(next);
             self.stop.sleep(next.saturating_duration_since(Instant::now()), Phase::Draining);
         }
     }

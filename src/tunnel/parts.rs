@@ -12,6 +12,7 @@ use crate::harpoon::Harpoon;
 use crate::net::{self, Budget, Net};
 use crate::oauth::{Discovery, Protected, Registrar};
 use crate::ops::metrics::Metrics;
+use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
 use crate::plane::client::{Clients, Identity, Plane};
@@ -185,12 +186,14 @@ pub(super) fn children(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
+    pulses: &Pulses,
 ) -> Result<Vec<Arc<StdioTarget>>, Error> {
     let mut children = Vec::new();
     for binding in &settings.mcp.bindings {
         let Server::Stdio(server) = &binding.server else { continue };
         let ttl = settings.mcp.connection_max_ttl;
-        let child = StdioTarget::start(&binding.channel, launch(server), ttl, budget, metrics, readiness);
+        let launch = launch(server);
+        let child = StdioTarget::start(&binding.channel, launch, ttl, budget, metrics, readiness, pulses);
         let channel = binding.channel.as_str();
         let child =
             child.map_err(|error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}")))?;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::config::Channel;
 use crate::net::Budget;
 use crate::ops::metrics::{ChildEvent, Metrics};
+use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
 use crate::relay::failure::Failure;
 use crate::relay::message::{Era, Message};
@@ -26,6 +27,9 @@ use super::launch::{Launch, Process};
 /// Waits between a death and the next start.
 const RESTART_MIN: Duration = Duration::from_millis(200);
 const RESTART_MAX: Duration = Duration::from_secs(30);
+
+/// How long a start may take on a slow disk.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A child that lived this long was healthy; its death is a first one again.
 const HEALTHY: Duration = Duration::from_secs(60);
@@ -115,9 +119,9 @@ impl Keeper {
     }
 
     /// Starts the thread that keeps the child. A modern child is started with its first message.
-    pub(super) fn start(self: &Arc<Keeper>) -> io::Result<()> {
-        let keeper = Arc::clone(self);
-        self.spawn("keeper", move || keeper.keep())
+    pub(super) fn start(self: &Arc<Keeper>, pulses: &Pulses) -> io::Result<()> {
+        let (keeper, pulse) = (Arc::clone(self), pulses.add("keeper"));
+        self.spawn("keeper", move || keeper.keep(&pulse))
     }
 
     /// Takes a message for the child.
@@ -209,13 +213,15 @@ impl Keeper {
         }
     }
 
-    fn keep(self: &Arc<Keeper>) {
+    fn keep(self: &Arc<Keeper>, pulse: &Pulse) {
         let mut pause = RESTART_MIN;
         while self.wait_wanted() {
             let started = Instant::now();
+            // A folder or a program on a file system that does not answer.
+            pulse.within(START_MAX);
             self.metrics.child_event(&self.channel, ChildEvent::Start);
             let (cause, why) = match self.launch.start() {
-                Ok(process) => self.attend(process),
+                Ok(process) => self.attend(process, pulse),
                 Err(error) => ("not_started", format!("cannot be started: {error}")),
             };
             let mut state = self.state();
@@ -226,8 +232,10 @@ impl Keeper {
             if started.elapsed() >= HEALTHY {
                 pause = RESTART_MIN;
             }
+            pulse.within(pause);
             drop(self.wait_while(state, pause, |state| !state.closing));
             pause = (pause * 2).min(RESTART_MAX);
+            pulse.rest();
         }
     }
 
@@ -247,7 +255,7 @@ impl Keeper {
     }
 
     /// Serves one child until its end and tells how that was.
-    fn attend(self: &Arc<Keeper>, process: Process) -> (&'static str, String) {
+    fn attend(self: &Arc<Keeper>, process: Process, pulse: &Pulse) -> (&'static str, String) {
         let Process { mut guard, lifeline, stdin, stdout, stderr } = process;
         if let Some(peer) = &self.peer {
             peer.forgive();
@@ -274,7 +282,10 @@ impl Keeper {
             log::error!("cannot serve the mcp server: {error}");
             self.state().lifeline = None;
         }
+        // A child may live as long as it likes.
+        pulse.rest();
         let status = guard.wait();
+        pulse.within(LAST_WORDS_WAIT);
         let cause = status.as_ref().map_or("unknown", |status| cause(*status));
         let why = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         // Its last answers may still stand in the pipe.

@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 use crate::config::Channel;
 use crate::net::Budget;
 use crate::ops::metrics::Metrics;
+use crate::ops::pulse::Pulses;
 use crate::ops::readiness::{NOT_STARTED, Readiness};
-use crate::relay::command::{Body, Command};
+use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::{self, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::{Era, Kind, Message};
@@ -47,10 +48,6 @@ const DOWN_WAIT: Duration = Duration::from_secs(5);
 /// How long the end of a stopped child takes at most.
 pub const END_MAX: Duration = keeper::END_MAX;
 
-/// How long a subscription may stay open.
-/// They have no answer to wait for, and a caller that vanished without a word would hold its place for good.
-const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
-
 /// A stdio server behind one channel.
 pub struct StdioTarget {
     channel: Channel,
@@ -70,6 +67,7 @@ impl StdioTarget {
         budget: &Arc<Budget>,
         metrics: &Arc<Metrics>,
         readiness: &Arc<Readiness>,
+        pulses: &Pulses,
     ) -> io::Result<StdioTarget> {
         launch.check().map_err(io::Error::other)?;
         let keeper = |era, peer| {
@@ -82,10 +80,10 @@ impl StdioTarget {
         let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl, subscriptions };
         // Until it runs there is nothing to be ready with.
         readiness.child_down(channel, NOT_STARTED);
-        target.legacy.start()?;
+        target.legacy.start(pulses)?;
         // Its thread alone: a child of the newer era is made for the first message that wants one, since most
         // servers know only the older.
-        target.modern.start()?;
+        target.modern.start(pulses)?;
         Ok(target)
     }
 
@@ -174,6 +172,10 @@ impl Target for StdioTarget {
                 Box::new(Done(Outcome::Failed(failure)))
             }
         }
+    }
+
+    fn call_max(&self) -> Duration {
+        self.ttl
     }
 
     fn wind_down(&self) {

@@ -1,0 +1,122 @@
+//! Tells whether a thread is stuck: every loop says by when it will be back, main looks before it feeds the
+//! watchdog of the service manager.
+//!
+//! A loop publishes the bound of what it does now, or that it rests: nobody can say when there is new work, so
+//! a loop that waits for some is never overdue, nor is one that waits for a loop with a pulse of its own. What
+//! is published are bounds that hold anyway, of deadlines and backoffs; slow is therefore not stuck, however
+//! slow it is. It costs one store a wait. Nothing here ends a thread, and nothing fails.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a loop may take beyond its bound before it counts as stuck. Bounds are those of waits; this is for
+/// the work between them on a busy host, and for what comes on top of a deadline: a goodbye, a last log line,
+/// tens of megabytes to be read.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The mark of a loop that rests.
+const RESTING: u64 = u64::MAX;
+
+/// The pulses of all loops of a process. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Pulses {
+    start: Instant,
+    all: Arc<Mutex<Vec<(&'static str, Due)>>>,
+}
+
+/// By when a loop will be back, in milliseconds since the start. A word, so that nobody waits to write it.
+type Due = Arc<AtomicU64>;
+
+/// One loop's; it begins at rest, and dropping it is rest for good.
+#[derive(Debug)]
+pub struct Pulse {
+    start: Instant,
+    due: Due,
+}
+
+impl Default for Pulses {
+    fn default() -> Pulses {
+        Pulses { start: Instant::now(), all: Arc::default() }
+    }
+}
+
+impl Pulses {
+    /// One for a loop of this name. Loops are few and none is started twice, so none is ever removed.
+    pub fn add(&self, name: &'static str) -> Pulse {
+        let pulse = Pulse { start: self.start, due: Arc::new(AtomicU64::new(RESTING)) };
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push((name, Arc::clone(&pulse.due)));
+        pulse
+    }
+
+    /// The name of a loop that is not back in time.
+    pub fn overdue(&self, now: Instant) -> Option<&'static str> {
+        let now = milliseconds(self.start, now);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|(_, due)| due.load(Ordering::Relaxed) < now).map(|(name, _)| *name)
+    }
+}
+
+impl Pulse {
+    /// Whatever comes next is done by then. A later call takes its place.
+    pub fn until(&self, end: Instant) {
+        self.due.store(milliseconds(self.start, end + MARGIN), Ordering::Relaxed);
+    }
+
+    /// Whatever comes next takes at most so long.
+    pub fn within(&self, time: Duration) {
+        self.until(Instant::now() + time);
+    }
+
+    /// Waits for work, or for somebody who has a pulse of his own.
+    pub fn rest(&self) {
+        self.due.store(RESTING, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+fn milliseconds(start: Instant, at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(RESTING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_loop_is_overdue_when_its_bound_and_the_margin_have_passed() {
+        let pulses = Pulses::default();
+        let (poller, worker) = (pulses.add("poller"), pulses.add("worker"));
+        let began = pulses.start;
+        let overdue = |after: Duration| pulses.overdue(began + after);
+        assert_eq!(overdue(100 * 366 * 86_400 * SECOND), None, "both rest, and may do so for ever");
+        poller.until(began + 35 * SECOND);
+        worker.until(began + 600 * SECOND);
+        assert_eq!(overdue(35 * SECOND + MARGIN), None);
+        assert_eq!(overdue(36 * SECOND + MARGIN), Some("poller"));
+        // The next round of the same loop; the other one is still within its call.
+        poller.until(began + 71 * SECOND);
+        assert_eq!(overdue(36 * SECOND + MARGIN), None);
+        poller.rest();
+        assert_eq!(overdue(600 * SECOND + MARGIN), None);
+        assert_eq!(overdue(601 * SECOND + MARGIN), Some("worker"));
+    }
+
+    #[test]
+    fn a_loop_that_has_ended_is_not_stuck() {
+        let pulses = Pulses::default();
+        let pulse = pulses.add("prober");
+        pulse.within(Duration::ZERO);
+        let later = Instant::now() + 2 * MARGIN;
+        assert_eq!(pulses.overdue(later), Some("prober"));
+        drop(pulse);
+        assert_eq!(pulses.overdue(later), None);
+    }
+}
