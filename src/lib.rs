@@ -18,7 +18,7 @@
 //! | [`target`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |
 //! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with [`harpoon`] | `relay`, `net`, `config`, `target`, `harpoon`, `ops` |
-//! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals | `config` |
+//! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals, the service manager | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane, a stub MCP server | `config`, `relay` (JSON, headers, MCP), `ops` |
 //! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
@@ -32,7 +32,7 @@
 //!
 //! | thread | number | waits for | bound |
 //! | --- | --- | --- | --- |
-//! | main | 1 | signals | |
+//! | main | 1 | signals, and the next time to tell the service manager something, where there is one | 10 s, or half its watchdog's interval |
 //! | poller | 1 | the control plane | poll time-out and guardrail |
 //! | worker | N = `mcp.max-concurrent-requests` | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
 //! | quick | 1 | the queue, for what expects no answer | as a worker |
@@ -50,7 +50,7 @@
 //!
 //! Stuck threads: whoever has a loop publishes by when its present wait must end ([`ops::pulse`]), or that it rests
 //! because only new work ends the wait: poller, workers (quick and listen too), couriers, prober, keepers,
-//! health-listener and proxy-health.
+//! health-listener and proxy-health. While one is overdue, main does not feed the service manager's watchdog.
 //! The pipes of a child wait for that child alone; who needs an answer from there has a deadline.
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the

@@ -198,6 +198,11 @@ impl Tunnel {
         self.plane.stop_posts();
     }
 
+    /// How many commands are not answered yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flight.now()
+    }
+
     /// How long [`Tunnel::drain`] takes at most.
     pub(crate) fn drain_bound(time: Duration) -> Duration {
         // The poller's last body, the last posts, the children, and a moment for the threads themselves. Each is

@@ -1,27 +1,48 @@
 //! `tunnel-client run`: from settings to a tunnel, until a signal ends it.
 //!
 //! Everything that can fail fails before the first poll, and a start that fails leaves no file behind.
-//! Exit code 0 means that every answer was posted, or its caller was told; 1 that the process was made to
-//! stop at once.
+//! Exit code 0 means that every answer was posted, or its caller was told; 1 that the start failed, or that the
+//! process was made to stop at once. A service manager that is told how this process is gets 78 in place of 1
+//! for settings that cannot be used: its unit need not be started again before somebody has changed them.
 
 use std::process::ExitCode;
 
 use crate::config::{Environment, Flags, Settings};
+use crate::ops::manager::{self, Manager};
 
-use super::Failure;
-use super::service::{Process, Service};
+use super::service::{Process, Service, Unstarted};
+use super::{Failure, terminal};
+
+/// `EX_CONFIG` of sysexits(3).
+const MISCONFIGURED: u8 = 78;
 
 /// Settings first, as a whole: a mistake in any of them ends the process before anything is opened.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process()?;
+    let refuse = |failure: Failure| {
+        // Scripts know the reference's exit code, and no script sets this variable.
+        if !manager::is_present(&environment) {
+            return Err(failure);
+        }
+        terminal::complain(&failure.0);
+        Ok(ExitCode::from(MISCONFIGURED))
+    };
     #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
-    let mut settings = Settings::load(flags, &environment)?;
+    let mut settings = match Settings::load(flags, &environment) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(error.into()),
+    };
     let process = Process::begin()?;
     #[cfg(feature = "dev")]
     let _stub = super::dev::embed(&mut settings)?;
-    let service = Service::start(&settings, &process, true)?;
+    let service = match Service::start(&settings, &process, true) {
+        Ok(service) => service,
+        Err(Unstarted::Settings(failure)) => return refuse(failure),
+        Err(Unstarted::System(failure)) => return Err(failure),
+    };
+    let mut service = service.reporting_to(Manager::of(&environment));
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
-    process.wait(None);
+    service.attend(&process);
     let clean = service.stop(settings.process.drain_timeout, &process);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -17,6 +17,7 @@ use crate::ops::files::{self, Published};
 use crate::ops::hardening;
 use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
+use crate::ops::manager::Manager;
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
 use crate::ops::signals::{Signal, Signals};
@@ -42,8 +43,18 @@ pub(super) struct Service {
     /// The tunnel.
     pub(super) tunnel: Arc<Tunnel>,
     checks: Option<ProxyHealth>,
+    manager: Manager,
+    redactor: Arc<Redactor>,
     /// What others see of it.
     pub(super) surface: Surface,
+}
+
+/// Why there is no service, for the one line on standard error.
+pub(super) enum Unstarted {
+    /// The settings cannot be used. The same start would fail again.
+    Settings(Failure),
+    /// The system did not give what was needed.
+    System(Failure),
 }
 
 /// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
@@ -87,8 +98,9 @@ impl Process {
 impl Service {
     /// Starts log, tunnel and, when it `listens`, the operator's listener. Everything that can fail fails
     /// before the first poll.
-    pub(super) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Failure> {
-        let configure = |error: &dyn Display| Failure(format!("configure tunnel-client: {error}"));
+    pub(super) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Unstarted> {
+        let configure =
+            |error: &dyn Display| Unstarted::Settings(Failure(format!("configure tunnel-client: {error}")));
         let redactor = start_log(settings, process)?;
         // Two locks on one door: the switch alone does nothing, and neither does the level.
         let dump = settings.log.http_raw_unsafe && settings.log.level >= log::LevelFilter::Debug;
@@ -99,7 +111,7 @@ impl Service {
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
         let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
         let tunnel = Tunnel::prepare(settings, &net, &process.instance_id);
-        let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e) })?;
+        let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e).into() })?;
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
@@ -113,16 +125,47 @@ impl Service {
         let checks = checks.transpose().map_err(|error| start(&error))?;
         tunnel.start().map_err(|error| start(&error))?;
         log::info!(version = crate::VERSION; "tunnel-client started");
-        Ok(Service { tunnel, checks, surface })
+        Ok(Service { tunnel, checks, manager: Manager::default(), redactor, surface })
+    }
+
+    /// Tells this service manager from now on how the service is.
+    pub(super) fn reporting_to(self, manager: Manager) -> Service {
+        Service { manager, ..self }
+    }
+
+    /// Blocks until somebody ends the process, and tells the service manager meanwhile how it is.
+    pub(super) fn attend(&mut self, process: &Process) {
+        loop {
+            let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.pulses, &self.redactor);
+            if process.wait(pause).is_some() {
+                return;
+            }
+        }
     }
 
     /// Stops the tunnel within `time`, and says whether that was clean.
-    pub(super) fn stop(self, time: Duration, process: &Process) -> bool {
+    pub(super) fn stop(mut self, time: Duration, process: &Process) -> bool {
         // No more checks of proxies: they would only compete with the last answers.
         drop(self.checks);
-        let clean = drain(&self.tunnel, time, &process.signals);
+        let (commands, seconds) = (self.tunnel.in_flight(), Tunnel::drain_bound(time).as_secs());
+        self.manager.stopping(&format!("stopping within {seconds} s; commands to answer: {commands}"));
+        let clean = drain(&self.tunnel, time, &process.signals, &mut self.manager);
         drop(self.surface);
         clean
+    }
+}
+
+impl From<Failure> for Unstarted {
+    fn from(failure: Failure) -> Unstarted {
+        Unstarted::System(failure)
+    }
+}
+
+impl From<Unstarted> for Failure {
+    fn from(unstarted: Unstarted) -> Failure {
+        match unstarted {
+            Unstarted::Settings(failure) | Unstarted::System(failure) => failure,
+        }
     }
 }
 
@@ -146,7 +189,7 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Fa
 
 /// Drains in a thread of its own, so that a second signal can end the process at once. False when it did,
 /// or when the drain itself got stuck: its bound is checked from outside, where nothing can hold it up.
-fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals) -> bool {
+fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut Manager) -> bool {
     let end = Instant::now() + Tunnel::drain_bound(time);
     let draining = {
         let tunnel = Arc::clone(tunnel);
@@ -170,6 +213,7 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals) -> bool {
             log::error!("shutdown took longer than its bound; stopping at once");
             return false;
         }
+        manager.feed(&tunnel.pulses);
     }
     log::info!("tunnel-client stopped");
     true

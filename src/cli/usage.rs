@@ -25,6 +25,20 @@ pub(super) const PLACES: &str =
   ChatGPT connector settings: https://chatgpt.com/#settings/Connectors
 ";
 
+/// What a unit's author has to know of `run`, and cannot see in its flags.
+const RUNNING: &str = "\
+Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
+  READY=1     once the control plane was reached, or has been waited for 30 s
+  STATUS=     what /readyz says, whenever it changes
+  STOPPING=1  at SIGTERM and SIGINT; then the answers under way are finished,
+              within process.drain-timeout and 17 s
+  WATCHDOG=1  at half the time of WATCHDOG_USEC, while no thread is stuck
+
+Exit codes: 0 stopped, every answer posted or its caller told; 1 not started, or
+made to stop at once; 78 in place of 1 under a service manager when settings
+cannot be used, for RestartPreventExitStatus=78.
+";
+
 /// The commands of a group; of all when `words` is empty.
 pub(super) fn of_group(commands: &[Command], words: &[String]) -> String {
     let mut text = if words.is_empty() { format!("{INTRODUCTION}\n") } else { String::new() };
@@ -87,7 +101,7 @@ fn run_help() -> String {
     text.push_str("  Set the tunnel id, the API key and one MCP server, for example:\n");
     text.push_str("  tunnel-client run --control-plane.tunnel-id tunnel_... \\\n");
     text.push_str("    --control-plane.api-key file:/etc/tunnel-client/key --mcp.server-url http://127.0.0.1:3000/mcp\n");
-    text.push_str("\nEnvironment variables:\n");
+    text.push_str(&format!("\n{RUNNING}\nEnvironment variables:\n"));
     // Below the flags and not beside them: a unit's author looks for these alone.
     for row in listed() {
         for name in row.env {

@@ -1,4 +1,4 @@
-//! What the operator sees: listener, readiness, metrics, log, redaction, signals, files.
+//! What the operator sees: listener, readiness, metrics, log, redaction, signals, files, the service manager.
 //!
 //! The other rooms report here and never read back, except for the readiness verdict and whether
 //! traffic is fresh. This room opens no outbound connection and knows no payload. What it needs at
@@ -21,7 +21,9 @@ mod labels;
 pub mod listener;
 pub mod log;
 mod log_sink;
+pub mod manager;
 pub mod metrics;
+pub mod notify;
 mod process;
 mod prometheus;
 pub mod proxy_health;

@@ -223,6 +223,11 @@ impl Readiness {
         searched && state.targets.values().all(|target| !target.pending && is_up(&target.down))
     }
 
+    /// Whether the plane counts as reached now: a start waits for this much.
+    pub fn plane_reached(&self) -> bool {
+        self.state().plane.reached(Instant::now(), self.plane_window)
+    }
+
     /// Status and text of `/readyz`, from memory.
     pub fn verdict(&self) -> (bool, String) {
         self.verdict_at(Instant::now())

@@ -69,6 +69,7 @@ mod real_servers;
 mod redirects;
 mod results;
 mod secrets;
+mod service_manager;
 mod shutdown;
 mod stdio_calls;
 mod stdio_deadlines;

@@ -51,6 +51,9 @@ fn servers_see_only_what_is_named() {
             .env("SOURCE", "from the environment")
             .env("OPENAI_ADMIN_KEY", "sk-admin-other")
             .env("OTHER_TOKEN", "t")
+            .env("NOTIFY_SOCKET", "/nonexistent/notify")
+            .env("WATCHDOG_USEC", "60000000")
+            .env("CREDENTIALS_DIRECTORY", "/nonexistent/credentials")
     });
     let wanted = json!({
         "HOME": "/nonexistent", "LC_TEST": "x", "XDG_TEST": "y", "PASSED": "passed", "GIVEN": "plain",

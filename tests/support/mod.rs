@@ -13,6 +13,7 @@ pub mod gate;
 pub mod http;
 pub mod local;
 pub mod mcp;
+pub mod notify;
 pub mod oauth;
 pub mod plane;
 pub mod proxy;

@@ -133,7 +133,8 @@ impl LocalTunnel {
             Server::start("local-mcp", &options.listen, Arc::<Plane>::clone(&plane)).map_err(failed)?;
         let port = private.address().map(|address| address.port()).unwrap_or_default();
         let settings = settings(options, port)?;
-        let service = Service::start(&settings, process, options.listens()).map_err(|Failure(text)| {
+        let service = Service::start(&settings, process, options.listens()).map_err(|unstarted| {
+            let Failure(text) = unstarted.into();
             let text = text.strip_prefix("start tunnel-client: ").unwrap_or(&text);
             Failure(format!("start tunnel-client runtime: {text}"))
         })?;
