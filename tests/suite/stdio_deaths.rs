@@ -133,11 +133,17 @@ fn a_death_costs_one_channel() {
     assert_eq!(second.of("(start)").len(), 1);
 }
 
+/// A rig whose server has died for the second time: one that is only about to would still be handed a command.
+fn down() -> Rig {
+    let rig = Rig::start("down");
+    rig.client.wait_log(|line| line.contains("\"deaths\":2"));
+    rig
+}
+
 /// Commands that come while the server is down wait for it.
 #[test]
 fn commands_wait_for_a_restart() {
-    let rig = Rig::start("down");
-    rig.journal.wait("(start)", 2);
+    let rig = down();
     let calls = ["1", "2", "3"].map(|n| call("echo", "1", &format!("\"n\":{n}")));
     rig.plane.queue_all(&calls);
     rig.plane.wait_polls(2);
@@ -152,8 +158,7 @@ fn commands_wait_for_a_restart() {
 /// So does a handshake, and a call of an older session gets its handshake first.
 #[test]
 fn handshakes_wait_for_a_restart() {
-    let rig = Rig::start("down");
-    rig.journal.wait("(start)", 2);
+    let rig = down();
     let first = initialize("\"i\"");
     rig.plane.queue(&first);
     rig.plane.wait_polls(2);
