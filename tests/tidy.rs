@@ -15,7 +15,7 @@ const FILE_MAX_LINES: usize = 400;
 /// Longer functions are two functions.
 const FUNCTION_MAX_LINES: usize = 60;
 /// What the service always executes: one reviewer reads it in a day. `dev/` is not part of what is packaged.
-const SERVICE_MAX_LINES: usize = 13_600;
+const SERVICE_MAX_LINES: usize = 14_000;
 /// What has a day of its own: calls of named endpoints, also by programs of this host, and the discovery that
 /// finds some of them.
 const OPTIONS_MAX_LINES: usize = 3_200;
