@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# A host without a network makes the same bytes: the archives of packaging/vendor.sh are unpacked elsewhere and built
+# there by packaging/build.sh with the network off, an empty cargo home and another HOME. Program, list of components
+# and licences must equal what the build in this tree made, with crates from the registry.
+#
+#   tests/packaging/reproducible.sh
+#
+# Takes one build (two when target/package has none yet). Needs what build.sh needs, git, xz and unshare, and root or
+# user namespaces to turn the network off.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. packaging/common.sh
+
+# Archives of the tree as it is, changes that are not committed included.
+make_archives() {
+    local revision
+    revision=$(git -c user.name=test -c user.email=test stash create)
+    packaging/vendor.sh --revision "${revision:-HEAD}" --out "$scratch/archives"
+}
+
+# Unpacks them as the recipe says.
+unpack() {
+    local archive
+    (cd "$scratch/archives" && sha256sum --quiet --check SHA256SUMS)
+    mkdir -p "$scratch/host/home"
+    for archive in "$scratch/archives/$name"*.tar*; do
+        tar --extract --directory "$scratch/host" --file "$archive"
+    done
+}
+
+# Other times, owners and permissions on the disk do not reach an archive.
+same_archive() {
+    local folder=$scratch/again packed epoch
+    packed=$(xz --decompress --stdout "$scratch/archives/$name.tar.xz" | sha256sum)
+    mkdir "$folder"
+    tar --extract --directory "$folder" --file "$scratch/archives/$name.tar.xz"
+    epoch=$(stat --format %Y "$folder/$name/Cargo.toml")
+    find "$folder" -exec touch {} + -exec chmod g+w {} +
+    test "$(archive "$folder" "$name" "$epoch" | sha256sum)" = "$packed" || fail "the source archive depends on the disk"
+    echo "ok: an archive of the same files has the same bytes"
+}
+
+choose_cage() {
+    cage=(unshare --net)
+    test "$(id -u)" = 0 || cage=(unshare --map-current-user --net)
+    if ! "${cage[@]}" true 2>/dev/null; then
+        cage=()
+        echo "SKIPPED: turning the network off, because this user may not make a network namespace (unshare --net)"
+    fi
+}
+
+build_there() {
+    (
+        cd "$scratch/host/$name"
+        env --unset CARGO_HOME HOME="$scratch/host/home" "${cage[@]}" packaging/build.sh --offline --out out
+    )
+}
+
+compare() {
+    local file here
+    here=target/package/$(uname -m)
+    for file in tunnel-client tunnel-client.cdx.json LICENSE.dependencies cargo-vendor.txt; do
+        cmp "$here/$file" "$scratch/host/$name/out/$file" || fail "$file differs between the two builds; both are from" \
+            "the same source unless git status shows files it does not know"
+        echo "ok: $file has the same bytes from two folders, from registry and archives, with and without a network"
+    done
+}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+name=tunnel-client-$(package_version <Cargo.toml)
+packaging/build.sh
+make_archives
+unpack
+same_archive
+choose_cage
+build_there
+compare
