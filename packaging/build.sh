@@ -10,7 +10,7 @@
 # DIR is target/package/ARCH unless given; a relative one is taken from the top of the project.
 #
 # It needs, from the distribution, python3 with venv and either
-#   a) rustup with the target ARCH-unknown-linux-musl added (taken when it is there), or
+#   a) rustup with the target ARCH-unknown-linux-musl added (taken when it is there; it was not tried), or
 #   b) a Rust in /usr/bin with the source of its standard library, which is then built along. On Debian:
 #      rustc-web cargo-web rust-web-src python3-venv
 # and from PyPI what toolchain.txt names: cargo-zigbuild and ziglang, which bring the linker, the C compiler and musl.
