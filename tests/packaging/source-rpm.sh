@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Rebuilds the source RPM as a customer's build host does: with the Rust that is in the PATH, without a network, from
+# nothing but the two tarballs in it, with %check. Then holds the package to what is said of it. Takes three to four
+# minutes on two cores, so it is run by hand and before a release.
+#
+#   tests/packaging/source-rpm.sh [FILE.src.rpm]     target/package/*.src.rpm without
+#
+# Needs rpm (Debian) or rpm-build (RHEL), cpio, cargo and rustc 1.85 or later, gcc, python3, ip, and root. packages.sh
+# makes the source RPM.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+source=$(realpath "${1:-$(echo target/package/tunnel-client-*.src.rpm)}")
+[[ -f $source ]] || { echo "$source is missing: tests/packaging/packages.sh makes it" >&2; exit 1; }
+top=$(mktemp -d)
+trap 'rm -rf "$top"' EXIT
+
+# Where the requirements are not rpm packages, its database cannot know that they are there.
+words=()
+rpm --query rpm >/dev/null 2>&1 || words+=(--nodeps)
+
+# No interface but a loopback that works, for the tests.
+unshare --net bash -c 'ip link set lo up && exec "$@"' - \
+    rpmbuild --rebuild "${words[@]}" --define "_topdir $top" "$source"
+rpm=$(find "$top/RPMS" -name 'tunnel-client-[0-9]*.rpm')
+
+same() {
+    if [[ $2 != "$3" ]]; then
+        printf 'FAIL  %s\n' "$1"
+        diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | sed 's/^/      /' || true
+        exit 1
+    fi
+    echo "ok    $1"
+}
+
+# No list of components, which stable compilers do not write; a drop-in that lets it load its libraries.
+same "it holds what the static package holds" \
+    "$({ awk '!/^#/ && $3 != "deb" && !/cdx.json/ { print $2 }' tests/packaging/files.txt
+        printf '/usr/lib/systemd/system/tunnel-client@.service.d%s\n' "" /dynamic-build.conf; } | sort)" \
+    "$(rpm -qpl "$rpm" | grep -vxE '/usr/share/(fish|zsh)(/[a-z_-]*(\.d)?)?|/usr/lib/(\.build-id|debug).*' | sort)"
+same "it asks for a C library" "libc.so.6()(64bit)" "$(rpm -qp --requires "$rpm" | grep -x 'libc.so.6()(64bit)')"
+mkdir "$top/unpacked"
+(cd "$top/unpacked" && rpm2cpio "$rpm" | cpio --quiet --extract --make-directories)
+same "the program runs" "$(rpm -qp --qf '%{VERSION}' "$rpm")" "$("$top/unpacked/usr/bin/tunnel-client" --version)"
+mkdir -p target/package/from-source
+cp "$rpm" target/package/from-source
+echo "target/package/from-source/${rpm##*/}: $(stat -c %s "$rpm") bytes"
