@@ -17,7 +17,7 @@ PAGE = ROOT / "SECURITY.md"
 # Pages whose links must lead to something; nothing else of them is checked here.
 LINKED = ["SECURITY.md", "packaging/README.md", "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
 # The adversaries of the threat model; each has a table, and R is what remains.
-LETTERS = "ABCDEFGHR"
+LETTERS = "ABCDEFGHIR"
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
 
 
