@@ -3,9 +3,9 @@
 # there by packaging/build.sh with the network off, an empty cargo home and another HOME. Program, list of components
 # and licences must equal what the build in this tree made, with crates from the registry.
 #
-#   tests/packaging/reproducible.sh
+#   tests/packaging/reproducible.sh [--archives DIR]
 #
-# Takes one build (two when target/package has none yet). Needs what build.sh needs, git, xz and unshare, and root or
+# With --archives the archives are there already, of this very tree; else they are made. Takes one build (two when target/package has none yet). Needs what build.sh needs, git, xz and unshare, and root or
 # user namespaces to turn the network off.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,16 +14,18 @@ cd "$(dirname "$0")/../.."
 # Archives of the tree as it is, changes that are not committed included.
 make_archives() {
     local revision
+    [[ -z $archives ]] || return 0
+    archives=$scratch/archives
     revision=$(git -c user.name=test -c user.email=test stash create)
-    packaging/vendor.sh --revision "${revision:-HEAD}" --out "$scratch/archives"
+    packaging/vendor.sh --revision "${revision:-HEAD}" --out "$archives"
 }
 
 # Unpacks them as the recipe says.
 unpack() {
     local archive
-    (cd "$scratch/archives" && sha256sum --quiet --check SHA256SUMS)
+    (cd "$archives" && sha256sum --quiet --check SHA256SUMS)
     mkdir -p "$scratch/host/home"
-    for archive in "$scratch/archives/$name"*.tar*; do
+    for archive in "$archives/$name"*.tar*; do
         tar --extract --directory "$scratch/host" --file "$archive"
     done
 }
@@ -31,9 +33,9 @@ unpack() {
 # Other times, owners and permissions on the disk do not reach an archive.
 same_archive() {
     local folder=$scratch/again packed epoch
-    packed=$(xz --decompress --stdout "$scratch/archives/$name.tar.xz" | sha256sum)
+    packed=$(xz --decompress --stdout "$archives/$name.tar.xz" | sha256sum)
     mkdir "$folder"
-    tar --extract --directory "$folder" --file "$scratch/archives/$name.tar.xz"
+    tar --extract --directory "$folder" --file "$archives/$name.tar.xz"
     epoch=$(stat --format %Y "$folder/$name/Cargo.toml")
     find "$folder" -exec touch {} + -exec chmod g+w {} +
     test "$(archive "$folder" "$name" "$epoch" | sha256sum)" = "$packed" || fail "the source archive depends on the disk"
@@ -66,6 +68,12 @@ compare() {
     done
 }
 
+archives=''
+case "$#:${1:-}" in
+    0:) ;;
+    2:--archives) archives=$(realpath "$2") ;;
+    *) fail "the option is --archives DIR" ;;
+esac
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 name=tunnel-client-$(package_version <Cargo.toml)
