@@ -94,7 +94,9 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
     let channel = channel(fields.channel).ok_or_else(|| invalid("invalid channel", id))?;
     let headers = headers(fields.headers);
     let body = body(kind, &fields, headers.as_ref());
-    let bytes = if let Body::Message(message) = &body { message.text().len() } else { 0 };
+    // Ten thousand commands may be in flight, so their headers count too, unless they were not taken.
+    let kept = fields.headers.filter(|_| headers.is_some());
+    let bytes = body.bytes() + kept.map_or(0, |raw| raw.get().len());
     Ok(Command {
         request_id: request_id.into_owned(),
         shard_token,
@@ -311,6 +313,26 @@ mod tests {
     fn a_command_shows_nothing_of_its_caller() {
         let command = with(r#","headers":{"Authorization":["Bearer cred"]}"#).unwrap();
         assert_eq!(format!("{command:?}"), "Command { request_id: \"r\", .. }");
+    }
+
+    #[test]
+    fn what_a_command_keeps_is_counted() {
+        let holds = |members: &str, bytes: usize| {
+            let (flight, now) = (InFlight::default(), Instant::now());
+            let json =
+                format!(r#"{{"command_type":"jsonrpc","request_id":"r","shard_token":"t",{members}}}"#);
+            let command = command(serde_json::from_str(&json).unwrap(), now, &flight).unwrap();
+            assert!(!flight.wait_below(bytes, now) && flight.wait_below(bytes + 1, now), "{members}");
+            drop(command);
+            assert!(flight.wait_below(1, now), "{members}");
+        };
+        let message = r#"{"jsonrpc":"2.0","id":"x","method":"a"}"#;
+        let call = format!(r#""jsonrpc":{message}"#);
+        holds(&call, message.len());
+        holds(&format!(r#"{call},"headers":{{"a":["b"]}}"#), message.len() + 11);
+        // The id stays for the answer; payload and headers do not.
+        holds(&format!(r#"{call},"headers":{{"a b":["c"]}}"#), 3);
+        holds(r#""jsonrpc":{"jsonrpc":"1.0","id":"x","method":"a"}"#, 3);
     }
 
     #[test]

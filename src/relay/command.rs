@@ -74,6 +74,17 @@ pub enum Unusable {
     NoSession,
 }
 
+impl Body {
+    /// How much it keeps in memory. Nothing limits the length of an id.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Body::Message(message) => message.text().len(),
+            Body::Unusable { id: Some(id), .. } => id.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command").field("request_id", &self.request_id).finish_non_exhaustive()
