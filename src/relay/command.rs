@@ -20,6 +20,10 @@ use super::message::{Kind, Malformed, Message};
 /// word would hold its place for good; others subscribe again, as they have to after every lost connection.
 pub const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// Largest message of a subscription, which names what it is about and brings no data. A larger one would keep its
+/// share of what may be in flight for that long, and a few of them would end polling for a day.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 256 * 1024;
+
 /// One piece of work, with all that is needed to answer it. Whoever holds the last reference ends
 /// the command's time in flight: that is the courier, once the answer was posted or given up.
 pub struct Command {

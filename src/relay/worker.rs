@@ -19,7 +19,7 @@ use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::fingerprint;
 
-use super::command::{Body, Command, SUBSCRIPTION_TTL, Unusable};
+use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL, Unusable};
 use super::failure::{self, Failure};
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
@@ -129,6 +129,9 @@ impl Relay {
             // These were not dropped on arrival because somebody waits for them.
             (_, Body::Unusable { why, .. }) => Work::Fail(unusable(*why)),
             _ if lane == Lane::Refused => Work::Fail(too_much(&command)),
+            _ if command.is_subscription() && command.body.bytes() > SUBSCRIPTION_BYTES_MAX => {
+                Work::Fail(too_large())
+            }
             // A server on a pipe gets its line as soon as the call is admitted.
             _ if command.expired() => Work::Expired,
             (Some(target), _) => {
@@ -315,6 +318,12 @@ fn too_much(command: &Command) -> Failure {
     }
     let cause = "the channel lags behind, and the other channels need the places that are left";
     Failure::local(503, "client_internal", "channel_busy", cause)
+}
+
+/// It would never work, however few subscriptions there are.
+fn too_large() -> Failure {
+    let cause = format!("a subscription has more than {SUBSCRIPTION_BYTES_MAX} bytes");
+    Failure::local(413, "client_internal", "subscription_too_large", cause)
 }
 
 /// Discovery is answered, not ignored: the product would otherwise wait for its time-out on every

@@ -61,3 +61,24 @@ fn large_commands_take_turns() {
     }
     assert_eq!(rig.plane.wait_answer(&small).code(), 200);
 }
+
+/// A subscription holds its message for a day. One that is large would keep room from everybody else for as long, so
+/// it is refused; polls go on.
+#[test]
+fn large_subscriptions_are_refused() {
+    let rig = Rig::with(|builder| builder.flag("mcp.body-budget-bytes", "67108864"));
+    rig.mcp.hook(|request| (request.rpc_method() == "subscriptions/listen").then(|| Reply::sse().hang()));
+    let text = "x".repeat(33 << 20);
+    let large = [1, 2].map(|id| {
+        Command::rpc(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"subscriptions/listen","params":{{"text":"{text}"}}}}"#
+        ))
+    });
+    for command in &large {
+        rig.plane.queue(command);
+        assert_eq!(rig.plane.wait_answer_within(command, 3 * BOUND).code(), 413);
+    }
+    rig.assert_alive();
+    assert!(rig.mcp.calls_of("subscriptions/listen").is_empty());
+    assert!(!rig.client.log().contains("polling pauses"));
+}
