@@ -63,7 +63,7 @@ impl Drop for Ticket {
         let mut load = self.0.load();
         load.commands = load.commands.saturating_sub(1);
         load.bytes = load.bytes.saturating_sub(self.1);
-        // Nearly always nobody waits, and then this costs nothing.
+        // One system call a command, also when nobody waits: little beside the dozens that it costs anyway.
         self.0.0.1.notify_all();
     }
 }
