@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::config::settings::{Kind, ROWS, Row};
 use crate::config::{Flags, Request, nearest};
 
-use super::{ABSENT, Failure, print, usage};
+use super::{ABSENT, Failure, print, run, usage};
 
 /// One command.
 pub(super) struct Command {
@@ -97,10 +97,11 @@ impl Command {
         // `[word...]` stands for as many as there are.
         let endless = self.arguments.last().is_some_and(|name| name.ends_with("...]"));
         let most = if endless { usize::MAX } else { self.arguments.len() };
-        let flags = match Flags::of_command(arguments, &self.tables(), most)? {
-            Request::Run(flags) => flags,
-            Request::Help => return Ok(print(&usage::of_command(self))),
-            Request::Version => return Ok(version()),
+        let flags = match Flags::of_command(arguments, &self.tables(), most) {
+            Ok(Request::Run(flags)) => flags,
+            Ok(Request::Help) => return Ok(print(&usage::of_command(self))),
+            Ok(Request::Version) => return Ok(version()),
+            Err(error) => return run::refuse(error.into()),
         };
         let needed = self.arguments.iter().filter(|name| name.starts_with('<')).count();
         let given = flags.arguments().len();

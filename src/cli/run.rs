@@ -18,14 +18,9 @@ const MISCONFIGURED: u8 = 78;
 
 /// Settings first, as a whole: a mistake in any of them ends the process before anything is opened.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
-    let environment = Environment::of_process()?;
-    let refuse = |failure: Failure| {
-        // Scripts know the reference's exit code, and no script sets this variable.
-        if !manager::is_present(&environment) {
-            return Err(failure);
-        }
-        terminal::complain(&failure.0);
-        Ok(ExitCode::from(MISCONFIGURED))
+    let environment = match Environment::of_process() {
+        Ok(environment) => environment,
+        Err(error) => return refuse(error.into()),
     };
     #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
     let mut settings = match Settings::load(flags, &environment) {
@@ -45,4 +40,14 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     service.attend(&process);
     let clean = service.stop(settings.process.drain_timeout, &process);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends a start that would fail again as it is: flags and settings that cannot be used.
+pub(super) fn refuse(failure: Failure) -> Result<ExitCode, Failure> {
+    // Scripts know the reference's exit code, and no script sets this variable.
+    if !manager::is_present() {
+        return Err(failure);
+    }
+    terminal::complain(&failure.0);
+    Ok(ExitCode::from(MISCONFIGURED))
 }

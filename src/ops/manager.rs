@@ -47,9 +47,10 @@ struct Told {
     stuck: Option<&'static str>,
 }
 
-/// Whether this process was started by a service manager that wants to be told.
-pub fn is_present(environment: &Environment) -> bool {
-    environment.filled("NOTIFY_SOCKET").is_some()
+/// Whether this process was started by a service manager that wants to be told. Asked of the system: an environment
+/// that cannot be read is one of the mistakes that such a manager has to know of.
+pub fn is_present() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|place| !place.is_empty())
 }
 
 impl Manager {

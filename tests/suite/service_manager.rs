@@ -167,6 +167,11 @@ fn settings_that_cannot_be_used_are_told_apart() {
     assert_eq!(codes(&|b| b.without_env("CONTROL_PLANE_API_KEY")), (Some(1), Some(78)));
     assert_eq!(codes(&|b| b.yaml("no_such_key: 1\n")), (Some(1), Some(78)));
     assert_eq!(codes(&|b| b.flag("ca-bundle", &absent)), (Some(1), Some(78)));
+    let mistyped = || start().argument("--no-such-flag");
+    assert_eq!(
+        (mistyped().finish().0, mistyped().env("NOTIFY_SOCKET", &place).finish().0),
+        (Some(1), Some(78))
+    );
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     assert_eq!(codes(&|b| b.set("health.listen-addr", &taken)), (Some(1), Some(1)));
