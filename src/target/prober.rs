@@ -128,8 +128,10 @@ impl Prober {
             let look = search.0.filter(|_| !was_well).map(|_| Instant::now() + FAILED_INTERVAL);
             let next = due.chain(search.0.map(|_| search.2)).chain(look).min();
             let Some(next) = next else { return };
-            pulse.until(next);
-            self.stop.sleep(next.saturating_duration_since(Instant::now()), Phase::Draining);
+            // It may have passed long ago: thirty silent servers take more than a minute in all.
+            let wait = next.saturating_duration_since(Instant::now());
+            pulse.within(wait);
+            self.stop.sleep(wait, Phase::Draining);
         }
     }
 
