@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ring::digest::{SHA256, digest};
 
 use super::http::{Reply, Request};
+use super::pulse::{Pulse, Pulses};
 use crate::config::Secret;
 
 /// Calls whose body is being read, or that run; each has a thread. The programs of one host are few.
@@ -67,7 +68,7 @@ struct Worker {
 
 impl Calls {
     /// Starts the threads. They end with the listener, or with the call that they are in.
-    pub(super) fn start(offer: Offer) -> io::Result<Calls> {
+    pub(super) fn start(offer: Offer, pulses: &Pulses) -> io::Result<Calls> {
         // As many places as callers are let in, so that handing over never waits.
         let (jobs, waiting) = sync_channel(CALLS_MAX);
         let (sender, replies) = channel();
@@ -83,7 +84,8 @@ impl Calls {
                 wake: wake.try_clone()?,
             };
             let builder = thread::Builder::new().name("health-calls".into()).stack_size(STACK_BYTES);
-            builder.spawn(move || worker.run())?;
+            let pulse = pulses.add("health-calls");
+            builder.spawn(move || worker.run(&pulse))?;
         }
         Ok(Calls { offer, jobs, replies, done, running: Cell::new(0) })
     }
@@ -131,11 +133,15 @@ impl Calls {
 }
 
 impl Worker {
-    fn run(&self) {
+    fn run(&self, pulse: &Pulse) {
         loop {
+            // Nobody can say when the next call comes.
+            pulse.rest();
             // The lock is held while waiting: the others wait for it instead of for the queue.
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok((number, request)) = job else { return };
+            // A caller is told that there are too many calls once all threads hang; the operator must know.
+            pulse.within(CALL_TIME);
             let reply = self.answering.answer(&request);
             // The listener has stopped: nobody reads replies any more.
             if self.replies.send((number, reply)).is_err() {
@@ -174,5 +180,32 @@ mod tests {
             assert!(!with(&[wrong]), "{wrong}");
         }
         assert!(!with(&[]) && !with(&["Bearer 0123456789abcdef", "Bearer 0123456789abcdef"]));
+    }
+
+    #[test]
+    fn a_call_that_never_ends_is_noticed() {
+        struct Endless(Mutex<Receiver<()>>, Sender<()>);
+        impl Answering for Endless {
+            fn answer(&self, _: &Request) -> Reply {
+                self.1.send(()).unwrap();
+                let _ = self.0.lock().unwrap().recv();
+                Reply::text(200, "")
+            }
+        }
+        let (pulses, (end, ended), (began, begun)) = (Pulses::default(), channel(), channel());
+        let answering = Arc::new(Endless(Mutex::new(ended), began));
+        let calls = Calls::start(Offer { path: "/", token: None, answering }, &pulses).unwrap();
+        let late = Instant::now() + 2 * CALL_TIME;
+        assert_eq!(pulses.overdue(late), None);
+        calls.hand_over(1, Request::default()).unwrap();
+        begun.recv().unwrap();
+        assert_eq!((pulses.overdue(Instant::now()), pulses.overdue(late)), (None, Some("health-calls")));
+        end.send(()).unwrap();
+        while calls.replies().next().is_none() {
+            thread::yield_now();
+        }
+        while pulses.overdue(late).is_some() {
+            thread::yield_now();
+        }
     }
 }

@@ -108,7 +108,7 @@ impl Listener {
         // Other machines get health and metrics and nothing else.
         let here_only = health.unix_socket.is_some() || local_name.is_some();
         let Extras { page, offer } = if here_only { extras } else { Extras::default() };
-        let calls = offer.map(Calls::start).transpose().map_err(failed)?;
+        let calls = offer.map(|offer| Calls::start(offer, pulses)).transpose().map_err(failed)?;
         let has_page = page.is_some();
         let pages = Pages { metrics, readiness, local_name, page, made: Cell::default(), calls };
         let mut server =
