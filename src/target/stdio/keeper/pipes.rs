@@ -158,12 +158,15 @@ impl Keeper {
                 Ok(_) => {}
             }
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            log::info!(channel = self.channel.as_str(); "mcp server: {text}");
-            let mut state = self.state();
-            if state.stderr.len() == STDERR_LINES_MAX {
-                state.stderr.pop_front();
+            {
+                let mut state = self.state();
+                if state.stderr.len() == STDERR_LINES_MAX {
+                    state.stderr.pop_front();
+                }
+                state.stderr.push_back(text.clone());
             }
-            state.stderr.push_back(text);
+            // Last, and without the lock: who has read it here finds it on the page too.
+            log::info!(channel = self.channel.as_str(); "mcp server: {text}");
         }
     }
 }
