@@ -21,11 +21,11 @@ use super::reading::{End, Incoming, Reader, Refusal};
 use super::reply::Exchange;
 use super::stream::Stream;
 use crate::config::ListenAddress;
-use crate::ops::bind::{SocketFile, bind_tcp, bind_unix};
-use crate::ops::http::is_from_here;
+use crate::ops::listener::bind::{SocketFile, bind_tcp, bind_unix};
+use crate::ops::listener::http::is_from_here;
 
 pub(crate) use super::reply::{EventStream, Responder};
-pub(crate) use crate::ops::http::Request;
+pub(crate) use crate::ops::listener::http::Request;
 
 /// Connections at once; a quarter of the usual descriptors.
 const CONNECTIONS_MAX: usize = 256;

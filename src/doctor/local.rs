@@ -12,8 +12,9 @@ use crate::config::draft::is_reference;
 use crate::config::settings::{Kind, ROWS};
 use crate::config::{self, Flags, Origin, Settings, Source};
 use crate::net::{Net, Request};
+use crate::ops::listener::bind;
 use crate::ops::redact::Redactor;
-use crate::ops::{bind, shell_quoted};
+use crate::ops::shell_quoted;
 
 use super::report::Check;
 

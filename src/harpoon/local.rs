@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ops::calls::Answering;
-use crate::ops::http::{Reply, Request};
+use crate::ops::listener::calls::Answering;
+use crate::ops::listener::http::{Reply, Request};
 use crate::relay::streamable::{self, Answer, Asking, Sessions};
 
 use super::server::Desk;

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use crate::config::{self, Channel, Secret};
 use crate::net::{self, Net};
-use crate::ops::calls::Offer;
+use crate::ops::listener::calls::Offer;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
 use crate::relay::command::{Body, Command};

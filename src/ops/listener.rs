@@ -6,7 +6,12 @@
 //! nothing costs an entry in a table of `MAX_CONNECTIONS` for at most `HEAD_TIME`; when the
 //! table is full, the one that has waited longest makes room for a new one. A flood of half-open
 //! connections therefore delays a scrape by no more than the time to accept them. Answers come from
-//! memory, or from the threads of [`super::calls`]. Only the start can fail; running out of descriptors pauses accepting and is not an error.
+//! memory, or from the threads of [`calls`]. Only the start can fail; running out of descriptors pauses accepting and is not an error.
+
+pub mod bind;
+pub(crate) mod calls;
+mod connection;
+pub(crate) mod http;
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -23,14 +28,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
-use super::bind::{SocketFile, base_url, bind_tcp, bind_unix};
-use super::calls::{CALLS_MAX, Calls, Offer};
-use super::connection::{Connection, HEAD_TIME, Next, Service, Stream};
-use super::http::{self, Reply, Request};
 use super::metrics::Metrics;
 use super::pulse::{Pulse, Pulses};
 use super::readiness::Readiness;
 use crate::config;
+use bind::{SocketFile, base_url, bind_tcp, bind_unix};
+use calls::{CALLS_MAX, Calls, Offer};
+use connection::{Connection, HEAD_TIME, Next, Service, Stream};
+use http::{Reply, Request};
 
 /// Connections at once: above what monitoring opens, below a quarter of the usual 1024 descriptors.
 const MAX_CONNECTIONS: usize = 240;

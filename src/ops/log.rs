@@ -4,6 +4,8 @@
 //! URLs and headers, and `RUST_LOG` is not read, so that nobody turns it on by accident. A full
 //! disk, a closed pipe or a reader that stopped reading costs lines, never commands.
 
+mod sink;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -19,9 +21,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Error;
 use super::civil;
-use super::log_sink::Sink;
 use super::redact::{self, Redactor};
 use crate::config::{self, LogFormat};
+use sink::Sink;
 
 /// The root of all log targets that are written. Everything else is off by this list and not by
 /// trust in what dependencies log today.

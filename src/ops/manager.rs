@@ -5,13 +5,15 @@
 //! terminal. What is told is in the words of readiness, one line of them, and only what has changed. Nothing
 //! here can fail: what was not taken is told again at the next look; only the end is announced once.
 
+mod notify;
+
 use std::time::{Duration, Instant};
 
-use super::notify::Notify;
 use super::pulse::Pulses;
 use super::readiness::Readiness;
 use super::redact::{self, Redactor};
 use crate::config::Environment;
+use notify::Notify;
 
 /// How long the start waits for the control plane. Units that are ordered behind this one wait as long, and at
 /// 90 s, systemd's own bound of a start, it would be killed and begin anew; a third of that leaves room for a

@@ -7,17 +7,20 @@
 //! nothing here fails. A scrape that runs while calls are counted is consistent within a family and
 //! not across them, as with any scrape.
 
+mod families;
+mod histogram;
+mod labels;
+mod process;
+mod prometheus;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::histogram::{Histogram, MICRO};
-use super::labels::{self, Label, OTHER};
 use super::proxy_health::CheckResult;
 use crate::config::Channel;
-
 use families::Families;
-
-mod families;
+use histogram::{Histogram, MICRO};
+use labels::{Label, OTHER};
 
 /// All metrics of one process. Shared behind an `Arc`; every method is cheap and never blocks for long.
 #[derive(Debug)]

@@ -9,23 +9,13 @@
 use std::fmt;
 use std::io;
 
-pub mod bind;
-pub(crate) mod calls;
 pub mod civil;
-mod connection;
 pub mod files;
 pub mod hardening;
-mod histogram;
-pub(crate) mod http;
-mod labels;
 pub mod listener;
 pub mod log;
-mod log_sink;
 pub mod manager;
 pub mod metrics;
-pub mod notify;
-mod process;
-mod prometheus;
 pub mod proxy_health;
 pub mod pulse;
 pub mod readiness;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config;
 use crate::harpoon::registry::{Endpoint, Endpoints};
 use crate::net;
-use crate::ops::calls::Offer;
+use crate::ops::listener::calls::Offer;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
 
 use super::Tunnel;

@@ -1,6 +1,6 @@
 //! The listener over real sockets on loopback.
 
-use super::super::calls::Answering;
+use super::calls::Answering;
 use super::*;
 use crate::config::{Health, ListenAddress};
 use crate::ops::files::tests::Scratch;

@@ -5,9 +5,9 @@
 //! [`Families::page`] is not shown; a test at the binary looks for every name.
 
 use super::Histogram;
-use crate::ops::labels::Label;
-use crate::ops::process;
-use crate::ops::prometheus::{Family, TUNNEL_ID, Text, counter, durations, gauge, histogram};
+use super::labels::Label;
+use super::process;
+use super::prometheus::{Family, TUNNEL_ID, Text, counter, durations, gauge, histogram};
 
 /// Names of channels that are not served. The rest of the name space is open to whoever sends
 /// commands; a profile that misspells a channel invents a handful.

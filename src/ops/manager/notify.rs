@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// A way to the service manager.
 #[derive(Debug)]
-pub struct Notify {
+pub(super) struct Notify {
     address: SocketAddr,
     socket: UnixDatagram,
     complained: bool,
@@ -18,7 +18,7 @@ pub struct Notify {
 impl Notify {
     /// The socket at a path, or of an abstract name behind an `@`. Other kinds, which only machines have for
     /// each other, are refused.
-    pub fn to(place: &str) -> io::Result<Notify> {
+    pub(super) fn to(place: &str) -> io::Result<Notify> {
         let address = match place.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name)?,
             None if place.starts_with('/') => SocketAddr::from_pathname(place)?,
@@ -31,11 +31,11 @@ impl Notify {
 
     /// Sends lines of `NAME=value`; false when they were not taken. Connected anew for each, so that a
     /// manager which was started again is found.
-    pub fn send(&mut self, lines: &str) -> bool {
+    pub(super) fn send(&mut self, lines: &str) -> bool {
         let sent = self.socket.send_to_addr(lines.as_bytes(), &self.address);
         if let Err(error) = &sent {
             if !std::mem::replace(&mut self.complained, true) {
-                log::warn!(error = super::os_text(error).as_str(); "the service manager cannot be told how this process is");
+                log::warn!(error = crate::ops::os_text(error).as_str(); "the service manager cannot be told how this process is");
             }
         }
         sent.is_ok()

@@ -17,8 +17,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
 
-use super::{Error, files};
 use crate::config;
+use crate::ops::{Error, files};
 
 /// Held while the process has the mask of a private file.
 static MASK: Mutex<()> = Mutex::new(());

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use ring::digest::{SHA256, digest};
 
 use super::http::{Reply, Request};
-use super::pulse::{Pulse, Pulses};
 use crate::config::Secret;
+use crate::ops::pulse::{Pulse, Pulses};
 
 /// Calls whose body is being read, or that run; each has a thread. The programs of one host are few.
 pub(super) const CALLS_MAX: usize = 8;
