@@ -6,7 +6,7 @@
 //! nothing costs an entry in a table of `MAX_CONNECTIONS` for at most `HEAD_TIME`; when the
 //! table is full, the one that has waited longest makes room for a new one. A flood of half-open
 //! connections therefore delays a scrape by no more than the time to accept them. Answers come from
-//! memory, or from the threads of [`calls`]. Only the start can fail; running out of descriptors pauses accepting and is not an error.
+//! memory, or from the threads of `calls`. Only the start can fail; running out of descriptors pauses accepting and is not an error.
 
 pub mod bind;
 pub(crate) mod calls;
