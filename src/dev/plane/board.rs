@@ -24,8 +24,11 @@ const POLL_BYTES_MAX: usize = 63 * 1024 * 1024;
 /// What a command has besides message and headers, at most.
 const ENVELOPE_BYTES: usize = 1024;
 
-/// What may wait for one caller; more notifications push out older ones, but never the answer.
+/// What may wait for one caller. Whoever posts more waits for him, as a real plane lets him wait.
 const EVENTS_MAX: usize = 16;
+
+/// For how long; then a notification pushes out the oldest, since a caller who reads nothing must hold up nobody.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// How often those who wait look whether their peer is still there.
 const LOOK: Duration = Duration::from_millis(100);
@@ -93,6 +96,8 @@ struct Waiting {
 pub(super) struct Board {
     state: Mutex<State>,
     changed: Condvar,
+    /// [`ROOM_WAIT`], but for tests.
+    room_wait: Duration,
 }
 
 struct State {
@@ -142,7 +147,7 @@ impl Board {
             polls_open: 0,
             seen: Instant::now(),
         };
-        Board { state: Mutex::new(state), changed: Condvar::new() }
+        Board { state: Mutex::new(state), changed: Condvar::new(), room_wait: ROOM_WAIT }
     }
 
     /// Puts a call on the board.
@@ -219,6 +224,14 @@ impl Board {
     /// Takes what a client posted for a request.
     pub(super) fn post(&self, id: &str, token: &str, posted: Posted) -> Result<(), Refused> {
         let mut state = self.state();
+        let is_full = |state: &State| {
+            state.pending.get(id).is_some_and(|one| one.token == token && one.events.len() >= EVENTS_MAX)
+        };
+        let end = Instant::now() + self.room_wait;
+        // Answers wait too: order is kept, and the last of them fits then.
+        while is_full(&state) && Instant::now() < end {
+            state = self.wait(state, end);
+        }
         let pending = state.pending.get_mut(id).filter(|pending| !pending.done).ok_or(Refused::Unknown)?;
         if pending.token != token {
             return Err(Refused::Token);
@@ -288,6 +301,8 @@ impl Ticket<'_> {
         loop {
             let event = state.pending.get_mut(&self.id).and_then(|pending| pending.events.pop_front());
             if let Some(event) = event {
+                // There is room for another one.
+                self.board.changed.notify_all();
                 return Waited::Event(event);
             }
             if is_gone() {
@@ -312,85 +327,4 @@ impl Drop for Ticket<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(channel: &str, text: &str) -> Call {
-        Call {
-            kind: "jsonrpc",
-            channel: Channel::parse(channel).unwrap(),
-            headers: Headers::new(),
-            message: Some(RawValue::from_string(text.to_owned()).unwrap()),
-            end: Instant::now() + Duration::from_secs(60),
-        }
-    }
-
-    fn posted(status: u16, is_notification: bool) -> Posted {
-        Posted { is_notification, is_ack: false, status, headers: Headers::new(), body: None }
-    }
-
-    fn poll(board: &Board, channels: &[&str], limit: usize) -> Vec<String> {
-        let channels: Vec<Channel> = channels.iter().map(|name| Channel::parse(name).unwrap()).collect();
-        let commands = board.poll(&channels, limit, Instant::now(), || false);
-        commands.into_iter().map(|command| command.request_id).collect()
-    }
-
-    #[test]
-    fn commands_are_handed_out_once_by_channel_and_limit() {
-        let board = Board::new();
-        let calls = ["main", "side", "main", "main"].map(|name| board.put(call(name, "{}")).ok().unwrap());
-        assert!(board.poll(&[], 9, Instant::now(), || true).is_empty());
-        assert_eq!(poll(&board, &["main"], 2), ["local-1", "local-3"]);
-        assert_eq!(poll(&board, &[], 9), ["local-2", "local-4"]);
-        assert!(poll(&board, &[], 9).is_empty());
-        assert_eq!(board.state().waiting_bytes, 0);
-        drop(calls);
-        assert!(board.state().pending.is_empty());
-    }
-
-    #[test]
-    fn a_call_whose_caller_has_gone_is_never_handed_out() {
-        let board = Board::new();
-        drop(board.put(call("main", "{}")));
-        assert!(poll(&board, &[], 9).is_empty());
-        assert_eq!(board.post("local-1", "shard-local-1", posted(200, false)), Err(Refused::Unknown));
-    }
-
-    #[test]
-    fn the_answer_survives_any_number_of_notifications() {
-        let board = Board::new();
-        let ticket = board.put(call("main", "{}")).ok().unwrap();
-        assert_eq!(board.post("local-1", "local-1", posted(200, false)), Err(Refused::Token));
-        for status in 1..=40 {
-            assert_eq!(board.post("local-1", "shard-local-1", posted(status, true)), Ok(()));
-        }
-        assert_eq!(board.post("local-1", "shard-local-1", posted(200, false)), Ok(()));
-        assert_eq!(board.post("local-1", "shard-local-1", posted(200, false)), Err(Refused::Unknown));
-        let mut seen = Vec::new();
-        while let Waited::Event(event) = ticket.next(|| true) {
-            seen.push(event.status);
-        }
-        assert_eq!(seen, (26..=40).chain([200]).collect::<Vec<u16>>());
-    }
-
-    #[test]
-    fn a_poll_gets_no_more_than_a_client_takes() {
-        let board = Board::new();
-        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
-        let half = text(POLL_BYTES_MAX / 2);
-        let calls = [half.as_str(), &half, "1"].map(|text| board.put(call("main", text)).ok().unwrap());
-        assert_eq!(poll(&board, &[], 9), ["local-1"]);
-        assert_eq!(poll(&board, &[], 9), ["local-2", "local-3"]);
-        assert_eq!(board.put(call("main", &text(POLL_BYTES_MAX))).err(), Some(Refused::TooLarge));
-        drop(calls);
-    }
-
-    #[test]
-    fn the_board_is_bounded() {
-        let board = Board::new();
-        let held: Vec<_> = (0..WAITING_MAX).map(|_| board.put(call("main", "{}")).ok().unwrap()).collect();
-        assert_eq!(board.put(call("main", "{}")).err(), Some(Refused::Full));
-        drop(held);
-        assert!(board.put(call("main", "{}")).is_ok());
-    }
-}
+mod tests;
