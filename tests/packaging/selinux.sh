@@ -126,6 +126,8 @@ check_tunnel() {
     must "the journal" -A -s $tunnel -t init_t -c unix_stream_socket -p write
     must "port 443" -A -s $tunnel -t http_port_t -c tcp_socket -p name_connect
     must "name servers" -A -s $tunnel -t dns_port_t -c tcp_socket -p name_connect
+    # musl binds the socket that it asks over UDP with.
+    must "name servers over UDP" -A -s $tunnel -t node_t -c udp_socket -p node_bind
     must "the health socket" -A -s $tunnel -t tunnel_client_runtime_t -c sock_file -p create
     must "profiles" -A -s $tunnel -t tunnel_client_etc_t -c file -p read
     must_not "writable memory is executed" -A -s $tunnel -p execmem,execstack,execheap
