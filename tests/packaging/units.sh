@@ -135,6 +135,7 @@ NoExecPaths=/ /run -/run/lock /tmp /var/tmp /dev/shm %t/tunnel-client/%i
 ExecPaths=/usr/bin/tunnel-client
 MemoryDenyWriteExecute=yes
 SocketBindDeny=any
+SocketBindAllow=udp
 SystemCallErrorNumber=EPERM
 LINES
     # From the user's name on: what stands in one of the two and not in the other, by the names of the settings.
