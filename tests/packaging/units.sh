@@ -136,6 +136,8 @@ ExecPaths=/usr/bin/tunnel-client
 MemoryDenyWriteExecute=yes
 SocketBindDeny=any
 SocketBindAllow=udp
+TemporaryFileSystem=%t/tunnel-client:ro,mode=0755
+BindPaths=%t/tunnel-client/%i
 SystemCallErrorNumber=EPERM
 LINES
     # From the user's name on: what stands in one of the two and not in the other, by the names of the settings.

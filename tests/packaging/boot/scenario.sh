@@ -189,6 +189,10 @@ cage() {
     no "/usr cannot be written" touch "/proc/$pid/root/usr/written"
     no "/var cannot be written" touch "/proc/$pid/root/var/written"
     no "/usr/bin/true cannot be executed" "/proc/$pid/root/usr/bin/true"
+    # Whose user is the same.
+    mkdir /run/tunnel-client/other
+    same "instances whose directories it sees" prod "$(ls "/proc/$pid/root/run/tunnel-client")"
+    rmdir /run/tunnel-client/other
     local folder
     for folder in /tmp /var/tmp /dev/shm /run/tunnel-client/prod; do
         printf '#!/bin/sh\n' > "/proc/$pid/root$folder/program"
