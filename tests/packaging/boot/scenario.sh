@@ -230,6 +230,9 @@ END
     install -D -m 0644 /check/stdio_server.py /opt/check/stdio_server.py
     # One tunnel at a time has this plane.
     systemctl stop "$unit"
+    mkdir /run/tunnel-client/other
+    systemd-run --quiet --unit=check-other --property=User=tunnel-client \
+        --property=LoadCredential=other:/etc/tunnel-client/prod.key sleep infinity
     ok "tunnel-client-stdio@ starts" systemctl start "$stdio"
     local answer
     answer=$(call tools/call)
@@ -245,7 +248,11 @@ END
         "read the key" "list /root" "open a raw socket" "open a netlink socket" "become root" "change its root"; do
         ok "its server cannot $what" grep -q '^no: ' <<< "$(seen "$what")"
     done
+    same "credentials that its server sees" "['$stdio']" "$(seen credentials)"
+    same "instances whose directories its server sees" "['stdio']" "$(seen instances)"
     same "other processes that its server sees" 0 "$(seen "processes of others")"
+    systemctl stop check-other.service
+    rmdir /run/tunnel-client/other
     ok "tunnel-client-stdio@ stops" systemctl stop "$stdio"
     same "how it ended" "success 0" "$(property "$stdio" Result) $(property "$stdio" ExecMainStatus)"
     same "processes that it leaves" "" "$(pgrep --full stdio_server || true)"

@@ -38,6 +38,8 @@ def probe():
         "execute from /dev/shm": attempt(lambda: run_from("/dev/shm")),
         "execute from its cache": attempt(lambda: run_from(home)),
         "read the key": attempt(lambda: open("/etc/tunnel-client/stdio.key")),
+        "credentials": os.listdir("/run/credentials"),
+        "instances": os.listdir("/run/tunnel-client"),
         "list /root": attempt(lambda: os.listdir("/root")),
         "open a raw socket": attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
         "open a netlink socket": attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
