@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ADMIN_KEY, admin, outcome, plane, record, refused};
+use crate::support::closed;
 use crate::support::plane::TUNNEL;
 use crate::support::reply::Reply;
 
@@ -98,13 +99,14 @@ fn huge_replies_are_refused() {
 /// Nobody is there: said with the method and the path, and without a status.
 #[test]
 fn an_absent_plane_is_told() {
-    let mut server = record();
-    server.stop();
+    let (server, port) = (record(), closed::port());
+    let base = format!("http://127.0.0.1:{port}");
+    let absent = |words: &[&str]| outcome(admin(&server, words).env("CONTROL_PLANE_BASE_URL", &base));
     let words = ["update", TUNNEL, "--name", "n"];
-    let text = outcome(admin(&server, &words)).stderr;
-    let start = format!("request POST /v1/tunnels/{TUNNEL} failed: connect to 127.0.0.1:{}: ", server.port());
+    let text = absent(&words).stderr;
+    let start = format!("request POST /v1/tunnels/{TUNNEL} failed: connect to 127.0.0.1:{port}: ");
     assert!(text.starts_with(&start), "{text}");
-    let text = outcome(admin(&server, &[&words[..], &["--json"]].concat())).stdout;
+    let text = absent(&[&words[..], &["--json"]].concat()).stdout;
     let value: Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<&String> = value["error"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["message", "method", "path"], "{text}");
