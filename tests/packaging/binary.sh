@@ -130,7 +130,7 @@ needs_tcp_for_that() {
 # A real poll from an empty root, and a clean end at SIGTERM.
 polls_by_name() {
     local seen
-    seen=$(ask_by_name --stop-at-request run) || { echo "$seen"; return 1; }
+    seen=$(ask_by_name --stop-at-poll run) || { echo "$seen"; return 1; }
     echo "$seen"
     grep -qE '^http (GET|POST) /v1/.*poll' <<<"$seen"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a program beside a name server whose UDP answers are cut, and the web server that its TCP answers lead to.
 
-    name_server.py [--refuse-tcp] [--stop-at-request] COMMAND [ARGUMENT...]
+    name_server.py [--refuse-tcp] [--stop-at-poll] COMMAND [ARGUMENT...]
 
 For tests in a network namespace of their own: it listens at 127.0.0.1:53, where the resolver looks for it, and at a
 free port of 127.0.0.2, the address that every name has; {port} in an argument becomes that port. Events go to stdout:
@@ -10,8 +10,8 @@ free port of 127.0.0.2, the address that every name has; {port} in an argument b
     tcp NAME             a question over TCP, answered in full
     http LINE            the first line of a request, answered with 404
 
-With --refuse-tcp nothing listens for questions over TCP, so that no name has an address. With --stop-at-request the
-program gets SIGTERM at the first request. The exit status is the program's; it has a minute.
+With --refuse-tcp nothing listens for questions over TCP, so that no name has an address. With --stop-at-poll the program
+gets SIGTERM at the first poll of the control plane; it may ask for other things before. The exit status is the program's; it has a minute.
 """
 
 import http.server
@@ -22,7 +22,7 @@ import sys
 import threading
 
 TRUTH = "127.0.0.2"
-requested = threading.Event()
+polled = threading.Event()
 
 
 def tell(*words):
@@ -70,7 +70,8 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         if self.raw_requestline and self.parse_request():
             tell("http", self.requestline)
-            requested.set()
+            if "/poll" in self.path:
+                polled.set()
             self.send_error(404)
 
     def log_message(self, *_):
@@ -98,8 +99,8 @@ def main():
         serve(socketserver.ThreadingTCPServer(("127.0.0.1", 53), Tcp))
     web = serve(http.server.ThreadingHTTPServer((TRUTH, 0), Web))
     program = subprocess.Popen([word.replace("{port}", str(web.server_address[1])) for word in command])
-    if "--stop-at-request" in options:
-        requested.wait(timeout=60)
+    if "--stop-at-poll" in options:
+        polled.wait(timeout=60)
         program.terminate()
     try:
         sys.exit(program.wait(timeout=60))
