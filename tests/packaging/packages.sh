@@ -10,6 +10,7 @@
 # that the spec can.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 for tool in rpmbuild:rpm rpmlint:rpmlint lintian:lintian dpkg-deb:dpkg readelf:binutils rpm2cpio:rpm2cpio cpio:cpio; do
     command -v "${tool%:*}" >/dev/null || { echo "${tool%:*} is missing (Debian: ${tool#*:})" >&2; exit 1; }
@@ -26,16 +27,6 @@ quietly() {
     local log=$work/$1.log
     shift
     "$@" > "$log" 2>&1 || { cat "$log"; echo "failed: $*" >&2; exit 1; }
-}
-
-# same TEXT WANTED SEEN
-same() {
-    if [[ $2 != "$3" ]]; then
-        printf 'FAIL  %s\n' "$1"
-        diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | sed 's/^/      /' || true
-        exit 1
-    fi
-    echo "ok    $1"
 }
 
 # build FOLDER OUT: in this tree or in a copy of it.

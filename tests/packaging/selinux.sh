@@ -13,17 +13,13 @@
 # selinux-policy-default: installed, or fetched by apt-get download.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 readonly DEVEL=/usr/share/selinux/devel/Makefile MODULES=/usr/share/selinux/default
 sources=$PWD/packaging/selinux
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
-
-fail() {
-    echo "FAILED: $*" >&2
-    failures=$((failures + 1))
-}
 
 need() {
     local pair
@@ -37,8 +33,8 @@ need() {
 # compile FOLDER: the module of the sources there, without a warning.
 compile() {
     local said
-    said=$(make -C "$1" -f $DEVEL tunnel-client.pp 2>&1) || { fail "it does not compile: $said"; return; }
-    ! grep -iE 'warning|error' <<<"$said" || fail "the compiler complains"
+    said=$(make -C "$1" -f $DEVEL tunnel-client.pp 2>&1) || { complain "it does not compile: $said"; return; }
+    ! grep -iE 'warning|error' <<<"$said" || complain "the compiler complains"
 }
 
 check_compiles() {
@@ -82,8 +78,8 @@ link() {
     local name=$1
     shift
     semodule_link -o "$scratch/linked" "$scratch/base/base.pp" "$@" >/dev/null 2>&1 ||
-        { fail "it cannot be linked with Debian's policy"; return 1; }
-    semodule_expand "$scratch/linked" "$scratch/$name" >/dev/null 2>&1 || { fail "it cannot be expanded"; return 1; }
+        { complain "it cannot be linked with Debian's policy"; return 1; }
+    semodule_expand "$scratch/linked" "$scratch/$name" >/dev/null 2>&1 || { complain "it cannot be expanded"; return 1; }
 }
 
 # Asks for rules of the policy. A query that finds nothing is none that failed.
@@ -95,7 +91,7 @@ rules() {
 must() {
     local what=$1
     shift
-    test -n "$(rules "$@")" || fail "$what: nothing like sesearch $*"
+    test -n "$(rules "$@")" || complain "$what: nothing like sesearch $*"
 }
 
 # must_not WHAT QUERY...: there is none, not even with a switch.
@@ -103,7 +99,7 @@ must_not() {
     local what=$1 found
     shift
     found=$(rules "$@")
-    test -z "$found" || fail "$what: $found"
+    test -z "$found" || complain "$what: $found"
 }
 
 # only_with SWITCH WHAT QUERY...: there is one, and each of them hangs on the switch.
@@ -111,8 +107,8 @@ only_with() {
     local switch=$1 what=$2 found
     shift 2
     found=$(rules "$@")
-    test -n "$found" || fail "$what: nothing like sesearch $*"
-    ! grep -vF "[ $switch ]:True" <<<"$found" || fail "$what: allowed without $switch"
+    test -n "$found" || complain "$what: nothing like sesearch $*"
+    ! grep -vF "[ $switch ]:True" <<<"$found" || complain "$what: allowed without $switch"
 }
 
 check_tunnel() {
@@ -178,7 +174,7 @@ check_switches() {
     local switch state
     for switch in stdio connect_any tcp_health read_keys child_connect; do
         state=$(seinfo -b "tunnel_client_$switch" -x "$scratch/policy" | grep -o 'bool tunnel_client.*') || true
-        test "$state" = "bool tunnel_client_$switch false;" || fail "switch tunnel_client_$switch: ${state:-not there}"
+        test "$state" = "bool tunnel_client_$switch false;" || complain "switch tunnel_client_$switch: ${state:-not there}"
     done
 }
 
@@ -186,14 +182,14 @@ check_switches() {
 check_branch() {
     link policy-rhel "$scratch/rhel/tunnel-client.pp" || return 0
     test -n "$(sesearch -A -s init_t -t tunnel_client_t -c process -p ptrace "$scratch/policy-rhel")" ||
-        fail "init_nnp_daemon_domain is not used where it exists"
+        complain "init_nnp_daemon_domain is not used where it exists"
 }
 
 # label PATH KIND TYPE: what the module says about a path; a kind is file, dir or socket.
 label() {
     local found
     found=$(matchpathcon -n -f "$scratch/contexts" -m "$2" "$1" 2>/dev/null) || true
-    test "${found#system_u:object_r:}" = "$3:s0" || fail "$1 would be ${found:-without a label}, not $3"
+    test "${found#system_u:object_r:}" = "$3:s0" || complain "$1 would be ${found:-without a label}, not $3"
 }
 
 check_labels() {

@@ -9,6 +9,7 @@
 # makes the source RPM.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 source=$(realpath "${1:-$(echo target/package/tunnel-client-*.src.rpm)}")
 [[ -f $source ]] || { echo "$source is missing: tests/packaging/packages.sh makes it" >&2; exit 1; }
@@ -25,15 +26,6 @@ rpm --query rpm >/dev/null 2>&1 || words+=(--nodeps)
 unshare --net bash -c 'ip link set lo up && exec "$@"' - \
     rpmbuild --rebuild "${words[@]}" --define "_topdir $top" "$source"
 rpm=$(find "$top/RPMS" -name 'tunnel-client-[0-9]*.rpm')
-
-same() {
-    if [[ $2 != "$3" ]]; then
-        printf 'FAIL  %s\n' "$1"
-        diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | sed 's/^/      /' || true
-        exit 1
-    fi
-    echo "ok    $1"
-}
 
 # No list of components, which stable compilers do not write; a drop-in that lets it load its libraries.
 same "it holds what the static package holds" \

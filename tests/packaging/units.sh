@@ -16,6 +16,7 @@
 # Needs systemd-analyze 252 or later and systemd-sysusers (Debian: systemd), openssl and python3.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 # Exposure in tenths, as systemd 252 counts it: what the comments of the units promise, what is left with a list of
 # addresses, and what a server's own unit has, which has no network.
@@ -25,11 +26,6 @@ readonly UNITS=packaging/systemd EXAMPLES=packaging/systemd/examples
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
-
-fail() {
-    echo "FAILED: $*" >&2
-    failures=$((failures + 1))
-}
 
 need() {
     local tool package
@@ -57,8 +53,8 @@ make_root() {
 # verify UNIT LABEL ROOT: it loads, and nothing is said. Unknown names and bad values are only said, not failed.
 verify() {
     local said
-    said=$(systemd-analyze verify --man=no --root="$3" "$1" 2>&1) || fail "$2: verify exits with $?"
-    test -z "$said" || fail "$2: $said"
+    said=$(systemd-analyze verify --man=no --root="$3" "$1" 2>&1) || complain "$2: verify exits with $?"
+    test -z "$said" || complain "$2: $said"
 }
 
 # score UNIT LABEL ROOT TENTHS: prints the exposure, which must not be above the bound.
@@ -68,7 +64,7 @@ score() {
         exposure=$(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' <<<"$report")
         printf '%-52s %s\n' "$2" "${exposure:?no exposure in the report}"
     else
-        fail "$2: exposure above $4 tenths: $(tail -1 <<<"$report")"
+        complain "$2: exposure above $4 tenths: $(tail -1 <<<"$report")"
     fi
 }
 
@@ -113,17 +109,17 @@ check_units() {
 check_resets() {
     local file=$EXAMPLES/encrypted-key.conf pair
     for pair in AssertPathExists LoadCredential; do
-        grep -qx "$pair=" "$file" || fail "$file does not take back $pair of the unit"
+        grep -qx "$pair=" "$file" || complain "$file does not take back $pair of the unit"
     done
     grep -q '^UnsetEnvironment=HEALTH_UNIX_SOCKET$' "$EXAMPLES/tcp-health.conf" ||
-        fail "tcp-health.conf leaves the socket in place, which wins over the port"
+        complain "tcp-health.conf leaves the socket in place, which wins over the port"
 }
 
 # The score is the same without these.
 check_cage() {
     local tunnel=$UNITS/tunnel-client@.service stdio=$UNITS/tunnel-client-stdio@.service line differing
     while read -r line; do
-        grep -qxF -- "$line" "$tunnel" || fail "$tunnel: $line is missing"
+        grep -qxF -- "$line" "$tunnel" || complain "$tunnel: $line is missing"
     done <<'LINES'
 Type=notify
 NotifyAccess=main
@@ -145,14 +141,14 @@ LINES
         <(sed -n '/^User=/,/^\[Install/p' "$stdio" | grep '^[A-Z]' | sort) |
         sed -n 's/^[<>] \([A-Za-z]*\)=.*/\1/p' | sort -u | xargs) || true
     test "$differing" = "ExecPaths MemoryDenyWriteExecute NoExecPaths ProcSubset" ||
-        fail "$stdio differs from the other unit in: $differing"
+        complain "$stdio differs from the other unit in: $differing"
     # NoExecPaths= and ExecPaths= share a reason; the cache is the fourth.
     line=$(grep -c '^# Relaxed: ' "$stdio") || true
-    test "$line" = 4 || fail "$stdio gives $line reasons for what it relaxes"
+    test "$line" = 4 || complain "$stdio gives $line reasons for what it relaxes"
 }
 
 check_sums() {
-    python3 - "$UNITS"/*.service "$EXAMPLES"/more-connections.conf <<'PYTHON' || fail "sums in comments"
+    python3 - "$UNITS"/*.service "$EXAMPLES"/more-connections.conf <<'PYTHON' || complain "sums in comments"
 import pathlib, re, sys
 
 failed = 0
@@ -200,9 +196,9 @@ PYTHON
 check_sysusers() {
     local root=$scratch/sysusers said
     mkdir -p "$root/etc"
-    said=$(systemd-sysusers --root="$root" - <"$UNITS/tunnel-client.sysusers" 2>&1) || fail "sysusers: $said"
+    said=$(systemd-sysusers --root="$root" - <"$UNITS/tunnel-client.sysusers" 2>&1) || complain "sysusers: $said"
     grep -q '^tunnel-client:[^:]*:[0-9]*:[0-9]*:[^:]*:/:/usr/sbin/nologin$' "$root/etc/passwd" ||
-        fail "tunnel-client.sysusers makes no user without home and shell: $said"
+        complain "tunnel-client.sysusers makes no user without home and shell: $said"
 }
 
 # doctor BINARY PROFILE: the checks that failed, separated by commas. Credentials are those of the example.
@@ -237,26 +233,26 @@ check_profile() {
     local binary=$1 example=packaging/etc/example.yaml full=$scratch/full.yaml failed
     make_files
     failed=$(doctor "$binary" "$example")
-    test -z "$failed" || fail "$example as shipped: $failed"
+    test -z "$failed" || complain "$example as shipped: $failed"
     # A comment has a blank after its sign, a setting has none. Of the two ways to give the proxy the second stays.
     sed -E -e 's/^( *)#([^ #])/\1\2/' "$example" | awk '!/^http_proxy: "http:/' |
         sed -e "s,/etc/tunnel-client/client.pem,$scratch/files/client.pem," \
             -e "s,/etc/pki/tls/certs,$scratch/files," -e "s,/opt/mcp-files,$scratch/files,g" >"$full"
-    cmp -s "$example" "$full" && fail "$example has nothing to take in"
+    cmp -s "$example" "$full" && complain "$example has nothing to take in"
     # There is no such server here; that it was tried shows that everything before it is in order.
     failed=$(doctor "$binary" "$full" 2>"$scratch/said")
-    test "$failed" = mcp_handshake:files || fail "$example with everything taken in: $failed: $(cat "$scratch/said")"
+    test "$failed" = mcp_handshake:files || complain "$example with everything taken in: $failed: $(cat "$scratch/said")"
     # The checks would not notice a profile that they cannot read: a wrong key must fail.
     sed 's/^mcp:/mpc:/' "$example" >"$scratch/wrong.yaml"
     failed=$(doctor "$binary" "$scratch/wrong.yaml" 2>/dev/null)
-    test -n "$failed" || fail "doctor takes a profile with a wrong key"
+    test -n "$failed" || complain "doctor takes a profile with a wrong key"
 }
 
 # Every example that a comment names is there.
 check_names() {
     local dropin
     while read -r dropin; do
-        test -e "packaging/systemd/$dropin" || fail "$dropin is named in a comment, and is not there"
+        test -e "packaging/systemd/$dropin" || complain "$dropin is named in a comment, and is not there"
     done < <(grep -rhoE 'examples/[a-z0-9@.-]+\.(conf|service|socket)' "$UNITS" packaging/etc | sort -u)
 }
 

@@ -35,6 +35,14 @@ fn harbour() -> Harbour {
     Harbour::with(TARGET, offered, |_| Reply::body(200, "text/plain", "here"))
 }
 
+/// One whose endpoint answers when the gate is open.
+fn gated() -> (Harbour, Arc<Gate>) {
+    let gate = Arc::new(Gate::new());
+    let behind = Arc::clone(&gate);
+    let script = move |_: &_| Reply::body(200, "text/plain", "late").behind(&behind);
+    (Harbour::with(TARGET, offered, script), gate)
+}
+
 fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(BOUND)).unwrap();
@@ -158,12 +166,7 @@ fn nobody_else_is_served() {
 /// A call waits on a thread of its own; health and readiness do not.
 #[test]
 fn calls_have_a_bound_and_hold_nobody_up() {
-    let gate = Arc::new(Gate::new());
-    let script = {
-        let gate = Arc::clone(&gate);
-        move |_: &_| Reply::body(200, "text/plain", "late").behind(&gate)
-    };
-    let mut harbour = Harbour::with(TARGET, offered, script);
+    let (mut harbour, gate) = gated();
     let address = harbour.rig.client.address();
     let session = open(&address);
     let head = format!("{JSON}{session}");
@@ -188,12 +191,7 @@ fn calls_have_a_bound_and_hold_nobody_up() {
 /// Who breaks off during a call or in the middle of a body leaves the place to others.
 #[test]
 fn callers_that_leave_take_no_place() {
-    let gate = Arc::new(Gate::new());
-    let script = {
-        let gate = Arc::clone(&gate);
-        move |_: &_| Reply::body(200, "text/plain", "late").behind(&gate)
-    };
-    let mut harbour = Harbour::with(TARGET, offered, script);
+    let (mut harbour, gate) = gated();
     let address = harbour.rig.client.address();
     let session = open(&address);
     for _ in 0..20 {
