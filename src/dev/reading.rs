@@ -200,17 +200,13 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, End> {
 
 /// How the body ends. What two programs could read differently is refused.
 fn framing(request: &Request) -> Result<Framing, End> {
-    let all = |name| request.all(name).collect::<Vec<&str>>();
-    match (all("transfer-encoding").as_slice(), all("content-length").as_slice()) {
-        ([], []) => Ok(Framing::Length(0)),
-        ([], [length]) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            match length.parse() {
-                Ok(length) if length <= BODY_BYTES_MAX => Ok(Framing::Length(length)),
-                _ => refused(413, "the request's body is larger than 64 MiB"),
-            }
-        }
-        ([coding], []) if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunks),
-        ([_], []) => refused(501, "only chunked transfer encoding is understood"),
+    let codings: Vec<&str> = request.all("transfer-encoding").collect();
+    let has_length = request.header("content-length").is_some();
+    match (codings.as_slice(), request.announced_length()) {
+        ([], Some(length)) if length <= BODY_BYTES_MAX => Ok(Framing::Length(length)),
+        ([], Some(_)) => refused(413, "the request's body is larger than 64 MiB"),
+        ([coding], _) if !has_length && coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunks),
+        ([_], _) if !has_length => refused(501, "only chunked transfer encoding is understood"),
         _ => refused(400, "the length of the request's body is ambiguous"),
     }
 }

@@ -105,6 +105,13 @@ fn metadata_names_what_can_be_called() {
     assert_eq!(document["authorization_servers"], json!(["harpoon://oauth-prmd-auth-server-0"]));
 }
 
+/// Metadata whose token endpoint is that of this round.
+fn of_round(request: &Request, round: &AtomicUsize) -> Reply {
+    let own = origin(request);
+    let token = format!("{own}/token{}", round.load(Ordering::Relaxed));
+    metadata(&own, json!({"token_endpoint": token}))
+}
+
 /// DESIGN, OAuth: a repeated discovery takes the place of the former one.
 #[test]
 fn a_repetition_replaces_its_own() {
@@ -112,11 +119,7 @@ fn a_repetition_replaces_its_own() {
     let counter = Arc::clone(&round);
     let mut site = Site::start(
         move |r| match r.path() {
-            SERVER => {
-                let own = origin(r);
-                let token = format!("{own}/token{}", counter.load(Ordering::Relaxed));
-                Some(metadata(&own, json!({"token_endpoint": token})))
-            }
+            SERVER => Some(of_round(r, &counter)),
             _ => page(r),
         },
         plain,
@@ -337,11 +340,7 @@ fn calls_of_replaced_endpoints_are_cut() {
     let counter = Arc::clone(&round);
     let mut site = Site::start(
         move |r| match r.path() {
-            SERVER => {
-                let own = origin(r);
-                let token = format!("{own}/token{}", counter.load(Ordering::Relaxed));
-                Some(metadata(&own, json!({"token_endpoint": token})))
-            }
+            SERVER => Some(of_round(r, &counter)),
             "/token0" => Some(Reply::silence()),
             _ => page(r),
         },

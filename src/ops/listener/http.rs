@@ -68,20 +68,28 @@ impl Request {
         !self.old_version && self.all("expect").any(|value| value.eq_ignore_ascii_case("100-continue"))
     }
 
-    /// How many bytes of body were announced, when it is not more than `limit`. What two programs could read
-    /// differently is refused.
+    /// The announced length of the body; `None` when two programs could read it differently. What fits no number
+    /// is larger than any bound.
+    pub(crate) fn announced_length(&self) -> Option<usize> {
+        let lengths: Vec<&str> = self.all("content-length").collect();
+        match lengths.as_slice() {
+            [] => Some(0),
+            [length] if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(length.parse().unwrap_or(usize::MAX))
+            }
+            _ => None,
+        }
+    }
+
+    /// How many bytes of body follow, when that is said by a length alone and is not more than `limit`.
     pub(super) fn body_length(&self, limit: usize) -> Result<usize, Reply> {
         if self.all("transfer-encoding").next().is_some() {
             return Err(Reply::text(411, "send the length of the body"));
         }
-        let lengths: Vec<&str> = self.all("content-length").collect();
-        match lengths.as_slice() {
-            [] => Ok(0),
-            [length] if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                let length = length.parse().ok().filter(|length| *length <= limit);
-                length.ok_or_else(|| Reply::text(413, format!("a body has at most {limit} bytes here")))
-            }
-            _ => Err(Reply::text(400, "the length of the body is ambiguous")),
+        match self.announced_length() {
+            Some(length) if length <= limit => Ok(length),
+            Some(_) => Err(Reply::text(413, format!("a body has at most {limit} bytes here"))),
+            None => Err(Reply::text(400, "the length of the body is ambiguous")),
         }
     }
 }
