@@ -22,8 +22,10 @@ pub(super) struct Resource {
 pub(super) struct AuthServer {
     /// Where that was found.
     pub(super) url: String,
-    /// Who it is.
+    /// Who it says it is.
     pub(super) issuer: String,
+    /// The issuer that it was asked for, as the protected resource names it.
+    pub(super) asked: String,
     /// Its endpoints that may be called, by their role.
     pub(super) endpoints: Vec<(&'static str, String)>,
 }
@@ -67,21 +69,26 @@ impl Resource {
 }
 
 impl AuthServer {
-    /// Reads the document that was found at `url`.
-    pub(super) fn read(text: &str, url: String) -> Result<AuthServer, &'static str> {
+    /// Reads the document that was found at `url`, where the issuer `asked` should have its own.
+    pub(super) fn read(text: &str, url: String, asked: &str) -> Result<AuthServer, &'static str> {
         let members = members(text)?;
         let issuer = string(text, &members, "issuer")?.ok_or("it names no issuer")?;
         let mut endpoints = Vec::new();
         for (name, role) in ENDPOINTS {
             endpoints.extend(string(text, &members, name)?.map(|url| (role, url)));
         }
-        Ok(AuthServer { url, issuer, endpoints })
+        Ok(AuthServer { url, issuer, asked: asked.to_owned(), endpoints })
     }
 
-    /// Whether it speaks for this issuer; a slash at the end makes no other one.
-    pub(super) fn is_of(&self, issuer: &str) -> bool {
-        self.issuer.trim_end_matches('/') == issuer.trim_end_matches('/')
+    /// Whether it speaks for the issuer that it was asked for.
+    pub(super) fn is_own(&self) -> bool {
+        same_issuer(&self.issuer, &self.asked)
     }
+}
+
+/// Whether both are one issuer; a slash at the end makes no other one.
+pub(super) fn same_issuer(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 fn members(text: &str) -> Result<Vec<json::Member<'_>>, &'static str> {
@@ -144,9 +151,9 @@ mod tests {
     fn servers_name_their_endpoints() {
         let text = r#"{"issuer":"https://a","authorization_endpoint":"https://a/page","jwks_uri":null,
             "token_endpoint":"https://a/token","revocation_endpoint":"https://a/revoke"}"#;
-        let read = AuthServer::read(text, "u".into()).unwrap();
+        let read = AuthServer::read(text, "u".into(), "a").unwrap();
         let roles: Vec<_> = read.endpoints.iter().map(|(role, _)| *role).collect();
         assert_eq!(roles, ["token-endpoint", "revocation-endpoint"]);
-        assert!(AuthServer::read(r#"{"token_endpoint":"https://a/token"}"#, "u".into()).is_err());
+        assert!(AuthServer::read(r#"{"token_endpoint":"https://a/token"}"#, "u".into(), "a").is_err());
     }
 }

@@ -123,8 +123,9 @@ impl Discovery {
             Ok(None) => Ok(None),
             Ok(Some(found)) => {
                 self.publish(&found, end.min(Instant::now() + SEARCH_TIME), &mut trail);
-                let remark = self.remark(&found).map(|remark| format!("; {remark}")).unwrap_or_default();
-                Ok(Some(format!("HTTP {} from {}{remark}", found.status, trail::shown(&found.url))))
+                let remarks = self.remark(&found).into_iter().chain(trail.foreign.take());
+                let remarks: String = remarks.map(|remark| format!("; {remark}")).collect();
+                Ok(Some(format!("HTTP {} from {}{remarks}", found.status, trail::shown(&found.url))))
             }
             Err(miss) => {
                 trail.unreached &= miss.unsent;
@@ -132,7 +133,7 @@ impl Discovery {
                 Err(miss.text)
             }
         };
-        let Trail { steps, unread, absences, unreached } = trail;
+        let Trail { steps, unread, absences, unreached, .. } = trail;
         Examined { verdict, absences, setting, unread, unreached, steps }
     }
 
@@ -264,7 +265,7 @@ impl Discovery {
                 log::warn!(error = miss.text.as_str(); "oauth authorization server metadata fetch failed");
                 trail.unread = Some(miss.text);
                 // Rather what was true a while ago than nothing.
-                self.known().clone().filter(|known| known.is_of(text))
+                self.known().clone().filter(|known| documents::same_issuer(&known.asked, text))
             })
         });
         self.known().clone_from(&server);
@@ -272,7 +273,8 @@ impl Discovery {
         trail.unread.is_none()
     }
 
-    /// The metadata of this issuer; nothing when it publishes none of its own.
+    /// The metadata of this issuer; nothing when it publishes none. The first document that names another issuer
+    /// is taken when no place has one that names this: servers that hand sign-in over to a provider publish such.
     fn auth_server(
         &self,
         issuer: &str,
@@ -281,21 +283,35 @@ impl Discovery {
         trail: &mut Trail,
     ) -> Result<Option<AuthServer>, Miss> {
         let mut missed = None;
+        let mut foreign = None;
         let candidates = candidates::server(url);
         for (candidate, left) in candidates.iter().zip((1..=candidates.len()).rev()) {
             let read = self.auth_document(issuer, candidate, share(deadline, left));
-            let told = read.as_ref().map(|_| (200, "metadata of the authorization server".into()));
-            trail.asked(&Method::GET, candidate, told);
+            let what = |server: &AuthServer| match server.is_own() {
+                true => "metadata of the authorization server".to_owned(),
+                false => format!("metadata of another issuer: {}", trail::bounded(&server.issuer)),
+            };
+            trail.asked(&Method::GET, candidate, read.as_ref().map(|server| (200, what(server))));
             match read {
-                Ok(server) => return Ok(Some(server)),
+                Ok(server) if server.is_own() => return Ok(Some(server)),
+                Ok(server) => foreign = foreign.or(Some(server)),
                 Err(miss) if miss.absent => {}
                 Err(miss) => missed = Some(miss),
             }
         }
+        if let Some(server) = foreign {
+            let named = trail::bounded(&server.issuer);
+            trail.foreign = Some(format!("metadata of {issuer} names another issuer: {named}"));
+            log::warn!(
+                expected_issuer = issuer, issuer = server.issuer.as_str(), url = trail::shown(url).as_str();
+                "oauth authorization server metadata issuer mismatch"
+            );
+            return Ok(Some(server));
+        }
         missed.map_or(Ok(None), Err)
     }
 
-    /// The metadata of this issuer at one place. What answers with anything else is as good as absent.
+    /// The metadata at one place, asked for this issuer. What answers with anything else is as good as absent.
     fn auth_document(&self, issuer: &str, url: &Uri, deadline: Instant) -> Result<AuthServer, Miss> {
         let origin = Origin::of(url).ok_or_else(|| Miss::of("a URL is not usable".into()))?;
         let reply = self.fetcher.ask(&Method::GET, url, false, deadline)?;
@@ -308,10 +324,8 @@ impl Discovery {
             return Err(other(reply.status, "no JSON metadata"));
         }
         let text = self.fetcher.read(&origin, reply, deadline)?.text;
-        let server = AuthServer::read(&text, url.to_string());
-        let server = server.map_err(|why| other(200, &format!("no metadata, {why}")))?;
-        // Whoever speaks for another issuer is not believed.
-        if server.is_of(issuer) { Ok(server) } else { Err(other(200, "metadata of another issuer")) }
+        AuthServer::read(&text, url.to_string(), issuer)
+            .map_err(|why| other(200, &format!("no metadata, {why}")))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<AuthServer>> {

@@ -181,7 +181,8 @@ fn refused(record: &Record, why: &Refusal) {
 fn records(fetcher: &Fetcher, source: &str, resource: &Resource, server: Option<&AuthServer>) -> Vec<Record> {
     const RESOURCE_TAG: &str = "protected-resource-metadata";
     const SERVER_TAG: &str = "auth-server-metadata";
-    let issuer_path = server.and_then(|server| candidates::learned(&server.issuer));
+    // The issuer that was asked for: what the document calls itself may be anything.
+    let issuer_path = server.and_then(|server| candidates::learned(&server.asked));
     let issuer_path =
         issuer_path.map(|(url, _)| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
     let record = |role: &'static str, url: &str, tags: &[&str], of_server: bool| {

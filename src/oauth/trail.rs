@@ -22,6 +22,8 @@ pub(super) struct Trail {
     pub(super) steps: Vec<String>,
     /// Why an authorization server that should have been read was not.
     pub(super) unread: Option<String>,
+    /// That the authorization server's metadata names another issuer.
+    pub(super) foreign: Option<String>,
     /// With which statuses places said that there is nothing.
     pub(super) absences: BTreeSet<u16>,
     /// The server itself was not reached when it was last asked.
@@ -82,4 +84,9 @@ impl Trail {
 pub(super) fn shown(url: &Uri) -> String {
     let origin = Origin::of(url).map(|origin| origin.to_string()).unwrap_or_default();
     format!("{origin}{}", url.path())
+}
+
+/// A text of a document, cut: a person recognises an issuer by its beginning.
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(200).collect()
 }

@@ -255,3 +255,26 @@ fn stdio_has_no_discovery() {
     assert_eq!((answer.kind(), answer.code()), ("oauth_discovery_response", 502));
     assert!(answer.payload_text().contains("stdio"), "{}", answer.payload_text());
 }
+
+/// MCP-165, DESIGN, OAuth: an authorization server elsewhere is neither asked nor registered, unless it is trusted.
+#[test]
+fn an_authorization_server_elsewhere_must_be_trusted() {
+    for trusted in [false, true] {
+        let idp = Mcp::start();
+        let issuer = idp.server.origin();
+        let own = issuer.clone();
+        idp.reply("GET", Reply::status(404));
+        let mut site = Site::start(
+            move |r| (r.path() == OWN).then(|| resource(&own)),
+            |b| {
+                let b = b.argument("--harpoon.allow-plaintext-http");
+                if trusted { b.flag("mcp.oauth-trusted-origin", &issuer) } else { b }
+            },
+        );
+        site.discover();
+        let labels = site.labels();
+        assert_eq!(labels.contains(&"oauth-prmd-auth-server-0".to_owned()), trusted, "{labels:?}");
+        assert_eq!(idp.server.connections() > 0, trusted);
+        assert!(labels.contains(&"oauth-prmd-source-0".to_owned()));
+    }
+}

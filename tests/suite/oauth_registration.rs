@@ -183,27 +183,8 @@ fn what_lies_elsewhere_is_not_registered() {
     assert_eq!(other.server.connections(), 0);
 }
 
-/// MCP-165, DESIGN, OAuth: an authorization server elsewhere is neither asked nor registered, unless it is trusted.
-#[test]
-fn an_authorization_server_elsewhere_must_be_trusted() {
-    for trusted in [false, true] {
-        let idp = Mcp::start();
-        let issuer = idp.server.origin();
-        let own = issuer.clone();
-        idp.reply("GET", Reply::status(404));
-        let mut site = Site::start(
-            move |r| (r.path() == OWN).then(|| resource(&own)),
-            |b| if trusted { plain(b).flag("mcp.oauth-trusted-origin", &issuer) } else { plain(b) },
-        );
-        site.discover();
-        let labels = site.labels();
-        assert_eq!(labels.contains(&"oauth-prmd-auth-server-0".to_owned()), trusted, "{labels:?}");
-        assert_eq!(idp.server.connections() > 0, trusted);
-        assert!(labels.contains(&"oauth-prmd-source-0".to_owned()));
-    }
-}
-
-/// MCP-161, REV-059, REV-060, MCP-163: places in their order; only JSON with status 200 that speaks for the issuer counts.
+/// MCP-161, REV-059, MCP-162, MCP-163: places in their order; only JSON with status 200 counts, and a later one that
+/// speaks for the issuer before an earlier one that does not.
 #[test]
 fn authorization_servers_are_asked_in_order() {
     let mut site = Site::start(
@@ -243,15 +224,29 @@ fn authorization_servers_are_asked_in_order() {
     assert_eq!(audience["audience"], site.server.origin() + "/t/token");
 }
 
-/// MCP-162 as REV-060 has it: whoever speaks for another issuer alone is not believed.
+/// MCP-162: metadata that names another issuer alone is used, and the difference is told. What it names elsewhere
+/// is not callable all the same.
 #[test]
-fn another_issuer_is_not_believed() {
+fn another_issuer_is_used_and_told() {
     let mut site = Site::start(
-        |r| if r.path() == SERVER { Some(metadata("https://other.example", json!({}))) } else { page(r) },
+        |r| match r.path() {
+            SERVER => {
+                let endpoints = json!({"registration_endpoint": format!("{}/register", origin(r)),
+                    "token_endpoint": "https://idp.example/token", "issuer": "https://idp.example/tenant"});
+                Some(metadata(&origin(r), endpoints))
+            }
+            _ => page(r),
+        },
         plain,
     );
     site.discover();
-    assert_eq!(site.labels(), LABELS[..3]);
+    let mut expected = LABELS.to_vec();
+    expected.retain(|label| !matches!(*label, "oauth-issuer-0" | "oauth-token-endpoint-0"));
+    assert_eq!(site.labels(), expected);
+    let own = site.server.origin();
+    site.client.wait_log(|line| {
+        line.contains("issuer mismatch") && line.contains("https://idp.example/tenant") && line.contains(&own)
+    });
 }
 
 /// MCP-164, settings: without permission for plain http nothing of it is registered, and the channel stays away.

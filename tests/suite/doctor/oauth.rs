@@ -111,6 +111,22 @@ fn a_protected_server_passes() {
     assert!(text.contains("\nCHECK oauth_metadata   PASS\n\nEvidence:\n  - POST "), "{text}");
 }
 
+/// Metadata of an authorization server that names another issuer passes, and the difference is shown.
+#[test]
+fn another_issuer_is_shown() {
+    let server = server(|r| match r.path() {
+        OWN => Some(resource(&origin(r))),
+        SERVER => Some(Reply::json(200, json!({"issuer": "https://idp.example/tenant"}).to_string())),
+        _ => None,
+    });
+    let found = examined(&server, |b| b);
+    found.assert_ok();
+    let wanted = format!("metadata of {} names another issuer: https://idp.example/tenant", server.origin());
+    assert!(found.summary(ID).ends_with(&wanted), "{}", found.summary(ID));
+    let step = format!("GET own{SERVER}: 200, metadata of another issuer: https://idp.example/tenant");
+    assert!(has(&chain(&found, &server), &step));
+}
+
 /// What is there and no metadata fails, as `run` fails over it, with what to do.
 #[test]
 fn what_is_no_metadata_fails() {
