@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZero;
 
 use ureq::http::Uri;
 
@@ -84,7 +85,8 @@ pub struct Origin {
 
 impl Origin {
     /// The origin of an absolute `http` or `https` URL. `None` for whatever a setting could not
-    /// name either, so that the target of a redirect is held to the grammar of the settings.
+    /// name either, so that the target of a redirect is held to the grammar of the settings. What is
+    /// dialled goes by this one as well: two readings of a URL could send a password elsewhere.
     pub fn of(uri: &Uri) -> Option<Origin> {
         Url::parse(&uri.to_string()).ok()?.origin().ok()
     }
@@ -164,8 +166,8 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
         Some("") => None,
         // The check for digits is not in vain: the standard parser would take a sign.
         Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
-            let port: u16 = digits.parse().map_err(|_| "port is invalid")?;
-            Some(port).filter(|port| *port > 0)
+            // Nobody listens on port 0, and programs differ in what they take it for.
+            Some(digits.parse::<NonZero<u16>>().map_err(|_| "port is invalid")?.get())
         }
         Some(_) => return Err("port is invalid"),
         None if port.is_empty() => None,
@@ -221,6 +223,8 @@ mod tests {
     fn origins_of_targets_are_complete_or_none() {
         let of = |text: &str| Origin::of(&text.parse().unwrap());
         assert_eq!(of("http://h:99999/"), None);
+        assert_eq!(of("http://h:0/"), None);
+        assert_eq!(of("http://h:/").unwrap().port, 80);
         assert_eq!(of("ftp://h/"), None);
         assert_eq!(of("/path"), None);
         assert!(of("http://[::ffff:127.0.0.1]/").unwrap().is_loopback());
@@ -237,6 +241,8 @@ mod tests {
             "http://:80",
             "://host",
             "http://h:99999",
+            "http://h:0",
+            "https://h:000",
             "http://h:x",
             "http://[::1",
             "http://[::1]x",

@@ -23,7 +23,7 @@ use super::error::{Error, Kind};
 use super::idle::{IDLE_MAX, Idle};
 use super::raw;
 use super::reply::Reply;
-use super::route::{Route, origin_of, proxy_url};
+use super::route::{Route, proxy_url};
 use crate::config::{Origin, Secret};
 
 /// The largest reply head that is accepted. Real ones are below 8 KiB; some gateways send large cookies.
@@ -98,7 +98,7 @@ impl Client {
     /// Sends one request and waits for the head of the reply.
     pub fn send(&self, request: Request<'_>) -> Result<Reply, Error> {
         let Request { method, uri, mut headers, body, deadline, replay_when_stale } = request;
-        let origin = origin_of(uri).ok_or_else(|| {
+        let origin = Origin::of(uri).ok_or_else(|| {
             Error::new(Kind::InvalidRequest, "the URL is not an absolute http or https URL")
         })?;
         self.complete(&mut headers, &method, &origin, body);

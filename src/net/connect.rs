@@ -21,7 +21,7 @@ use super::guard::Guard;
 use super::patience::Patience;
 use super::resolve::Names;
 use super::roots::{self, Roots};
-use super::route::{Routes, Way, authority, origin_of, proxy_url};
+use super::route::{Routes, Way, authority, proxy_url};
 use super::socket::{Handle, Socket};
 use super::transport::{Connection, Wire};
 use super::{proxy, tls};
@@ -270,7 +270,7 @@ impl Connector for Dial {
         details: &ConnectionDetails<'_>,
         _chained: Option<()>,
     ) -> Result<Option<Connection>, ureq::Error> {
-        let destination = origin_of(details.uri)
+        let destination = Origin::of(details.uri)
             .ok_or_else(|| Error::new(Kind::InvalidRequest, "the URL is neither http nor https"))?;
         let deadline = super::client::after(*details.timeout.after);
         Ok(Some(self.0.open(&destination, deadline, &*details.register_shutdown)?))

@@ -6,8 +6,6 @@
 
 use std::path::{Path, PathBuf};
 
-use ureq::http::Uri;
-
 use super::no_proxy::{NoProxy, is_loopback};
 use crate::config::{EnvironmentProxies, Origin, Proxy};
 
@@ -113,19 +111,6 @@ pub(super) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// The origin of an absolute `http` or `https` URL. Hosts are lower-cased, because they are compared: a client
-/// certificate or a password goes to an equal origin only.
-pub(super) fn origin_of(uri: &Uri) -> Option<Origin> {
-    let tls = match uri.scheme_str()? {
-        "https" => true,
-        "http" => false,
-        _ => return None,
-    };
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    (!host.is_empty()).then_some(Origin { tls, host, port })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,8 +119,12 @@ mod tests {
         Some(Proxy { tls: false, host: host.into(), port: 3128, credentials: None, label: label.into() })
     }
 
+    fn origin(url: &str) -> Origin {
+        Origin::of(&url.parse().unwrap()).unwrap()
+    }
+
     fn reason(routes: &Routes, url: &str) -> (Option<String>, String) {
-        let route = routes.describe(&origin_of(&url.parse().unwrap()).unwrap());
+        let route = routes.describe(&origin(url));
         (route.proxy, route.reason)
     }
 
@@ -170,10 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn origins() {
-        let origin = origin_of(&"HTTPS://[::1]/x".parse().unwrap()).unwrap();
+    fn authorities_have_brackets_where_needed() {
+        let origin = origin("HTTPS://[::1]/x");
         assert_eq!(origin, Origin { tls: true, host: "::1".into(), port: 443 });
         assert_eq!(authority(&origin.host, origin.port), "[::1]:443");
-        assert!(origin_of(&"/path".parse().unwrap()).is_none());
     }
 }
