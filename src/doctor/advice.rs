@@ -101,13 +101,19 @@ impl Destination<'_> {
                     format!("see its names: {look} | openssl x509 -noout -ext subjectAltName"),
                 ],
             ),
-            CertificateFault::Other => (
-                "The certificate cannot be used, whoever signed it. A self-signed one is often an authority's \
-                 (CaUsedAsEndEntity), which no host can serve with.",
+            CertificateFault::OfAuthority => (
+                "The certificate is an authority's, as a self-signed one often is. It is accepted only where it \
+                 stands in ca_bundle itself.",
                 vec![
-                    "have a certificate issued for the host, with CA:FALSE".into(),
+                    "if it is your server's own: add --ca-bundle /path/to/that-certificate.pem (CA_BUNDLE)"
+                        .into(),
+                    "or have a certificate issued for the host, with CA:FALSE".into(),
                     format!("see it: {look}"),
                 ],
+            ),
+            CertificateFault::Other => (
+                "The certificate cannot be used, whoever signed it.",
+                vec!["have another certificate issued for the host".into(), format!("see it: {look}")],
             ),
         }
     }
@@ -166,6 +172,10 @@ impl Destination<'_> {
             Kind::Proxy(_) => (
                 "The proxy does not let this destination through.",
                 vec![format!("have CONNECT to {to} allowed on the proxy")],
+            ),
+            Kind::NotTls => (
+                "What answers on this port does not speak TLS: it may be an http server.",
+                vec![format!("check scheme and port of {named_by}: http:// where no TLS is spoken"), curl],
             ),
             Kind::Tls => (
                 "The other side ended the TLS handshake: it wants a client certificate, or does not speak TLS on \

@@ -78,7 +78,7 @@ impl Shared {
             return Ok(trust);
         }
         let roots = roots::load(&self.network, &self.bundle)?;
-        let anonymous = tls::Setup::new(&self.provider, &roots.store, None)?;
+        let anonymous = tls::Setup::new(&self.provider, &roots.store, &self.bundle, None)?;
         Ok(self.trust.get_or_init(|| Trust { roots, anonymous }))
     }
 }
@@ -94,7 +94,8 @@ impl Dialer {
     ) -> Result<Dialer, Error> {
         let identified = match identity {
             Some(_) if origin.tls => {
-                Some(tls::Setup::new(&shared.provider, &shared.trust()?.roots.store, identity)?)
+                let roots = &shared.trust()?.roots.store;
+                Some(tls::Setup::new(&shared.provider, roots, &shared.bundle, identity)?)
             }
             _ => None,
         };

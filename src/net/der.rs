@@ -1,9 +1,9 @@
-//! Reads who issued a certificate, to whom, and until when: what an operator needs to know of a refused one,
-//! and of his own before they end.
+//! Reads who issued a certificate, to whom, from when and until when: what an operator needs to know of a
+//! refused one, and of their own before they end.
 //!
-//! It decides nothing about trust. Every length is checked against what is left, nothing recurses, and
-//! whatever does not parse gives `None`. The bytes may be a peer's: what they say is shown to a person and
-//! used for nothing else.
+//! Every length is checked against what is left, nothing recurses, and whatever does not parse gives `None`.
+//! The bytes may be a peer's: names are shown to a person and used for nothing else; dates only ever refuse
+//! what was accepted otherwise.
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +16,32 @@ pub struct Summary {
     pub not_after: String,
 }
 
-/// Reads the summary of a DER certificate (RFC 5280, 4.1): version, serial number, algorithm, issuer, validity
-/// and subject, in this order. What follows the subject is not looked at.
+/// Reads the summary of a DER certificate.
 pub(super) fn summarise(certificate: &[u8]) -> Option<Summary> {
+    let Fields { issuer, validity: [_, (tag, text)], subject } = fields(certificate)?;
+    let shown = digits(tag, text)?;
+    let mut digits = shown.chars();
+    let shown = "####-##-## ##:##:## UTC".chars().map(|c| if c == '#' { digits.next() } else { Some(c) });
+    Some(Summary { issuer: name(issuer)?, subject: name(subject)?, not_after: shown.collect::<Option<_>>()? })
+}
+
+/// Reads the first and the last second of a DER certificate, counted from the epoch. Dates before it are the
+/// epoch itself.
+pub(super) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
+    let [first, last] = fields(certificate)?.validity;
+    Some((seconds(&digits(first.0, first.1)?)?, seconds(&digits(last.0, last.1)?)?))
+}
+
+/// The fields of a certificate that matter here, undecoded; dates with their tags.
+struct Fields<'a> {
+    issuer: &'a [u8],
+    validity: [(u8, &'a [u8]); 2],
+    subject: &'a [u8],
+}
+
+/// Finds the fields (RFC 5280, 4.1): version, serial number, algorithm, issuer, validity and subject, in this
+/// order. What follows the subject is not looked at.
+fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let mut outer = Reader(Reader(certificate).want(SEQUENCE)?);
     let mut fields = Reader(outer.want(SEQUENCE)?);
     // Version 1 certificates begin with the serial number itself.
@@ -27,13 +50,10 @@ pub(super) fn summarise(certificate: &[u8]) -> Option<Summary> {
         fields.want(INTEGER)?;
     }
     fields.want(SEQUENCE)?;
-    let issuer = name(fields.want(SEQUENCE)?)?;
+    let issuer = fields.want(SEQUENCE)?;
     let mut validity = Reader(fields.want(SEQUENCE)?);
-    let subject = name(fields.want(SEQUENCE)?)?;
-    // Not-before is of no interest: clocks that are wrong are told by the error itself.
-    validity.element()?;
-    let (tag, text) = validity.element()?;
-    Some(Summary { issuer, subject, not_after: time(tag, text)? })
+    let validity = [validity.element()?, validity.element()?];
+    Some(Fields { issuer, validity, subject: fields.want(SEQUENCE)? })
 }
 
 const SEQUENCE: u8 = 0x30;
@@ -112,11 +132,9 @@ fn text(value: &[u8]) -> String {
     decoded.chars().take(NAME_MAX_CHARS).map(|c| if c.is_control() || c == '"' { '?' } else { c }).collect()
 }
 
-fn time(tag: u8, digits: &[u8]) -> Option<String> {
-    let digits = std::str::from_utf8(digits).ok()?.strip_suffix('Z')?;
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+/// The fourteen digits of a date, from the year to the second.
+fn digits(tag: u8, text: &[u8]) -> Option<String> {
+    let digits = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let full = match tag {
         // Two-digit years below 50 belong to this century (RFC 5280, 4.1.2.5.1).
         UTC_TIME => format!("{}{digits}", if digits < "5" { "20" } else { "19" }),
@@ -124,12 +142,22 @@ fn time(tag: u8, digits: &[u8]) -> Option<String> {
         _ => return None,
     };
     // Seconds must be there, fractions must not (RFC 5280, 4.1.2.5.2).
-    if full.len() != 14 {
+    (full.len() == 14 && full.bytes().all(|byte| byte.is_ascii_digit())).then_some(full)
+}
+
+/// The seconds from the epoch to a date of fourteen digits, in the calendar that every program extends
+/// backwards and forwards. The year is counted from March, so that a leap day is its last.
+fn seconds(digits: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| digits.get(from..to)?.parse::<u64>().ok();
+    let (month, day) = (number(4, 6)?, number(6, 8)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    let mut digits = full.chars();
-    let shown = "####-##-## ##:##:## UTC".chars().map(|c| if c == '#' { digits.next() } else { Some(c) });
-    shown.collect()
+    let year = if month > 2 { number(0, 4)? } else { number(0, 4)?.checked_sub(1)? };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    // From March 1 of the year 0 to the epoch.
+    let days = days.saturating_sub(719_468);
+    Some(((days * 24 + number(8, 10)?) * 60 + number(10, 12)?) * 60 + number(12, 14)?)
 }
 
 #[cfg(test)]
@@ -171,14 +199,34 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_are_read() {
+        let der = certificate(|params| params.not_before = rcgen::date_time_ymd(2000, 2, 29));
+        assert_eq!(validity(&der), Some((951_782_400, 1_927_843_200)));
+        for (text, expected) in [
+            ("19700101000000", Some(0)),
+            ("19690101000000", Some(0)),
+            ("20240229000000", Some(1_709_164_800)),
+            ("20241231235959", Some(1_735_689_599)),
+            ("21000301000000", Some(4_107_542_400)),
+            ("00000101000000", None),
+            ("20241301000000", None),
+            ("20240100000000", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn no_truncation_or_flip_panics() {
         let der = certificate(|params| params.distinguished_name.push(rcgen::DnType::CommonName, "x"));
         for cut in 0..der.len() {
             summarise(&der[..cut]);
+            validity(&der[..cut]);
             for bit in [0x01, 0x80, 0xff] {
                 let mut flipped = der.clone();
                 flipped[cut] ^= bit;
                 summarise(&flipped);
+                validity(&flipped);
             }
         }
     }

@@ -35,6 +35,8 @@ pub enum CertificateFault {
     NotYetValid,
     /// It belongs to another host.
     WrongName,
+    /// It is an authority's, and not one that a server may show.
+    OfAuthority,
     /// Anything else.
     Other,
 }
@@ -70,6 +72,8 @@ pub enum Kind {
     Dns,
     /// TLS refused the peer, or the peer refused us.
     Tls,
+    /// The peer does not speak TLS.
+    NotTls,
     /// The proxy refused; the status it answered.
     Proxy(u16),
     /// The deadline passed.
@@ -209,7 +213,7 @@ impl Kind {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Kind::Dns => ("dns", "dns"),
-            Kind::Tls => ("tls", "tls"),
+            Kind::Tls | Kind::NotTls => ("tls", "tls"),
             Kind::Timeout => ("timeout", "timeout"),
             Kind::Refused => ("connect", "connection_refused"),
             Kind::NetworkUnreachable => ("connect", "network_unreachable"),

@@ -12,7 +12,8 @@
 //!   `client`). Proxy credentials meet the proxy alone (`proxy`).
 //! - Where the outside chooses what is called, every address is judged before it is dialled, and what was judged
 //!   is what is dialled (`guard`, `connect`).
-//! - Every peer's certificate is verified, a proxy's too; no setting turns that off (`tls`).
+//! - Every peer's certificate is verified, a proxy's too, and again once it has ended; no setting turns that
+//!   off (`tls`).
 //! - Every wait ends at the caller's deadline, every buffer has a bound, and what peers say reaches a log only
 //!   cut and without control characters (`socket`, `reply`, `error`).
 //! - A request is sent again only when its caller allowed it and no byte of a reply had come (`transport`).

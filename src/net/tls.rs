@@ -1,19 +1,24 @@
 //! TLS towards destinations and proxies: one setup a purpose, the handshake, and a text for its refusal.
 //!
-//! rustls and webpki decide; the verifier here only delegates, and remembers what it refused so that the
-//! error can name the certificate. There is no switch that trusts everybody, and no key log is written.
-//! Failure is [`Kind::Tls`], or the deadline's [`Kind::Timeout`].
+//! rustls and webpki decide, with one addition: a server may show a certificate that stands in `ca-bundle`
+//! itself, see [`Verifier`]. What is refused is remembered, so that the error can name the certificate. Sessions
+//! are resumed until one of the certificates ends that they began with. There is no switch that trusts
+//! everybody, and no key log is written. Failure is [`Kind::Tls`], [`Kind::NotTls`] for a peer that speaks
+//! something else, or the deadline's [`Kind::Timeout`].
 //!
 //! The peer may send anything during a handshake: rustls bounds its messages, the wire's deadline its time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
+use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, InvalidMessage, RootCertStore,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -21,17 +26,25 @@ use super::der::{self, Summary};
 use super::error::{CertificateFault, Error, Kind, bounded};
 use super::transport::{TlsWire, Wire};
 
-/// Destinations whose sessions are kept for resumption: the setup without an identity serves every server
+/// Sessions that are kept for resumption, 8 a destination: the setup without an identity serves every server
 /// and proxy of the process, of which there are a handful.
-const SESSIONS_MAX: usize = 32;
+const SESSIONS_MAX: usize = 32 * 8;
 /// Plaintext and ciphertext that a session may hold back; the transport writes less at a time and drains
 /// after each, so this is only met when a peer stops reading.
 const SESSION_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A configuration that handshakes are made with. A clone is the same configuration: sessions are resumed
-/// across all connections made with it, but never between one with an identity and one without.
+/// What handshakes are made with. Clones share it: sessions are resumed across all connections made with it,
+/// but never between one with an identity and one without.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
+    current: Arc<Mutex<Term>>,
+}
+
+/// A configuration with the sessions that were begun under it, until the first certificate ends that was
+/// accepted meanwhile. rustls does not look at the chain again when it resumes; so then everything is begun
+/// anew. A connection that is older keeps its term, and a ticket that reaches it late is never used.
+#[derive(Debug, Clone)]
+struct Term {
     config: Arc<ClientConfig>,
     verifier: Arc<Verifier>,
 }
@@ -42,11 +55,13 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 }
 
 impl Setup {
-    /// TLS 1.2 and 1.3 against `roots`, showing `identity` when the peer asks for a certificate. Fails when
-    /// there is nothing to trust, because then no handshake could ever succeed.
+    /// TLS 1.2 and 1.3 against `roots`, showing `identity` when the peer asks for a certificate; `bundle` holds
+    /// those of the roots that may be a server's own. Fails when there is nothing to trust, because then no
+    /// handshake could ever succeed.
     pub(super) fn new(
         provider: &Arc<CryptoProvider>,
         roots: &Arc<RootCertStore>,
+        bundle: &[CertificateDer<'static>],
         identity: Option<Arc<SingleCertAndKey>>,
     ) -> Result<Setup, Error> {
         let unusable =
@@ -56,10 +71,11 @@ impl Setup {
         }
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         let webpki = webpki.build().map_err(|cause| unusable(&cause))?;
-        let verifier = Arc::new(Verifier { webpki, refused: Mutex::default() });
+        let listed = bundle.iter().filter(|certificate| is_unconstrained(certificate)).cloned().collect();
+        let verifier = Arc::new(Verifier::new(webpki, listed));
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider));
         let builder = builder.with_safe_default_protocol_versions().map_err(|cause| unusable(&cause))?;
-        // "Dangerous" is any verifier that rustls did not make; this one refuses whatever webpki refuses.
+        // "Dangerous" is any verifier that rustls did not make.
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier));
         let mut config = match identity {
             Some(identity) => builder.with_client_cert_resolver(identity),
@@ -68,7 +84,21 @@ impl Setup {
         // Said openly, so that a front end that prefers HTTP/2 does not begin with it.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Setup { config: Arc::new(config), verifier })
+        Ok(Setup { current: Arc::new(Mutex::new(Term { config: Arc::new(config), verifier })) })
+    }
+
+    /// The present term, a new one if the last is over.
+    fn term(&self) -> Term {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if UnixTime::now().as_secs() > current.verifier.until.load(Ordering::Acquire) {
+            let Verifier { webpki, listed, .. } = &*current.verifier;
+            let verifier = Arc::new(Verifier::new(Arc::clone(webpki), Arc::clone(listed)));
+            let mut config = ClientConfig::clone(&current.config);
+            config.dangerous().set_certificate_verifier(Arc::<Verifier>::clone(&verifier));
+            config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+            *current = Term { config: Arc::new(config), verifier };
+        }
+        current.clone()
     }
 
     /// Speaks TLS with `host` on `wire`, whose deadline bounds the handshake. The wire that comes back is
@@ -77,17 +107,20 @@ impl Setup {
         // Also takes addresses, which are then looked for in the certificate as such.
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Error::new(Kind::InvalidRequest, "the host name is not valid for TLS"))?;
-        let mut session = ClientConnection::new(Arc::clone(&self.config), name)
+        let term = self.term();
+        let mut session = ClientConnection::new(Arc::clone(&term.config), name)
             .map_err(|cause| Error::new(Kind::Tls, format!("TLS with {host}: {}", bounded(&cause))))?;
         session.set_buffer_limit(Some(SESSION_BUFFER_BYTES));
         while session.is_handshaking() {
             if let Err(cause) = session.complete_io(&mut wire) {
-                return Err(self.failed(host, &cause));
+                return Err(term.failed(host, &cause));
             }
         }
         Ok(Wire::Tls(Box::new(TlsWire { session, inner: wire })))
     }
+}
 
+impl Term {
     fn failed(&self, host: &str, cause: &std::io::Error) -> Error {
         let mut error = Error::exchanging(&format!("TLS handshake with {host}"), cause);
         let reason = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -95,6 +128,9 @@ impl Setup {
             let mut error = Error::new(Kind::Tls, self.explain(host, reason));
             error.certificate = Some(fault(reason));
             return error;
+        }
+        if let Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) = reason {
+            return Error::new(Kind::NotTls, format!("{host} does not speak TLS; is it http?"));
         }
         // A peer that hangs up in the middle of a handshake does not like it: many servers say so with a
         // reset instead of an alert, for example when they miss a client certificate.
@@ -107,7 +143,12 @@ impl Setup {
     /// Names the refused certificate, and the authority that would have to be trusted. rustls itself says
     /// only "unknown issuer", which does not tell an operator which of his proxies is in the way.
     fn explain(&self, host: &str, reason: &CertificateError) -> String {
-        let mut text = format!("the certificate of {host} is refused: {}", bounded(reason));
+        let why = if is_of_authority(reason) {
+            "it is an authority's own (CaUsedAsEndEntity) and does not stand in ca-bundle".to_owned()
+        } else {
+            bounded(reason)
+        };
+        let mut text = format!("the certificate of {host} is refused: {why}");
         let refused = self.verifier.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = refused.first() {
             text.push_str(&format!(
@@ -136,17 +177,78 @@ fn fault(reason: &CertificateError) -> CertificateFault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             CertificateFault::WrongName
         }
+        reason if is_of_authority(reason) => CertificateFault::OfAuthority,
         _ => CertificateFault::Other,
     }
 }
 
-/// Delegates to webpki and remembers what was refused. It may not accept anything by itself: every method
-/// returns webpki's own verdict unchanged.
+/// Whether webpki refused an authority's certificate for being a server's. It looks at the dates before and
+/// at the usage and the signature after that. Its error type is not at hand, so the text tells; one that
+/// changed would trust nobody more.
+fn is_of_authority(reason: &CertificateError) -> bool {
+    matches!(reason, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
+}
+
+/// Whether an authority may sign for every name.
+fn is_unconstrained(certificate: &CertificateDer<'static>) -> bool {
+    let mut store = RootCertStore::empty();
+    store.add(certificate.clone()).is_ok() && store.roots.iter().all(|root| root.name_constraints.is_none())
+}
+
+/// Delegates to webpki, remembers what was refused, and accepts one thing more: a server that shows a
+/// certificate of `ca-bundle`, byte for byte, which webpki refuses for nothing but its CA bit. `openssl req
+/// -x509` sets that bit, and a site that lists the certificate of such a server means to trust it.
+///
+/// Nothing gains trust by it but this very certificate, for the names and the time that it holds, and only
+/// when the handshake proves its key. That key gains nothing either: as an authority without constraints it
+/// could sign for these names before. (A self-signed one without the CA bit is accepted by webpki itself: it
+/// takes every root for an authority.) Certificates of the system's bundle, of `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` are authorities only.
 #[derive(Debug)]
 struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
+    /// What a server may show though it is an authority's.
+    listed: Arc<[CertificateDer<'static>]>,
+    /// When the first certificate ends that was accepted, in seconds of the epoch.
+    until: AtomicU64,
     /// The last chain that was refused, as summaries from the server's own certificate upwards.
     refused: Mutex<Vec<Summary>>,
+}
+
+impl Verifier {
+    fn new(webpki: Arc<WebPkiServerVerifier>, listed: Arc<[CertificateDer<'static>]>) -> Verifier {
+        Verifier { webpki, listed, until: AtomicU64::new(u64::MAX), refused: Mutex::default() }
+    }
+
+    /// Judges a certificate that webpki refused for its CA bit. Its own signature proves nothing and is not
+    /// looked at; the handshake's is checked elsewhere, as for every other.
+    fn judge_listed(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: u64,
+        refusal: rustls::Error,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let validity = der::validity(certificate).filter(|_| self.listed.contains(certificate));
+        let (not_before, not_after) = validity.ok_or(refusal)?;
+        if now < not_before {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > not_after {
+            return Err(CertificateError::Expired.into());
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    /// Ends the term with the first certificate of a chain that was accepted. Servers also send some that
+    /// ended long ago; webpki does without them.
+    fn accepted<'a>(&self, chain: impl Iterator<Item = &'a CertificateDer<'a>>, now: u64) {
+        let ends = chain.map(|certificate| der::validity(certificate).map_or(now, |(_, end)| end));
+        if let Some(end) = ends.filter(|end| *end >= now).min() {
+            self.until.fetch_min(end, Ordering::AcqRel);
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -160,12 +262,22 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verdict =
             self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        // Two threads may be refused at once; both met the same server, so either chain tells the truth.
-        if verdict.is_err() {
-            // A chain fits one handshake message, which rustls bounds.
-            let chain = std::iter::once(end_entity).chain(intermediates);
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
-                chain.filter_map(|certificate| der::summarise(certificate)).collect();
+        let now = now.as_secs();
+        let verdict = match verdict {
+            Err(rustls::Error::InvalidCertificate(reason)) if is_of_authority(&reason) => {
+                self.judge_listed(end_entity, server_name, now, reason.into())
+            }
+            verdict => verdict,
+        };
+        // A chain fits one handshake message, which rustls bounds.
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        match verdict {
+            Ok(_) => self.accepted(chain, now),
+            // Two threads may be refused at once; both met the same server, so either chain tells the truth.
+            Err(_) => {
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                    chain.filter_map(|certificate| der::summarise(certificate)).collect();
+            }
         }
         verdict
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -176,7 +176,12 @@ impl Authority {
 
     /// A certificate for 127.0.0.1 and localhost, and its key, both PEM.
     pub(super) fn issue(&self, name: &str) -> (String, String) {
+        self.issue_until(name, None)
+    }
+
+    fn issue_until(&self, name: &str, end: Option<SystemTime>) -> (String, String) {
         let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+        params.not_after = end.map_or(params.not_after, Into::into);
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
@@ -193,7 +198,16 @@ impl Authority {
 
     /// A server setup; `clients` asks for client certificates, `Some(true)` insists.
     pub(super) fn server(&self, clients: Option<bool>) -> Arc<rustls::ServerConfig> {
-        let (certificate, key) = self.issue("server");
+        self.setup(clients, self.issue("server"))
+    }
+
+    /// The same without a question for clients, with a certificate that ends.
+    pub(super) fn server_until(&self, end: SystemTime) -> Arc<rustls::ServerConfig> {
+        self.setup(None, self.issue_until("server", Some(end)))
+    }
+
+    fn setup(&self, clients: Option<bool>, own: (String, String)) -> Arc<rustls::ServerConfig> {
+        let (certificate, key) = own;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().unwrap();
