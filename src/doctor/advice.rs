@@ -160,19 +160,7 @@ impl Destination<'_> {
             Kind::Refused | Kind::NoSuchSocket => {
                 ("Nothing listens there.", vec![format!("check {named_by}, and start what it names"), curl])
             }
-            Kind::Proxy(407) => (
-                "The proxy wants to know who asks.",
-                vec![format!("put user:password@ into the proxy URL, by reference: --{proxy} env:PROXY_URL")],
-            ),
-            Kind::Proxy(_) if !self.tls => (
-                "The proxy does not let this destination through. Plain http is tunnelled by CONNECT as well, \
-                 which many proxies allow to port 443 alone.",
-                vec![format!("have CONNECT to {to} allowed, or reach it directly: NO_PROXY={}", host(to))],
-            ),
-            Kind::Proxy(_) => (
-                "The proxy does not let this destination through.",
-                vec![format!("have CONNECT to {to} allowed on the proxy")],
-            ),
+            Kind::Proxy(status) => self.refusal(status),
             Kind::NotTls => (
                 "What answers on this port does not speak TLS: it may be an http server.",
                 vec![format!("check scheme and port of {named_by}: http:// where no TLS is spoken"), curl],
@@ -193,6 +181,29 @@ impl Destination<'_> {
             _ => (
                 "The connection does not carry a whole exchange: what answers may not be what was meant.",
                 vec![format!("check scheme, host and port of {named_by}")],
+            ),
+        }
+    }
+
+    /// What it means that a proxy does not let the destination through.
+    fn refusal(&self, status: u16) -> (&'static str, Vec<String>) {
+        let (to, proxy) = (&self.client.route().destination, self.proxy);
+        match status {
+            407 => (
+                "The proxy wants to know who asks.",
+                vec![format!("put user:password@ into the proxy URL, by reference: --{proxy} env:PROXY_URL")],
+            ),
+            _ if !self.tls => (
+                "The proxy does not let this destination through. Plain http is tunnelled by CONNECT as well, \
+                 which many proxies allow to port 443 alone.",
+                vec![format!(
+                    "have CONNECT to {to} allowed, or reach it directly: NO_PROXY={}",
+                    to.rsplit_once(':').map_or(to.as_str(), |(host, _)| host)
+                )],
+            ),
+            _ => (
+                "The proxy does not let this destination through.",
+                vec![format!("have CONNECT to {to} allowed on the proxy")],
             ),
         }
     }
