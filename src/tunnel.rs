@@ -90,7 +90,8 @@ impl Tunnel {
         let servers = parts::servers(settings, net, &metrics, &stop)?;
         let harpoon = parts::endpoints(settings, net, &metrics)?;
         let served = harpoon.as_ref().map(|harpoon| harpoon.registry().served()).unwrap_or_default();
-        let readiness = Arc::new(parts::readiness(plane_settings, &servers));
+        let polled = parts::polled(plane_settings, &servers);
+        let readiness = Arc::new(parts::readiness(plane_settings, &polled));
         let discovery = parts::discovery(settings, net, harpoon.as_ref(), &readiness)?;
 
         let couriers = (2 * workers).min(COURIERS_MAX);
@@ -122,7 +123,7 @@ impl Tunnel {
             plane_settings.poll_timeout,
         ));
         let search = discovery.map(|discovery| -> Search { Box::new(move || discovery.round()) });
-        let prober = Prober::new(servers.clone(), search, Arc::clone(&readiness), Arc::clone(&stop));
+        let prober = Prober::new(polled, search, Arc::clone(&readiness), Arc::clone(&stop));
         Ok(Tunnel {
             metrics,
             readiness,

@@ -125,6 +125,13 @@ pub(super) fn channels(settings: &Settings) -> Vec<Channel> {
     bound.chain(may_call(settings).then(Harpoon::channel)).collect()
 }
 
+/// The servers whose channels are polled. The others get no command, so they are not probed either.
+pub(super) fn polled(plane: &config::ControlPlane, servers: &[Arc<HttpTarget>]) -> Vec<Arc<HttpTarget>> {
+    let polled = &plane.poll_channels;
+    let is_polled = |server: &&Arc<HttpTarget>| polled.is_empty() || polled.contains(server.channel());
+    servers.iter().filter(is_polled).cloned().collect()
+}
+
 /// The verdict on a tunnel over these servers, which will be probed.
 pub(super) fn readiness(plane: &config::ControlPlane, servers: &[Arc<HttpTarget>]) -> Readiness {
     // A poll that is held to its end must not look like a plane that is gone; a minute covers backoff.

@@ -70,6 +70,20 @@ fn channels_outside_the_poll_list_are_refused() {
     assert_eq!(second.calls().len(), 0);
 }
 
+/// A server whose channel is not polled is asked nothing, and its state is no part of readiness.
+#[test]
+fn a_channel_that_is_not_polled_is_not_probed() {
+    let second = Mcp::start();
+    let binding = format!("channel=two,url={}", second.url());
+    let mut rig = Rig::with(|b| b.flag("mcp.server-url", &binding).flag("control-plane.poll-channel", "two"));
+    // The main server is asked before the first poll, if at all.
+    rig.plane.wait_polls(1);
+    rig.client.wait_get("/readyz", |answer| answer.status == 200);
+    assert_eq!(rig.send(&Command::method("m", "1").channel("two")).code(), 200);
+    assert_eq!(rig.mcp.server.connections(), 0);
+    assert!(second.server.connections() > 0);
+}
+
 /// CP-010, CP-011: the channel of what is called by name is declared, last of all, while there is something to call
 /// and it may be asked for.
 #[test]
