@@ -75,16 +75,16 @@ pub enum Error {
 
 impl Harpoon {
     /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
-    /// endpoint rest as there are `workers` that call, unless there are many endpoints. The redactor is for what
+    /// endpoint rest as there are workers that call, unless there are many endpoints. The redactor is for what
     /// calls sent and received, where that is kept.
     pub fn new(
         net: &Net,
         settings: &config::Harpoon,
-        workers: usize,
+        mcp: &config::Mcp,
         metrics: &Arc<Metrics>,
         captures: Option<Redactor>,
     ) -> Result<Harpoon, Error> {
-        let resting = workers.min(RESTING_MAX / settings.targets.len().max(1));
+        let resting = mcp.max_concurrent_requests.min(RESTING_MAX / settings.targets.len().max(1));
         let endpoint = |target: &config::HarpoonTarget| {
             let client = net.harpoon(settings, target, resting);
             let client = client.map_err(|error| Error::Net(target.label.clone(), error))?;
@@ -98,6 +98,7 @@ impl Harpoon {
             registry,
             max_response_bytes: settings.max_response_bytes,
             max_redirects: settings.max_redirects,
+            ttl: mcp.connection_max_ttl,
             budget: Arc::clone(net.budget()),
             metrics: Arc::clone(metrics),
             history: History::new(captures),
@@ -140,7 +141,7 @@ impl Target for Harpoon {
     }
 
     fn call_max(&self) -> Duration {
-        Duration::from_millis(u64::try_from(*TIMEOUT_MS.end()).unwrap_or(u64::MAX))
+        Duration::from_millis(u64::try_from(*TIMEOUT_MS.end()).unwrap_or(u64::MAX)).min(self.tools.ttl)
     }
 
     fn is_served(&self) -> bool {

@@ -45,6 +45,8 @@ pub(super) struct Tools {
     pub(super) registry: Arc<Registry>,
     pub(super) max_response_bytes: usize,
     pub(super) max_redirects: usize,
+    /// Bounds a call, whatever time it asks for (`mcp.connection-max-ttl`).
+    pub(super) ttl: Duration,
     pub(super) budget: Arc<Budget>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) history: History,
@@ -150,7 +152,7 @@ impl Tools {
             return refuse("request body exceeds size limit");
         }
         // The time of the call begins here and covers everything, but the caller's own ends it all the same.
-        let deadline = Deadline::new(caller.silent_after, asked.timeout);
+        let deadline = Deadline::new(caller.silent_after, asked.timeout.min(self.ttl));
         let order = Order {
             endpoint: Arc::clone(endpoint),
             method: asked.method,
@@ -164,8 +166,9 @@ impl Tools {
         self.observe(caller, &order, &result, started);
         Ok(match result {
             Ok(received) => Called::Result(response(received)),
-            // Both belong to the command and not to the tool: nobody waits, or nobody may answer for it.
+            // These belong to the command and not to the tool: nobody waits, its time is over, or it was cut.
             Err(_) if deadline.is_silent() => Called::Ended(Outcome::Expired),
+            Err(_) if started.elapsed() >= self.ttl => Called::Ended(Outcome::Failed(Failure::timeout())),
             Err(Fault { cut: Some(error), .. }) => Called::Ended(Outcome::Failed(Failure::transport(&error))),
             Err(fault) => failed(&target.label, fault.text),
         })
@@ -339,6 +342,7 @@ mod tests {
             registry: registry.into(),
             max_response_bytes,
             max_redirects,
+            ttl: Duration::MAX,
             budget: Budget::new(0),
             metrics,
             history: History::default(),

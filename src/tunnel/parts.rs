@@ -65,9 +65,8 @@ pub(super) fn endpoints(
     if !may_call(settings) {
         return Ok(None);
     }
-    let workers = settings.mcp.max_concurrent_requests;
     let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
-    let harpoon = Harpoon::new(net, &settings.harpoon, workers, metrics, captures);
+    let harpoon = Harpoon::new(net, &settings.harpoon, &settings.mcp, metrics, captures);
     let harpoon = harpoon.map_err(|error| Error::Unsupported(error.to_string()))?;
     Ok(Some(Arc::new(harpoon)))
 }

@@ -148,6 +148,15 @@ fn broken_connections_cost_their_own_call() {
     assert_eq!(harbour.rig.client.wait_get("/readyz", |answer| answer.status == 200).status, 200);
 }
 
+/// `connection-max-ttl` bounds a call of an endpoint as it bounds those of servers: its caller is told.
+#[test]
+fn a_call_ends_with_the_bound_of_every_call() {
+    let short = |builder: crate::support::client::Builder| builder.flag("mcp.connection-max-ttl", "300ms");
+    let harbour = Harbour::with("- {label: a, url: ORIGIN/a}", short, |_| Reply::silence());
+    let answer = harbour.rig.send(&call_command("a", json!({"timeout_ms": 120_000})));
+    assert_eq!((answer.code(), answer.cause().as_str()), (502, "timeout/timeout"));
+}
+
 /// Endpoints that do not answer in their callers' time say nothing about the tunnel.
 #[test]
 fn slow_endpoints_leave_the_tunnel_ready() {

@@ -86,6 +86,7 @@ fn the_last_words_of_children_are_for_the_operator() {
     let builder = || Builder::without_server(&plane.server.origin()).flag("mcp.command", command);
     let client = builder().flag("health.unix-socket", socket.to_str().unwrap()).start();
     client.wait_log(|line| line.contains("oops"));
+    client.wait_log(|line| line.contains("health server listening"));
     let page = over(&UnixStream::connect(&socket).unwrap());
     assert!(
         page.body.contains("Standard error of main") && page.body.contains("&lt;oops&gt;"),
