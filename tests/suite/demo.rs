@@ -79,8 +79,14 @@ fn it_serves_on_until_a_signal() {
         );
         assert_eq!(told.json()["result"]["serverInfo"]["name"], "mcp-stub", "{told:?}");
         let operator = after(&text, "as its operator does at\n  http://");
-        for (line, wanted) in operator.lines().zip(["ready", "commands_polled_total"]) {
-            let (address, path) = line.trim().trim_start_matches("http://").split_once('/').unwrap();
+        for (line, wanted) in operator.lines().zip(["<title>", "ready", "commands_polled_total"]) {
+            let (address, path) = line
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .trim_start_matches("http://")
+                .split_once('/')
+                .unwrap();
             let told = fetch(address, "GET", &format!("/{path}"), &format!("Host: {address}\r\n")).unwrap();
             assert!(told.status == 200 && told.body.contains(wanted), "{line}");
         }
@@ -136,10 +142,11 @@ fn a_server_over_stdio_takes_the_stubs_place_and_is_ended() {
             "ok initialize scripted 1, MCP 2025-11-25",
             "ok notifications/initialized accepted",
             "ok tools/list 1 tool: look",
-            "ok tools/call look answered without a text",
+            "-- tools/call not made: a tool may change things; --call NAME calls one",
         ]
     );
-    assert_eq!(journal.of("tools/call").len(), 1);
+    assert!(client.log().contains("none is called unless you name it: --call NAME."), "{}", client.log());
+    assert!(journal.of("tools/call").is_empty());
     client.signal(Signal::SIGINT);
     assert_eq!(client.wait_exit().code(), Some(0), "{}", client.log());
     journal.wait_gone();
@@ -154,21 +161,27 @@ fn a_server_over_http_takes_the_stubs_place() {
         {"name": "clock", "inputSchema": {"type": "object"}},
     ]});
     mcp.reply("tools/list", Reply::result("2", &tools.to_string()));
-    let noon = json!({"content": [{"type": "text", "text": "noon\u{1b}[2J"}]}).to_string();
-    mcp.reply("tools/call", Reply::result("3", &noon));
-    let run = || demo().argument("--once").flag("mcp-server-url", &mcp.url()).finish();
-    let (status, text) = run();
+    mcp.reply("tools/list", Reply::result("2", &tools.to_string()));
+    let secret = json!({"content": [{"type": "text", "text": "PASSWORD=server-secret-1"}]}).to_string();
+    mcp.reply("tools/call", Reply::result("3", &secret));
+    let run = || demo().argument("--once").flag("mcp-server-url", &mcp.url());
+    // Whatever a tool says of itself, or leaves unsaid: who did not ask for a call makes none.
+    let (status, text) = run().finish();
     assert_eq!(status, Some(0), "{text}");
-    let done = steps(&text);
-    assert_eq!(
-        done[3..],
-        ["ok tools/list 3 tools: add, erase, clock", r#"ok tools/call clock "noon\u{1b}[2J""#]
-    );
-    assert_eq!(mcp.calls_of("tools/call")[0].json()["params"]["name"], "clock");
+    let left_out = "-- tools/call not made: a tool may change things; --call NAME calls one";
+    assert_eq!(steps(&text)[3..], ["ok tools/list 3 tools: add, erase, clock", left_out]);
+    assert!(mcp.calls_of("tools/call").is_empty());
+    // What was asked for is called, and its answer, which may be a server's environment, is not shown.
+    let (status, text) = run().flag("call", "erase").finish();
+    assert_eq!(status, Some(0), "{text}");
+    let called = steps(&text).pop().unwrap();
+    assert!(called.starts_with("ok tools/call erase answered: 1 item, "), "{text}");
+    assert!(!text.contains("server-secret-1"), "{text}");
+    assert_eq!(mcp.calls_of("tools/call")[0].json()["params"], json!({"name": "erase", "arguments": {}}));
     // The next time the server has no tools.
-    let (status, text) = run();
+    let (status, text) = run().finish();
     assert_eq!(status, Some(0), "{text}");
-    assert_eq!(steps(&text)[3..], ["ok tools/list no tools", "-- tools/call skipped: there is no tool"]);
+    assert_eq!(steps(&text)[3..], ["ok tools/list no tools", "-- tools/call not made: there is no tool"]);
     assert!(text.contains("It works: 3 messages in "), "{text}");
 }
 
@@ -203,7 +216,7 @@ fn a_server_without_a_handshake_is_spoken_to_in_its_own_way() {
             "ok initialize refused: the server speaks MCP 2026-07-28 only, which has no handshake",
             "ok server/discover a server without a name, MCP 2026-07-28",
             "ok tools/list no tools",
-            "-- tools/call skipped: there is no tool",
+            "-- tools/call not made: there is no tool",
         ]
     );
 }
@@ -262,6 +275,8 @@ fn one_server_is_enough() {
     let both = demo().flag("mcp-command", "cat").flag("mcp-server-url", "http://127.0.0.1:9/mcp");
     let wanted = "--mcp-server-url and --mcp-command are mutually exclusive: the demo calls one server";
     assert_eq!(both.finish(), (Some(1), wanted.to_owned()));
+    let wanted = "--call names a tool of your server: add --mcp-server-url or --mcp-command";
+    assert_eq!(demo().flag("call", "echo").finish(), (Some(1), wanted.to_owned()));
     let (status, text) = demo().flag("mcp-server-url", "ftp://x/").finish();
     assert_eq!((status, text.contains("scheme must be http or https")), (Some(1), true), "{text}");
 }

@@ -19,7 +19,7 @@ use crate::cli::Failure;
 use crate::cli::service::Process;
 use crate::cli::terminal::{Colour, Progress, paint, print};
 use crate::config::Flags;
-use crate::config::settings::Kind::{Boolean, List};
+use crate::config::settings::Kind::{Boolean, List, Text};
 use crate::config::settings::Row;
 use crate::dev::stub::Stub;
 use crate::ops::redact::bounded;
@@ -46,11 +46,22 @@ pub(in crate::cli) const OPTIONS: &[Row] = &[
         "A server of yours in the stub's place, over HTTP, written as for run"),
     Row::option("mcp-command", List(&[]), "entry", "",
         "A server of yours in the stub's place, over stdio, written as for run"),
+    Row::option("call", Text, "tool", "",
+        "Call this tool of your server, without arguments; without it none is called, since a tool may change things"),
 ];
 
 /// Runs the demo.
 pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let servers = own_servers(flags)?;
+    let call = match flags.option("call").trim() {
+        "" if servers.is_empty() => Call::Echo,
+        "" => Call::Nothing,
+        _ if servers.is_empty() => {
+            let text = "--call names a tool of your server: add --mcp-server-url or --mcp-command";
+            return Err(Failure(text.into()));
+        }
+        tool => Call::Named(tool),
+    };
     let process = Process::begin()?;
     let progress = Progress::new();
     print("A whole tunnel on this machine: MCP client -> control plane <- relay -> MCP server.\n\n");
@@ -68,7 +79,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     progress.show("");
     say("control plane and relay", Some(begun.elapsed()), "the relay polls; nothing connects to it");
     print("\nWhat a product says to a server first, there and back:\n\n");
-    let outcome = interruptible(&process, &tunnel, &progress, stub.is_some());
+    let outcome = interruptible(&process, &tunnel, &progress, call);
     let serves =
         !flags.is_on("once") && outcome.as_ref().map_or_else(|stopped| stopped.wants_login, |()| true);
     if serves {
@@ -94,6 +105,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
 const NEXT: &str = "\
 Next, for a tunnel of yours: tunnel-client init writes a profile, doctor checks it, run serves it.
 To see a server of yours here: tunnel-client demo --mcp-command 'COMMAND' or --mcp-server-url URL.
+Its tools are listed, and none is called unless you name it: --call NAME.
 ";
 
 /// The flags that put a server of the user's in the stub's place.
@@ -132,7 +144,7 @@ fn interruptible(
     process: &Process,
     tunnel: &LocalTunnel,
     progress: &Progress,
-    has_stub: bool,
+    call: Call<'_>,
 ) -> Result<(), Stopped> {
     let failed = |why| Stopped {
         name: "the client's start".into(),
@@ -145,7 +157,7 @@ fn interruptible(
     thread::scope(|scope| {
         let trip = thread::Builder::new()
             .name("demo".into())
-            .spawn_scoped(scope, || round_trip(&mut caller, tunnel, progress, has_stub))
+            .spawn_scoped(scope, || round_trip(&mut caller, tunnel, progress, call))
             .map_err(|error| failed(error.to_string()))?;
         while !trip.is_finished() {
             if process.wait(Some(LOOK)).is_some() {
@@ -161,11 +173,10 @@ fn round_trip(
     caller: &mut Caller,
     tunnel: &LocalTunnel,
     progress: &Progress,
-    has_stub: bool,
+    call: Call<'_>,
 ) -> Result<(), Stopped> {
     let (mut count, mut total) = (0_u32, Duration::ZERO);
     progress.show("calling through the tunnel ...");
-    let call = if has_stub { Call::Echo } else { Call::Harmless };
     let outcome = trip::go(caller, call, |Step { name, took, remark }| {
         progress.show("");
         count += u32::from(took.is_some());
@@ -197,10 +208,10 @@ fn round_trip(
 /// Where the tunnel can be used and watched.
 fn addresses(tunnel: &LocalTunnel) -> String {
     let ready = tunnel.health_url().unwrap_or_default();
-    let metrics = ready.strip_suffix("readyz").map(|base| format!("{base}metrics")).unwrap_or_default();
+    let base = ready.strip_suffix("readyz").unwrap_or_default();
     format!(
         "Point any MCP client (Streamable HTTP) at\n  {}\nand look at the relay as its operator does at\n  \
-         {ready}\n  {metrics}\n\n",
+         {base}ui       a page for a browser\n  {ready}\n  {base}metrics\n\n",
         tunnel.mcp_url()
     )
 }

@@ -40,17 +40,20 @@ pub(super) struct Stopped {
     pub(super) wants_login: bool,
 }
 
-/// Which tool is called.
+/// Which tool is called. Of a server that is not ours none is, unless somebody named it: a tool that says
+/// nothing of itself may destroy what it works on.
 #[derive(Clone, Copy)]
-pub(super) enum Call {
+pub(super) enum Call<'a> {
     /// The stub's echo.
     Echo,
-    /// The first one that needs no arguments and does not say that it changes something.
-    Harmless,
+    /// The one that the user named, without arguments.
+    Named(&'a str),
+    /// None.
+    Nothing,
 }
 
 /// Goes through all steps; `step` is told of each.
-pub(super) fn go(caller: &mut Caller, call: Call, mut step: impl FnMut(Step)) -> Result<(), Stopped> {
+pub(super) fn go(caller: &mut Caller, call: Call<'_>, mut step: impl FnMut(Step)) -> Result<(), Stopped> {
     let has_session = open(caller, &mut step)?;
     if has_session {
         let name = "notifications/initialized";
@@ -71,23 +74,22 @@ pub(super) fn go(caller: &mut Caller, call: Call, mut step: impl FnMut(Step)) ->
     step(Step { name: name.into(), took: Some(told.took), remark: counted(tools) });
     let (tool, arguments) = match call {
         Call::Echo => ("echo", json!({"input": GREETING})),
-        Call::Harmless => match tools.iter().find(|tool| is_harmless(tool)).and_then(name_of) {
-            Some(tool) => (tool, json!({})),
-            None => {
-                let remark = match tools.as_slice() {
-                    [] => "skipped: there is no tool",
-                    _ => "skipped: every tool needs arguments or says that it changes something",
-                };
-                step(Step { name: "tools/call".into(), took: None, remark: remark.into() });
-                return Ok(());
-            }
-        },
+        Call::Named(tool) => (tool, json!({})),
+        Call::Nothing => {
+            let remark = match tools.as_slice() {
+                [] => "not made: there is no tool",
+                _ => "not made: a tool may change things; --call NAME calls one",
+            };
+            step(Step { name: "tools/call".into(), took: None, remark: remark.into() });
+            return Ok(());
+        }
     };
     let name = format!("tools/call {}", bounded(tool, SHOWN_BYTES));
     let told = caller.ask("tools/call", json!({"name": tool, "arguments": arguments}));
     let told = told.map_err(|error| lost(&name, &error))?;
     let result = told.message.get("result").ok_or_else(|| refused(&name, &told))?;
-    step(Step { name, took: Some(told.took), remark: answered(result) });
+    let remark = if matches!(call, Call::Echo) { answered(result) } else { counted_answer(result) };
+    step(Step { name, took: Some(told.took), remark });
     Ok(())
 }
 
@@ -119,15 +121,6 @@ fn open(caller: &mut Caller, step: &mut impl FnMut(Step)) -> Result<bool, Stoppe
     let info = known.message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
     step(Step { name: other.into(), took: Some(known.took), remark: server_of(info, MODERN_VERSION) });
     Ok(false)
-}
-
-/// Whether a tool can be called without thought. What says nothing of itself counts as harmless: hardly any
-/// tool without arguments is anything but a question.
-fn is_harmless(tool: &Value) -> bool {
-    let required = tool.pointer("/inputSchema/required").and_then(Value::as_array);
-    let hint = |name: &str| tool.pointer(&format!("/annotations/{name}")).and_then(Value::as_bool);
-    let changes = hint("destructiveHint") == Some(true) || hint("readOnlyHint") == Some(false);
-    required.is_none_or(Vec::is_empty) && !changes
 }
 
 fn name_of(tool: &Value) -> Option<&str> {
@@ -163,6 +156,17 @@ fn answered(result: &Value) -> String {
         Some(true) => format!("the tool reports an error: {text}"),
         _ => text,
     }
+}
+
+/// What another server answered, by its size: it may be its environment, or somebody's data.
+fn counted_answer(result: &Value) -> String {
+    let items = result.get("content").and_then(Value::as_array).map_or(0, Vec::len);
+    let what = match result.get("isError").and_then(Value::as_bool) {
+        Some(true) => "the tool reports an error",
+        _ => "answered",
+    };
+    let items = if items == 1 { "1 item".to_owned() } else { format!("{items} items") };
+    format!("{what}: {items}, {} bytes, not shown here", result.to_string().len())
 }
 
 fn error_code(told: &Told) -> Option<i64> {
@@ -248,22 +252,6 @@ mod tests {
 
     fn told(status: u16, message: Value) -> Told {
         Told { status, message, took: Duration::ZERO }
-    }
-
-    #[test]
-    fn only_tools_that_need_nothing_and_change_nothing_are_harmless() {
-        for (tool, wanted) in [
-            (json!({"name": "a", "inputSchema": {"type": "object"}}), true),
-            (
-                json!({"name": "a", "inputSchema": {"required": []}, "annotations": {"readOnlyHint": true}}),
-                true,
-            ),
-            (json!({"name": "a", "inputSchema": {"required": ["x"]}}), false),
-            (json!({"name": "a", "annotations": {"destructiveHint": true}}), false),
-            (json!({"name": "a", "annotations": {"readOnlyHint": false}}), false),
-        ] {
-            assert_eq!(is_harmless(&tool), wanted, "{tool}");
-        }
     }
 
     #[test]
