@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::config::settings::{Kind, ROWS, Row};
-use crate::config::{Flags, Request, nearest};
+use crate::config::{Environment, Flags, Request, nearest, profile};
 
 use super::{ABSENT, Failure, print, run, usage};
 
@@ -96,13 +96,18 @@ impl Command {
     fn start(&self, arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
         // `[word...]` stands for as many as there are.
         let endless = self.arguments.last().is_some_and(|name| name.ends_with("...]"));
-        let most = if endless { usize::MAX } else { self.arguments.len() };
+        // One word too many is taken here where it may be a profile's name.
+        let own = self.arguments.len() + usize::from(self.settings);
+        let most = if endless { usize::MAX } else { own };
         let flags = match Flags::of_command(arguments, &self.tables(), most) {
             Ok(Request::Run(flags)) => flags,
             Ok(Request::Help) => return Ok(print(&usage::of_command(self))),
             Ok(Request::Version) => return Ok(version()),
             Err(error) => return run::refuse(error.into()),
         };
+        if let Some(word) = flags.arguments().get(self.arguments.len()).filter(|_| !endless) {
+            return run::refuse(Failure(stray(word, &flags)));
+        }
         let needed = self.arguments.iter().filter(|name| name.starts_with('<')).count();
         let given = flags.arguments().len();
         if given < needed {
@@ -115,6 +120,19 @@ impl Command {
     }
 }
 
+/// A word that no command takes. It is repeated only where a profile has this name: it may be the value of
+/// another flag, and a secret.
+fn stray(word: &str, flags: &Flags) -> String {
+    let environment = Environment::of_process().ok();
+    let file = environment.and_then(|environment| profile::file(flags, &environment, word).ok());
+    match file.is_some_and(|file| file.is_file()) {
+        true => format!("unexpected argument \"{word}\"; did you mean --profile {word}?"),
+        false => {
+            "unexpected argument: write every value as --flag=value, and a profile as --profile NAME".into()
+        }
+    }
+}
+
 /// Finds the command among the arguments and runs it.
 pub(super) fn dispatch(commands: &'static [Command], arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     let mut words: Vec<String> = Vec::new();
@@ -124,7 +142,8 @@ pub(super) fn dispatch(commands: &'static [Command], arguments: Vec<OsString>) -
         let text = argument.to_string_lossy().into_owned();
         match text.as_str() {
             "--help" | "-h" => return Ok(print(&usage::of_group(commands, &words))),
-            "--version" => return Ok(version()),
+            "--version" | "-V" | "-v" => return Ok(version()),
+            "version" if words.is_empty() => return Ok(version()),
             _ if text.starts_with('-') => {
                 let takes_value = flag_of_group(commands, &words, &text)?;
                 rest.push(argument);
@@ -166,7 +185,8 @@ fn unknown(commands: &'static [Command], words: &[String]) -> Failure {
     };
     if group.is_empty() && ABSENT.contains(&typed) {
         return Failure(format!(
-            "tunnel-client {typed} does not exist in this program; see the README for what does"
+            "tunnel-client {typed} does not exist in this program; tunnel-client --help lists what does, and \
+             man tunnel-client what is absent"
         ));
     }
     if group.is_empty() && cfg!(not(feature = "dev")) && ["demo", "dev"].contains(&typed) {
@@ -183,6 +203,19 @@ fn unknown(commands: &'static [Command], words: &[String]) -> Failure {
     Failure(format!("unknown command \"{}\" for \"tunnel-client{place}\"; {hint}", typed.escape_debug()))
 }
 
+/// The version first and alone, which is what scripts take from the reference's `VERSION (git sha: X)` too.
 fn version() -> ExitCode {
-    print(&format!("{}\n", crate::VERSION))
+    let libc = match () {
+        () if cfg!(target_env = "musl") => "-musl",
+        () if cfg!(target_env = "gnu") => "-gnu",
+        () => "",
+    };
+    let features = if cfg!(feature = "dev") { "dev" } else { "none" };
+    print(&format!(
+        "{} ({}, {}-{}{libc}, features: {features})\n",
+        crate::VERSION,
+        crate::CLIENT_NAME,
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    ))
 }

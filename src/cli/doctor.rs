@@ -4,10 +4,11 @@
 //! the report is one JSON object, whose members `crate::doctor::report` lists.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::config::Flags;
-use crate::config::settings::{Kind, Row};
-use crate::doctor::{self, Status};
+use crate::config::settings::{Kind, Least, Row};
+use crate::doctor::{self, Asked, Status};
 use crate::ops::hardening;
 
 use super::Failure;
@@ -15,6 +16,9 @@ use super::terminal::{Colour, Progress, paint, print};
 
 /// Exit code of a report with failed checks.
 const FAILED: u8 = 2;
+
+/// No server is waited for by anybody for longer.
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Its own options.
 #[rustfmt::skip]
@@ -25,6 +29,8 @@ pub(super) const OPTIONS: &[Row] = &[
         "Print one JSON object: result (ok, fail), failed_checks or next, and checks, each with id, status (PASS, FAIL, SKIP), summary, why, evidence, next"),
     Row::option("offline", Kind::Boolean, "", "false",
         "Make the checks of this machine alone; stdio servers are started all the same"),
+    Row::option("wait", Kind::Duration(Least::AboveZero), "duration", "",
+        "How long a server may take to answer, 10m at most; without it, 7s over stdio and one try over HTTP"),
 ];
 
 /// Examines, prints, and says by the exit code whether anything failed.
@@ -32,7 +38,12 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     // The key is read here as well.
     hardening::apply().map_err(|error| Failure(error.to_string()))?;
     let progress = Progress::new();
-    let report = doctor::examine(flags, flags.is_on("offline"), &|text| progress.show(text));
+    let wait = flags.last("wait").map(|_| flags.duration("wait"));
+    if wait.is_some_and(|wait| wait.is_zero() || wait > WAIT_MAX) {
+        return Err(Failure("--wait must be above zero and at most 10m".into()));
+    }
+    let asked = Asked { offline: flags.is_on("offline"), wait };
+    let report = doctor::examine(flags, asked, &|text| progress.show(text));
     drop(progress);
     let word = |status: Status| {
         let colour = match status {

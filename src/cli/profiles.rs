@@ -20,9 +20,6 @@ use super::samples::{
 };
 use super::{Failure, print};
 
-/// A directory with more files than this holds something else than profiles.
-const ENTRIES_MAX: usize = 10_000;
-
 pub(super) const PROFILE_DIR: Row =
     Row::option("profile-dir", Kind::Text, "directory", "", "Where profiles are kept");
 /// Never the default: an overwritten profile is not kept anywhere.
@@ -53,7 +50,7 @@ pub(super) const ADD_OPTIONS: &[Row] = &[
 ];
 
 /// One profile, with the members of the JSON output.
-#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize)]
 struct Entry {
     name: String,
     path: String,
@@ -63,23 +60,11 @@ struct Entry {
 pub(super) fn list(flags: &Flags) -> Result<ExitCode, Failure> {
     // Only the directory is read. A profile that cannot be parsed is listed as well, or nobody would find it.
     let directory = profile::directory(flags, &Environment::of_process()?).map_err(plain)?;
-    let mut entries = Vec::new();
-    match directory.read_dir() {
-        Ok(found) => {
-            entries.extend(found.take(ENTRIES_MAX).flatten().filter_map(|entry| of_file(&entry.path())))
-        }
-        // Nobody has made one yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            return Err(Failure(format!(
-                "read profile directory {}: {}",
-                directory.display(),
-                os_text(&error)
-            )));
-        }
-    }
-    // Directories have no order of their own, and scripts compare lists.
-    entries.sort();
+    let found = profile::list(&directory).map_err(|error| {
+        Failure(format!("read profile directory {}: {}", directory.display(), os_text(&error)))
+    })?;
+    let entry = |(name, path): (String, PathBuf)| Entry { name, path: path.display().to_string() };
+    let entries: Vec<Entry> = found.into_iter().map(entry).collect();
     if flags.is_on(JSON.flag) {
         let json = serde_json::to_string_pretty(&entries).map_err(plain)?;
         return Ok(print(&format!("{json}\n")));
@@ -160,12 +145,4 @@ pub(super) fn argument(flags: &Flags) -> &str {
 /// A complaint without the prefix that only `run` uses.
 pub(super) fn plain(error: impl Display) -> Failure {
     Failure(error.to_string())
-}
-
-/// A file that `--profile` could name.
-/// Others are passed over in silence, because editors leave copies beside what they edit.
-fn of_file(path: &Path) -> Option<Entry> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".yaml")?;
-    let is_profile = profile::check_name(name).is_ok() && path.is_file();
-    is_profile.then(|| Entry { name: name.to_owned(), path: path.display().to_string() })
 }

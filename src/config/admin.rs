@@ -32,15 +32,17 @@ pub struct Admin {
 impl Admin {
     /// Reads flags and variables; `runtime_key_will_do` for what the tunnel itself may ask.
     pub fn load(flags: &Flags, environment: &Environment, runtime_key_will_do: bool) -> Result<Admin, Error> {
-        let lookup = Lookup::open(flags, environment, None)?;
+        let lookup = Lookup::open(flags, environment, None, false)?;
         let network = local::network(&lookup)?;
         let (certificate, key_file) = ("control-plane.client-cert", "control-plane.client-key");
         let identity = plane::identity(&lookup, certificate, key_file, "control-plane")?;
         let url_path = lookup.read("control-plane.url-path", |found| plane::url_path(found.text()))?;
         let organization =
             lookup.read("control-plane.organization-id", |found| plane::organization(found.text()))?;
+        let (origin, origin_label) = plane::origin(&lookup, identity.is_some())?;
         let control_plane = ControlPlane {
-            origin: plane::origin(&lookup, identity.is_some())?,
+            origin,
+            origin_label,
             url_path: url_path.unwrap_or_default(),
             tunnel_id: String::new(),
             organization_id: organization.filter(|id| !id.is_empty()),

@@ -10,6 +10,7 @@ pub struct Error {
     kind: ErrorKind,
     setting: Option<&'static str>,
     text: String,
+    advice: Option<String>,
 }
 
 /// What sort of mistake it is; decides how the command line reports it.
@@ -30,7 +31,7 @@ pub enum ErrorKind {
 impl Error {
     /// A mistake of a given kind.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error { kind, setting: None, text: text.into() }
+        Error { kind, setting: None, text: text.into(), advice: None }
     }
 
     /// A setting with an unusable value.
@@ -38,9 +39,20 @@ impl Error {
         Error::new(ErrorKind::Invalid, text)
     }
 
+    /// What sort of mistake it is.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
     /// The same mistake, of a setting that is named by its flag.
     pub(crate) fn of(mut self, flag: &'static str) -> Error {
         self.setting = Some(flag);
+        self
+    }
+
+    /// The same mistake, with what to do about it here.
+    pub(crate) fn advise(mut self, advice: String) -> Error {
+        self.advice = Some(advice);
         self
     }
 
@@ -66,7 +78,10 @@ impl Error {
     }
 
     /// What to do about a mistake of a first use.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
+        if self.advice.is_some() {
+            return self.advice.as_deref();
+        }
         Some(match self.kind {
             ErrorKind::Usage | ErrorKind::Invalid => return None,
             ErrorKind::TunnelIdMissing => {

@@ -116,7 +116,6 @@ impl Flags {
     }
 
     /// An option that is a duration, checked like the above; a negative one counts as zero.
-    #[cfg(feature = "dev")]
     pub(crate) fn duration(&self, flag: &str) -> std::time::Duration {
         let nanoseconds = value::duration_ns(self.option(flag)).unwrap_or_default();
         std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())

@@ -143,7 +143,7 @@ fn files_are_held_to_the_same_rules() {
         ),
         (
             with("headers: {A: env:ABSENT}"),
-            "line 2: harpoon.targets: invalid harpoon.targets.headers.A reference \"env:ABSENT\": environment variable \"ABSENT\" is not set",
+            "line 2: invalid harpoon.targets.headers.A reference \"env:ABSENT\": environment variable \"ABSENT\" is not set",
         ),
         (
             with("headers: {A: \"x\\ny\"}"),

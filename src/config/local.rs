@@ -48,7 +48,8 @@ pub(crate) fn log(lookup: &Lookup) -> Result<Log, Error> {
         let text = found.text();
         match value::level(text) {
             Ok(threshold) if threshold != 0 && format == LogFormat::Unset => {
-                Err("log level requires 'struct-text' or 'json' log format".into())
+                Err("log level requires 'struct-text' or 'json' log format: add --log.format struct-text"
+                    .into())
             }
             level => level.map_err(|fault| format!("parse log level {text:?}: {fault}")),
         }

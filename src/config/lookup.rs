@@ -12,12 +12,14 @@ use std::time::Duration;
 use super::document::{self, Document, Raw};
 use super::reference::References;
 use super::settings::{Kind, Least, ROWS, Row};
-use super::{Environment, Error, Flags, value};
+use super::{Environment, Error, Flags, plane, value};
 
 /// Answers questions about settings.
 pub(crate) struct Lookup<'a> {
     flags: &'a Flags,
     file: Option<(PathBuf, Document)>,
+    /// The API key is not asked for.
+    pub(crate) keyless: bool,
     /// Resolves what values refer to.
     pub(crate) references: References<'a>,
 }
@@ -49,8 +51,9 @@ impl<'a> Lookup<'a> {
         flags: &'a Flags,
         environment: &'a Environment,
         file: Option<PathBuf>,
+        keyless: bool,
     ) -> Result<Self, Error> {
-        let mut lookup = Lookup { flags, file: None, references: References::new(environment) };
+        let mut lookup = Lookup { flags, file: None, keyless, references: References::new(environment) };
         if let Some(path) = file {
             let mut document = document::read(&path)?;
             lookup.resolve(&path, &mut document)?;
@@ -91,6 +94,19 @@ impl<'a> Lookup<'a> {
         }
         let (name, text) = own.or_else(|| row.env.iter().find_map(variable))?;
         Some(Found { row, giver: Giver::Environment(name), raw: of_variable(row, text)? })
+    }
+
+    /// Who gave a setting, and whose value it hides, for people.
+    pub(crate) fn giver(&self, flag: &str) -> String {
+        let Ok(Some(found)) = self.find(flag) else { return "nobody".to_owned() };
+        let of_file = self.file.iter().flat_map(|(_, document)| document);
+        let hides = of_file.map(|(row, ..)| row).any(|row| row.flag == flag);
+        let hidden = format!(", which wins over {} of the file", found.row.yaml);
+        match found.giver {
+            Giver::Table => "the default".to_owned(),
+            Giver::File(..) => format!("set by {}", found.row.yaml),
+            _ => format!("set by {}{}", found.label(), if hides { hidden.as_str() } else { "" }),
+        }
     }
 
     /// A setting as `parse` understands it; `None` where there is neither a value nor a default.
@@ -194,7 +210,8 @@ impl<'a> Lookup<'a> {
     fn resolve(&self, path: &Path, document: &mut Document) -> Result<(), Error> {
         for (row, line, raw) in document {
             let own = row.env.first().and_then(|name| self.references.environment.get(name));
-            if own.is_some() || self.flag(row).is_some() {
+            let unasked = self.keyless && row.flag == plane::KEY_FLAG;
+            if own.is_some() || self.flag(row).is_some() || unasked {
                 continue;
             }
             let resolve = |key: &str, text: &mut String| {
@@ -257,7 +274,8 @@ impl Found<'_> {
     pub(crate) fn fault(&self, text: &str) -> Error {
         let key = self.row.yaml;
         let error = match self.giver {
-            Giver::File(path, line) if text.starts_with(key) => document::located(path, Some(line), text),
+            // Most complaints name their setting themselves, and twice helps nobody.
+            Giver::File(path, line) if text.contains(key) => document::located(path, Some(line), text),
             Giver::File(path, line) => document::located(path, Some(line), &format!("{key}: {text}")),
             _ => Error::invalid(text),
         };

@@ -178,6 +178,8 @@ pub struct EnvironmentProxies {
 pub struct ControlPlane {
     /// Scheme, host and port; path discarded; already switched to the mTLS host where that applies.
     pub origin: Origin,
+    /// Who named it, and over whom they won, for people.
+    pub origin_label: String,
     /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
     pub url_path: String,
     /// `tunnel_` and 32 lower-case letters or digits.
@@ -358,8 +360,17 @@ impl Settings {
     /// they join two sections.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         let source = profile::select(flags, environment)?;
-        let file = source.path().map(Path::to_path_buf);
-        let lookup = Lookup::open(flags, environment, file)?;
+        Settings::of(&source, flags, environment, false)
+            .map_err(|error| profile::advise(error, &source, flags, environment))
+    }
+
+    /// The same with an empty API key, whoever named one: for a look at everything else.
+    pub(crate) fn load_keyless(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
+        Settings::of(&profile::select(flags, environment)?, flags, environment, true)
+    }
+
+    fn of(source: &Source, flags: &Flags, environment: &Environment, keyless: bool) -> Result<Self, Error> {
+        let lookup = Lookup::open(flags, environment, source.path().map(Path::to_path_buf), keyless)?;
         let network = local::network(&lookup)?;
         let control_plane = plane::load(&lookup)?;
         let mcp = mcp::load(&lookup)?;
@@ -371,7 +382,7 @@ impl Settings {
         let health = local::health(&lookup)?;
         harpoon::check_listener(&lookup, &harpoon, &health)?;
         Ok(Settings {
-            source,
+            source: source.clone(),
             network,
             control_plane,
             mcp,

@@ -29,6 +29,9 @@ const TUNNEL_ID_SUFFIX_BYTES: usize = 32;
 /// The channel of the endpoints that this program itself calls.
 pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
 
+/// The setting of the API key.
+pub(super) const KEY_FLAG: &str = "control-plane.api-key";
+
 /// The setting whose items other settings must agree with.
 const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";
 
@@ -45,7 +48,7 @@ const MAIN_UNNAMED: &str =
 pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
     let identity =
         identity(lookup, "control-plane.client-cert", "control-plane.client-key", "control-plane")?;
-    let origin = origin(lookup, identity.is_some())?;
+    let (origin, origin_label) = origin(lookup, identity.is_some())?;
     let url_path = lookup.read("control-plane.url-path", |found| url_path(found.text()))?;
     let tunnel_id = lookup.read("control-plane.tunnel-id", |found| tunnel_id(found.text()))?;
     let tunnel_id =
@@ -54,11 +57,15 @@ pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
     let max_inflight = lookup.integer("control-plane.max-inflight")?;
     let (poll_timeout, poll_guardrail) = poll_times(lookup)?;
     let poll_channels = lookup.read(POLL_CHANNEL_FLAG, |found| poll_channels(found.list()))?;
-    let key = lookup.read("control-plane.api-key", |found| api_key(lookup, found))?;
-    let (api_key, api_key_label) =
-        key.flatten().ok_or_else(|| Error::new(ErrorKind::ApiKeyMissing, API_KEY_MISSING))?;
+    let (api_key, api_key_label) = if lookup.keyless {
+        (Secret::new(String::new()), String::new())
+    } else {
+        let key = lookup.read(KEY_FLAG, |found| api_key(lookup, found))?;
+        key.flatten().ok_or_else(|| Error::new(ErrorKind::ApiKeyMissing, API_KEY_MISSING))?
+    };
     Ok(ControlPlane {
         origin,
+        origin_label,
         url_path: url_path.unwrap_or_default(),
         tunnel_id,
         organization_id: organization.filter(|id| !id.is_empty()),
@@ -140,7 +147,8 @@ pub(crate) fn identity(
 /// One server for every header and log line: a host root, on https unless somebody insists. A path
 /// in the URL is dropped, as the reference does; `url-path` is what adds one. Credentials are
 /// refused and not dropped, since they could only stand where somebody believes them to be sent.
-pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Error> {
+/// With it comes who named it.
+pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<(Origin, String), Error> {
     const FLAG: &str = "control-plane.base-url";
     // Asked for first, so that a word that is no boolean is refused with https, too.
     let insists = lookup.boolean("control-plane.allow-plaintext-http")?;
@@ -148,9 +156,17 @@ pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Erro
         let text = found.text().trim();
         let is_default = text.trim_end_matches('/') == found.row.default;
         let text = if has_identity && is_default { MTLS_BASE_URL } else { text };
+        if Url::parse(text).is_ok_and(|url| url.has_path()) {
+            let what = format!(
+                "{}: the path behind the host is not used; control-plane.url-path places one before /v1/",
+                found.label()
+            );
+            lookup.references.warnings.borrow_mut().push(what);
+        }
         base_url(text, insists).map_err(|what| format!("invalid {FLAG}: {what}"))
     })?;
-    origin.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))
+    let origin = origin.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))?;
+    Ok((origin, lookup.giver(FLAG)))
 }
 
 /// What the control plane may be called; plain http beyond this host only for those who insist.
@@ -191,7 +207,9 @@ pub(crate) fn tunnel_id(id: &str) -> Result<Option<String>, String> {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_.~$&+=:@".contains(c);
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let suffix = id.strip_prefix("tunnel_").unwrap_or_default();
-    let wrong = if id == "." || id == ".." || !id.chars().all(safe) {
+    let wrong = if id.trim() != id {
+        "be safe for use as a URL path parameter; it begins or ends with a blank"
+    } else if id == "." || id == ".." || !id.chars().all(safe) {
         "be safe for use as a URL path parameter"
     } else if suffix.len() != TUNNEL_ID_SUFFIX_BYTES || !suffix.chars().all(legal) {
         "match tunnel_<32 lowercase letters or digits>"
@@ -272,11 +290,18 @@ pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, 
         Giver::Environment(name) => (references.value(name, text)?, String::new()),
         Giver::File(..) => (references.value(found.row.yaml, text)?, found.row.yaml.to_string()),
     };
-    if !is_key(&key) {
-        // Says nothing about the key, not even which character it was.
-        return Err("control plane API key is malformed".into());
-    }
     let label = if is_reference(text) { text.trim().to_string() } else { place };
+    if !is_key(&key) {
+        // Says nothing of what is in the key, not even which character it was.
+        let what = if key.trim().contains(['\r', '\n']) {
+            "it has more than one line"
+        } else if key.trim() != key {
+            "it begins or ends with a blank or a line ending"
+        } else {
+            "keys have letters, digits, - and _ alone"
+        };
+        return Err(format!("control plane API key is malformed: {label}: {what}"));
+    }
     Ok(Some((Secret::new(key), label)))
 }
 

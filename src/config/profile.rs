@@ -1,12 +1,13 @@
 //! Which YAML file is read: `--config`, `--profile` or `--profile-file`, or their variables.
 //!
-//! Decides on a path and opens nothing. Whoever controls the name of a profile may choose among
+//! Decides on a path and opens no file. Whoever controls the name of a profile may choose among
 //! the files of one directory, so a name is held to a grammar without separators. Fails when two
 //! ways are used at once: to let one win in silence would run a tunnel with the wrong identity.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Environment, Error, Flags};
+use super::{Environment, Error, ErrorKind, Flags};
 
 /// The three ways to name a file: flag, variable, and what a blank flag lacks.
 const WAYS: [(&str, &str, &str); 3] = [
@@ -14,6 +15,12 @@ const WAYS: [(&str, &str, &str); 3] = [
     ("profile", "TUNNEL_CLIENT_PROFILE", "profile name"),
     ("profile-file", "TUNNEL_CLIENT_PROFILE_FILE", "profile file path"),
 ];
+
+/// A directory with more files than this holds something else than profiles.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Profiles that an advice names; a list of all of them is one command away.
+const ADVISED_MAX: usize = 5;
 
 /// A profile's name is a file name, so it stays short.
 const PROFILE_NAME_MAX_BYTES: usize = 128;
@@ -103,6 +110,46 @@ pub(crate) fn directory(flags: &Flags, environment: &Environment) -> Result<Path
         None => {
             Err(Error::invalid("resolve default profile directory: neither XDG_CONFIG_HOME nor HOME is set"))
         }
+    }
+}
+
+/// The profiles of a directory, by name. Other files are passed over in silence, because editors leave copies
+/// beside what they edit; a directory that is not there has none.
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let found = match directory.read_dir() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let named = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".yaml")?.to_owned();
+        (check_name(&name).is_ok() && path.is_file()).then_some((name, path))
+    };
+    let mut entries: Vec<_> =
+        found.take(ENTRIES_MAX).flatten().filter_map(|entry| named(entry.path())).collect();
+    // Directories have no order of their own, and scripts compare lists.
+    entries.sort();
+    Ok(entries)
+}
+
+/// The mistake with what to do about it, where the choice of a profile is behind it: none was chosen, or
+/// one that is not there.
+pub(super) fn advise(error: Error, source: &Source, flags: &Flags, environment: &Environment) -> Error {
+    let missing = matches!(error.kind(), ErrorKind::TunnelIdMissing);
+    match source {
+        Source::FlagsAndEnvironment if missing => {
+            let found = directory(flags, environment).ok().and_then(|directory| list(&directory).ok());
+            let names = found.into_iter().flatten().map(|(name, _)| format!("--profile {name}"));
+            let names: Vec<String> = names.take(ADVISED_MAX).collect();
+            match names.is_empty() {
+                true => error,
+                false => error.advise(format!("or name a profile that is there: {}", names.join(", "))),
+            }
+        }
+        Source::Profile { name, path } if !path.exists() => error.advise(format!(
+            "tunnel-client profiles list shows what there is; tunnel-client init --profile {name} writes one"
+        )),
+        _ => error,
     }
 }
 

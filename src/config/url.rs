@@ -63,6 +63,11 @@ impl Url {
         Ok(Origin { tls, host: self.host.clone(), port: self.port.unwrap_or(default_port(tls)) })
     }
 
+    /// Whether anything but the host's root is named.
+    pub(crate) fn has_path(&self) -> bool {
+        !self.rest.trim_matches('/').is_empty()
+    }
+
     /// The URL as requests use it, without credentials.
     pub(crate) fn uri(&self) -> Result<Uri, &'static str> {
         let host = bracketed(&self.host);

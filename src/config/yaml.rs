@@ -61,7 +61,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     loop {
         match next(&mut events)? {
             (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
-            (Event::StreamEnd, _) => return Err(Fault { line: None, text: "EOF".into() }),
+            (Event::StreamEnd, _) => return Err(Fault { line: None, text: "the file is empty".into() }),
             (event, line) => return node(&mut events, event, line, 1),
         }
     }
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_with_its_line() {
-        assert_eq!(fault(""), (None, "EOF".into()));
-        assert_eq!(fault("# nothing\n"), (None, "EOF".into()));
+        assert_eq!(fault(""), (None, "the file is empty".into()));
+        assert_eq!(fault("# nothing\n"), (None, "the file is empty".into()));
         assert_eq!(fault("a: 1\na: 2\n"), (Some(2), "duplicate key \"a\"".into()));
         assert_eq!(fault("a: 1\nb: &x 1\n"), (Some(2), "anchors are not supported".into()));
         assert_eq!(fault("a: !!str 1\n"), (Some(1), "tags are not supported".into()));

@@ -4,6 +4,7 @@
 //! is made goes to our own listener's address. Mistakes in the settings come back as checks; nothing fails
 //! here.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Uri};
@@ -16,7 +17,7 @@ use crate::ops::listener::bind;
 use crate::ops::redact::Redactor;
 use crate::ops::shell_quoted;
 
-use super::report::Check;
+use super::report::{ASK_AGAIN, Check};
 
 /// Where things come from, each by the id of its check.
 pub(crate) const PLACES: [(&str, &str); 4] = [
@@ -25,6 +26,9 @@ pub(crate) const PLACES: [(&str, &str); 4] = [
     ("admin_api_keys_url", "https://platform.openai.com/settings/organization/admin-keys"),
     ("chatgpt_connector_settings_url", "https://chatgpt.com/#settings/Connectors"),
 ];
+
+/// The id of the check of the key.
+pub(super) const KEY: &str = "control_plane_api_key";
 
 /// How long whoever holds our port may take to say who it is.
 /// On one host that is plenty, and the other checks wait meanwhile.
@@ -52,12 +56,27 @@ pub(super) fn profile(source: &Source) -> Check {
     Check::pass("profile_load", path.unwrap_or_else(|| "flags/environment only".into()))
 }
 
+/// The choice of the file, as flags.
+pub(super) fn selection(flags: &Flags, source: &Source) -> String {
+    let path = |path: &Path| shell_quoted(&path.to_string_lossy());
+    let mut words = match source {
+        Source::FlagsAndEnvironment => return String::new(),
+        Source::File(file) => format!(" --config {}", path(file)),
+        Source::Profile { name, .. } => format!(" --profile {name}"),
+        Source::ProfileFile(file) => format!(" --profile-file {}", path(file)),
+    };
+    if let Some(directory) = flags.last("profile-dir") {
+        words.push_str(&format!(" --profile-dir {}", shell_quoted(directory)));
+    }
+    words
+}
+
 /// The first mistake in the settings, under the id of what it is about.
 pub(super) fn fault(error: &config::Error, source: &Source) -> Check {
     let text = error.to_string();
     let id = match error.setting() {
         Some("control-plane.tunnel-id") => "tunnel_id",
-        Some("control-plane.api-key") => "control_plane_api_key",
+        Some("control-plane.api-key") => KEY,
         Some("control-plane.base-url") => "control_plane_base_url",
         Some("mcp.server-url" | "mcp.command") => "mcp_target",
         // Faults of a file name it, and nothing else tells them from faults of flags and variables.
@@ -69,8 +88,9 @@ pub(super) fn fault(error: &config::Error, source: &Source) -> Check {
 
 /// Settings that cannot be used.
 pub(super) fn unusable(id: &str, error: &config::Error) -> Check {
-    let next = error.hint().unwrap_or("correct the setting, then ask again: tunnel-client doctor");
-    Check::fail(id, error.to_string(), CONFIG_WHY, [next])
+    let next = error.hint().unwrap_or("correct the setting");
+    let check = Check::fail(id, error.to_string(), CONFIG_WHY, [next]);
+    check.step(format!("then ask again: {ASK_AGAIN}")).of_settings()
 }
 
 /// The pages that a newcomer needs.
@@ -78,13 +98,19 @@ pub(super) fn places() -> impl Iterator<Item = Check> {
     PLACES.into_iter().map(|(id, url)| Check::pass(id, url))
 }
 
-/// Whose key, and where it came from; never the key.
-pub(super) fn identity(settings: &Settings) -> Vec<Check> {
+/// Which tunnel, with which key, at which control plane, and who said so; never the key. Without a key the
+/// fault takes its place.
+pub(super) fn identity(settings: &Settings, key_fault: Option<Check>) -> Vec<Check> {
     let plane = &settings.control_plane;
     let label = Some(plane.api_key_label.as_str()).filter(|label| !label.is_empty());
+    let key = || Check::pass(KEY, label.unwrap_or("configured"));
     let mut checks = vec![
         Check::pass("tunnel_id", &plane.tunnel_id),
-        Check::pass("control_plane_api_key", label.unwrap_or("configured")),
+        key_fault.unwrap_or_else(key),
+        Check::pass(
+            "control_plane_base_url",
+            format!("{}{}, {}", plane.origin, plane.url_path, plane.origin_label),
+        ),
     ];
     if !settings.warnings.is_empty() {
         checks.push(Check::pass("config_warnings", settings.warnings.join("; ")));

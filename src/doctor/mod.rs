@@ -29,12 +29,16 @@ use crate::tunnel;
 pub(crate) use local::PLACES;
 pub(crate) use report::{Report, Status};
 
-use report::Check;
+use report::{ASK_AGAIN, Check};
 use servers::Site;
 
-/// How long everything takes at most, started children aside, which end by their guards.
-/// Supervisors and people lose patience at ten seconds; a report that comes before then says what hung.
-const TOTAL_TIME: Duration = Duration::from_millis(9_500);
+/// How long a server may take to answer, unless somebody asks for more. A server over stdio that needs 5 s to
+/// start is fine, and may be asked twice.
+const SERVER_TIME: Duration = Duration::from_secs(7);
+
+/// What everything may take beyond that, started children aside, which end by their guards. Supervisors and
+/// people lose patience at ten seconds; a report that comes before then says what hung.
+const MARGIN: Duration = Duration::from_millis(2_500);
 
 /// Channels that are checked. More cannot be announced, which a check says.
 const CHANNELS_MAX: usize = 32;
@@ -51,6 +55,15 @@ const ROOTS: &str = "tls_roots";
 /// Why a network check was not made.
 const NOT_ASKED: &str = "not asked: --offline";
 
+/// What was asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// No check that needs the network.
+    pub(crate) offline: bool,
+    /// How long servers may take to answer, where somebody said so.
+    pub(crate) wait: Option<Duration>,
+}
+
 /// Work that waits for others; it makes the checks that were announced for it.
 type Job = Box<dyn FnOnce() -> Vec<Check> + Send>;
 
@@ -60,25 +73,29 @@ struct Examination {
     order: Vec<String>,
     done: HashMap<String, Check>,
     jobs: Vec<Job>,
+    /// How long servers may take to answer, where somebody said so.
+    wait: Option<Duration>,
 }
 
-/// Makes all checks; with `offline` none that needs the network. `progress` is told what is being waited for.
-pub(crate) fn examine(flags: &Flags, offline: bool, progress: &dyn Fn(&str)) -> Report {
+/// Makes all checks. `progress` is told what is being waited for.
+pub(crate) fn examine(flags: &Flags, asked: Asked, progress: &dyn Fn(&str)) -> Report {
     let began = Instant::now();
-    let mut all = Examination::default();
-    let Some((settings, source)) = prepare(flags, &mut all) else {
-        // Complaints about settings hold no secret, and `run` prints them as they are; the redactor's guesses
-        // would take the advice behind "api-key:" for one.
-        return Report::new(all.finish(began, progress), String::new(), None);
+    let mut all = Examination { wait: asked.wait, ..Examination::default() };
+    let (settings, source) = prepare(flags, &mut all);
+    let again = source.as_ref().map(|source| local::selection(flags, source)).unwrap_or_default();
+    let again = format!("{ASK_AGAIN}{again}");
+    let (Some(settings), Some(source)) = (settings, source) else {
+        return Report::new(all.finish(began, progress), String::new(), &again, None);
     };
-    all.settings(&settings, offline);
+    all.settings(&settings, asked.offline);
     let redactor = Redactor::new(settings.secrets());
     let next = local::next_command(flags, &source, &redactor);
-    Report::new(all.finish(began, progress), next, Some(&redactor))
+    Report::new(all.finish(began, progress), next, &again, Some(&redactor))
 }
 
-/// Reads the settings. A mistake in them ends the examination, since every other check depends on them.
-fn prepare(flags: &Flags, all: &mut Examination) -> Option<(Settings, Source)> {
+/// Reads the settings. A mistake in them ends the examination, since every other check depends on them; but
+/// without a key whatever does not hang on it is looked at all the same.
+fn prepare(flags: &Flags, all: &mut Examination) -> (Option<Settings>, Option<Source>) {
     let environment = Environment::of_process();
     let selected = environment.and_then(|all| config::select_source(flags, &all).map(|source| (all, source)));
     let (environment, source) = match selected {
@@ -86,23 +103,30 @@ fn prepare(flags: &Flags, all: &mut Examination) -> Option<(Settings, Source)> {
         Err(error) => {
             all.now([local::unusable("config_source", &error)]);
             all.now(local::places());
-            return None;
+            return (None, None);
         }
     };
     all.now([local::source(&source)]);
-    let loaded = Settings::load(flags, &environment);
+    let mut loaded = Settings::load(flags, &environment);
+    let mut key_fault = None;
+    if let Err(error) = &loaded {
+        key_fault = Some(local::fault(error, &source)).filter(|fault| fault.id == local::KEY);
+    }
+    if key_fault.is_some() {
+        loaded = Settings::load_keyless(flags, &environment);
+    }
     let fault = loaded.as_ref().err().map(|error| local::fault(error, &source));
     // Each id stands once: a file that could not be read is listed by its fault.
     if fault.as_ref().is_none_or(|fault| fault.id != "profile_load") {
         all.now([local::profile(&source)]);
     }
     match &loaded {
-        Ok(settings) => all.now(local::identity(settings)),
-        Err(_) => all.now(fault),
+        Ok(settings) => all.now(local::identity(settings, key_fault)),
+        Err(_) => all.now(key_fault.into_iter().chain(fault)),
     }
     // Also after a mistake: whoever has no key yet is who needs the pages.
     all.now(local::places());
-    Some((loaded.ok()?, source))
+    (loaded.ok(), Some(source))
 }
 
 impl Examination {
@@ -170,6 +194,10 @@ impl Examination {
         self.now([Check::pass(ROUTE, plane::destination(&plane, settings).way())]);
         self.proxy("proxy_reachable".into(), &plane, |plane| plane.polls(), offline);
         self.announce(plane::METADATA.into(), offline.then_some(NOT_ASKED));
+        if settings.control_plane.api_key.expose().is_empty() {
+            let settings = settings.clone();
+            return self.job(offline, move || vec![plane::reached(&plane, &settings)]);
+        }
         let settings = settings.clone();
         self.job(offline, move || vec![plane::metadata(&plane, &settings)]);
     }
@@ -203,6 +231,11 @@ impl Examination {
         });
     }
 
+    /// How long a server may take to answer.
+    fn server_time(&self) -> Duration {
+        self.wait.unwrap_or(SERVER_TIME)
+    }
+
     /// Adds work that waits for the network, unless it may not.
     fn job(&mut self, offline: bool, work: impl FnOnce() -> Vec<Check> + Send + 'static) {
         if !offline {
@@ -212,7 +245,8 @@ impl Examination {
 
     /// Does the work and puts everything in its order. Whatever is not done in time has failed.
     fn finish(mut self, began: Instant, progress: &dyn Fn(&str)) -> Vec<Check> {
-        let end = began + TOTAL_TIME;
+        let time = self.server_time().max(SERVER_TIME) + MARGIN;
+        let end = began + time;
         let (sender, results) = channel();
         for job in self.jobs.drain(..) {
             let sender = sender.clone();
@@ -243,20 +277,20 @@ impl Examination {
             }
         }
         let Examination { order, mut done, .. } = self;
-        order.into_iter().map(|id| done.remove(&id).unwrap_or_else(|| unfinished(id))).collect()
+        order.into_iter().map(|id| done.remove(&id).unwrap_or_else(|| unfinished(id, time))).collect()
     }
 }
 
 /// A setting that names what cannot be used.
 fn unusable(id: &str, text: &str) -> Check {
-    let next = ["correct the file or setting that is named, then ask again: tunnel-client doctor"];
+    let next = [format!("correct the file or setting that is named, then ask again: {ASK_AGAIN}")];
     Check::fail(id, text, "run does not start with it.", next)
 }
 
 /// A check whose work did not end. Its thread is left alone: it holds nothing that outlives this process, and
 /// waiting for it is what the bound is there to prevent.
-fn unfinished(id: String) -> Check {
-    let summary = format!("did not finish within {} s", TOTAL_TIME.as_secs_f32());
+fn unfinished(id: String, time: Duration) -> Check {
+    let summary = format!("did not finish within {} s", time.as_secs_f32());
     let next = ["ask again, and see what the other checks say of the same peer"];
     Check::fail(id, summary, "What it waits for hangs.", next)
 }

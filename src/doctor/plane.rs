@@ -17,6 +17,7 @@ use crate::plane::refusal::{Refusal, StatusError};
 use crate::tunnel;
 
 use super::advice::Destination;
+use super::local::KEY;
 use super::report::Check;
 
 /// The id of the metadata check.
@@ -70,6 +71,15 @@ pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
         Err(Refusal::Status(error)) => refused(&error),
     }
     .evidence([to.way()])
+}
+
+/// Whether it can be connected to, where there is no key to ask with. No request is sent.
+pub(super) fn reached(plane: &Plane, settings: &Settings) -> Check {
+    let to = destination(plane, settings);
+    match plane.polls().check_connection(Instant::now() + METADATA_TIME) {
+        Ok(()) => Check::skip(METADATA, format!("blocked by {KEY}; connected to {}", to.way())),
+        Err(error) => to.failed(METADATA.into(), &error),
+    }
 }
 
 /// A success that is not the control plane's.

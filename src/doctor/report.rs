@@ -9,7 +9,8 @@
 //!
 //! The ids, in their order: `config_source`, `profile_load`, then a mistake in the settings as `tunnel_id`,
 //! `control_plane_api_key`, `control_plane_base_url`, `mcp_target`, `profile_load` or `config_validation`; else
-//! `tunnel_id`, `control_plane_api_key`, `config_warnings` (if there are any). Then `tunnels_management_url`,
+//! `tunnel_id`, `control_plane_api_key` (also when it fails alone), `control_plane_base_url`, `config_warnings`
+//! (if there are any). Then `tunnels_management_url`,
 //! `runtime_api_keys_url`, `admin_api_keys_url`, `chatgpt_connector_settings_url`; without a mistake `mcp_target`,
 //! `mcp_command_executable` (stdio), `mcp_server_reachable`, `oauth_metadata`, `health_listener`, `control_plane_route`,
 //! `proxy_reachable` (behind a proxy), `control_plane_metadata`, `mcp_route` (HTTP), `mcp_proxy_reachable` (behind
@@ -22,6 +23,10 @@ use crate::ops::redact::{MAX_FOREIGN_BYTES, Redactor, bounded};
 
 /// The text form pads ids to this width, so that the words behind them form a column.
 const ID_WIDTH: usize = 24;
+
+/// What stands in advice for the command that makes this report once more; the report puts the choice of
+/// the file behind it.
+pub(crate) const ASK_AGAIN: &str = "tunnel-client doctor";
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -64,12 +69,15 @@ pub(crate) struct Check {
     /// What to type next.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     next: Vec<String>,
+    /// It quotes nobody but this program, whose advice the redactor would take for a secret.
+    #[serde(skip)]
+    is_ours: bool,
 }
 
 impl Check {
     fn new(id: impl Into<String>, status: Status, summary: impl Into<String>) -> Check {
         let (id, summary) = (id.into(), summary.into());
-        Check { id, status, summary, why: None, evidence: Vec::new(), next: Vec::new() }
+        Check { id, status, summary, why: None, evidence: Vec::new(), next: Vec::new(), is_ours: false }
     }
 
     /// It works.
@@ -93,6 +101,18 @@ impl Check {
         Check { why: Some(why.into()), next, ..Check::new(id, Status::Fail, summary) }
     }
 
+    /// Adds a step to what to do.
+    pub(crate) fn step(mut self, line: impl Into<String>) -> Check {
+        self.next.push(line.into());
+        self
+    }
+
+    /// Marks a complaint about settings: it holds no secret, and `run` prints it as it is.
+    pub(crate) fn of_settings(mut self) -> Check {
+        self.is_ours = true;
+        self
+    }
+
     /// Adds what was seen.
     pub(crate) fn evidence(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Check {
         self.evidence.extend(lines.into_iter().map(Into::into));
@@ -113,22 +133,24 @@ pub(crate) struct Report {
 
 impl Report {
     /// The report on these checks; `next` is the command that comes after a success, already without
-    /// secrets. There is no redactor where nobody but this program has said anything yet.
-    pub(crate) fn new(checks: Vec<Check>, next: String, redactor: Option<&Redactor>) -> Report {
-        let clean = |text: &String| match redactor {
-            Some(redactor) => bounded(&redactor.clean(text), MAX_FOREIGN_BYTES),
-            None => bounded(text, MAX_FOREIGN_BYTES),
-        };
+    /// secrets, and `again` the one that asks once more. There is no redactor where nobody but this program
+    /// has said anything yet.
+    pub(crate) fn new(checks: Vec<Check>, next: String, again: &str, redactor: Option<&Redactor>) -> Report {
         let cleaned = |mut check: Check| {
             // Many a failure is its own evidence: a sentence of the settings, of the system, of a peer.
             if check.status == Status::Fail && check.evidence.is_empty() {
                 check.evidence.push(check.summary.clone());
             }
+            let redactor = redactor.filter(|_| !check.is_ours);
+            let clean = |text: &String| match redactor {
+                Some(redactor) => bounded(&redactor.clean(text), MAX_FOREIGN_BYTES),
+                None => bounded(text, MAX_FOREIGN_BYTES),
+            };
             Check {
                 summary: clean(&check.summary),
                 why: check.why.as_ref().map(clean),
                 evidence: check.evidence.iter().map(clean).collect(),
-                next: check.next.iter().map(clean).collect(),
+                next: check.next.iter().map(|line| clean(line).replace(ASK_AGAIN, again)).collect(),
                 ..check
             }
         };
@@ -177,7 +199,7 @@ impl Report {
 impl Check {
     /// Whether there is more to say than its line.
     fn has_more(&self) -> bool {
-        self.status != Status::Pass || !self.evidence.is_empty()
+        self.status == Status::Fail || !self.evidence.is_empty()
     }
 
     fn explain(&self, text: &mut String, word: impl Fn(Status) -> String) {

@@ -9,10 +9,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{Binding, Channel, HttpServer, Server, Settings, StdioServer};
-use crate::net::Net;
+use crate::net::{Error, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Probe;
 use crate::relay::message::Era;
@@ -26,9 +27,15 @@ use super::advice::Destination;
 use super::report::Check;
 use super::{Examination, NOT_ASKED, unusable};
 
-/// When a child has to have answered. A server that needs 5 s to start is fine, and so may be asked twice;
-/// its end comes on top.
-const STDIO_TIME: Duration = Duration::from_secs(7);
+/// An answer that took longer is worth a word: callers may not wait as long.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// How long a server over HTTP that was not there, or silent, is left alone before it is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What to try where an answer may come later.
+const MAY_BE_SLOW: &str =
+    "it may just be slow to start (npx, uvx and JVMs fetch or compile first): give it time with --wait 60s";
 
 /// What a failed handshake means to callers.
 const WHY: &str = "Every call of this channel would fail.";
@@ -130,7 +137,8 @@ impl<'a> Site<'a> {
                 all.announce(id.clone(), offline.then_some(NOT_ASKED));
                 let (target, server) = (Arc::clone(target), HttpServer::clone(server));
                 let reachable = self.id("mcp_server_reachable");
-                all.job(offline, move || http(&target, &server, reachable, id));
+                let until = all.wait.map(|wait| Instant::now() + wait);
+                all.job(offline, move || http(&target, &server, until, reachable, id));
             }
             Kind::Http(_, Err(Trouble::Blocked(why))) => {
                 all.now([Check::skip(route, why), Check::skip(id, why)]);
@@ -148,7 +156,8 @@ impl<'a> Site<'a> {
                 }
                 all.announce(id.clone(), None);
                 // A program of this machine, so it is started also when the network is to be left alone.
-                all.job(false, move || vec![stdio(&launch, id)]);
+                let time = all.server_time();
+                all.job(false, move || vec![stdio(&launch, time, id)]);
             }
         }
     }
@@ -166,21 +175,37 @@ fn destination<'a>(target: &'a HttpTarget, server: &'a HttpServer) -> Destinatio
     }
 }
 
-/// Reachability and handshake of an HTTP server, which are one exchange.
-fn http(target: &HttpTarget, server: &HttpServer, reachable: String, handshake: String) -> Vec<Check> {
+/// Reachability and handshake of an HTTP server, which are one exchange. With a time to wait, one that is not
+/// there yet, or silent, is asked again.
+fn http(
+    target: &HttpTarget,
+    server: &HttpServer,
+    until: Option<Instant>,
+    reachable: String,
+    handshake: String,
+) -> Vec<Check> {
     let to = destination(target, server);
     let began = Instant::now();
-    let finding = probe::probe(target, None);
-    let took = began.elapsed().as_millis();
+    let mut finding = probe::probe(target, None);
+    let is_late = |finding: &Finding| finding.absent || matches!(finding.probe, Probe::TimedOut(_));
+    while is_late(&finding) && until.is_some_and(|until| Instant::now() + ASK_INTERVAL < until) {
+        thread::sleep(ASK_INTERVAL);
+        finding = probe::probe(target, None);
+    }
+    let took = began.elapsed();
+    let failed = |id: String, error: &Error| {
+        let check = to.failed(id, error);
+        if is_late(&finding) && until.is_none() { check.step(MAY_BE_SLOW) } else { check }
+    };
     match &finding.error {
         // What was never sent says nothing about the server, so only the way has failed; and a request that
         // was sent proves the way, whatever became of it.
         Some(error) if !error.request_sent => {
             let blocked = format!("blocked by {reachable}");
-            vec![to.failed(reachable, error), Check::skip(handshake, blocked)]
+            vec![failed(reachable, error), Check::skip(handshake, blocked)]
         }
         Some(error) => {
-            vec![Check::pass(reachable, format!("connected to {}", to.way())), to.failed(handshake, error)]
+            vec![Check::pass(reachable, format!("connected to {}", to.way())), failed(handshake, error)]
         }
         None => vec![
             Check::pass(reachable, format!("answers over HTTP: {}", to.way())),
@@ -191,7 +216,12 @@ fn http(target: &HttpTarget, server: &HttpServer, reachable: String, handshake: 
 }
 
 /// The verdict on an answer. A server that needs no handshake is asked for one as well, by `ask_legacy`.
-fn answered(id: String, finding: &Finding, took: u128, ask_legacy: impl FnOnce() -> Option<Era>) -> Check {
+fn answered(
+    id: String,
+    finding: &Finding,
+    took: Duration,
+    ask_legacy: impl FnOnce() -> Option<Era>,
+) -> Check {
     let why = match &finding.probe {
         Probe::Ready => {
             // Only after a good answer, so that a server in trouble is not asked twice.
@@ -203,7 +233,7 @@ fn answered(id: String, finding: &Finding, took: u128, ask_legacy: impl FnOnce()
         Probe::AuthorizationRequired(text) => {
             return Check::pass(
                 id,
-                format!("requires authorization, which callers bring ({text}, {took} ms)"),
+                format!("requires authorization, which callers bring ({text}, {} ms)", took.as_millis()),
             );
         }
         Probe::TimedOut(why) | Probe::Failed(why) | Probe::WaitExpired(why) => why,
@@ -217,14 +247,15 @@ fn answered(id: String, finding: &Finding, took: u128, ask_legacy: impl FnOnce()
 
 /// How a server speaks, by the revisions that its documentation names. Its own name for itself is foreign
 /// text; the report cuts and escapes it.
-fn spoken(era: Option<Era>, both: bool, server: Option<&str>, took: u128) -> String {
+fn spoken(era: Option<Era>, both: bool, server: Option<&str>, took: Duration) -> String {
     let how = match (era, both) {
         (_, true) => "with and without a handshake (2025-11-25 and 2026-07-28)",
         (Some(Era::Modern), _) => "without a handshake (2026-07-28)",
         _ => "with a handshake (2025-11-25 and before)",
     };
     let server = server.map(|server| format!("; it is {server}")).unwrap_or_default();
-    format!("speaks MCP {how}{server}; answered in {took} ms")
+    let slow = if took > SLOW { ", which is slow: calls wait for it after each start" } else { "" };
+    format!("speaks MCP {how}{server}; answered in {} ms{slow}", took.as_millis())
 }
 
 /// Sees whether the command could start, with the search path that it would have.
@@ -234,17 +265,18 @@ fn preflight(launch: &Launch) -> Result<PathBuf, String> {
 }
 
 /// The handshake of a stdio server, with a child of our own.
-fn stdio(launch: &Launch, id: String) -> Check {
-    let found = stdio::probe::probe(launch, Instant::now() + STDIO_TIME);
+fn stdio(launch: &Launch, time: Duration, id: String) -> Check {
+    let found = stdio::probe::probe(launch, Instant::now() + time);
     match found.verdict {
-        Ok((era, server)) => {
-            Check::pass(id, spoken(Some(era), false, server.as_deref(), found.took.as_millis()))
-        }
+        Ok((era, server)) => Check::pass(id, spoken(Some(era), false, server.as_deref(), found.took)),
         Err(why) => {
+            let said = found.last_words.iter().rfind(|line| !line.trim().is_empty());
+            let said = said.map(|line| format!("; it said last: {}", line.trim())).unwrap_or_default();
             // The usual mistake of servers that are new to this: a greeting or a log on standard output.
             let next = "run the command by hand: it has to wait for JSON on its standard input, and print nothing else";
             let last_words = found.last_words.iter().map(|line| format!("standard error: {line}"));
-            Check::fail(id, why, WHY, [next]).evidence(last_words)
+            let check = Check::fail(id, format!("{why}{said}"), WHY, [next]).evidence(last_words);
+            if found.took >= time { check.step(MAY_BE_SLOW) } else { check }
         }
     }
 }

@@ -32,7 +32,7 @@ use super::metrics::Metrics;
 use super::pulse::{Pulse, Pulses};
 use super::readiness::Readiness;
 use crate::config;
-use bind::{SocketFile, base_url, bind_tcp, bind_unix};
+use bind::{SocketFile, base_url, bind_health, bind_unix};
 use calls::{CALLS_MAX, Calls, Offer};
 use connection::{Connection, HEAD_TIME, Next, Service, Stream};
 use http::{Reply, Request};
@@ -102,7 +102,7 @@ impl Listener {
                 (Bound::Unix(listener), format!("http+unix://{name}"), None, Some(file))
             }
             None => {
-                let (listener, ip, port) = bind_tcp(&health.listen)?;
+                let (listener, ip, port) = bind_health(&health.listen)?;
                 let host = &health.listen.host;
                 let local_name = ip.to_canonical().is_loopback().then(|| host.clone());
                 (Bound::Tcp(listener), base_url(host, ip, port), local_name, None)

@@ -1,6 +1,8 @@
 //! Which command the words on the command line mean, and what is said when they mean none.
 
 use crate::support::client::{Builder, Outcome};
+use crate::support::plane::TUNNEL;
+use crate::support::short::Home;
 
 fn outcome(words: &[&str]) -> Outcome {
     words[1..].iter().fold(Builder::bare(words[0]), |builder, word| builder.argument(word)).outcome()
@@ -43,8 +45,10 @@ fn misspelled_words_get_the_nearest_name() {
 #[test]
 fn absent_commands_are_named() {
     for word in ["codex", "plugin", "runtimes", "admin-profiles", "cloudflared"] {
-        let wanted =
-            format!("tunnel-client {word} does not exist in this program; see the README for what does");
+        let wanted = format!(
+            "tunnel-client {word} does not exist in this program; tunnel-client --help lists what does, and man \
+             tunnel-client what is absent"
+        );
         assert_eq!(complaint(&[word]), wanted);
         assert_eq!(complaint(&[word, "status"]), wanted);
     }
@@ -83,24 +87,58 @@ fn what_packages_leave_out_is_said() {
     }
 }
 
-/// The version is one line, wherever it is asked for.
+/// The version is one line, however it is asked for; its first word is what scripts compare.
 #[test]
 fn the_version_is_one_line() {
-    let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
-    for words in [&["--version"][..], &["run", "--version"], &["admin", "--version"]] {
-        let outcome = outcome(words);
-        assert_eq!(
-            (outcome.code, &outcome.stdout, outcome.stderr.as_str()),
-            (Some(0), &version, ""),
-            "{words:?}"
-        );
+    let version =
+        format!("{} (tunnel-client-rs, {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let features = if cfg!(feature = "dev") { "dev" } else { "none" };
+    for words in
+        [&["--version"][..], &["-V"], &["-v"], &["version"], &["run", "--version"], &["admin", "--version"]]
+    {
+        let said = words.iter().fold(Builder::none(), |builder, word| builder.argument(word)).outcome();
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{words:?}");
+        assert!(said.stdout.starts_with(&version), "{}", said.stdout);
+        assert!(said.stdout.ends_with(&format!(", features: {features})\n")), "{}", said.stdout);
+        assert_eq!(said.stdout.lines().count(), 1);
     }
+}
+
+/// Who has a profile and does not name it is told its name, and how it is named.
+#[test]
+fn profiles_that_are_there_are_offered() {
+    let home = Home::new();
+    let bare =
+        "tunnel ID is required; set --control-plane.tunnel-id or CONTROL_PLANE_TUNNEL_ID; create or look";
+    assert!(home.refusal(&["run"]).contains(bare));
+    let arguments = ["--tunnel-id", TUNNEL, "--mcp-server-url", "http://127.0.0.1:3000/mcp"];
+    home.output(&[&["init", "--profile", "prod"][..], &arguments].concat());
+    for command in ["run", "doctor"] {
+        let said = home.run(&[command]);
+        let text = format!("{}{}", said.stdout, said.stderr);
+        assert!(text.contains("tunnel ID is required"), "{text}");
+        if command == "run" {
+            assert!(text.contains("; or name a profile that is there: --profile prod"), "{text}");
+        }
+        let said = home.refusal(&[command, "prod"]);
+        assert_eq!(said, "unexpected argument \"prod\"; did you mean --profile prod?");
+        // It may be a secret that lost its flag, so it is repeated only where a profile has the name.
+        let said = home.refusal(&[command, "sk-hidden"]);
+        assert!(said.starts_with("unexpected argument: ") && !said.contains("hidden"), "{said}");
+    }
+    let said = home.refusal(&["run", "--profile", "pord"]);
+    assert!(
+        said.ends_with(
+            "; tunnel-client profiles list shows what there is; tunnel-client init --profile pord writes one"
+        ),
+        "{said}"
+    );
 }
 
 /// Stray arguments are refused: they may be values that lost their flag.
 #[test]
 fn stray_arguments_are_refused() {
     for words in [&["health", "bogus"][..], &["run", "bogus"], &["completion", "bash", "bogus"]] {
-        assert_eq!(complaint(words), "unexpected argument: write every value as --flag=value");
+        assert!(complaint(words).starts_with("unexpected argument: write every value as --flag=value"));
     }
 }

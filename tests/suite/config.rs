@@ -104,10 +104,29 @@ fn reserved_control_plane_headers_are_refused() {
 /// CP-018: a malformed key or tunnel id ends the start, and the key is not printed.
 #[test]
 fn malformed_identities_are_refused_without_showing_the_key() {
-    for key in ["hidden key", "hidden\n", "hidd\u{e9}n"] {
+    let kinds = "keys have letters, digits, - and _ alone";
+    for (key, why) in [
+        ("hidden key", kinds),
+        ("hidd\u{e9}n", kinds),
+        ("hidden\n", "it begins or ends with a blank or a line ending"),
+    ] {
         let error = refusal(&[], &[("CONTROL_PLANE_API_KEY", key)]);
-        assert_eq!(error, "control plane API key is malformed");
+        assert_eq!(error, format!("control plane API key is malformed: env:CONTROL_PLANE_API_KEY: {why}"));
     }
+    let two = file("two-keys", "hidden\nhidden\n", 0o600);
+    let two = format!("file:{}", two.to_str().unwrap());
+    assert_eq!(
+        refusal(&["--control-plane.api-key", &two], &[]),
+        format!("control plane API key is malformed: {two}: it has more than one line")
+    );
+    assert_eq!(
+        refusal(&["--control-plane.tunnel-id", &format!("tunnel_{} ", "0".repeat(32))], &[]),
+        format!(
+            "invalid tunnel ID \"tunnel_{} \": must be safe for use as a URL path parameter; \
+             it begins or ends with a blank",
+            "0".repeat(32)
+        )
+    );
     assert_eq!(
         refusal(&["--control-plane.api-key", "sk-hidden"], &[]),
         "invalid control-plane.api-key: value must be prefixed with \"env:\" or \"file:\""
@@ -220,7 +239,10 @@ fn ranges_are_checked() {
         (["--mcp.body-budget-bytes", "1024"], "mcp.body-budget-bytes must be at least 67108864"),
         (["--process.drain-timeout", "11m"], "process.drain-timeout must be less than or equal to 10m0s"),
         (["--proxy.check-interval", "0s"], "proxy.check-interval must be positive"),
-        (["--log.level", "debug"], "log level requires 'struct-text' or 'json' log format"),
+        (
+            ["--log.level", "debug"],
+            "log level requires 'struct-text' or 'json' log format: add --log.format struct-text",
+        ),
         (
             ["--log.format", "xml"],
             "unsupported log format \"xml\": supported formats are \"struct-text\" or \"json\"",

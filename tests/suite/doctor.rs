@@ -99,6 +99,7 @@ fn the_json_form_is_stable() {
         "profile_load",
         "tunnel_id",
         "control_plane_api_key",
+        "control_plane_base_url",
         "tunnels_management_url",
         "runtime_api_keys_url",
         "admin_api_keys_url",
@@ -144,6 +145,94 @@ fn failures_are_explained_on_request() {
     assert!(explained.contains("\n\nWhat to do next:\n  1. getent hosts nowhere.invalid\n  2. "), "{text}");
     assert!(explained.contains("the proxy resolves"), "{text}");
     assert!(!text.contains("CHECK tunnel_id   PASS"), "{text}");
+    // What was left out needs no explanation, and has none.
+    assert!(text.contains("CHECK certificate_expiry       SKIP") && !text.contains("   SKIP\n"), "{text}");
+}
+
+/// Without a key everything that does not hang on it is looked at all the same, and nobody is asked with an
+/// empty one.
+#[test]
+fn a_missing_key_hides_nothing_else() {
+    let (plane, mcp) = (Plane::start(), Mcp::start());
+    let directory = TempDir::new();
+    let yaml = "control_plane:\n  api_key: env:SURELY_ABSENT\n";
+    let profile = directory.write("prod.yaml", yaml);
+    let two = directory.write("two.key", "hidden-1\nhidden-2\n");
+    let builder = || {
+        let builder = doctor(&plane.server.origin()).flag("mcp.server-url", &mcp.url());
+        builder.without_env("CONTROL_PLANE_API_KEY")
+    };
+    for (builder, why) in [
+        (builder(), "control plane API key is required"),
+        (builder().flag("profile-file", &profile), "environment variable \"SURELY_ABSENT\" is not set"),
+        (builder().flag("control-plane.api-key", &format!("file:{two}")), "it has more than one line"),
+    ] {
+        let found = Findings::of(builder);
+        found.assert_failed(&["control_plane_api_key"]);
+        let said = found.summary("control_plane_api_key");
+        assert!(said.contains(why) && said.matches("control_plane.api_key").count() < 2, "{said}");
+        for id in ["mcp_server_reachable", "mcp_handshake", "health_listener", "control_plane_route"] {
+            assert_eq!(found.status(id), "PASS", "{id}: {}", found.json);
+        }
+        assert_eq!(found.status("control_plane_metadata"), "SKIP");
+        let said = found.summary("control_plane_metadata");
+        assert!(said.starts_with("blocked by control_plane_api_key; connected to "), "{said}");
+        assert!(!found.json.to_string().contains("hidden-"), "{}", found.json);
+    }
+    assert!(plane.server.requests().is_empty());
+}
+
+/// Where the control plane is, and whose word that was; what is not used of it is worth a warning.
+#[test]
+fn the_control_plane_has_a_giver() {
+    let (plane, mcp) = (Plane::start(), Mcp::start());
+    let directory = TempDir::new();
+    let yaml = "control_plane:\n  base_url: https://elsewhere.invalid\n";
+    let profile = directory.write("prod.yaml", yaml);
+    let origin = plane.server.origin();
+    let builder = doctor(&origin).without("control-plane.base-url").flag("profile-file", &profile);
+    let builder = builder.flag("mcp.server-url", &mcp.url());
+    let found = Findings::of(builder.env("CONTROL_PLANE_BASE_URL", &format!("{origin}/v1/")));
+    found.assert_ok();
+    assert_eq!(
+        found.summary("control_plane_base_url"),
+        format!(
+            "{origin}, set by CONTROL_PLANE_BASE_URL, which wins over control_plane.base_url of the file"
+        )
+    );
+    assert_eq!(
+        found.summary("config_warnings"),
+        "CONTROL_PLANE_BASE_URL: the path behind the host is not used; control-plane.url-path places one before /v1/"
+    );
+}
+
+/// A profile that is not there: what there is, how to make it, and how to ask again for the same one.
+#[test]
+fn a_missing_profile_says_what_to_type() {
+    let directory = TempDir::new();
+    let folder = directory.path().to_str().unwrap();
+    let found = Findings::of(Builder::bare("doctor").flag("profile", "prod").flag("profile-dir", folder));
+    let text = found.assert_failed(&["profile_load"]);
+    for words in [
+        "tunnel-client profiles list",
+        "tunnel-client init --profile prod",
+        &format!("then ask again: tunnel-client doctor --profile prod --profile-dir {folder}"),
+    ] {
+        assert!(text.contains(words), "no `{words}` in {text}");
+    }
+}
+
+/// A listener for everybody is not shown as one of this host alone.
+#[test]
+fn an_open_listener_is_called_so() {
+    let (plane, mcp) = (Plane::start(), Mcp::start());
+    for address in ["0.0.0.0:0", "[::]:0", ":0"] {
+        let builder = doctor(&plane.server.origin()).set("health.listen-addr", address);
+        let found = Findings::of(builder.flag("mcp.server-url", &mcp.url()));
+        let said = found.summary("health_listener");
+        assert!(said.contains("all addresses of this host, port ") && !said.contains("localhost"), "{said}");
+        assert!(said.contains("other machines may read health, readiness and metrics"), "{said}");
+    }
 }
 
 /// The command that comes next names the same file.
@@ -180,8 +269,6 @@ fn mistakes_in_settings_have_their_checks() {
     let cases = [
         (Builder::bare("doctor"), "tunnel_id"),
         (doctor("http://127.0.0.1:1").set("control-plane.tunnel-id", "x"), "tunnel_id"),
-        (doctor("http://127.0.0.1:1").without_env("CONTROL_PLANE_API_KEY"), "control_plane_api_key"),
-        (doctor("http://127.0.0.1:1").env("CONTROL_PLANE_API_KEY", "a b"), "control_plane_api_key"),
         (doctor("ftp://h"), "control_plane_base_url"),
         (doctor("http://127.0.0.1:1"), "mcp_target"),
         (doctor("http://127.0.0.1:1").flag("mcp.server-url", "nonsense"), "mcp_target"),
@@ -209,7 +296,7 @@ fn mistakes_in_settings_have_their_checks() {
 #[test]
 fn complaints_about_settings_are_whole() {
     let found = Findings::of(doctor("http://127.0.0.1:1").flag("control-plane.api-key", "sk-literal-key"));
-    found.assert_failed(&["control_plane_api_key"]);
+    found.assert_failed(&["control_plane_api_key", "mcp_target"]);
     let said = found.summary("control_plane_api_key");
     assert!(said.ends_with(r#"value must be prefixed with "env:" or "file:""#), "{said}");
     assert!(!found.json.to_string().contains("sk-literal-key"), "{}", found.json);

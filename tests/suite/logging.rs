@@ -76,7 +76,10 @@ fn without_a_format_lines_are_for_people() {
 fn levels_need_a_format() {
     let start = || silent(Builder::run("http://127.0.0.1:1", "http://127.0.0.1:1/mcp"));
     for (builder, wanted) in [
-        (start().flag("log.level", "debug"), "log level requires 'struct-text' or 'json' log format"),
+        (
+            start().flag("log.level", "debug"),
+            "log level requires 'struct-text' or 'json' log format: add --log.format struct-text",
+        ),
         (start().flag("log.format", "xml"), "unsupported log format"),
         (start().flag("log.format", "json").flag("log.level", "loud"), "parse log level"),
     ] {

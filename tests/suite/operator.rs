@@ -258,7 +258,12 @@ fn an_occupied_port_ends_the_start() {
     let url_file = directory.join("url");
     let builder =
         unstarted().set("health.listen-addr", &address).set("health.url-file", url_file.to_str().unwrap());
-    assert_refused(builder, &format!("listen tcp {address}: bind: address already in use"));
+    assert_refused(
+        builder,
+        &format!(
+            "listen tcp {address}: bind: address already in use; choose another with --health.listen-addr HOST:PORT"
+        ),
+    );
     assert!(!url_file.exists());
 }
 

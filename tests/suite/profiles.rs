@@ -121,7 +121,7 @@ fn what_is_added_is_valid() {
     let source = home.path("source.yaml");
     for (text, expected) in [
         ("log:\n  colour: x\n", "line 2: unknown key \"log.colour\""),
-        ("", "EOF"),
+        ("", "the file is empty"),
         (
             "control_plane:\n  api_key: 'env:A-B'\n",
             "line 2: invalid control_plane.api_key reference \"env:A-B\": environment variable name is invalid",

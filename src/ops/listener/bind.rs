@@ -44,6 +44,12 @@ pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, I
     bound.map_err(|cause| Error::caused(format!("listen tcp {written}: bind"), cause))
 }
 
+/// The same for the address of the listener; the error of a start says which setting to change.
+pub(crate) fn bind_health(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
+    bind_tcp(listen)
+        .map_err(|error| Error::new(format!("{error}; choose another with --health.listen-addr HOST:PORT")))
+}
+
 /// Binds a socket file, private to the owner. What stands at the path is replaced only when it is a
 /// socket on which nobody listens: the rest of a process that was killed. `what` is the socket's name in
 /// complaints.
@@ -79,9 +85,16 @@ pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, Socket
 pub fn try_bind(health: &config::Health) -> Result<String, Error> {
     let Some(path) = &health.unix_socket else {
         let (_, ip, port) = bind_tcp(&health.listen)?;
-        let url = base_url(&health.listen.host, ip, port);
+        let place = match ip.to_canonical() {
+            ip if ip.is_unspecified() => format!("all addresses of this host, port {port}"),
+            _ => base_url(&health.listen.host, ip, port),
+        };
+        let open = match ip.to_canonical().is_loopback() {
+            true => "",
+            false => "; other machines may read health, readiness and metrics there",
+        };
         let ephemeral = health.listen.address.port() == 0;
-        return Ok(format!("{} {url}", if ephemeral { "ephemeral bind ok on" } else { "will bind" }));
+        return Ok(format!("{} {place}{open}", if ephemeral { "ephemeral bind ok on" } else { "will bind" }));
     };
     let shown = path.display();
     let stale = stale("health unix socket", path)?;

@@ -270,7 +270,12 @@ fn an_occupied_port_is_said_in_the_words_of_the_system() {
     let (listener, address) = local();
     let error = start(&tcp("127.0.0.1", &address.to_string())).unwrap_err();
     let port = address.port();
-    assert_eq!(error.to_string(), format!("listen tcp 127.0.0.1:{port}: bind: address already in use"));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "listen tcp 127.0.0.1:{port}: bind: address already in use; choose another with --health.listen-addr HOST:PORT"
+        )
+    );
     listener.stop();
     // Stopped means free again.
     start(&tcp("127.0.0.1", &address.to_string())).unwrap().stop();

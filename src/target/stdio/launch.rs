@@ -15,6 +15,13 @@ use nix::unistd::{AccessFlags, access};
 use super::guard;
 use crate::config::is_variable_name;
 
+/// Words that a shell knows itself and that no file need exist for.
+const SHELL_WORDS: &str = ". : [ [[ alias bg bind break builtin caller case cd command compgen complete \
+    continue coproc declare dirs disown echo enable eval exec exit export false fc fg for function getopts hash \
+    history if jobs kill let local logout mapfile popd print printf pushd pwd read readarray readonly return \
+    select set shift shopt source suspend test time times trap true type typeset ulimit umask unalias unset \
+    until wait while";
+
 /// What a server may see of our environment. Names ending in `*` stand for all that begin so. Our own
 /// settings are not among them, so no key of ours reaches a server.
 const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*"];
@@ -132,7 +139,16 @@ pub(super) fn find(program: &str, path: Option<&OsStr>, folder: Option<&Path>) -
     }
     let folders = std::env::split_paths(path.unwrap_or(OsStr::new("/usr/bin:/bin")));
     let mut files = folders.map(|folder| folder.join(program));
-    files.find(|file| executable(file).is_ok()).ok_or_else(|| "not found in PATH".into())
+    let missing = || match is_shell_word(program) {
+        true => "a word of shells, and no shell is run: write sh -c '...', or set working_dir",
+        false => "not found in PATH",
+    };
+    files.find(|file| executable(file).is_ok()).ok_or_else(|| missing().into())
+}
+
+/// Whether a shell does itself what the word says.
+pub(super) fn is_shell_word(word: &str) -> bool {
+    SHELL_WORDS.split(' ').any(|known| known == word)
 }
 
 /// Whether a server could run in this directory.

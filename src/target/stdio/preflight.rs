@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 
-use super::launch::{assignment, enterable, executable, find, shown};
+use super::launch::{assignment, enterable, executable, find, is_shell_word, shown};
 use crate::config::arguments;
 
 /// Wrappers within wrappers that are followed; more than two are hardly ever written.
@@ -27,13 +27,6 @@ const SHEBANG_MAX_BYTES: u64 = 256;
 /// What a shell would act on, so that words are not what they seem.
 const SHELL_CHARACTERS: &[char] =
     &['$', '`', ';', '&', '|', '<', '>', '(', ')', '{', '*', '?', '~', '!', '\n'];
-
-/// Words that a shell knows itself and that no file need exist for.
-const SHELL_WORDS: &str = ". : [ [[ alias bg bind break builtin caller case cd command compgen complete \
-    continue coproc declare dirs disown echo enable eval exec exit export false fc fg for function getopts hash \
-    history if jobs kill let local logout mapfile popd print printf pushd pwd read readarray readonly return \
-    select set shift shopt source suspend test time times trap true type typeset ulimit umask unalias unset \
-    until wait while";
 
 /// An interpreter by its name without version, the options with which it needs no script, and those whose
 /// value is the next word.
@@ -100,6 +93,10 @@ impl Place<'_> {
                 }
                 None if program.contains('/') => {
                     "was not found; fix: correct the path, or let this user into its directory".into()
+                }
+                None if is_shell_word(program) => {
+                    "is a word of shells, and no shell is run; fix: write sh -c '...', or set working_dir"
+                        .into()
                 }
                 None => "was not found; fix: install it, or write its whole path".into(),
             };
@@ -204,7 +201,7 @@ impl Place<'_> {
         let Some(program) = argv.first() else { return Ok(()) };
         let path = before.iter().any(|word| word.starts_with("PATH="));
         let opaque = program.contains(SHELL_CHARACTERS) || program.starts_with('-');
-        if path || opaque || SHELL_WORDS.split(' ').any(|word| word == program) {
+        if path || opaque || is_shell_word(program) {
             return Ok(());
         }
         let found = match text.contains(SHELL_CHARACTERS) {
@@ -256,6 +253,9 @@ impl Place<'_> {
                     "is not readable; fix: chmod +r {}, or let this user into its directory",
                     file.display()
                 )
+            }
+            Err(_) if script.starts_with('/') => {
+                "was not found; fix: create it, or name the one that exists".into()
             }
             Err(_) => "was not found; fix: write its whole path, or set working_dir".into(),
         };
@@ -380,7 +380,8 @@ mod tests {
             ),
             ("./carriage", "executable \"./carriage\" uses an unavailable interpreter \"/bin/sh\\r\"; fix: "),
             ("./by-env-missing", "uses an unavailable interpreter \"/usr/bin/env nothing-here\"; fix: "),
-            ("python3 -u nothing.py", "script \"nothing.py\" was not found; fix: "),
+            ("python3 /nonexistent/server.py", "was not found; fix: create it, or name the one that exists"),
+            ("cd /srv && python3 x", "executable \"cd\" is a word of shells, and no shell is run; fix: "),
             ("bash nothing.sh", "script \"nothing.sh\" was not found; fix: "),
             ("bash -c 'exec nothing x'", "executable \"nothing\" was not found; fix: "),
             ("bash -c 'nothing | tee'", "executable \"nothing\" was not found; fix: "),

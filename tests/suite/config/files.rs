@@ -31,7 +31,7 @@ fn yaml_errors_name_file_line_and_key() {
         ),
         ("twice-hidden", "log: {level:sk-hidden, level:sk-hidden}\n", "line 1: duplicate key \"level...\""),
         ("anchor", "a: &x 1\n", "line 1: anchors are not supported"),
-        ("empty", "", "EOF"),
+        ("empty", "", "the file is empty"),
         ("cloudflared", "cloudflared:\n  token: env:T\n", "line 2: cloudflared.token is not supported"),
         (
             "harpoon",

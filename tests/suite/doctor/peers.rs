@@ -2,16 +2,20 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Findings, doctor};
 use crate::support::certs::Authority;
 use crate::support::client::Builder;
-use crate::support::mcp::Mcp;
+use crate::support::http::Request;
+use crate::support::mcp::{Mcp, answer};
 use crate::support::plane::Plane;
 use crate::support::proxy::{Manner, Proxy};
 use crate::support::reply::Reply;
 use crate::support::rig::Rig;
+use crate::support::server::Server;
 use crate::support::stdio::Journal;
 use crate::support::temp::TempDir;
 
@@ -237,6 +241,29 @@ fn a_taken_port_is_found() {
     let text = good(|b| b.set("health.listen-addr", &address)).assert_failed(&["health_listener"]);
     assert!(text.contains("another tunnel-client runs here"), "{text}");
     assert!(text.contains(&format!("tunnel-client health --url http://{address}\"")), "{text}");
+}
+
+/// A server over HTTP that is silent at first is asked again for as long as somebody wants to wait.
+#[test]
+fn a_server_that_is_late_is_waited_for() {
+    let late = AtomicUsize::new(0);
+    let server = Server::start(
+        None,
+        Arc::new(move |request: &Request| match request.rpc_method().as_str() {
+            "" => Reply::status(404),
+            _ if late.fetch_add(1, Ordering::SeqCst) < 2 => Reply::silence(),
+            _ => answer(request),
+        }),
+    );
+    let url = server.origin() + "/mcp";
+    let found = good(|b| b.set("mcp.server-url", &url).flag("wait", "30s"));
+    found.assert_ok();
+    let said = found.summary("mcp_handshake");
+    assert!(said.contains("speaks MCP"), "{said}");
+    // Without it one try has to do, and waiting is what is advised.
+    let silent = Server::start(None, Arc::new(|_: &Request| Reply::silence()));
+    let found = good(|b| b.set("mcp.server-url", &(silent.origin() + "/mcp")));
+    assert!(found.check("mcp_handshake").to_string().contains("--wait 60s"), "{}", found.json);
 }
 
 /// A socket that a dead process left behind is neither a failure nor removed; a living one is a failure.

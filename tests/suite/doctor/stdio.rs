@@ -103,6 +103,21 @@ fn servers_that_fail_leave_nothing() {
     assert!(summary("stubborn").contains("with a handshake"));
 }
 
+/// How long a server may take is the user's to say; one that says nothing may just be slow.
+#[test]
+fn the_time_of_a_slow_server_can_be_set() {
+    let tried = Tried::new();
+    let builder = alone().flag("mcp.command", &tried.journal.command("mute")).flag("wait", "1500ms");
+    let found = Findings::of(builder);
+    let text = found.assert_failed(&["mcp_handshake"]);
+    assert!(text.contains("was answered within 1 s") && text.contains("--wait 60s"), "{text}");
+    tried.journal.wait_gone();
+    for (given, wanted) in [("11m", "--wait must be above zero and at most 10m"), ("x", "invalid argument")] {
+        let (code, output) = alone().flag("wait", given).finish();
+        assert!(code == Some(1) && output.starts_with(wanted), "{output}");
+    }
+}
+
 /// A server that asks without end and never reads is judged in time.
 #[test]
 fn a_flood_of_pings_holds_nothing_up() {
@@ -122,6 +137,8 @@ fn last_words_are_evidence() {
     let found = Findings::of(alone().yaml(&yaml));
     let text = found.assert_failed(&["mcp_handshake"]);
     assert!(text.contains("standard error: cannot open [REDACTED]"), "{text}");
+    let summary = found.summary("mcp_handshake");
+    assert!(summary.ends_with("; it said last: cannot open [REDACTED]"), "{summary}");
     assert!(text.contains("exit status: 4") && !text.contains("child-secret-1"), "{text}");
 }
 
