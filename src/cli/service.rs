@@ -32,6 +32,9 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long main sleeps when nothing happens. Signals wake it.
 const QUIET: Duration = Duration::from_secs(3600);
 
+/// How often main closes connections that have rested for their time: so long one may stay that its peer has closed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What a process is before it has a tunnel. Made on the main thread, before any other is started.
 pub(super) struct Process {
     signals: Signals,
@@ -42,6 +45,7 @@ pub(super) struct Process {
 pub(super) struct Service {
     /// The tunnel.
     pub(super) tunnel: Arc<Tunnel>,
+    net: Net,
     checks: Option<ProxyHealth>,
     manager: Manager,
     redactor: Arc<Redactor>,
@@ -125,7 +129,7 @@ impl Service {
         let checks = checks.transpose().map_err(|error| start(&error))?;
         tunnel.start().map_err(|error| start(&error))?;
         log::info!(version = crate::VERSION; "tunnel-client started");
-        Ok(Service { tunnel, checks, manager: Manager::default(), redactor, surface })
+        Ok(Service { tunnel, net, checks, manager: Manager::default(), redactor, surface })
     }
 
     /// Tells this service manager from now on how the service is.
@@ -133,11 +137,14 @@ impl Service {
         Service { manager, ..self }
     }
 
-    /// Blocks until somebody ends the process, and tells the service manager meanwhile how it is.
+    /// Blocks until somebody ends the process. Meanwhile it tells the service manager how it is, and closes what
+    /// rests too long.
     pub(super) fn attend(&mut self, process: &Process) {
         loop {
+            self.net.sweep();
             let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.pulses, &self.redactor);
-            if process.wait(pause).is_some() {
+            let pause = pause.map_or(SWEEP_INTERVAL, |pause| pause.min(SWEEP_INTERVAL));
+            if process.wait(Some(pause)).is_some() {
                 return;
             }
         }

@@ -59,12 +59,11 @@ impl Client {
         let proxy = dialer.proxy()?;
         let began = Instant::now();
         // Not registered with the agent: a shutdown does not end a check, its own bound does.
-        let opened = dialer.tcp(&proxy.host, proxy.port, began + PHASE_TIMEOUT, &|_| Ok(()));
+        let opened = dialer.to_proxy(proxy, began + PHASE_TIMEOUT, &|_| Ok(()));
         let mut phases = vec![Phase::new("tcp", began, opened.as_ref().err(), "dial_error")];
-        if let Ok(mut wire) = opened {
+        if let Ok(wire) = opened {
             let began = Instant::now();
-            wire.socket().set_deadline(began + PHASE_TIMEOUT);
-            let tunnelled = dialer.tunnel(wire, proxy, dialer.origin());
+            let tunnelled = dialer.tunnel(wire, proxy, dialer.origin(), began + PHASE_TIMEOUT);
             phases.push(Phase::new("connect", began, tunnelled.as_ref().err(), "connect_error"));
         }
         Some(ProxyCheck { phases })

@@ -17,10 +17,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
+use ureq::unversioned::transport::NextTimeout;
 
 use super::connect::{Dial, Dialer};
 use super::error::{Error, Kind};
-use super::idle::{IDLE_MAX, Idle};
+use super::pool::{Idle, Pool};
 use super::raw;
 use super::reply::Reply;
 use super::route::{Route, proxy_url};
@@ -28,7 +29,7 @@ use crate::config::{Origin, Secret};
 
 /// The largest reply head that is accepted. Real ones are below 8 KiB; some gateways send large cookies.
 pub(super) const HEAD_MAX_BYTES: usize = 64 * 1024;
-/// Stands for "no limit" where a finite time is needed.
+/// Stands for "no limit" where a finite time is needed. No request takes longer.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Sends requests for one purpose. Cheap to share behind an `Arc`; every thread that sends at the same time
@@ -38,7 +39,7 @@ pub struct Client {
     dialer: Arc<Dialer>,
     route: Route,
     authorization: Option<HeaderValue>,
-    idle: Idle,
+    pool: Arc<Pool>,
     /// Set before the agent is shut down, so that whoever fails because of that finds it.
     closing: AtomicBool,
     dump: bool,
@@ -81,18 +82,18 @@ impl Client {
             .accept_encoding("")
             .user_agent("")
             .max_response_header_size(HEAD_MAX_BYTES)
-            // One host a client: a smaller bound per host would throw busy connections away.
-            .max_idle_connections(idle_max)
-            .max_idle_connections_per_host(idle_max)
-            .max_idle_age(IDLE_MAX)
+            // Connections rest in our own pool.
+            .max_idle_connections(0)
             // Every request brings its own; this only holds if one ever did not.
             .timeout_global(Some(LONGEST_WAIT))
             .build();
         let authorization = credentials.map(basic).transpose()?;
         let dialer = Arc::new(dialer);
-        let agent = ureq::Agent::with_parts(config, Dial(Arc::clone(&dialer)), Dial(Arc::clone(&dialer)));
+        let pool = dialer.pools().add(idle, idle_max);
+        let dial = || Dial { dialer: Arc::clone(&dialer), pool: Arc::clone(&pool) };
+        let agent = ureq::Agent::with_parts(config, dial(), dial());
         let route = dialer.routes().describe(dialer.origin());
-        Ok(Client { agent, dialer, route, authorization, idle, closing: AtomicBool::new(false), dump })
+        Ok(Client { agent, dialer, route, authorization, pool, closing: AtomicBool::new(false), dump })
     }
 
     /// Sends one request and waits for the head of the reply.
@@ -107,7 +108,7 @@ impl Client {
         }
         // Headers are given away with the request; only who may need them again pays for a copy.
         let spare = replay_when_stale.then(|| headers.clone());
-        let first = self.attempt(&method, uri, headers, body, deadline, self.idle.age());
+        let first = self.attempt(&method, uri, headers, body, deadline, self.pool.idle().age());
         match (first, spare) {
             // No rested connection is good enough for the second attempt: the others are as old.
             (Err(error), Some(headers)) if error.stale => {
@@ -122,6 +123,7 @@ impl Client {
     pub fn shutdown(&self) {
         self.closing.store(true, Ordering::Release);
         self.agent.clone().shutdown();
+        self.pool.clear();
     }
 
     /// How requests to the configured destination travel.
@@ -184,9 +186,9 @@ impl Client {
         *request.method_mut() = method.clone();
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers;
-        // Time-outs and idle age belong to the request and do not split the pool.
-        let timed = self.agent.configure_request(request).timeout_global(Some(left)).max_idle_age(idle_age);
-        let request = timed.build();
+        // The crate hands both on to the connector. Its own clock runs longer, see `deadline`.
+        let timed = self.agent.configure_request(request).timeout_global(Some(left + LONGEST_WAIT));
+        let request = timed.max_idle_age(idle_age).build();
         let answer = if takes_body(method) {
             // The parts are copied straight into the output buffer, which is all the copying there is.
             self.agent.run(request.map(|()| ureq::SendBody::from_reader(&mut parts)))
@@ -195,7 +197,7 @@ impl Client {
         };
         let reply = answer.map_err(|error| self.explain(error))?;
         let (head, body) = reply.into_parts();
-        self.idle.learn(&head.headers);
+        self.pool.idle().learn(&head.headers);
         let dump = self.dump && raw::response(head.status.as_u16(), &head.headers);
         Ok(Reply::new(head.status.as_u16(), head.headers, body.into_reader(), self.dialer.patience(), dump))
     }
@@ -212,14 +214,15 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("route", &self.route).field("idle", &self.idle).finish_non_exhaustive()
+        f.debug_struct("Client").field("route", &self.route).field("pool", &self.pool).finish_non_exhaustive()
     }
 }
 
-/// The moment that lies `wait` ahead, within what the clock can tell: the HTTP crate writes "no limit" as a
-/// time that no `Instant` can be moved by.
-pub(super) fn after(wait: Duration) -> Instant {
-    Instant::now() + wait.min(LONGEST_WAIT)
+/// When the present request must be done. The HTTP crate counts [`LONGEST_WAIT`] more than there is: it would
+/// refuse to look at the socket once the time is over, and what had come in time, while the process was stopped,
+/// would be thrown away. It writes "no limit" as a time that no `Instant` can be moved by.
+pub(super) fn deadline(timeout: NextTimeout) -> Instant {
+    Instant::now() + timeout.after.saturating_sub(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
 fn basic(credentials: &Secret) -> Result<HeaderValue, Error> {

@@ -5,11 +5,12 @@
 //! the request was sent, so every error keeps `request_sent` false and the caller may try again.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::sys::socket::{SockaddrLike, SockaddrStorage, UnixAddr};
+use nix::sys::socket::UnixAddr;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::CertificateDer;
@@ -18,14 +19,20 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Sh
 
 use super::error::{Error, Kind};
 use super::guard::Guard;
+use super::happy_eyeballs::{Family, Race};
 use super::patience::Patience;
+use super::pool::{Lent, Pool, Pools};
 use super::resolve::Names;
 use super::roots::{self, Roots};
 use super::route::{Routes, Way, authority, proxy_url};
-use super::socket::{Handle, Socket};
+use super::socket::{Handle, Liveness, PLANE, Socket};
 use super::transport::{Connection, Wire};
 use super::{proxy, tls};
 use crate::config::{Network, Origin, Proxy};
+
+/// How long each step to a connection takes at most: connecting in all, the proxy's answer, a handshake. The kernel
+/// finds a dead peer, but a proxy that is alive hides one from it, and so does whoever accepts and then says nothing.
+const STEP_MAX: Duration = Duration::from_secs(10);
 
 /// What every purpose shares.
 #[derive(Debug)]
@@ -42,6 +49,8 @@ pub(super) struct Shared {
     pub(super) guarded_names: Names,
     /// Loaded when the first purpose needs TLS: a plain-http set-up never reads 150 certificates.
     pub(super) trust: OnceLock<Trust>,
+    /// What rests of all clients.
+    pub(super) pools: Arc<Pools>,
 }
 
 /// Whom TLS trusts.
@@ -53,8 +62,7 @@ pub(super) struct Trust {
     anonymous: tls::Setup,
 }
 
-/// Opens the connections of one purpose. It keeps none: those that rest belong to the HTTP crate's pool, which
-/// tells destinations apart by scheme, host and port. All threads of the purpose share it.
+/// Opens the connections of one purpose. It keeps none. All threads of the purpose share it.
 #[derive(Debug)]
 pub(super) struct Dialer {
     shared: Arc<Shared>,
@@ -63,6 +71,9 @@ pub(super) struct Dialer {
     guard: Guard,
     /// For the configured origin alone, when the purpose has a client certificate.
     identified: Option<tls::Setup>,
+    liveness: Liveness,
+    /// What connected last.
+    family: Family,
     opened: AtomicU64,
     patience: Arc<Patience>,
 }
@@ -91,6 +102,7 @@ impl Dialer {
         origin: Origin,
         routes: Routes,
         identity: Option<Arc<SingleCertAndKey>>,
+        liveness: Liveness,
     ) -> Result<Dialer, Error> {
         let identified = match identity {
             Some(_) if origin.tls => {
@@ -99,9 +111,9 @@ impl Dialer {
             }
             _ => None,
         };
-        let (opened, patience) = (AtomicU64::new(0), Arc::default());
+        let (family, opened, patience) = (Family::default(), AtomicU64::new(0), Arc::default());
         let guard = Guard::Open;
-        let dialer = Dialer { shared, origin, routes, guard, identified, opened, patience };
+        let dialer = Dialer { shared, origin, routes, guard, identified, liveness, family, opened, patience };
         if dialer.origin.tls || dialer.proxy().is_some_and(|proxy| proxy.tls) {
             dialer.shared.trust()?;
         }
@@ -138,6 +150,11 @@ impl Dialer {
         &self.patience
     }
 
+    /// Where connections rest.
+    pub(super) fn pools(&self) -> &Arc<Pools> {
+        &self.shared.pools
+    }
+
     /// Connections opened so far.
     pub(super) fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
@@ -163,17 +180,13 @@ impl Dialer {
                 let addresses = names.resolve(host, port, deadline)?;
                 self.guard.admits(destination, addresses.iter().map(SocketAddr::ip))?;
                 // Dialled as judged: asked again, the name could be somebody else.
-                reach(host, port, &addresses, deadline, register)?
+                self.reach((host, port), &addresses, self.liveness, deadline, register)?
             }
-            Way::Unix(path) => {
-                let peer = format!("unix socket {}", path.display());
-                let address = UnixAddr::new(path).map_err(|cause| Error::connecting(&peer, &cause.into()))?;
-                Wire::Plain(connected(&peer, &address, deadline, register)?)
-            }
+            Way::Unix(path) => Wire::Plain(to_unix(path, step(deadline), register)?),
             Way::Proxy(proxy, _) => {
                 // The proxy resolves the destination's name; this host may not be able to.
-                let wire = self.tcp(&proxy.host, proxy.port, deadline, register)?;
-                self.tunnel(wire, proxy, destination)?
+                let wire = self.to_proxy(proxy, deadline, register)?;
+                self.tunnel(wire, proxy, destination, deadline)?
             }
         };
         if destination.tls {
@@ -182,99 +195,105 @@ impl Dialer {
                 Some(identified) if *destination == self.origin => identified,
                 _ => &self.shared.trust()?.anonymous,
             };
+            wire.socket().set_deadline(step(deadline));
             wire = setup.handshake(&destination.host, wire)?;
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection::new(wire, destination.tls, Arc::clone(&self.patience)))
+        Ok(Connection::new(wire, destination.clone(), Arc::clone(&self.patience)))
     }
 
-    /// Connects to a host that the settings name.
-    pub(super) fn tcp(
+    /// Connects to a proxy.
+    pub(super) fn to_proxy(
         &self,
-        host: &str,
-        port: u16,
+        proxy: &Proxy,
         deadline: Instant,
         register: Register<'_>,
     ) -> Result<Wire, Error> {
-        reach(host, port, &self.shared.names.resolve(host, port, deadline)?, deadline, register)
+        let addresses = self.shared.names.resolve(&proxy.host, proxy.port, deadline)?;
+        self.reach((&proxy.host, proxy.port), &addresses, PLANE, deadline, register)
+    }
+
+    /// Connects to one of these addresses.
+    fn reach(
+        &self,
+        (host, port): (&str, u16),
+        addresses: &[SocketAddr],
+        liveness: Liveness,
+        deadline: Instant,
+        register: Register<'_>,
+    ) -> Result<Wire, Error> {
+        let (peer, family, deadline) = (&authority(host, port), &self.family, step(deadline));
+        Ok(Wire::Plain(Race { peer, addresses, family, liveness, deadline }.run(register)?))
     }
 
     /// Makes a connection to `proxy` one to `destination`. What the proxy answers is the last that it may say
     /// in clear about an `https` destination; from there on it only carries.
-    pub(super) fn tunnel(&self, mut wire: Wire, proxy: &Proxy, destination: &Origin) -> Result<Wire, Error> {
+    pub(super) fn tunnel(
+        &self,
+        mut wire: Wire,
+        proxy: &Proxy,
+        destination: &Origin,
+        deadline: Instant,
+    ) -> Result<Wire, Error> {
         // The proxy is a stranger to the destination: it is verified, and learns nothing of the identity.
         if proxy.tls {
             let setup = &self.shared.trust()?.anonymous;
+            wire.socket().set_deadline(step(deadline));
             wire = setup
                 .handshake(&proxy.host, wire)
                 .map_err(|error| error.about(&format!("proxy {}", proxy_url(proxy))))?;
         }
+        wire.socket().set_deadline(step(deadline));
         proxy::connect(&mut wire, proxy, &authority(&destination.host, destination.port))?;
         Ok(wire)
     }
 }
 
-/// Connects to one address of `host` after another; each has an equal share of the time that is left,
-/// so that a host whose first address swallows packets is still reached through its second.
-fn reach(
-    host: &str,
-    port: u16,
-    addresses: &[SocketAddr],
-    deadline: Instant,
-    register: Register<'_>,
-) -> Result<Wire, Error> {
-    let peer = authority(host, port);
-    let mut failure = Error::new(Kind::Dns, format!("resolve {host}: no address"));
-    let mut sharers = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-    // Every failure goes on to the next address: a host may be unreachable over IPv6 only, or this
-    // machine may have no IPv6 at all, which already fails when the socket is made.
-    for address in addresses {
-        let now = Instant::now();
-        let share = now + deadline.saturating_duration_since(now) / sharers.max(1);
-        sharers -= 1;
-        match connected(&peer, &SockaddrStorage::from(*address), share, register) {
-            Ok(mut socket) => {
-                socket.set_deadline(deadline);
-                return Ok(Wire::Plain(socket));
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
+/// When the next step must be done.
+fn step(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + STEP_MAX)
 }
 
-/// A socket connected to `address`. It is registered before it connects: a shutdown that comes earlier makes
-/// `register` fail, one that comes later finds the handle, so none is missed.
-fn connected(
-    peer: &str,
-    address: &dyn SockaddrLike,
-    deadline: Instant,
-    register: Register<'_>,
-) -> Result<Socket, Error> {
-    let mut socket = Socket::open(address).map_err(|cause| Error::connecting(peer, &cause))?;
+/// Connects to a unix socket. It is registered before, as in [`Race::run`].
+fn to_unix(path: &Path, deadline: Instant, register: Register<'_>) -> Result<Socket, Error> {
+    let peer = format!("unix socket {}", path.display());
+    let failed = |cause| Error::connecting(&peer, &cause);
+    let address = UnixAddr::new(path).map_err(|cause| failed(cause.into()))?;
+    let mut socket = Socket::open(&address, PLANE).map_err(failed)?;
     let handle: Weak<Handle> = Arc::downgrade(socket.handle());
     register(handle).map_err(Error::from_ureq)?;
-    socket.connect(address, deadline).map_err(|cause| Error::connecting(peer, &cause))?;
+    socket.connect(&address, deadline).map_err(failed)?;
     Ok(socket)
 }
 
 /// The connector and resolver that the HTTP crate sees. It calls with the request's own deadline, on the
 /// thread that sends.
 #[derive(Debug)]
-pub(super) struct Dial(pub(super) Arc<Dialer>);
+pub(super) struct Dial {
+    /// Opens connections.
+    pub(super) dialer: Arc<Dialer>,
+    /// Has those that rest.
+    pub(super) pool: Arc<Pool>,
+}
 
 impl Connector for Dial {
-    type Out = Connection;
+    type Out = Lent;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _chained: Option<()>,
-    ) -> Result<Option<Connection>, ureq::Error> {
+    ) -> Result<Option<Lent>, ureq::Error> {
         let destination = Origin::of(details.uri)
             .ok_or_else(|| Error::new(Kind::InvalidRequest, "the URL is neither http nor https"))?;
-        let deadline = super::client::after(*details.timeout.after);
-        Ok(Some(self.0.open(&destination, deadline, &*details.register_shutdown)?))
+        let connection = match self.pool.take(&destination, details.config.max_idle_age()) {
+            Some(connection) => connection,
+            None => {
+                let deadline = super::client::deadline(details.timeout);
+                self.dialer.open(&destination, deadline, &*details.register_shutdown)?
+            }
+        };
+        Ok(Some(Lent::new(connection, Arc::clone(&self.pool))))
     }
 }
 

@@ -18,15 +18,17 @@
 //!   cut and without control characters (`socket`, `reply`, `error`).
 //! - A request is sent again only when its caller allowed it and no byte of a reply had come (`transport`).
 //!
-//! A peer may be silent, slow, endless, or lie about lengths; it costs its caller the deadline and no more.
+//! A peer may be silent, slow, endless, or lie about lengths; it costs its caller the deadline and no more. A peer
+//! that is not there any more is found by the kernel (`socket`), and what one connection learns of that, those that
+//! rest share (`pool`).
 //!
-//! From a request to the wire: `client` sends it through the HTTP crate, which asks `connect` for a
-//! connection; that takes its `route`, resolves (`resolve`), asks the `guard`, opens a `socket`, passes the
-//! `proxy`, speaks `tls` against the `roots`, and hands back a `transport`. Bodies come back by `reply`, under
-//! the `budget`.
+//! From a request to the wire: `client` sends it through the HTTP crate, which asks `connect` for a connection; that
+//! is one of the `pool`, or takes its `route`, resolves (`resolve`), asks the `guard`, opens a `socket` to the address
+//! that answers first (`happy_eyeballs`), passes the `proxy`, speaks `tls` against the `roots`, and makes a `transport`
+//! of it. Bodies come back by `reply`, under the `budget`.
 
 mod client;
-mod idle;
+mod pool;
 mod reply;
 
 mod budget;
@@ -34,6 +36,7 @@ mod error;
 
 mod connect;
 mod guard;
+mod happy_eyeballs;
 mod route;
 
 mod no_proxy;
@@ -72,8 +75,9 @@ pub use route::Route;
 
 use connect::{Dialer, Shared};
 use guard::Guard;
-use idle::Idle;
+use pool::Idle;
 use route::Routes;
+use socket::{Liveness, PLANE, SERVER};
 
 /// How long a reused connection towards the plane may have been idle. Load balancers drop after 60 s.
 pub const PLANE_IDLE: Duration = Duration::from_secs(50);
@@ -108,6 +112,7 @@ impl Net {
             names: resolve::Names::new(),
             guarded_names: resolve::Names::new(),
             trust: OnceLock::new(),
+            pools: Arc::default(),
         };
         Ok(Net { shared: Arc::new(shared), budget: Budget::new(network.body_budget_bytes), dump: false })
     }
@@ -123,7 +128,7 @@ impl Net {
     pub fn control_plane(&self, plane: &config::ControlPlane, idle_max: usize) -> Result<Client, Error> {
         let network = &self.shared.network;
         let routes = Routes::new(None, &[&plane.proxy, &network.proxy], &network.environment);
-        let dialer = self.dialer(&plane.origin, routes, plane.identity.as_ref(), "control-plane")?;
+        let dialer = self.dialer(&plane.origin, routes, plane.identity.as_ref(), "control-plane", PLANE)?;
         Client::new(dialer, idle_max, Idle::new(PLANE_IDLE), None, self.dump)
     }
 
@@ -138,7 +143,7 @@ impl Net {
         let network = &self.shared.network;
         let explicit = [&server.proxy, &mcp.proxy, &network.proxy];
         let routes = Routes::new(server.unix_socket.clone(), &explicit, &network.environment);
-        let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP")?;
+        let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP", SERVER)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
     }
 
@@ -157,7 +162,7 @@ impl Net {
         let explicit = [&harpoon.proxy, &network.proxy];
         let routes = Routes::new(target.unix_socket.clone(), &explicit, &network.environment);
         let guard = Guard::Target(target.origin.clone(), target.allowed_networks.clone());
-        let dialer = self.dialer(&target.origin, routes, None, "harpoon")?.guarded(guard)?;
+        let dialer = self.dialer(&target.origin, routes, None, "harpoon", SERVER)?.guarded(guard)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
     }
 
@@ -178,7 +183,7 @@ impl Net {
         let explicit: Vec<_> = proxies.iter().copied().chain([&network.proxy]).collect();
         let routes = Routes::new(None, &explicit, &network.environment);
         let guard = Guard::Learned(exempt.to_vec());
-        let dialer = self.dialer(origin, routes, None, "learned")?.guarded(guard)?;
+        let dialer = self.dialer(origin, routes, None, "learned", SERVER)?.guarded(guard)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
     }
 
@@ -188,8 +193,14 @@ impl Net {
     pub fn operator(origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
         let net = Net::new(&config::Network::bare())?;
         let routes = Routes::new(unix_socket, &[], &net.shared.network.environment);
-        let dialer = net.dialer(origin, routes, None, "health")?;
+        let dialer = net.dialer(origin, routes, None, "health", SERVER)?;
         Client::new(dialer, 0, Idle::new(Duration::ZERO), None, false)
+    }
+
+    /// Closes the connections of all clients that have rested for their time, or whose peers closed them. To be
+    /// called now and then: a connection that nobody takes looks at no clock.
+    pub fn sweep(&self) {
+        self.shared.pools.sweep();
     }
 
     /// The budget that large bodies are read under.
@@ -209,9 +220,10 @@ impl Net {
         routes: Routes,
         identity: Option<&config::Identity>,
         whose: &str,
+        liveness: Liveness,
     ) -> Result<Dialer, Error> {
         let identity =
             identity.map(|identity| identity::load(identity, whose, &self.shared.provider)).transpose()?;
-        Dialer::new(Arc::clone(&self.shared), origin.clone(), routes, identity)
+        Dialer::new(Arc::clone(&self.shared), origin.clone(), routes, identity, liveness)
     }
 }

@@ -16,8 +16,8 @@ use super::error::{Error, Kind, bounded};
 const RESOLUTIONS_MAX: usize = 4;
 /// The system's resolver keeps answers of 64 KiB on its stack.
 const STACK_BYTES: usize = 256 * 1024;
-/// More addresses than this are not tried: each takes a share of the time.
-const ADDRESSES_MAX: usize = 8;
+/// More addresses of one family than this are not tried: each takes a socket. The other family gets its turn.
+const FAMILY_MAX: usize = 8;
 
 /// Name resolution, with a budget of helper threads.
 #[derive(Debug)]
@@ -55,12 +55,23 @@ impl Names {
                 let _slot = slot;
                 let found = (name.as_str(), port).to_socket_addrs();
                 // The caller may have given up.
-                let _abandoned = sender.send(found.map(|all| all.take(ADDRESSES_MAX).collect()));
+                let _abandoned = sender.send(found.map(few));
             })
             .map_err(|cause| failed(format!("no thread: {cause}")))?;
         let answer = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         answer.map_err(|_| late())?.map_err(|cause| failed(bounded(&cause)))
     }
+}
+
+/// As many as are tried, in their order.
+fn few(all: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let (mut four, mut six) = (0, 0);
+    let is_tried = |address: &SocketAddr| {
+        let count = if address.is_ipv6() { &mut six } else { &mut four };
+        *count += 1;
+        *count <= FAMILY_MAX
+    };
+    all.filter(is_tried).collect()
 }
 
 #[cfg(test)]
@@ -80,5 +91,13 @@ mod tests {
         assert_eq!(names.resolve("localhost", 7, Instant::now()).unwrap_err().kind, Kind::Dns);
         drop(held);
         assert!(names.resolve("localhost", 7, soon).is_ok());
+    }
+
+    #[test]
+    fn many_addresses_of_one_family_leave_room_for_the_other() {
+        let six: Vec<SocketAddr> = (1..=40).map(|n| format!("[2001:db8::{n}]:1").parse().unwrap()).collect();
+        let four: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let found = few(six.iter().copied().chain([four]));
+        assert_eq!((found.len(), found.first(), found.last()), (FAMILY_MAX + 1, six.first(), Some(&four)));
     }
 }

@@ -1,14 +1,15 @@
 //! One socket under a deadline: TCP or unix stream, opened, used, and shut down from another thread.
 //!
-//! It knows no protocol. A passed deadline is an `io::Error` of kind `TimedOut`; every other failure is
-//! what the operating system said.
+//! It knows no protocol. A passed deadline is an `io::Error` of kind `TimedOut` without a code of the system's; every
+//! other failure is what the operating system said.
 //!
-//! Connecting and writing never block by themselves; they wait in `poll`, because a blocking `connect` cannot
+//! Dead peers are found by the kernel, long before most deadlines; [`Liveness`] is the table. Connecting and
+//! writing never block by themselves; they wait in `poll`, because a blocking `connect` cannot
 //! be ended by `shutdown` on every kernel that we run on. Reading blocks under the kernel's own time-out,
 //! which is only armed again when it no longer fits: an ordinary exchange waits in one system call.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,19 +18,41 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, getsockopt, setsockopt,
-    sockopt,
+    self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, UnixAddr, getsockopt,
+    setsockopt, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use ureq::unversioned::transport::ShutdownHandle;
 
-/// Stateful firewalls keep the connection, and a dead peer is noticed after
-/// `KEEPALIVE_SECONDS * (1 + KEEPALIVE_PROBES)`, two minutes.
-const KEEPALIVE_SECONDS: u32 = 30;
-/// Unanswered probes that end a connection.
-const KEEPALIVE_PROBES: u32 = 3;
+/// When the kernel takes a peer for dead that says nothing: a host that vanished, an address that moved, a NAT
+/// that forgot. A connection where nothing is under way is probed; what was sent has to be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Liveness {
+    /// A peer that acknowledges nothing for so long is dead.
+    silence_ms: u32,
+    /// A silent connection is probed after this, and then again at each interval. With [`PROBES`] of them the
+    /// sum is the silence above, so that it makes no difference which of the two is in force.
+    probe_after_s: u32,
+    probe_every_s: u32,
+}
+
+/// Towards the control plane and proxies. More than one probe fits in, since one may get lost on the way.
+pub(super) const PLANE: Liveness = Liveness { silence_ms: 10_000, probe_after_s: 5, probe_every_s: 2 };
+/// Towards everybody else. Calls take their time there, and their senders wait for it.
+pub(super) const SERVER: Liveness = Liveness { silence_ms: 60_000, probe_after_s: 30, probe_every_s: 10 };
+/// Unanswered probes that end a connection where no time-out of the user's is in force.
+const PROBES: u32 = 3;
+/// As much of a request goes into any window. With more the peer may have closed its window, and the kernel counts
+/// that as silence, although the peer is there and only does not read.
+const ONE_WINDOW_BYTES: usize = 16 * 1024;
+
 /// Between two attempts at a unix listener whose backlog is full: nothing tells when it has room.
 const BACKLOG_WAIT: Duration = Duration::from_millis(10);
+
+/// Whoever finds a deadline passed for longer than this did not run: the process was stopped, or the machine slept.
+const STOPPED_MIN: Duration = Duration::from_secs(1);
+/// How long after such a stop the rest of a reply is waited for whose beginning had come meanwhile.
+const LATE_WAIT: Duration = Duration::from_secs(2);
 
 /// Above this much time left, the time-out is armed a little short, so that the next exchange finds it fitting.
 const ROUND_ABOVE: Duration = Duration::from_secs(1);
@@ -41,9 +64,15 @@ pub(super) struct Socket {
     deadline: Instant,
     /// The time-out for reads that is in force.
     armed: Duration,
-    /// Whether any byte was written since somebody set this to false. The one place that knows: a TLS
-    /// session above may put a part on the wire and then fail without telling how much.
-    pub(super) wrote: bool,
+    /// Bytes written in the present exchange. The one place that knows: a TLS session above may put a part on
+    /// the wire and then fail without telling how much.
+    wrote: usize,
+    /// How dead peers are found; nothing for a unix socket.
+    liveness: Option<Liveness>,
+    /// Whether the user's time-out is in force: not while a peer may refuse to read.
+    limited: bool,
+    /// Takes the deadline's place in an exchange whose reply had come while nobody ran.
+    late_until: Option<Instant>,
 }
 
 /// What another thread needs to end a blocked call. Who holds it must not keep it alive (the HTTP crate
@@ -57,41 +86,81 @@ pub(super) struct Handle {
 impl Socket {
     /// A socket that can reach `address` but is not connected yet. It exists before the connection does, so
     /// that its handle can end a wait for a silent network too.
-    pub(super) fn open(address: &dyn SockaddrLike) -> io::Result<Socket> {
+    pub(super) fn open(address: &dyn SockaddrLike, liveness: Liveness) -> io::Result<Socket> {
         let family = address.family().ok_or(io::ErrorKind::Unsupported)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket::socket(family, SockType::Stream, flags, None)?;
-        if family != AddressFamily::Unix {
+        let liveness = (family != AddressFamily::Unix).then_some(liveness);
+        if let Some(liveness) = liveness {
             // Small requests leave as one write already; waiting for more would only delay them.
             setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
             setsockopt(&socket, sockopt::KeepAlive, &true)?;
-            setsockopt(&socket, sockopt::TcpKeepIdle, &KEEPALIVE_SECONDS)?;
-            setsockopt(&socket, sockopt::TcpKeepInterval, &KEEPALIVE_SECONDS)?;
-            setsockopt(&socket, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
+            setsockopt(&socket, sockopt::TcpKeepIdle, &liveness.probe_after_s)?;
+            setsockopt(&socket, sockopt::TcpKeepInterval, &liveness.probe_every_s)?;
+            setsockopt(&socket, sockopt::TcpKeepCount, &PROBES)?;
+            setsockopt(&socket, sockopt::TcpUserTimeout, &liveness.silence_ms)?;
         }
         let handle = Arc::new(Handle { socket, closed: AtomicBool::new(false) });
-        Ok(Socket { handle, deadline: Instant::now(), armed: Duration::ZERO, wrote: false })
+        let (deadline, armed) = (Instant::now(), Duration::ZERO);
+        Ok(Socket { handle, deadline, armed, wrote: 0, liveness, limited: true, late_until: None })
     }
 
-    /// Connects to the address that the socket was opened for, until `deadline`.
-    pub(super) fn connect(&mut self, address: &dyn SockaddrLike, deadline: Instant) -> io::Result<()> {
+    /// Connects to the unix socket that this one was opened for, until `deadline`.
+    pub(super) fn connect(&mut self, address: &UnixAddr, deadline: Instant) -> io::Result<()> {
         self.deadline = deadline;
-        let descriptor = self.handle.socket.as_raw_fd();
         loop {
-            match socket::connect(descriptor, address) {
+            match socket::connect(self.handle.socket.as_raw_fd(), address) {
                 Err(Errno::EAGAIN) => std::thread::sleep(BACKLOG_WAIT.min(self.left()?)),
-                Err(Errno::EINPROGRESS) => break self.wait(PollFlags::POLLOUT)?,
                 outcome => break outcome?,
             }
         }
+        self.settle()
+    }
+
+    /// Begins to connect to the address that the socket was opened for; true when that is done already. Else
+    /// `poll` tells when there is an outcome, and [`Socket::settle`] which.
+    pub(super) fn begin(&self, address: &dyn SockaddrLike) -> io::Result<bool> {
+        match socket::connect(self.handle.socket.as_raw_fd(), address) {
+            Err(Errno::EINPROGRESS) => Ok(false),
+            outcome => Ok(outcome.map(|()| true)?),
+        }
+    }
+
+    /// Ends connecting, successfully or not.
+    pub(super) fn settle(&self) -> io::Result<()> {
         let error = getsockopt(&self.handle.socket, sockopt::SocketError)?;
         if error != 0 {
             return Err(io::Error::from_raw_os_error(error));
         }
         // A socket that was shut down while connecting has no error, but no peer either.
-        self.left()?;
+        if self.handle.is_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         fcntl(&self.handle.socket, FcntlArg::F_SETFL(OFlag::empty()))?;
         Ok(())
+    }
+
+    /// Begins an exchange: nothing of it was written yet.
+    pub(super) fn renew(&mut self) {
+        self.wrote = 0;
+        self.late_until = None;
+        self.limit_silence(true);
+    }
+
+    /// Whether any byte was written in the present exchange.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote > 0
+    }
+
+    /// Puts the user's time-out in force, or lifts it. Without it a peer that dies in the middle of a large
+    /// request is found by the deadline only.
+    fn limit_silence(&mut self, limited: bool) {
+        if let Some(liveness) = self.liveness.filter(|_| limited != self.limited) {
+            self.limited = limited;
+            let silence_ms = if limited { liveness.silence_ms } else { 0 };
+            // It fails on a socket that is not there any more, which the next use finds out.
+            let _gone = setsockopt(&self.handle.socket, sockopt::TcpUserTimeout, &silence_ms);
+        }
     }
 
     /// Sets by when every read and write from now on must be done.
@@ -132,8 +201,34 @@ impl Socket {
         if self.handle.is_closed() {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let end = self.late_until.map_or(self.deadline, |late| late.max(self.deadline));
+        let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+
+    /// One read without waiting, after the deadline: what the peer sent before it is an answer in time, whenever
+    /// this thread came to look. After a stop of the process the rest is waited for, too, once and shortly.
+    fn read_late(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.late_until.is_some() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let flags = MsgFlags::MSG_DONTWAIT;
+        match socket::recv(self.handle.socket.as_raw_fd(), buffer, flags) {
+            Err(Errno::EAGAIN | Errno::EINTR) => Err(io::ErrorKind::TimedOut.into()),
+            outcome => {
+                let now = Instant::now();
+                if now.saturating_duration_since(self.deadline) > STOPPED_MIN {
+                    self.late_until = Some(now + LATE_WAIT);
+                }
+                Ok(outcome?)
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.socket.as_fd()
     }
 }
 
@@ -156,7 +251,11 @@ impl ShutdownHandle for Handle {
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let wait = fitting(self.armed, self.left()?);
+            let left = match self.left() {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return self.read_late(buffer),
+                left => left?,
+            };
+            let wait = fitting(self.armed, left);
             if wait != self.armed {
                 let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
                 setsockopt(&self.handle.socket, sockopt::ReceiveTimeout, &TimeVal::microseconds(micros))?;
@@ -179,8 +278,12 @@ impl Write for Socket {
             match socket::send(self.handle.socket.as_raw_fd(), buffer, flags) {
                 Err(Errno::EAGAIN | Errno::EINTR) => self.wait(PollFlags::POLLOUT)?,
                 outcome => {
-                    self.wrote |= outcome.is_ok();
-                    return Ok(outcome?);
+                    let count = outcome?;
+                    self.wrote = self.wrote.saturating_add(count);
+                    if self.wrote > ONE_WINDOW_BYTES {
+                        self.limit_silence(false);
+                    }
+                    return Ok(count);
                 }
             }
         }
@@ -203,51 +306,4 @@ fn fitting(armed: Duration, left: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nix::sys::socket::UnixAddr;
-    use std::os::unix::net::UnixListener;
-
-    #[test]
-    fn time_outs_are_armed_only_when_they_no_longer_fit() {
-        let mut armed = Duration::ZERO;
-        let mut calls = Vec::new();
-        for left in [60_000, 59_990, 60_000, 55_000, 50_000, 60_000, 10_000, 900, 800] {
-            let wait = fitting(armed, Duration::from_millis(left));
-            if wait != armed {
-                calls.push((left, wait.as_millis()));
-            }
-            armed = wait;
-        }
-        assert_eq!(
-            calls,
-            [(60_000, 52_500), (50_000, 43_750), (60_000, 52_500), (10_000, 8_750), (900, 900), (800, 800)]
-        );
-    }
-
-    #[test]
-    fn a_full_backlog_is_left_at_the_deadline_and_at_shutdown() {
-        let path = std::env::temp_dir().join(format!("tunnel-client-backlog-{}", std::process::id()));
-        let _earlier_run = std::fs::remove_file(&path);
-        let _listener = UnixListener::bind(&path).unwrap();
-        let address = UnixAddr::new(&path).unwrap();
-        let connect = |wait_ms| {
-            let mut socket = Socket::open(&address).unwrap();
-            let done = socket.connect(&address, Instant::now() + Duration::from_millis(wait_ms));
-            (socket, done)
-        };
-        let mut waiting = Vec::new();
-        let error = loop {
-            match connect(100) {
-                (socket, Ok(())) => waiting.push(socket),
-                (_, Err(error)) => break error,
-            }
-        };
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let mut socket = Socket::open(&address).unwrap();
-        socket.handle().shutdown();
-        let error = socket.connect(&address, Instant::now() + Duration::from_secs(60)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
-        std::fs::remove_file(&path).unwrap();
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use super::*;
 mod bodies;
 mod guarded;
 mod peers;
+mod resting;
 mod secure;
 
 use peers::*;

@@ -8,14 +8,16 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConnection;
-use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, NextTimeout};
 
-use super::client::{HEAD_MAX_BYTES, after};
+use super::client::{HEAD_MAX_BYTES, deadline};
 use super::error::{Error, Kind};
 use super::patience::Patience;
 use super::socket::Socket;
+use crate::config::Origin;
 
 /// Bytes read at once. The HTTP crate's own 128 KiB a direction would cost 12 MiB with 50 connections.
 const INPUT_BYTES: usize = 16 * 1024;
@@ -48,29 +50,75 @@ pub(super) struct TlsWire {
     pub(super) inner: Wire,
 }
 
-/// A connection as the HTTP crate uses it: output, then input, then rest in the pool, and again.
+/// A connection and the exchange on it: output, then input, then rest in the pool, and again.
 #[derive(Debug)]
 pub(super) struct Connection {
     wire: Wire,
-    /// Of the destination itself. The HTTP crate refuses to send an `https` request where this is false.
-    tls: bool,
-    buffers: IoBuffers,
+    /// Where it leads to, whoever is on the way.
+    destination: Origin,
+    /// The HTTP crate's way to what is sent and what came.
+    pub(super) buffers: IoBuffers,
     /// Begun so far: the second one is the first that may meet a peer that has gone.
     exchanges: u64,
     /// A part of the present reply has come. Also the state of rest: the next output begins an exchange.
     heard: bool,
     /// Why writing failed. The peer may have answered early and hung up, so its reply is still looked for.
     broken: Option<Error>,
-    /// The exchange ended and nobody looked at the connection since.
-    just_read: bool,
+    /// When the last exchange ended.
+    rests_since: Instant,
+    /// After a failure that others may have in store: those that were not used since are not trusted either. A peer
+    /// that closed a connection has closed its like; one that says nothing may be silent on all.
+    pub(super) suspicion: Option<Instant>,
     patience: Arc<Patience>,
 }
 
 impl Connection {
-    /// A connection over `wire`; `tls` says whether the destination itself speaks TLS on it.
-    pub(super) fn new(wire: Wire, tls: bool, patience: Arc<Patience>) -> Connection {
-        let buffers = IoBuffers::default();
-        Connection { wire, tls, buffers, exchanges: 0, heard: true, broken: None, just_read: false, patience }
+    /// A connection to `destination` over `wire`.
+    pub(super) fn new(wire: Wire, destination: Origin, patience: Arc<Patience>) -> Connection {
+        let (buffers, rests_since) = (IoBuffers::default(), Instant::now());
+        Connection {
+            wire,
+            destination,
+            buffers,
+            exchanges: 0,
+            heard: true,
+            broken: None,
+            rests_since,
+            suspicion: None,
+            patience,
+        }
+    }
+
+    /// Where it leads to.
+    pub(super) fn destination(&self) -> &Origin {
+        &self.destination
+    }
+
+    /// When the last exchange ended.
+    pub(super) fn rests_since(&self) -> Instant {
+        self.rests_since
+    }
+
+    /// How long it has rested.
+    pub(super) fn rested(&self) -> Duration {
+        self.rests_since.elapsed()
+    }
+
+    /// The socket, for a look at its options.
+    #[cfg(test)]
+    pub(super) fn socket(&mut self) -> &mut Socket {
+        self.wire.socket()
+    }
+
+    /// Whether it is still open, and nothing came that nobody asked for.
+    pub(super) fn is_silent(&mut self) -> bool {
+        self.wire.rests()
+    }
+
+    /// Begins to rest. False when it is of no more use.
+    pub(super) fn rest(&mut self) -> bool {
+        self.rests_since = Instant::now();
+        self.broken.is_none() && !self.wire.socket().handle().is_closed()
     }
 
     /// Writes what waits. When the peer hung up, that is kept for later and the rest is thrown away:
@@ -96,7 +144,7 @@ impl Connection {
     /// calls it; the rest depends on how far the exchange had come.
     fn failed(&mut self, doing: &str, cause: &io::Error) -> Error {
         let socket = self.wire.socket();
-        let sent = socket.wrote;
+        let sent = socket.wrote();
         if socket.handle().is_closed() {
             return Error::new(Kind::Shutdown, "the client was shut down").sent(sent);
         }
@@ -108,32 +156,36 @@ impl Connection {
             // A fresh connection that dies tells of a server that cannot; a rested one may just be too old.
             error.stale = self.exchanges > 1 && HUNG_UP.contains(&error.kind);
         }
+        // A deadline that passes in the middle of a reply says nothing about the network.
+        let is_silent = error.kind == Kind::Timeout && (!self.heard || cause.raw_os_error().is_some());
+        self.suspicion = match error.kind {
+            _ if error.stale => Some(self.rests_since),
+            Kind::HostUnreachable | Kind::NetworkUnreachable => Some(Instant::now()),
+            _ if is_silent => Some(Instant::now()),
+            _ => None,
+        };
         error
     }
-}
 
-impl Transport for Connection {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+    /// Takes `amount` bytes of output; the first of them begin an exchange.
+    pub(super) fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         if self.heard {
             self.heard = false;
             self.exchanges = self.exchanges.saturating_add(1);
-            self.wire.socket().wrote = false;
+            self.wire.socket().renew();
         }
         self.buffers.pending += amount;
         // A head and a small body leave together, when the reply is waited for.
         if self.buffers.pending > CORK_MAX_BYTES {
-            self.wire.socket().set_deadline(after(*timeout.after));
+            self.wire.socket().set_deadline(deadline(timeout));
             self.flush()?;
         }
         Ok(())
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.wire.socket().set_deadline(self.patience.limit(after(*timeout.after)));
+    /// Sends what waits, and waits for input; false at its end.
+    pub(super) fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.wire.socket().set_deadline(self.patience.limit(deadline(timeout)));
         self.flush()?;
         let read = match self.wire.read(self.buffers.input_append_buf()) {
             // Before a reply, the end is a failure; so is one that this side made, which would look like
@@ -147,24 +199,13 @@ impl Transport for Connection {
             (Ok(amount @ 1..), broken) => {
                 self.broken = broken;
                 self.heard = true;
-                self.just_read = true;
                 self.buffers.input_appended(amount);
                 Ok(true)
             }
-            (_, Some(broken)) => Err(broken.into()),
+            (_, Some(broken)) => Err(broken),
             (Ok(_), None) => Ok(false),
-            (Err(cause), None) => Err(self.failed("read the reply", &cause).into()),
+            (Err(cause), None) => Err(self.failed("read the reply", &cause)),
         }
-    }
-
-    fn is_open(&mut self) -> bool {
-        // Asked before resting and again before reuse. Only the second answer counts, so the first is free.
-        let rests = std::mem::take(&mut self.just_read) || self.wire.rests();
-        rests && self.broken.is_none()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.tls
     }
 }
 
@@ -253,7 +294,7 @@ impl TlsWire {
 /// Input that grows up to the head bound, and output that keeps what is not written yet. Both are allocated
 /// with the first use, so that a connection costs what it carries.
 #[derive(Debug, Default)]
-struct IoBuffers {
+pub(super) struct IoBuffers {
     /// `start..end` is what came and was not used yet.
     input: Vec<u8>,
     start: usize,

@@ -26,6 +26,7 @@ mod config;
 mod connection_proxies;
 mod connection_reuse;
 mod connections;
+mod dead_connections;
 #[cfg(feature = "dev")]
 mod demo;
 #[cfg(feature = "dev")]
