@@ -28,7 +28,7 @@ use crate::relay::queue::Queue;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::target::http::HttpTarget;
-use crate::target::prober::{Prober, Search};
+use crate::target::prober::Prober;
 use crate::target::stdio::{self, StdioTarget};
 
 pub(crate) use parts::{launch, lone_discovery, plane};
@@ -90,8 +90,7 @@ impl Tunnel {
         let servers = parts::servers(settings, net, &metrics, &stop)?;
         let harpoon = parts::endpoints(settings, net, &metrics)?;
         let served = harpoon.as_ref().map(|harpoon| harpoon.registry().served()).unwrap_or_default();
-        let polled = parts::polled(plane_settings, &servers);
-        let readiness = Arc::new(parts::readiness(plane_settings, &polled));
+        let readiness = Arc::new(parts::readiness(plane_settings, &servers));
         let discovery = parts::discovery(settings, net, harpoon.as_ref(), &readiness)?;
 
         let couriers = (2 * workers).min(COURIERS_MAX);
@@ -122,8 +121,7 @@ impl Tunnel {
             (queue_capacity, settings.network.body_budget_bytes),
             plane_settings.poll_timeout,
         ));
-        let search = discovery.map(|discovery| -> Search { Box::new(move || discovery.round()) });
-        let prober = Prober::new(polled, search, Arc::clone(&readiness), Arc::clone(&stop));
+        let prober = parts::prober(plane_settings, &servers, discovery, &readiness, &stop);
         Ok(Tunnel {
             metrics,
             readiness,

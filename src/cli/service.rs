@@ -128,7 +128,7 @@ impl Service {
             .map(|checks| ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics), &tunnel.pulses));
         let checks = checks.transpose().map_err(|error| start(&error))?;
         tunnel.start().map_err(|error| start(&error))?;
-        log::info!(version = crate::VERSION; "tunnel-client started");
+        log::info!(version = crate::VERSION; "🟢 tunnel-client started");
         Ok(Service { tunnel, net, checks, manager: Manager::default(), redactor, surface })
     }
 
@@ -255,11 +255,12 @@ impl Surface {
             let url = listener.base_url();
             self.files.push(files::write_url(path, url)?);
             let path = path.display().to_string();
-            log::info!(url = url, path = path.as_str(); "HEALTH URL: {url} (written to {path})");
+            log::info!(url = url, path = path.as_str(); "🩺 HEALTH URL: {url} (written to {path})");
         }
         if let Some(path) = &settings.process.pid_file {
             self.files.push(files::write_pid(path)?);
-            log::info!(path = path.display().to_string().as_str(); "pid file written");
+            let path = path.display().to_string();
+            log::info!(pid = std::process::id(), path = path.as_str(); "pid file written");
         }
         Ok(())
     }
@@ -280,7 +281,11 @@ impl Drop for Surface {
 fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&Listener>) {
     let base_url = listener.map(Listener::base_url).unwrap_or_default();
     if listener.is_some() {
-        log::info!(addr = base_url; "health server listening");
+        log::info!(addr = base_url.trim_start_matches("http://"); "health server listening");
+    }
+    let page_url = listener.and_then(Listener::page_url).unwrap_or_default();
+    if !page_url.is_empty() {
+        log::info!("🌐 WEB UI: {page_url}");
     }
     log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
     for (name, client) in tunnel.routes() {
@@ -300,7 +305,10 @@ fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&
     let main = settings.mcp.bindings.first();
     let (kind, value) = match main.map(|binding| &binding.server) {
         Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),
-        Some(Server::Stdio(_)) => ("stdio", String::new()),
+        Some(Server::Stdio(_)) => {
+            log::info!("oauth discovery server URL is not configured");
+            ("stdio", String::new())
+        }
         None => ("none", String::new()),
     };
     let (source, name, path) = match &settings.source {
@@ -315,7 +323,7 @@ fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&
     };
     log::info!(
         health_url = format!("{base_url}/healthz").as_str(),
-        ui_url = listener.and_then(Listener::page_url).unwrap_or_default().as_str(),
+        ui_url = page_url.as_str(),
         metrics_url = format!("{base_url}/metrics").as_str(),
         config_source = source.as_str(),
         profile_name = name,

@@ -97,6 +97,9 @@ impl Discovery {
         match self.search(Instant::now() + SEARCH_TIME, trail) {
             Ok(found) => {
                 self.succeeded(found.as_ref());
+                if found.is_some() {
+                    log::info!("OAuth discovery ProtectedResourceMetaData fetched");
+                }
                 let end = Instant::now() + SEARCH_TIME;
                 let whole = found.as_ref().is_none_or(|found| self.publish(found, end, trail));
                 // Paths and queries of MCP servers' URLs may be what guards them.

@@ -17,6 +17,12 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     format!("{year}-{month}-{day}T{clock}.{:09}Z", since.subsec_nanos())
 }
 
+/// The same with milliseconds, the form of lines for programs that read them as text.
+pub(crate) fn rfc3339_ms(time: SystemTime) -> String {
+    let (since, [year, month, day, clock]) = parts(time);
+    format!("{year}-{month}-{day}T{clock}.{:03}Z", since.subsec_millis())
+}
+
 /// `2026/11/20 14:05:38`, the form of plain log lines.
 pub fn plain(time: SystemTime) -> String {
     let (_, [year, month, day, clock]) = parts(time);

@@ -115,7 +115,7 @@ impl Lines {
         let message = self.clean("msg", &record.args().to_string());
         let out = match self.format {
             LogFormat::Unset => format!("{} {level} ", civil::plain(now)),
-            LogFormat::StructText => format!("time={} level={level}", civil::rfc3339(now)),
+            LogFormat::StructText => format!("time={} level={level}", civil::rfc3339_ms(now)),
             LogFormat::Json => format!("{{\"time\":\"{}\",\"level\":\"{level}\"", civil::rfc3339(now)),
         };
         let mut line = Line { lines: self, out };

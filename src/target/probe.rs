@@ -54,6 +54,8 @@ pub struct Finding {
     pub absent: bool,
     /// Name and version that the server gave itself.
     pub server: Option<String>,
+    /// The revision that it answered in.
+    pub version: Option<String>,
     /// Why there was no answer.
     pub error: Option<Error>,
 }
@@ -259,12 +261,17 @@ fn unreachable_by(error: Error) -> Finding {
 }
 
 fn ready(era: Era, told: &Told) -> Finding {
+    let said = told.message.pointer("/result/protocolVersion").and_then(Value::as_str);
+    let version = match era {
+        Era::Legacy => said.map(str::to_owned),
+        Era::Modern => Some(MODERN_VERSION.to_owned()),
+    };
     let (era, server) = (Some(era), server_name(&told.message));
-    Finding { probe: Probe::Ready, era, absent: false, server, error: None }
+    Finding { probe: Probe::Ready, era, absent: false, server, version, error: None }
 }
 
 fn failed(why: String) -> Finding {
-    Finding { probe: Probe::Failed(why), era: None, absent: false, server: None, error: None }
+    Finding { probe: Probe::Failed(why), era: None, absent: false, server: None, version: None, error: None }
 }
 
 /// Probes say whose they are, so that a server's owner can tell them from calls in the log.

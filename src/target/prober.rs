@@ -75,8 +75,11 @@ impl Prober {
         loop {
             let finding = probe::probe(target, None);
             if !finding.absent {
-                self.readiness.probed(target.channel(), finding.probe);
+                self.report(target, finding);
                 return;
+            }
+            if pause == GATE_WAIT_MIN {
+                log::info!(channel = target.channel().as_str(); "retrying MCP startup probe");
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -141,9 +144,10 @@ impl Prober {
         if round.failures == 0 && self.readiness.answered_within(target.channel(), FRESH_SECONDS) {
             return;
         }
-        let Finding { probe, era, .. } = probe::probe(target, round.era);
+        let finding = probe::probe(target, round.era);
+        let (probe, era) = (&finding.probe, finding.era);
         let healthy = matches!(probe, Probe::Ready | Probe::AuthorizationRequired(_));
-        if let Probe::Failed(why) | Probe::TimedOut(why) = &probe {
+        if let Probe::Failed(why) | Probe::TimedOut(why) = probe {
             let channel = target.channel().as_str();
             log::warn!(channel = channel, error = why.as_str(); "mcp probe failed");
         }
@@ -153,7 +157,20 @@ impl Prober {
         if !healthy {
             round.due = Instant::now() + pause(round.failures);
         }
-        self.readiness.probed(target.channel(), probe);
+        self.report(target, finding);
+    }
+
+    /// Tells readiness; and the log, when this is the first that the server answers after it did not.
+    fn report(&self, target: &HttpTarget, finding: Finding) {
+        if matches!(finding.probe, Probe::Ready) && !self.readiness.is_well(target.channel()) {
+            log::info!(
+                channel = target.channel().as_str(),
+                protocol_version = finding.version.as_deref().unwrap_or_default(),
+                server = finding.server.as_deref().unwrap_or_default();
+                "mcp session initialized"
+            );
+        }
+        self.readiness.probed(target.channel(), finding.probe);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
 use crate::target::http::HttpTarget;
+use crate::target::prober::{Prober, Search};
 use crate::target::stdio::StdioTarget;
 use crate::target::stdio::launch::{self, Launch};
 
@@ -124,18 +125,31 @@ pub(super) fn channels(settings: &Settings) -> Vec<Channel> {
     bound.chain(may_call(settings).then(Harpoon::channel)).collect()
 }
 
+/// What probes the servers that are polled, and searches for metadata beside.
+pub(super) fn prober(
+    plane: &config::ControlPlane,
+    servers: &[Arc<HttpTarget>],
+    discovery: Option<Arc<Discovery>>,
+    readiness: &Arc<Readiness>,
+    stop: &Arc<Stop>,
+) -> Prober {
+    let search = discovery.map(|discovery| -> Search { Box::new(move || discovery.round()) });
+    Prober::new(polled(plane, servers), search, Arc::clone(readiness), Arc::clone(stop))
+}
+
 /// The servers whose channels are polled. The others get no command, so they are not probed either.
-pub(super) fn polled(plane: &config::ControlPlane, servers: &[Arc<HttpTarget>]) -> Vec<Arc<HttpTarget>> {
+fn polled(plane: &config::ControlPlane, servers: &[Arc<HttpTarget>]) -> Vec<Arc<HttpTarget>> {
     let polled = &plane.poll_channels;
     let is_polled = |server: &&Arc<HttpTarget>| polled.is_empty() || polled.contains(server.channel());
     servers.iter().filter(is_polled).cloned().collect()
 }
 
-/// The verdict on a tunnel over these servers, which will be probed.
+/// The verdict on a tunnel over these servers, of which those that are polled will be probed.
 pub(super) fn readiness(plane: &config::ControlPlane, servers: &[Arc<HttpTarget>]) -> Readiness {
     // A poll that is held to its end must not look like a plane that is gone; a minute covers backoff.
     let window = plane.poll_timeout + plane.poll_guardrail + Duration::from_secs(60);
-    let probed: Vec<Channel> = servers.iter().map(|server| server.channel().clone()).collect();
+    let probed = polled(plane, servers);
+    let probed: Vec<Channel> = probed.iter().map(|server| server.channel().clone()).collect();
     Readiness::new(window, &probed)
 }
 

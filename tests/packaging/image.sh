@@ -88,7 +88,7 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 test -n "$url" || { cat "$scratch/log" >&2; exit 1; }
-test "$(curl --silent --max-time 10 "$url/healthz")" = live
+test "$(curl --silent --max-time 10 "http://$url/healthz")" = live
 test "$(awk '/^Uid:/ { print $2 }' "/proc/$client/status")" = "$USER_ID"
 kill "$client"
 status=0

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::support::client::Builder;
 use crate::support::command::{Command, envelope};
+use crate::support::http::Request;
 use crate::support::mcp::Mcp;
+use crate::support::oauth::{self, Site};
 use crate::support::plane::{Plane, TUNNEL};
 use crate::support::reply::{Part, Reply};
 use crate::support::rig::Rig;
@@ -58,6 +60,34 @@ fn struct_text_lines_are_key_value_pairs() {
         assert!(line.starts_with("time=") && line.contains(" level=") && line.contains(" msg="), "{line}");
     }
     assert!(rig.client.log().contains("msg=\"poller started\""));
+}
+
+/// Events that scripts and alerts of the Go client match on have its texts, and times its milliseconds.
+#[test]
+fn events_have_the_texts_of_the_reference() {
+    let directory = TempDir::new();
+    let pid = directory.join("pid").to_str().unwrap().to_owned();
+    let adjust = |b: Builder| b.set("log.format", "struct-text").flag("pid.file", &pid);
+    let own = |r: &Request| oauth::resource(&oauth::origin(r));
+    let mut site = Site::start(move |r| (r.path() == oauth::OWN).then(|| own(r)), adjust);
+    site.verdict();
+    site.wait_settled();
+    let address = site.client.address().to_string();
+    let pid = format!("pid={}", site.client.pid());
+    for parts in [
+        ["msg=\"health server listening\"", &format!("addr={address}")],
+        ["🩺 HEALTH URL: http://", &address],
+        ["🌐 WEB UI: http://", &format!("{address}/ui")],
+        ["msg=\"pid file written\"", &pid],
+        ["🟢 tunnel-client started", "version="],
+        ["msg=\"mcp session initialized\"", "protocol_version="],
+        ["OAuth discovery ProtectedResourceMetaData fetched", "level=INFO"],
+    ] {
+        site.client.wait_log(|line| parts.iter().all(|part| line.contains(part)));
+    }
+    let log = site.client.log();
+    let time = log.split_once("time=").and_then(|(_, rest)| rest.split_once(' ')).unwrap().0;
+    assert_eq!(time.len(), "2026-11-20T14:05:38.123Z".len(), "{time}");
 }
 
 /// DESIGN, log: without a format the lines are for people, and nothing below info is written.

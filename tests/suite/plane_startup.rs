@@ -55,6 +55,7 @@ fn polling_does_not_wait_for_the_server() {
 fn a_startup_wait_holds_back_the_first_poll() {
     let url = dead_url();
     let rig = Rig::with(|b| b.set("mcp.server-url", &url).flag("mcp.startup-wait-timeout", "1s"));
+    rig.client.wait_log(|line| line.contains("retrying MCP startup probe"));
     let poll = &rig.plane.wait_polls(1)[0];
     let waited = poll.at - rig.client.started();
     assert!(waited >= Duration::from_millis(900), "{waited:?}");
