@@ -1,8 +1,11 @@
 //! Reads server-sent events, bounded.
 //!
 //! It knows lines and fields, not messages. Lines end with LF or CR LF; a server that ends them with CR
-//! alone is not known. It fails on text that is not UTF-8, on an event above its bound, and with whatever
+//! alone is not known. It fails on data that is not UTF-8, on an event above its bound, and with whatever
 //! the connection fails with.
+//!
+//! A server can put much into an event that nobody needs: of a line without data only its beginning is kept, so that
+//! what is charged to the byte budget is all that a stream occupies.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +14,8 @@ use ureq::http::HeaderValue;
 
 use crate::net::{Budget, Error, FREE_BYTES, Kind, Reservation};
 
-/// Longest line, and longest data of one event: what a JSON body may have. The number of events has no
-/// bound but the call's time, since each is posted before the next is read.
+/// Most that one event may occupy, its data and the line that is being read together: what a JSON body may have. The
+/// number of events has no bound but the call's time, since each is posted before the next is read.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long an event that occupies the budget may take to end: two that never do would keep everybody
@@ -24,6 +27,11 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Longest event id that is kept for a resumption; it travels in a header, and servers bound those.
 const ID_BYTES_MAX: usize = 1024;
+
+/// How much is kept of a line that is no data: enough to see that an id is too long. A name that long is not `message`.
+const LINE_KEPT_BYTES: usize = 2 * ID_BYTES_MAX;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Where the bytes of a stream come from: a reply, or pieces in a test.
 pub trait Source {
@@ -75,8 +83,10 @@ pub struct Stream<S> {
     held_until: Option<Instant>,
     // The event that is being read.
     data: Option<String>,
-    name: String,
-    id: Option<String>,
+    /// Whether it has a name by which it is no message.
+    foreign: bool,
+    /// Its id, cut behind the longest that counts.
+    id: Option<Vec<u8>>,
 }
 
 impl<S: Source> Stream<S> {
@@ -96,7 +106,7 @@ impl<S: Source> Stream<S> {
             held: None,
             held_until: None,
             data: None,
-            name: String::new(),
+            foreign: false,
             id: None,
         }
     }
@@ -115,13 +125,20 @@ impl<S: Source> Stream<S> {
                     None => continue,
                 }
             }
-            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
+            let (field, value) = split(&line);
             match field {
-                "data" => self.append(value)?,
-                "event" => value.clone_into(&mut self.name),
-                "id" if !value.is_empty() => self.id = Some(value.to_owned()),
-                "retry" => position.retry = value.parse().ok().map(Duration::from_millis).or(position.retry),
+                b"data" => {
+                    let start = line.len() - value.len();
+                    self.append(line, start)?;
+                }
+                b"event" => self.foreign = !matches!(value, b"" | b"message"),
+                b"id" if !value.is_empty() => {
+                    self.id = Some(value.get(..=ID_BYTES_MAX).unwrap_or(value).to_vec());
+                }
+                b"retry" => {
+                    let retry = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+                    position.retry = retry.map(Duration::from_millis).or(position.retry);
+                }
                 // A line that begins with a colon is a comment, often a sign of life; unknown fields are to be
                 // ignored, or no server could ever add one.
                 _ => {}
@@ -140,13 +157,13 @@ impl<S: Source> Stream<S> {
     fn event(&mut self, position: &mut Position) -> Option<Event> {
         if let Some(id) = self.id.take() {
             let short = id.len() <= ID_BYTES_MAX;
-            position.last_id = HeaderValue::from_bytes(id.as_bytes()).ok().filter(|_| short);
+            position.last_id = HeaderValue::from_bytes(&id).ok().filter(|_| short);
         }
-        let name = std::mem::take(&mut self.name);
+        let foreign = std::mem::take(&mut self.foreign);
         let data = self.data.take().filter(|data| !data.is_empty());
         let mut held = self.held.take();
         self.held_until = None;
-        if !name.is_empty() && name != "message" {
+        if foreign {
             return None;
         }
         let data = data?;
@@ -156,30 +173,36 @@ impl<S: Source> Stream<S> {
         Some(Event { data, held })
     }
 
-    /// Adds a `data` line; several make one text with newlines between. The bound counts the newline too.
-    fn append(&mut self, value: &str) -> Result<(), Error> {
+    /// Adds the rest of a `data` line from `start`; several make one text with newlines between. The bound counts
+    /// the newline too. The first line becomes the text itself: a large event would otherwise exist twice.
+    fn append(&mut self, mut line: Vec<u8>, start: usize) -> Result<(), Error> {
         let data = self.data.get_or_insert_default();
-        if data.len() + value.len() >= self.event_bytes_max {
+        if data.len() + line.len() - start >= self.event_bytes_max {
             return Err(too_large());
         }
-        if !data.is_empty() {
+        line.drain(..start);
+        let value = String::from_utf8(line)
+            .map_err(|_| Error::new(Kind::Protocol, "the event stream is not UTF-8").sent(true))?;
+        if data.is_empty() {
+            *data = value;
+        } else {
             data.push('\n');
+            data.push_str(&value);
         }
-        data.push_str(value);
         Ok(())
     }
 
     /// The next line without its end; `None` at the end of the stream. A last line may lack its end.
-    fn line(&mut self) -> Result<Option<String>, Error> {
+    fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let unscanned = self.pending.get(self.scanned..).unwrap_or_default();
             let end = unscanned.iter().position(|byte| *byte == b'\n').map(|offset| self.scanned + offset);
             match end {
-                Some(end) => return self.text_until(end, end + 1).map(Some),
+                Some(end) => return Ok(Some(self.take_until(end, end + 1))),
                 None if self.ended && self.start == self.pending.len() => return Ok(None),
                 None if self.ended => {
                     let end = self.pending.len();
-                    return self.text_until(end, end).map(Some);
+                    return Ok(Some(self.take_until(end, end)));
                 }
                 None => {
                     self.scanned = self.pending.len();
@@ -190,17 +213,34 @@ impl<S: Source> Stream<S> {
     }
 
     /// Takes the bytes up to `end` as a line; reading goes on at `next`. A long line is not copied.
-    fn text_until(&mut self, end: usize, next: usize) -> Result<String, Error> {
-        if self.start == 0 && end > CHUNK_BYTES {
+    fn take_until(&mut self, end: usize, next: usize) -> Vec<u8> {
+        let mut line = if self.start == 0 && end > CHUNK_BYTES {
             let rest = self.pending.split_off(next);
-            let mut line = std::mem::replace(&mut self.pending, rest);
-            line.truncate(end);
             self.scanned = 0;
-            return self.text(line);
+            std::mem::replace(&mut self.pending, rest)
+        } else {
+            let line = self.pending.get(self.start..end).unwrap_or_default().to_vec();
+            (self.start, self.scanned) = (next, next);
+            line
+        };
+        line.truncate(end);
+        if line.last() == Some(&b'\r') {
+            line.pop();
         }
-        let line = self.pending.get(self.start..end).unwrap_or_default().to_vec();
-        (self.start, self.scanned) = (next, next);
-        self.text(line)
+        if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
+        line
+    }
+
+    /// Forgets all but the beginning of an unfinished line that is no data.
+    fn cut(&mut self) {
+        let line = self.pending.as_slice();
+        let line = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| self.at_start).unwrap_or(line);
+        if line.len() > LINE_KEPT_BYTES && !line.starts_with(b"data") {
+            self.pending.truncate(LINE_KEPT_BYTES);
+            self.scanned = LINE_KEPT_BYTES;
+        }
     }
 
     /// Reads more bytes. Small events are free, as small bodies are; a large one is charged.
@@ -208,8 +248,9 @@ impl<S: Source> Stream<S> {
         self.pending.drain(..self.start);
         self.scanned -= self.start;
         self.start = 0;
+        self.cut();
         let occupied = self.pending.len() + self.data.as_ref().map_or(0, String::len);
-        if self.pending.len() >= self.event_bytes_max {
+        if occupied >= self.event_bytes_max {
             return Err(too_large());
         }
         if occupied > FREE_BYTES && self.held.is_none() {
@@ -230,19 +271,14 @@ impl<S: Source> Stream<S> {
         };
         Ok(())
     }
+}
 
-    /// The text of a line. Bytes are checked a line at a time: an event may arrive in pieces that end in
-    /// the middle of a character.
-    fn text(&mut self, mut line: Vec<u8>) -> Result<String, Error> {
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        if std::mem::take(&mut self.at_start) && line.starts_with("\u{feff}".as_bytes()) {
-            line.drain(..'\u{feff}'.len_utf8());
-        }
-        String::from_utf8(line)
-            .map_err(|_| Error::new(Kind::Protocol, "the event stream is not UTF-8").sent(true))
-    }
+/// The name of a line's field, and its value without the blank that may stand before it.
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return (line, b"") };
+    let (field, value) = line.split_at(colon);
+    let value = value.strip_prefix(b":").unwrap_or(value);
+    (field, value.strip_prefix(b" ").unwrap_or(value))
 }
 
 fn too_large() -> Error {
@@ -309,6 +345,41 @@ mod tests {
     }
 
     #[test]
+    fn long_ids_names_and_comments_are_not_kept() {
+        let long = "x".repeat(FREE_BYTES * 2);
+        let text = format!("id: {long}\nevent: {long}\n: {long}\n{long}\n\ndata: a\n\n");
+        // Nothing is charged: a budget without a byte does.
+        for piece in [1000, CHUNK_BYTES] {
+            let pieces = text.as_bytes().chunks(piece).map(<[u8]>::to_vec).collect();
+            let mut stream = Stream::new(Pieces(pieces), Budget::new(0), EVENT_BYTES_MAX, Instant::now());
+            let event = stream.next(&mut Position::default()).unwrap().unwrap();
+            assert_eq!((event.data.as_str(), stream.id, stream.foreign), ("a", None, false));
+            assert!(stream.pending.capacity() < 8 * CHUNK_BYTES);
+        }
+        let mut stream = Stream::new(
+            Pieces(vec![format!("id: {long}\nevent: {long}\n: more").into()]),
+            Budget::new(0),
+            EVENT_BYTES_MAX,
+            Instant::now(),
+        );
+        assert!(stream.next(&mut Position::default()).unwrap().is_none());
+        assert_eq!((stream.id.unwrap().len(), stream.foreign), (ID_BYTES_MAX + 1, true));
+    }
+
+    #[test]
+    fn data_and_the_line_being_read_have_one_bound() {
+        let half = "x".repeat(FREE_BYTES / 2);
+        let text = format!("data: {half}\ndata: {half}");
+        let pieces = || text.as_bytes().chunks(CHUNK_BYTES).map(<[u8]>::to_vec).collect();
+        let read = |bound| {
+            let mut stream = Stream::new(Pieces(pieces()), Budget::new(1 << 30), bound, Instant::now());
+            stream.next(&mut Position::default()).map(|event| event.is_some())
+        };
+        assert!(read(FREE_BYTES * 2).unwrap());
+        assert_eq!(read(FREE_BYTES * 3 / 4).unwrap_err().kind, Kind::TooLarge);
+    }
+
+    #[test]
     fn an_event_name_counts_for_one_event() {
         let (events, _) = read("event: other\n\ndata: x\n\n", 5);
         assert_eq!(events, ["x"]);
@@ -319,7 +390,8 @@ mod tests {
         let long = "x".repeat(FREE_BYTES * 2);
         let (events, _) = read(&format!("data: {long}\n\n"), 10_000);
         assert_eq!(events, [long]);
-        let endless = (0..5000).map(|_| vec![b'x'; CHUNK_BYTES]).collect();
+        let filler = (0..5000).map(|_| vec![b'x'; CHUNK_BYTES]);
+        let endless = std::iter::once(b"data: ".to_vec()).chain(filler).collect();
         let budget = Budget::new(EVENT_BYTES_MAX);
         let mut stream = Stream::new(Pieces(endless), budget, EVENT_BYTES_MAX, Instant::now());
         assert_eq!(stream.next(&mut Position::default()).unwrap_err().kind, Kind::TooLarge);

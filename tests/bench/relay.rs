@@ -58,6 +58,9 @@ fn main() -> ExitCode {
     for row in rows().iter().filter(|row| runs(row.name)) {
         relay(row);
     }
+    if runs("returned") {
+        returned();
+    }
     if runs("start") {
         start();
     }
@@ -116,6 +119,27 @@ fn relay(row: &Row) {
         peers.plane_connections(),
         peers.mcp_connections(),
     );
+}
+
+/// What is left of the memory of large bodies a minute after the last of them has gone.
+fn returned() {
+    for (calls, mib) in [(40, 60), (400, 8), (2_000, 1)] {
+        let load = Load { calls, callers: 16, ..Load::default() };
+        let peers = Peers::start(load, Mcp { style: Style::Json(mib * 1024 * 1024) });
+        let client = Client::start(&peers, &["--mcp.max-concurrent-requests=16"]);
+        peers.wait_first_poll();
+        let before = client.memory_mb().0;
+        peers.go();
+        let answered = peers.wait_done(Duration::from_secs(300));
+        let after = client.memory_mb();
+        std::thread::sleep(Duration::from_secs(60));
+        println!(
+            "returned: {answered} answers of {mib} MiB, {before:.1} MB before, {:.1} at the peak, {:.1} after, {:.1} a minute later",
+            after.1,
+            after.0,
+            client.memory_mb().0
+        );
+    }
 }
 
 fn start() {

@@ -206,6 +206,19 @@ impl Client {
         self.child.id()
     }
 
+    /// The most memory that it has had at once, in bytes, as the kernel counted.
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Holds it to its promise: never more than `mcp.body-budget-bytes` and 128 MB.
+    pub fn assert_within(&self, budget_bytes: u64) {
+        let (peak, most) = (self.memory_peak(), budget_bytes + 128_000_000);
+        assert!(peak <= most, "{} MB at once, and {} MB are promised", peak / 1_000_000, most / 1_000_000);
+    }
+
     /// A path in the client's own directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)

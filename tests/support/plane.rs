@@ -185,6 +185,14 @@ impl Plane {
         self.wait_posts_within(command, bound, 1, |post| post.kind() != "jsonrpc_notify").remove(0)
     }
 
+    /// Waits for the first POST of all.
+    pub fn wait_any_post_within(&self, bound: Duration) {
+        let state = self.shared.state.lock().unwrap();
+        let waited =
+            self.shared.changed.wait_timeout_while(state, bound, |state| state.posts.is_empty()).unwrap();
+        assert!(!waited.1.timed_out(), "nothing was posted");
+    }
+
     /// Waits until `count` POSTs of a command match.
     pub fn wait_posts(
         &self,

@@ -245,6 +245,12 @@ impl Server {
                 say(&json!({ "jsonrpc": "2.0", "id": "s-1", "method": "ping" }));
                 say(&json!({ "jsonrpc": "2.0", "id": 7, "method": "sampling/createMessage", "params": {} }));
             }
+            // Almost as long as a line may be, and never ended.
+            "half-line" => {
+                print(&format!("{{\"result\":\"{}", "x".repeat(63 << 20)));
+                note(&self.journal, "(half a line)");
+                rest();
+            }
             "stop-reading" => {
                 say(&echo(request));
                 rest();
@@ -377,14 +383,7 @@ fn spoken(method: &str, request: &Value) {
             say(&answer);
         }
         // One byte above the longest line that is taken.
-        "endless" => {
-            let block = "x".repeat(1024 * 1024);
-            for _ in 0..64 {
-                print(&block);
-            }
-            print("x\n");
-            say(&answer);
-        }
+        "endless" => print(&format!("{}x\n{answer}\n", "x".repeat(64 << 20))),
         "stderr" => {
             eprintln!("{}", request["params"]["text"].as_str().unwrap());
             say(&answer);

@@ -1,15 +1,18 @@
-//! Lines of a child's standard output, bounded, with its noise left out.
+//! Messages of a child's standard output, put together from its lines, with its noise left out.
 //!
 //! One message a line is the rule; blank lines, CRLF and messages that were printed over several lines
 //! are understood. Anything else is noise and costs nobody anything.
+//!
+//! This module looks at what lines say; how much of one is taken is decided in [`super::lines`].
 
-use std::io::{self, BufRead};
+use std::io;
+use std::sync::Arc;
 
+use crate::net::{Budget, Reservation};
 use crate::relay::json;
 use crate::relay::message::{Malformed, Message};
 
-/// Longest line of a child.
-pub(super) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+use super::lines::{Line, Lines, Source};
 
 /// Longest message that may be spread over several lines: what is kept of one that never ends.
 const SPREAD_BYTES_MAX: usize = 256 * 1024;
@@ -21,23 +24,40 @@ pub(super) enum Frame {
     Text(String),
     /// A line that is none.
     Noise,
+    /// A line for which there was no memory: the id of the answer in it, where it could be told.
+    Skipped(Option<String>),
 }
 
 /// Puts lines together. It holds at most one unfinished message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Frames {
     unfinished: String,
     /// How far into a value `unfinished` leads.
     scan: Scan,
+    lines: Lines,
 }
 
 impl Frames {
+    /// Reads lines within this budget.
+    pub(super) fn new(budget: Arc<Budget>) -> Frames {
+        Frames { unfinished: String::new(), scan: Scan::default(), lines: Lines::new(budget) }
+    }
+
+    /// What the last text occupies of the byte budget, for whoever keeps the text.
+    pub(super) fn held(&mut self) -> Option<Reservation> {
+        self.lines.held()
+    }
+
     /// Reads the next line; `None` at the end of the stream.
-    pub(super) fn next(&mut self, source: &mut impl BufRead) -> io::Result<Option<Frame>> {
+    pub(super) fn next(&mut self, source: &mut impl Source) -> io::Result<Option<Frame>> {
         loop {
-            let line = match read_line(source)? {
+            let line = match self.lines.next(source)? {
                 Line::End => return Ok(None),
                 Line::TooLong => None,
+                Line::Skipped(id) => {
+                    self.unfinished.clear();
+                    return Ok(Some(Frame::Skipped(id)));
+                }
                 Line::Bytes(bytes) => String::from_utf8(bytes).ok(),
             };
             let Some(line) = line else {
@@ -179,53 +199,14 @@ pub(super) fn messages(text: String) -> Vec<Option<Message>> {
     }
 }
 
-enum Line {
-    Bytes(Vec<u8>),
-    TooLong,
-    End,
-}
-
-/// Reads up to a line end. What exceeds the bound is read to its end and forgotten.
-fn read_line(source: &mut impl BufRead) -> io::Result<Line> {
-    let (mut line, mut too_long, mut any) = (Vec::new(), false, false);
-    loop {
-        let available = match source.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            available => available?,
-        };
-        if available.is_empty() {
-            return Ok(if too_long {
-                Line::TooLong
-            } else if any {
-                Line::Bytes(line)
-            } else {
-                Line::End
-            });
-        }
-        any = true;
-        let end = available.iter().position(|byte| *byte == b'\n');
-        let taken = end.map_or(available.len(), |end| end + 1);
-        if line.len() + taken > LINE_BYTES_MAX {
-            too_long = true;
-            line = Vec::new();
-        }
-        if !too_long {
-            line.extend_from_slice(available.get(..taken).unwrap_or_default());
-        }
-        source.consume(taken);
-        if end.is_some() {
-            return Ok(if too_long { Line::TooLong } else { Line::Bytes(line) });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::lines::LINE_BYTES_MAX;
     use super::*;
 
     fn frames(text: &str) -> Vec<Frame> {
         let mut source = text.as_bytes();
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(Budget::new(LINE_BYTES_MAX));
         std::iter::from_fn(|| frames.next(&mut source).unwrap()).collect()
     }
 
@@ -290,7 +271,7 @@ mod tests {
         assert_eq!(frames("{\n\"a\":\"b\n{\"c\":1}\n"), [Frame::Noise, text("{\"c\":1}\n")]);
         assert_eq!(frames("{\"a\":\"b"), [Frame::Noise]);
         let bytes = b"{\n\xff\n{\"c\":1}\n";
-        let (mut source, mut frames) = (&bytes[..], Frames::default());
+        let (mut source, mut frames) = (&bytes[..], Frames::new(Budget::new(0)));
         assert_eq!(frames.next(&mut source).unwrap(), Some(Frame::Noise));
         assert_eq!(frames.next(&mut source).unwrap(), Some(text("{\"c\":1}\n")));
     }

@@ -1,7 +1,7 @@
 //! Servers over stdio: one child a channel and era, kept running, with calls that cannot meet.
 //!
 //! The parts, each testable alone: `preflight` sees whether a command could start, `launch` and `guard`
-//! start and end processes, `framing` reads lines, `rewrite` and `core` decide about ids, `handshake`
+//! start and end processes, `lines` reads lines and `framing` messages, `rewrite` and `core` decide about ids, `handshake`
 //! remembers how a session was opened, `keeper` has the threads, and `probe` asks children of its own. A
 //! child never sees a setting or a key of ours, and its death is never ours.
 
@@ -11,6 +11,7 @@ pub mod guard;
 mod handshake;
 mod keeper;
 pub mod launch;
+mod lines;
 mod mailbox;
 pub mod preflight;
 pub mod probe;

@@ -18,12 +18,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::net::Budget;
 use crate::relay::message::Era;
 
 use super::super::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
 use super::framing::{self, Frame, Frames};
 use super::handshake::Handshake;
 use super::launch::Launch;
+use super::lines::LINE_BYTES_MAX;
 
 /// How long the first child alone is waited for. Longer than programs take that are there at once.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -223,7 +225,7 @@ impl Trial {
         }))?;
         let told = events.clone();
         spawn(Box::new(move || {
-            let (mut source, mut frames) = (BufReader::new(stdout), Frames::default());
+            let (mut source, mut frames) = (BufReader::new(stdout), Frames::new(Budget::new(LINE_BYTES_MAX)));
             while let Ok(Some(frame)) = frames.next(&mut source) {
                 let Frame::Text(text) = frame else { continue };
                 for message in framing::messages(text).into_iter().flatten() {

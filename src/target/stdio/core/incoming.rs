@@ -71,9 +71,8 @@ impl Core {
     }
 
     /// An answer came for which there is no memory. That to a handshake is left to its deadline.
-    pub(in super::super) fn no_room(&mut self, message: &Message) {
-        let number = message.id().filter(|_| message.kind() == Kind::Response).and_then(rewrite::number);
-        let Some(number) = number else { return };
+    pub(in super::super) fn no_room(&mut self, id: &str) {
+        let Some(number) = rewrite::number(id) else { return };
         if self.calls.get(&number).is_none_or(|waiting| waiting.opening) {
             return;
         }

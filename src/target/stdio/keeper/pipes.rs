@@ -9,9 +9,9 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::net::FREE_BYTES;
+use crate::net::Reservation;
 use crate::ops::metrics::ChildEvent;
 use crate::relay::message::{Era, Message};
 
@@ -22,9 +22,6 @@ use super::{Keeper, era_word};
 /// Lines of standard error that are kept, and the longest that is.
 const STDERR_LINES_MAX: usize = 50;
 const STDERR_LINE_BYTES_MAX: u64 = 4096;
-
-/// How long a large answer may wait for its share of the memory. Smaller ones wait behind it.
-const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 impl Keeper {
     /// Carries lines to the child. The input is closed when this returns.
@@ -68,13 +65,14 @@ impl Keeper {
     /// Carries messages of the child to their calls.
     pub(super) fn read(&self, stdout: ChildStdout, generation: u64) {
         let mut source = BufReader::with_capacity(64 * 1024, stdout);
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(Arc::clone(&self.budget));
         // Said once a child: a server that logs to its standard output would fill our log with complaints.
         let mut noisy = false;
         while let Ok(Some(frame)) = frames.next(&mut source) {
             let events = match frame {
                 Frame::Noise => vec![Event::Noise],
-                Frame::Text(text) => self.receive(text, generation),
+                Frame::Text(text) => self.receive(text, frames.held(), generation),
+                Frame::Skipped(id) => vec![self.refuse(id.as_deref(), generation)],
             };
             events.iter().for_each(|event| self.count(*event));
             if events.contains(&Event::Noise) && !std::mem::replace(&mut noisy, true) {
@@ -85,15 +83,9 @@ impl Keeper {
     }
 
     /// Hands messages to the calls that wait for them. What is to be counted comes back.
-    fn receive(&self, text: String, generation: u64) -> Vec<Event> {
+    fn receive(&self, text: String, held: Option<Reservation>, generation: u64) -> Vec<Event> {
         // Answers that wait to be posted share one bound with those of all servers.
-        let held = match text.len() {
-            0..=FREE_BYTES => None,
-            bytes => match self.budget.reserve(bytes, Instant::now() + ROOM_WAIT) {
-                Some(held) => Some(Arc::new(held)),
-                None => return vec![self.refuse(text, generation)],
-            },
-        };
+        let held = held.map(Arc::new);
         let messages = framing::messages(text);
         let mut state = self.state();
         // Read before its child was replaced. Those calls have failed already.
@@ -122,12 +114,11 @@ impl Keeper {
         }
     }
 
-    /// There is no memory for these messages: whoever waits for them is told so.
-    fn refuse(&self, text: String, generation: u64) -> Event {
-        let messages = framing::messages(text);
+    /// There was no memory for an answer: whoever waits for it is told so.
+    fn refuse(&self, id: Option<&str>, generation: u64) -> Event {
         let mut state = self.state();
-        if state.generation == generation {
-            messages.iter().flatten().for_each(|message| state.core.no_room(message));
+        if let Some(id) = id.filter(|_| state.generation == generation) {
+            state.core.no_room(id);
         }
         Event::Noise
     }
