@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::config::Flags;
 use crate::config::settings::{Kind, Least, Row};
 use crate::doctor::{self, Asked, Status};
-use crate::ops::hardening;
 
 use super::Failure;
 use super::terminal::{Colour, Progress, paint, print};
@@ -35,8 +34,6 @@ pub(super) const OPTIONS: &[Row] = &[
 
 /// Examines, prints, and says by the exit code whether anything failed.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
-    // The key is read here as well.
-    hardening::apply().map_err(|error| Failure(error.to_string()))?;
     let progress = Progress::new();
     let wait = flags.last("wait").map(|_| flags.duration("wait"));
     if wait.is_some_and(|wait| wait.is_zero() || wait > WAIT_MAX) {

@@ -59,7 +59,7 @@ fn save(copy: &Path, path: &Path, original: Option<&str>) -> Result<(), String> 
     let invalid =
         |why: &dyn Display| format!("profile did not validate; not saving {}: {why}", path.display());
     let read = draft::read_text(copy, draft::CONFIG_FILE_MAX_BYTES);
-    let (text, _) = read.map_err(|error| invalid(&os_text(&error)))?;
+    let text = read.map_err(|error| invalid(&os_text(&error)))?;
     draft::check(copy, &text).map_err(|error| invalid(&error))?;
     if read_profile(path)?.as_deref() != original {
         return Err(format!("the profile was changed while you edited it; not saving {}", path.display()));
@@ -72,7 +72,7 @@ fn save(copy: &Path, path: &Path, original: Option<&str>) -> Result<(), String> 
 /// The text of a profile, if there is one.
 fn read_profile(path: &Path) -> Result<Option<String>, String> {
     match draft::read_text(path, draft::CONFIG_FILE_MAX_BYTES) {
-        Ok((text, _)) => Ok(Some(text)),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("read profile {}: {}", path.display(), os_text(&error))),
     }

@@ -182,7 +182,7 @@ fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> 
 /// A file of one line.
 fn content(path: &str) -> Result<String, String> {
     let text = read_text(Path::new(path), FILE_MAX_BYTES);
-    text.map(|(text, _)| text.trim().to_owned()).map_err(|error| format!("read {path}: {}", os_text(&error)))
+    text.map(|text| text.trim().to_owned()).map_err(|error| format!("read {path}: {}", os_text(&error)))
 }
 
 /// The base of a URL that may have been copied with the path of a page.

@@ -32,6 +32,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::config;
+use crate::ops::hardening;
 use crate::target::stdio::guard;
 
 use command::Command;
@@ -95,6 +96,12 @@ const ABSENT: [&str; 5] = ["admin-profiles", "cloudflared", "codex", "plugin", "
 
 /// Runs the command that the process was started with. Without one, help is what was asked for.
 pub fn main() -> ExitCode {
+    // First of all, whatever the command: no core dump and no debugger may see a secret that is read later,
+    // nor what a guard's environment holds for its server.
+    if let Err(error) = hardening::apply() {
+        terminal::complain(&format!("start tunnel-client: {error}"));
+        return ExitCode::FAILURE;
+    }
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // Not for people: see the module.
     if let Some((first, rest)) = arguments.split_first() {

@@ -84,7 +84,7 @@ pub(super) fn add(flags: &Flags) -> Result<ExitCode, Failure> {
     let text = match (flags.option(FROM_FILE.flag), flags.option(SAMPLE.flag)) {
         (from, "") if !from.is_empty() => {
             let read = draft::read_text(Path::new(from), draft::CONFIG_FILE_MAX_BYTES);
-            let (text, _) = read.map_err(|error| Failure(format!("read {from}: {}", os_text(&error))))?;
+            let text = read.map_err(|error| Failure(format!("read {from}: {}", os_text(&error))))?;
             // Under the name of the file that was given: that is where the mistake has to be mended.
             draft::check(Path::new(from), &text).map_err(plain)?;
             text

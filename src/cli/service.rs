@@ -14,7 +14,6 @@ use crate::config::{Server, Settings, Source};
 use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
 use crate::ops::files::{self, Published};
-use crate::ops::hardening;
 use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
 use crate::ops::manager::Manager;
@@ -71,10 +70,8 @@ pub(super) struct Surface {
 }
 
 impl Process {
-    /// Protects what will be in memory, and takes hold of stop signals.
+    /// Takes hold of stop signals.
     pub(super) fn begin() -> Result<Process, Failure> {
-        // First of all: no core dump and no debugger may see the key, not even of a failed start.
-        hardening::apply().map_err(|error| start(&error))?;
         // Before the first thread, so that every thread inherits it.
         let signals = Signals::block().map_err(|error| start(&error))?;
         let instance_id = logging::instance_id().map_err(|error| start(&error))?;
@@ -187,7 +184,8 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Fa
         tunnel_id: settings.control_plane.tunnel_id.clone(),
     };
     let redactor = Arc::new(Redactor::new(settings.secrets()));
-    logging::init(&settings.log, identity, Arc::clone(&redactor)).map_err(|error| start(&error))?;
+    let log_file = process.signals.log_file();
+    logging::init(&settings.log, identity, Arc::clone(&redactor), log_file).map_err(|error| start(&error))?;
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
@@ -249,18 +247,19 @@ impl Surface {
         Ok(Surface { listener, files: Vec::new() })
     }
 
-    /// Writes the files that were asked for. They name a listener that answers already.
+    /// Writes the files that were asked for. They name a listener that answers already. The URL comes last: who
+    /// waits for it finds the process id as well.
     fn publish(&mut self, settings: &Settings) -> Result<(), crate::ops::Error> {
+        if let Some(path) = &settings.process.pid_file {
+            self.files.push(files::write_pid(path)?);
+            let path = path.display().to_string();
+            log::info!(pid = std::process::id(), path = path.as_str(); "pid file written");
+        }
         if let (Some(path), Some(listener)) = (&settings.health.url_file, &self.listener) {
             let url = listener.base_url();
             self.files.push(files::write_url(path, url)?);
             let path = path.display().to_string();
             log::info!(url = url, path = path.as_str(); "🩺 HEALTH URL: {url} (written to {path})");
-        }
-        if let Some(path) = &settings.process.pid_file {
-            self.files.push(files::write_pid(path)?);
-            let path = path.display().to_string();
-            log::info!(pid = std::process::id(), path = path.as_str(); "pid file written");
         }
         Ok(())
     }

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use super::Error;
-use super::reference::read_text;
+use super::reference::text;
 use super::settings::{Kind, ROWS, Row, Status};
 use super::yaml::{self, Fault, Node, Value, shown};
+use super::{Error, trust};
 
 /// A profile is a page of text. The bound is checked before a parser sees any of it.
 pub(crate) const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -38,16 +38,14 @@ pub(crate) enum Raw {
 /// key does and every row has one key.
 pub(crate) type Document = Vec<(&'static Row, usize, Raw)>;
 
-/// Reads a settings file.
-pub(crate) fn read(path: &Path) -> Result<Document, Error> {
-    let (text, mode) = read_text(path, CONFIG_FILE_MAX_BYTES)
-        .map_err(|error| Error::invalid(format!("read config file {}: {error}", path.display())))?;
-    // Whoever may write here chooses where commands and the key go.
-    if mode & 0o002 != 0 {
-        let what = "everybody may write to it; chmod o-w it first";
-        return Err(Error::invalid(format!("read config file {}: {what}", path.display())));
-    }
-    parse(&text).map_err(|fault| located(path, fault.line, &fault.text))
+/// Reads a settings file, and says what should be said about where it lies. Whoever may write there chooses
+/// where commands and the key go.
+pub(crate) fn read(path: &Path) -> Result<(Document, Vec<String>), Error> {
+    let unread = |error| Error::invalid(format!("read config file {}: {error}", path.display()));
+    let found = trust::read(path, CONFIG_FILE_MAX_BYTES).map_err(unread)?;
+    let text = text(found.bytes).map_err(unread)?;
+    let document = parse(&text).map_err(|fault| located(path, fault.line, &fault.text))?;
+    Ok((document, found.warnings))
 }
 
 /// An error about a place in a settings file.

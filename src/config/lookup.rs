@@ -55,7 +55,8 @@ impl<'a> Lookup<'a> {
     ) -> Result<Self, Error> {
         let mut lookup = Lookup { flags, file: None, keyless, references: References::new(environment) };
         if let Some(path) = file {
-            let mut document = document::read(&path)?;
+            let (mut document, warnings) = document::read(&path)?;
+            lookup.references.warn(warnings);
             lookup.resolve(&path, &mut document)?;
             lookup.file = Some((path, document));
         }

@@ -32,6 +32,7 @@ mod endpoint;
 mod headers;
 mod proxy;
 mod reference;
+pub(crate) mod trust;
 mod url;
 mod value;
 
@@ -381,6 +382,9 @@ impl Settings {
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
         let health = local::health(&lookup)?;
         harpoon::check_listener(&lookup, &harpoon, &health)?;
+        let process = local::process(&lookup)?;
+        let written = [&log.file, &health.url_file, &health.unix_socket, &process.pid_file];
+        lookup.references.warn(written.into_iter().flatten().filter_map(|path| trust::beside(path)));
         Ok(Settings {
             source: source.clone(),
             network,
@@ -389,7 +393,7 @@ impl Settings {
             harpoon,
             log,
             health,
-            process: local::process(&lookup)?,
+            process,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,
             warnings: lookup.references.warnings.into_inner(),
         })

@@ -8,20 +8,13 @@
 //! can want a secret to be found that way.)
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
-
-use super::Environment;
+use super::{Environment, trust};
 
 /// A referenced file is a key, a header value or a URL; more is a mistake.
 const REFERENCED_FILE_MAX_BYTES: u64 = 64 * 1024;
-
-/// Permission bits by which others than the owner could plant a value.
-const WRITABLE_BY_OTHERS_BITS: u32 = 0o022;
 
 /// Permission bit by which everybody could read it.
 const READABLE_BY_ALL_BITS: u32 = 0o004;
@@ -170,17 +163,25 @@ impl<'a> References<'a> {
     /// read it is only said, for a container's mount may allow nothing else.
     pub(crate) fn content(&self, path: &str) -> io::Result<String> {
         let path = self.locate(path);
-        let (text, mode) = read_text(&path, REFERENCED_FILE_MAX_BYTES)?;
-        if mode & WRITABLE_BY_OTHERS_BITS != 0 {
-            return Err(io::Error::other("group or others may write to the file"));
-        }
-        if mode & READABLE_BY_ALL_BITS != 0 {
+        let found = trust::read(&path, REFERENCED_FILE_MAX_BYTES)?;
+        self.warn(found.warnings);
+        if found.mode & READABLE_BY_ALL_BITS != 0 {
             let path = path.display();
-            self.warnings.borrow_mut().push(format!(
+            self.warn([format!(
                 "{path} can be read by every user of this host; chmod 600 it if it holds a secret"
-            ));
+            )]);
         }
-        Ok(text)
+        text(found.bytes)
+    }
+
+    /// Remembers what the operator should be told, each sentence once.
+    pub(crate) fn warn(&self, sentences: impl IntoIterator<Item = String>) {
+        let mut warnings = self.warnings.borrow_mut();
+        for sentence in sentences {
+            if !warnings.contains(&sentence) {
+                warnings.push(sentence);
+            }
+        }
     }
 
     /// A name without a slash is looked for among the credentials of the service manager first, so
@@ -217,24 +218,14 @@ pub(crate) fn is_reference(raw: &str) -> bool {
     !matches!(form(raw), Form::Literal)
 }
 
-/// Text and permission bits of a regular file of at most `limit_bytes`. It is opened without
-/// blocking, since a named pipe without a writer would hold the start for ever; and what was
-/// opened is what is examined, so that no exchange of files can come between.
-pub(crate) fn read_text(path: &Path, limit_bytes: u64) -> io::Result<(String, u32)> {
-    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    // The length is checked on what was read: a file may grow after it was looked at.
-    let read = file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(read).unwrap_or(u64::MAX) > limit_bytes {
-        return Err(io::Error::other(format!("larger than {limit_bytes} bytes")));
-    }
-    // The library's own error would quote the bytes.
-    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("not valid UTF-8"))?;
-    Ok((text, metadata.mode()))
+/// Text of a regular file of at most `limit_bytes`, whosever it is.
+pub(crate) fn read_text(path: &Path, limit_bytes: u64) -> io::Result<String> {
+    text(trust::read_regular(path, limit_bytes)?.0)
+}
+
+/// The library's own error would quote the bytes.
+pub(crate) fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not valid UTF-8"))
 }
 
 /// A complaint about a reference. Quoting it is safe: it names a place and is no value.
@@ -307,7 +298,7 @@ mod tests {
         let references = References::new(&environment);
         let writable = file("writable", "k", 0o620);
         let error = references.content(&writable.to_string_lossy()).unwrap_err();
-        assert_eq!(error.to_string(), "group or others may write to the file");
+        assert_eq!(error.to_string(), "group or others may write to the file; run chmod go-w on it");
         let readable = file("readable", "k", 0o644);
         references.content(&readable.to_string_lossy()).unwrap();
         assert_eq!(references.warnings.borrow().len(), 1);

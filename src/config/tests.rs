@@ -244,12 +244,14 @@ fn plain_http_leaves_the_machine_only_on_demand() {
 }
 
 #[test]
-fn a_file_that_everybody_may_write_is_not_read() {
+fn a_file_that_others_may_write_is_not_read() {
     use std::os::unix::fs::PermissionsExt;
     let path = yaml("open", "log:\n  level: info\n");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-    let error = refusal(&["--config", &path], [TUNNEL, KEY, SERVER]);
-    assert!(error.ends_with("everybody may write to it; chmod o-w it first"), "{error}");
+    for mode in [0o666, 0o620] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = refusal(&["--config", &path], [TUNNEL, KEY, SERVER]);
+        assert!(error.ends_with("group or others may write to the file; run chmod go-w on it"), "{error}");
+    }
 }
 
 #[test]

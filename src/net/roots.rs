@@ -6,19 +6,16 @@
 //! Files are read once, when the first purpose needs TLS; a changed bundle takes effect with a restart.
 //! Whoever may write these files decides whom this host believes, as with every other program on it.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::fcntl::OFlag;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::error::{Error, Kind};
-use crate::config::{self, Network};
+use crate::config::{self, Network, trust};
 
 /// The largest system bundles are below 1 MiB; this bounds what a wrong path can cost.
 const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -86,23 +83,8 @@ pub(super) fn ca_bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Err
 /// The PEM certificates of a file. What is no certificate is passed over: bundles carry comments, and a key
 /// may stand in the same file.
 pub(super) fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let (pem, _) = read_regular(path)?;
+    let (pem, _) = trust::read_regular(path, FILE_MAX_BYTES)?;
     Ok(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect())
-}
-
-/// Reads a regular file within bounds. It is opened without blocking, so that a pipe cannot hold the start.
-pub(super) fn read_regular(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
-    let file: File = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut content = Vec::new();
-    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
-    if u64::try_from(content.len()).is_ok_and(|length| length > FILE_MAX_BYTES) {
-        return Err(io::Error::other("larger than 16 MiB"));
-    }
-    Ok((content, metadata))
 }
 
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, which replace everything else when set: who sets them means to narrow

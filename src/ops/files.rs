@@ -1,18 +1,20 @@
 //! The files that this program writes: the listener's URL and the process id, which tell other programs
 //! about it, and profiles.
 //!
-//! A file that cannot be written ends the start: whoever asked for it waits for it. On stop each is
-//! removed only while it still holds what was written here, so that a process which is slow to stop
-//! does not take away the file of its successor.
+//! A file that cannot be written ends the start: whoever asked for it waits for it. No folder is made on the way
+//! to one, since a mistyped path would leave folders behind. On stop each is removed only while it still holds
+//! what was written here, so that a process which is slow to stop does not take away the file of its successor.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::Error;
+use crate::config::trust;
 
 /// A written file, removed when this is dropped: also when the start fails later on, since the port
 /// that it names may then belong to somebody else.
@@ -38,10 +40,6 @@ pub(crate) fn write_connection(path: &Path, json: &str) -> Result<Published, Err
 }
 
 fn publish(path: &Path, content: &str, mode: u32, name: &'static str) -> Result<Published, Error> {
-    if let Some(parent) = directory(path) {
-        create_directories(parent)
-            .map_err(|cause| Error::caused(format!("create {name} dir {}", parent.display()), cause))?;
-    }
     // Not synced: after a crash of the host there is no listener, and a start should not wait for a disk.
     replace(path, content, mode, |_| Ok(()))
         .map_err(|cause| Error::caused(format!("write {name} {}", path.display()), cause))?;
@@ -65,24 +63,52 @@ pub fn create_profile_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes the process id and a newline, readable by all, into a directory that exists. In place and
-/// not by rename: supervisors hand out the file and not its directory. A pipe in its place is a
-/// failure, since opening one would wait for somebody to read it, and so is a symbolic link: whoever
-/// may write there must not choose which of our files is overwritten.
+/// Writes the process id and a newline, readable by all. Nobody reads half of it: a file is renamed into place,
+/// or written over at once where a supervisor handed out the file and not its directory, or a device was named.
 pub fn write_pid(path: &Path) -> Result<Published, Error> {
     let content = format!("{}\n", std::process::id());
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
-    options
-        .open(path)
-        .and_then(|mut file| file.write_all(content.as_bytes()))
-        .map_err(|cause| Error::caused(format!("write pid file {}", path.display()), cause))?;
+    let written = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => replace(path, &content, 0o644, |_| Ok(())),
+        Ok(found) if found.is_file() => {
+            open_to_write(path, OpenOptions::new().write(true)).and_then(|file| {
+                replace(path, &content, 0o644, |_| Ok(())).or_else(|_| write_over(file, &content))
+            })
+        }
+        _ => open_to_write(path, OpenOptions::new().write(true))
+            .and_then(|mut file| file.write_all(content.as_bytes())),
+    };
+    written.map_err(|cause| Error::caused(format!("write pid file {}", path.display()), cause))?;
     Ok(Published { path: path.into(), content, name: "pid file" })
+}
+
+/// Replaces what a file holds by something short, which is there as a whole at once.
+fn write_over(mut file: File, content: &str) -> io::Result<()> {
+    file.write_all(content.as_bytes())?;
+    file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))
+}
+
+/// Opens a file for writing without waiting for anybody, when it is ours alone: root or our user owns it, it has
+/// one name, and it is no link. Whoever may write to its directory must not choose which of our files is written.
+/// Devices, and the descriptors that this process was started with, are taken as they are.
+pub(super) fn open_to_write(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let descriptor =
+        ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.parent() == Some(Path::new(folder)))
+            || ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name));
+    let no_link = if descriptor { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+    let opened = options.custom_flags((OFlag::O_NONBLOCK | no_link).bits()).open(path);
+    let file = opened.map_err(|error| match is_link(&error) {
+        true => io::Error::other("it is a symbolic link; name the file itself"),
+        false => error,
+    })?;
+    let metadata = file.metadata()?;
+    if descriptor || metadata.file_type().is_char_device() {
+        return Ok(file);
+    }
+    trust::is_ours(&metadata, "the file")?;
+    if metadata.nlink() != 1 {
+        return Err(io::Error::other("the file has another name as well (a hard link)"));
+    }
+    Ok(file)
 }
 
 impl Published {
@@ -95,7 +121,8 @@ impl Published {
         let removed = holds(&self.path, &self.content)
             .and_then(|ours| if ours { fs::remove_file(&self.path) } else { Ok(()) });
         match removed {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            // A link is the name of a descriptor, which was never made here.
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound && !is_link(&cause) => {
                 Err(Error::caused(format!("remove {} {}", self.name, self.path.display()), cause))
             }
             _ => Ok(()),
@@ -108,6 +135,11 @@ impl Drop for Published {
         // Who wants to hear of a failure calls `remove`; after that there is nothing left to do here.
         let _ = self.take_back();
     }
+}
+
+/// Whether a file was not opened because a link stands in its place.
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == io::Error::from(Errno::ELOOP).raw_os_error()
 }
 
 /// Whether the file holds exactly this. Only as much is read as could be equal.
@@ -145,16 +177,6 @@ fn replace(path: &Path, content: &str, mode: u32, finish: fn(&File) -> io::Resul
 /// Creates a file that must not exist: never through a link that somebody planted.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
-}
-
-/// The directory of a path, unless it is the current one.
-pub(super) fn directory(path: &Path) -> Option<&Path> {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty())
-}
-
-/// Creates a directory and what is missing above it, open to readers.
-pub(super) fn create_directories(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
 #[cfg(test)]
@@ -207,6 +229,7 @@ pub(super) mod tests {
         let missing = scratch.0.join("missing/pid");
         let error = write_pid(&missing).unwrap_err().to_string();
         assert_eq!(error, format!("write pid file {}: no such file or directory", missing.display()));
+        assert!(!missing.parent().unwrap().exists());
         let path = scratch.0.join("pid");
         let first = write_pid(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
@@ -246,7 +269,7 @@ pub(super) mod tests {
         let blocked = scratch.0.join("file");
         fs::write(&blocked, "").unwrap();
         let error = write_url(&blocked.join("url"), "u").unwrap_err().to_string();
-        assert!(error.starts_with(&format!("create health URL file dir {}: ", blocked.display())), "{error}");
+        assert!(error.starts_with(&format!("write health URL file {}/url: ", blocked.display())), "{error}");
         let error = write_url(&scratch.0, "u").unwrap_err().to_string();
         assert!(error.starts_with(&format!("write health URL file {}: ", scratch.0.display())), "{error}");
     }

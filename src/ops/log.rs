@@ -10,20 +10,23 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use ::log::kv::{self, Key, Value};
 use ::log::{Level, LevelFilter, Record};
 use env_logger::{Builder, Target};
-use nix::fcntl::OFlag;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Error;
 use super::civil;
+use super::files;
 use super::redact::{self, Redactor};
 use crate::config::{self, LogFormat};
 use sink::Sink;
+
+pub use sink::LogFile;
 
 /// The root of all log targets that are written. Everything else is off by this list and not by
 /// trust in what dependencies log today.
@@ -49,8 +52,14 @@ pub struct Identity {
 }
 
 /// Starts logging. May be called once a process; a second call is an error and changes nothing.
-/// Should come before whatever may log a secret, since the redactor is fixed from here on.
-pub fn init(settings: &config::Log, identity: Identity, redactor: Arc<Redactor>) -> Result<(), Error> {
+/// Should come before whatever may log a secret, since the redactor is fixed from here on. `log_file` learns the
+/// name of the file, if there is one, and has it opened anew.
+pub fn init(
+    settings: &config::Log,
+    identity: Identity,
+    redactor: Arc<Redactor>,
+    log_file: Arc<LogFile>,
+) -> Result<(), Error> {
     let lines = Lines { format: settings.format, identity, redactor };
     let level = match settings.format {
         // Without a chosen format, records below info are not written at any level: the reference's
@@ -58,7 +67,9 @@ pub fn init(settings: &config::Log, identity: Identity, redactor: Arc<Redactor>)
         LogFormat::Unset => settings.level.min(LevelFilter::Info),
         LogFormat::StructText | LogFormat::Json => settings.level,
     };
-    let sink = Sink::new(open(settings)?);
+    let file = open(settings)?;
+    settings.file.iter().for_each(|path| log_file.name(path));
+    let sink = Sink::new(file, log_file);
     Builder::new()
         .filter_level(LevelFilter::Off)
         .filter_module(OWN_TARGETS, level)
@@ -84,12 +95,8 @@ pub fn instance_id() -> Result<String, Error> {
 /// Where lines go: the file, else standard error for people, standard output for programs.
 fn open(settings: &config::Log) -> Result<File, Error> {
     if let Some(path) = &settings.file {
-        let mut options = OpenOptions::new();
-        // Without waiting, in case the path is a pipe; a file on disk does not mind. The mode holds
-        // for a new file only: who may read an existing one was decided by its owner.
-        options.create(true).append(true).mode(0o600).custom_flags(OFlag::O_NONBLOCK.bits());
         let failed = |cause| Error::caused(format!("open log file {}", path.display()), cause);
-        return options.open(path).map_err(failed);
+        return open_file(path).map_err(failed);
     }
     // A descriptor of our own: the standard library's handles hold locks and buffers.
     let owned = match settings.on_stderr {
@@ -97,6 +104,12 @@ fn open(settings: &config::Log) -> Result<File, Error> {
         false => io::stdout().as_fd().try_clone_to_owned(),
     };
     owned.map(File::from).map_err(|cause| Error::caused("open log output", cause))
+}
+
+/// Opens a log file to add to it. The mode holds for a new one only: who may read an existing one was decided by
+/// its owner.
+fn open_file(path: &Path) -> io::Result<File> {
+    files::open_to_write(path, OpenOptions::new().create(true).append(true).mode(0o600))
 }
 
 /// Turns records into lines.

@@ -1,10 +1,13 @@
-//! Stop signals, received as data by the main thread.
+//! Signals, received as data by the main thread.
 //!
 //! They are blocked before any thread starts and read from a descriptor, so no handler ever runs in
-//! the middle of other code. `SIGHUP` keeps its default and ends the process; `SIGPIPE` is ignored
-//! by the standard library. A child inherits the blocked set: who starts one must empty it there.
+//! the middle of other code. `SIGTERM`, `SIGINT` and `SIGQUIT` ask for a stop, `SIGHUP` for a new log file. Signals
+//! that tools send by habit, and that would end the process without a drain, stay blocked and have no effect.
+//! `SIGPIPE` is ignored by the standard library. A child inherits the blocked set: who starts one must empty it
+//! there.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,11 +15,20 @@ use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Error;
+use super::log::LogFile;
 
-/// The stop signals of this process.
+/// Signals that are read.
+const READ: [Number; 4] = [Number::SIGTERM, Number::SIGINT, Number::SIGQUIT, Number::SIGHUP];
+
+/// Signals without effect. A write beyond the largest file that the process may have fails like one to a full
+/// disk, once its signal cannot end the process.
+const WITHOUT_EFFECT: [Number; 4] = [Number::SIGUSR1, Number::SIGUSR2, Number::SIGALRM, Number::SIGXFSZ];
+
+/// The signals of this process.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: SignalFd,
+    log_file: Arc<LogFile>,
 }
 
 /// A request to stop.
@@ -26,6 +38,8 @@ pub enum Signal {
     Terminate,
     /// `SIGINT`, from a terminal.
     Interrupt,
+    /// `SIGQUIT`, from a terminal or a container's `STOPSIGNAL`.
+    Quit,
 }
 
 impl Signal {
@@ -34,20 +48,26 @@ impl Signal {
         match self {
             Signal::Terminate => "SIGTERM",
             Signal::Interrupt => "SIGINT",
+            Signal::Quit => "SIGQUIT",
         }
     }
 }
 
 impl Signals {
-    /// Blocks the stop signals in this thread and in all that it starts from now on.
+    /// Blocks the signals in this thread and in all that it starts from now on.
     pub fn block() -> Result<Signals, Error> {
         let failed = |cause| Error::caused("block signals", cause);
-        let mut set = SigSet::empty();
-        set.add(Number::SIGTERM);
-        set.add(Number::SIGINT);
-        set.thread_block().map_err(failed)?;
+        let read: SigSet = READ.into_iter().collect();
+        let blocked: SigSet = READ.into_iter().chain(WITHOUT_EFFECT).collect();
+        blocked.thread_block().map_err(failed)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Signals { descriptor: SignalFd::with_flags(&set, flags).map_err(failed)? })
+        let descriptor = SignalFd::with_flags(&read, flags).map_err(failed)?;
+        Ok(Signals { descriptor, log_file: Arc::default() })
+    }
+
+    /// The log file that `SIGHUP` has opened anew.
+    pub fn log_file(&self) -> Arc<LogFile> {
+        Arc::clone(&self.log_file)
     }
 
     /// Waits for a stop signal, at most so long. May return earlier without one.
@@ -61,6 +81,16 @@ impl Signals {
         match Number::try_from(number) {
             Ok(Number::SIGTERM) => Some(Signal::Terminate),
             Ok(Number::SIGINT) => Some(Signal::Interrupt),
+            Ok(Number::SIGQUIT) => Some(Signal::Quit),
+            Ok(Number::SIGHUP) => {
+                match self.log_file.reopen() {
+                    Some(path) => {
+                        log::info!(path = path.display().to_string().as_str(); "log file opened anew")
+                    }
+                    None => log::info!("SIGHUP has no effect: there is no log file to open anew"),
+                }
+                None
+            }
             _ => None,
         }
     }

@@ -162,7 +162,9 @@ fn key_references_are_checked() {
     let shared = shared.to_str().unwrap();
     assert_eq!(
         key(&format!("file:{shared}")),
-        format!("read control-plane api key file {shared}: group or others may write to the file")
+        format!(
+            "read control-plane api key file {shared}: group or others may write to the file; run chmod go-w on it"
+        )
     );
 }
 

@@ -274,7 +274,7 @@ fn mistakes_in_settings_have_their_checks() {
         (doctor("http://127.0.0.1:1").flag("mcp.server-url", "nonsense"), "mcp_target"),
         (yaml("mcp:\n  commands:\n    - command: \"'open\"\n"), "mcp_target"),
         (yaml("nonsense: 1\n"), "profile_load"),
-        (doctor("http://127.0.0.1:1").flag("config", "/nonexistent.yaml"), "profile_load"),
+        (doctor("http://127.0.0.1:1").flag("config", "/proc/nonexistent.yaml"), "profile_load"),
         (
             doctor("http://127.0.0.1:1").flag("mcp.server-url", url).flag("log.level", "loud"),
             "config_validation",

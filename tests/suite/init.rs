@@ -94,7 +94,7 @@ fn nothing_is_overwritten_without_force_and_no_link_is_followed() {
     assert_ne!(fs::metadata(&path).unwrap().ino(), inode);
 
     let victim = home.write("victim", "untouched");
-    for target in [victim.as_str(), "/nonexistent/dangling"] {
+    for target in [victim.as_str(), "/proc/nonexistent/dangling"] {
         fs::remove_file(&path).unwrap();
         symlink(target, &path).unwrap();
         assert_eq!(home.refusal(&init(&other)), taken);

@@ -82,3 +82,4 @@ mod stdio_stops;
 mod streaming;
 mod subscriptions;
 mod time_limits;
+mod trust;

@@ -158,18 +158,20 @@ fn the_url_file_is_private_and_short_lived() {
     assert!(!path.exists());
 }
 
-/// MCP-175: the URL file stands before the first poll, and its folders are made.
+/// MCP-175: the URL file stands before the first poll, and the PID file before the URL file.
 #[test]
 fn the_url_file_stands_before_the_first_poll() {
     let directory = TempDir::new();
-    let path = directory.join("made/for/it/url");
+    let path = directory.join("url");
     let plane = Plane::start();
     let client = Builder::run(&plane.server.origin(), "http://127.0.0.1:1/mcp")
         .set("health.url-file", path.to_str().unwrap())
+        .flag("pid.file", directory.join("pid").to_str().unwrap())
         .start();
     plane.wait_polls(1);
     assert!(path.exists());
-    drop(client);
+    let log = client.log();
+    assert!(log.find("pid file written").unwrap() < log.find("HEALTH URL").unwrap());
 }
 
 /// MCP-176: wildcard addresses are written as localhost.
@@ -202,7 +204,7 @@ fn the_listener_may_be_a_socket_file() {
     let stale = directory.join("stale.sock");
     drop(UnixListener::bind(&stale).unwrap());
     assert!(stale.exists());
-    for path in [directory.join("new/folder/health.sock"), stale] {
+    for path in [directory.join("health.sock"), stale] {
         let plane = Plane::start();
         let mut client = Builder::run(&plane.server.origin(), "http://127.0.0.1:1/mcp")
             .flag("health.unix-socket", path.to_str().unwrap())

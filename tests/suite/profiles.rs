@@ -77,14 +77,14 @@ fn the_list_holds_what_can_be_used() {
 #[test]
 fn the_directory_is_looked_for_in_order() {
     let shown = |home: &Home, arguments: &[&str]| home.output(&[&["profiles"], arguments].concat());
-    let home = Home::new().env("XDG_CONFIG_HOME", "/nonexistent/xdg");
-    assert_eq!(shown(&home, &["list"]), "No profiles found in /nonexistent/xdg/tunnel-client\n");
+    let home = Home::new().env("XDG_CONFIG_HOME", "/proc/nonexistent/xdg");
+    assert_eq!(shown(&home, &["list"]), "No profiles found in /proc/nonexistent/xdg/tunnel-client\n");
     let home = home.env("TUNNEL_CLIENT_PROFILE_DIR", "~/mine");
     assert_eq!(shown(&home, &["list"]), format!("No profiles found in {}\n", home.path("mine")));
     for arguments in
-        [["--profile-dir", "/nonexistent/d", "list"], ["list", "--profile-dir", "/nonexistent/d"]]
+        [["--profile-dir", "/proc/nonexistent/d", "list"], ["list", "--profile-dir", "/proc/nonexistent/d"]]
     {
-        assert_eq!(shown(&home, &arguments), "No profiles found in /nonexistent/d\n");
+        assert_eq!(shown(&home, &arguments), "No profiles found in /proc/nonexistent/d\n");
     }
     assert_eq!(
         home.refusal(&["profiles", "list", "--profile-dir="]),
@@ -116,7 +116,7 @@ fn a_file_is_taken_over_as_it_is() {
 #[test]
 fn what_is_added_is_valid() {
     let home = Home::new();
-    let key = "control_plane:\n  api_key: env:NOT_SET_HERE\nca_bundle: file:/nonexistent\n";
+    let key = "control_plane:\n  api_key: env:NOT_SET_HERE\nca_bundle: file:/proc/nonexistent\n";
     add(&home, "unresolved", key);
     let source = home.path("source.yaml");
     for (text, expected) in [
@@ -138,7 +138,7 @@ fn what_is_added_is_valid() {
             &["p", "--from-file", "a", "--sample", "sample_mcp_with_dcr"],
             "set exactly one of --from-file or --sample",
         ),
-        (&["p", "--from-file", "/nonexistent"], "read /nonexistent: no such file or directory"),
+        (&["p", "--from-file", "/proc/nonexistent"], "read /proc/nonexistent: no such file or directory"),
         (&["p", "--from-file", "/dev/null"], "read /dev/null: not a regular file"),
         (&["a b", "--from-file", "a"], "invalid profile name \"a b\": use letters, numbers, '.', '_' or '-'"),
         (&["p", "q"], "unexpected argument: write every value as --flag=value"),
@@ -260,7 +260,7 @@ fn an_edit_begins_with_a_sample_and_replaces_links() {
 fn an_interrupt_does_not_end_an_edit() {
     // Waits until the signal is blocked: the second bit of the last digit.
     let home = with_editor(
-        "n=0; until grep -q '^SigBlk:.*[2367abef]$' /proc/$PPID/status || [ $n -gt 200 ]; do n=$((n+1)); sleep 0.01; done; \
+        "n=0; until grep -q '^SigBlk:.*[2367abef]$' /proc/$PPID/status || [ $n -gt 2000 ]; do n=$((n+1)); sleep 0.01; done; \
          kill -INT $PPID; echo '# edited' >> \"$1\"",
     );
     let path = add(&home, "p", SMALL);

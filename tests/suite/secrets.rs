@@ -1,10 +1,13 @@
 //! Secrets: everything that was configured or passed through, searched for in everything that is shown.
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 
+use crate::support::BOUND;
 use crate::support::client::{API_KEY, Builder};
 use crate::support::command::{Command, SHARD_PREFIX};
 use crate::support::mcp::Mcp;
@@ -203,36 +206,100 @@ fn the_command_line_holds_no_secret() {
     }
 }
 
-/// DESIGN, secrets: the process is not dumpable, so others of the same user can neither attach nor read its memory.
+/// Someone else's eyes: the kernel gives the entries of an undumpable process to root, which root's own do not
+/// show. `None` where root built the program in a place into which no other user can look.
+fn started_as_nobody(command: &mut std::process::Command) -> Option<std::process::Child> {
+    command.env_clear().env("CONTROL_PLANE_API_KEY", API_KEY).current_dir("/");
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    match command.spawn() {
+        Ok(child) => Some(child),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("skipped: no other user can execute the program where it was built");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Whether the kernel lets nobody attach to the process or read its memory.
+fn is_undumpable(pid: u32) -> bool {
+    std::fs::metadata(format!("/proc/{pid}/environ")).is_ok_and(|entry| entry.uid() == 0)
+}
+
+/// DESIGN, secrets: no command can be looked into from before it reads its first setting. Each is held at a
+/// complaint about its flags, which comes before any file or variable is read.
 #[test]
-fn the_process_is_not_dumpable() {
+fn the_process_is_not_dumpable_before_it_reads_anything() {
+    let flags = ["--config", "a", "--profile", "b"];
+    let commands: [&[&str]; 7] = [
+        &["run"],
+        &["doctor"],
+        &["admin", "tunnels", "list", "--no-such-flag"],
+        &["demo", "--no-such-flag"],
+        &["profiles", "list", "--no-such-flag"],
+        &["health", "--no-such-flag"],
+        &["no-such-command"],
+    ];
+    for words in commands {
+        let (full, _reader) = full_socket();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
+        command.args(words).args(flags.iter().filter(|_| words.len() == 1));
+        command.stdout(full.try_clone().unwrap()).stderr(full);
+        let Some(mut child) = started_as_nobody(&mut command) else { return };
+        let end = Instant::now() + BOUND;
+        // Nobody reads what it says, so it goes no further than that.
+        while !is_undumpable(child.id()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let (undumpable, ended) = (is_undumpable(child.id()), child.try_wait().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(undumpable && ended.is_none(), "{words:?} {ended:?}");
+    }
+}
+
+/// A socket that takes no more bytes, and its other end.
+fn full_socket() -> (std::os::fd::OwnedFd, std::os::unix::net::UnixStream) {
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    while ours.write(&[b' '; 4096]).is_ok() {}
+    while ours.write(b" ").is_ok() {}
+    ours.set_nonblocking(false).unwrap();
+    (ours.into(), theirs)
+}
+
+/// The same holds while it runs, and for the guard of a server, whose environment holds the server's secrets.
+#[test]
+fn a_running_client_and_its_guards_are_not_dumpable() {
     let plane = Plane::start();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
-    command.env_clear().env("CONTROL_PLANE_API_KEY", API_KEY).current_dir("/");
-    command.args([
-        "run",
-        "--health.listen-addr",
-        "127.0.0.1:0",
-        "--mcp.server-url",
-        "http://127.0.0.1:1/mcp",
-    ]);
+    command.args(["run", "--health.listen-addr", "127.0.0.1:0", "--mcp.command", "/bin/cat"]);
     command
         .args(["--control-plane.tunnel-id", TUNNEL, "--control-plane.base-url"])
         .arg(plane.server.origin());
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    // The kernel gives the entries of an undumpable process to root, which root's own do not show.
-    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-        command.uid(65_534).gid(65_534);
-    }
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        // Root built it where nobody else may look; then there is no other user to ask with.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
-        Err(error) => panic!("{error}"),
-    };
+    let Some(mut child) = started_as_nobody(&mut command) else { return };
     plane.wait_polls(1);
-    let owner = std::fs::metadata(format!("/proc/{}/environ", child.id())).unwrap().uid();
+    let end = Instant::now() + BOUND;
+    let seen = loop {
+        let guards = children(child.id());
+        let seen: Vec<bool> = std::iter::once(child.id()).chain(guards).map(is_undumpable).collect();
+        // A guard that has just begun is on its way to its first step.
+        if seen == [true, true] || Instant::now() > end {
+            break seen;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(owner, 0);
+    assert_eq!(seen, [true, true]);
+}
+
+/// The processes that a process has started.
+fn children(id: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
 }

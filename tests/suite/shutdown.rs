@@ -289,3 +289,21 @@ fn a_lost_plane_does_not_prevent_the_end() {
     rig.plane.stop();
     assert_eq!(rig.client.stop().code(), Some(0));
 }
+
+/// Signals that tools send by habit end no process without a drain; `SIGQUIT` asks for one like `SIGTERM`.
+#[test]
+fn no_common_signal_ends_the_client_without_a_drain() {
+    let mut rig = patient();
+    let gate = holding(&rig);
+    let command = Command::method("held", "1");
+    rig.plane.queue(&command);
+    gate.wait_arrivals(1);
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGXFSZ] {
+        rig.client.signal(signal);
+    }
+    rig.client.wait_log(|line| line.contains("\"INFO\"") && line.contains("SIGHUP has no effect"));
+    begin_stop(&rig, Signal::SIGQUIT);
+    gate.open();
+    assert_eq!(rig.client.wait_exit().code(), Some(0));
+    assert_eq!(rig.plane.posts_of(&command)[0].code(), 200);
+}

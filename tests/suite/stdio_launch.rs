@@ -44,19 +44,19 @@ fn servers_see_only_what_is_named() {
         let yaml = entry(journal, &[&from_file, "pass_env: [PASSED, ABSENT]"]);
         builder
             .yaml(&yaml)
-            .env("HOME", "/nonexistent")
+            .env("HOME", "/proc/nonexistent")
             .env("LC_TEST", "x")
             .env("XDG_TEST", "y")
             .env("PASSED", "passed")
             .env("SOURCE", "from the environment")
             .env("OPENAI_ADMIN_KEY", "sk-admin-other")
             .env("OTHER_TOKEN", "t")
-            .env("NOTIFY_SOCKET", "/nonexistent/notify")
+            .env("NOTIFY_SOCKET", "/proc/nonexistent/notify")
             .env("WATCHDOG_USEC", "60000000")
-            .env("CREDENTIALS_DIRECTORY", "/nonexistent/credentials")
+            .env("CREDENTIALS_DIRECTORY", "/proc/nonexistent/credentials")
     });
     let wanted = json!({
-        "HOME": "/nonexistent", "LC_TEST": "x", "XDG_TEST": "y", "PASSED": "passed", "GIVEN": "plain",
+        "HOME": "/proc/nonexistent", "LC_TEST": "x", "XDG_TEST": "y", "PASSED": "passed", "GIVEN": "plain",
         "FROM_ENV": "from the environment", "FROM_FILE": "from a file",
     });
     assert_eq!(facts(&rig)["environment"], wanted);
@@ -134,7 +134,7 @@ fn programs_that_cannot_be_executed_stop_the_start() {
     let directory = TempDir::new();
     let plain_file = directory.write("file", "no program");
     let folder = directory.path().to_str().unwrap().to_owned();
-    for program in ["/nonexistent/server", "no-such-program-anywhere", &plain_file, &folder] {
+    for program in ["/proc/nonexistent/server", "no-such-program-anywhere", &plain_file, &folder] {
         let plane = Plane::start();
         let builder = Builder::without_server(&plane.server.origin()).env("PATH", "/usr/bin:/bin");
         let (code, log) = builder.flag("mcp.command", &format!("{program} argument")).finish();
@@ -150,7 +150,7 @@ fn programs_that_cannot_be_executed_stop_the_start() {
 fn broken_programs_are_named() {
     use std::os::unix::fs::PermissionsExt;
     let directory = TempDir::new();
-    let script = directory.write("server", "#!/nonexistent/interpreter\n");
+    let script = directory.write("server", "#!/proc/nonexistent/interpreter\n");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let plane = Plane::start();
     let mut client = Builder::without_server(&plane.server.origin()).flag("mcp.command", &script).start();

@@ -14,8 +14,8 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::config::{Admin, Environment, Error, Flags};
 use crate::net::{Budget, Client, Net, Request};
+use crate::ops::log;
 use crate::ops::redact::Redactor;
-use crate::ops::{hardening, log};
 use crate::plane::client::{Identity, head};
 use crate::plane::hints::hint;
 use crate::plane::refusal::{Description, ERROR_BYTES_MAX, describe, request_id};
@@ -82,8 +82,6 @@ impl Session {
     /// Takes settings and key; nothing is dialled yet.
     pub(super) fn open(flags: &Flags, runtime_key_will_do: bool) -> Result<Session, Fault> {
         let failed = |error: &dyn fmt::Display| Fault::new(format!("configure tunnel-client: {error}"));
-        // Before the key is read: it manages tunnels, and a core dump would hold it.
-        hardening::apply().map_err(|error| failed(&error))?;
         // As for a running client, so that the plane's own logs can tell one run of a command from another.
         let instance_id = log::instance_id().map_err(|error| failed(&error))?;
         let admin = Admin::load(flags, &Environment::of_process()?, runtime_key_will_do)?;

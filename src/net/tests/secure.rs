@@ -41,7 +41,7 @@ fn named_files_and_directories_replace_the_system_bundle() {
     network.ssl_cert_file = None;
     network.ssl_cert_dir = Some(authority.directory.display().to_string());
     get(&client(&network, &server(&url)).unwrap(), &url).unwrap();
-    network.ssl_cert_dir = Some("/nonexistent".into());
+    network.ssl_cert_dir = Some("/proc/nonexistent".into());
     assert_eq!(client(&network, &server(&url)).unwrap_err().kind, Kind::Setup);
 }
 
@@ -110,7 +110,7 @@ fn unusable_client_certificates_stop_the_start() {
     let keyless = config::Identity { certificate: one.certificate.clone(), key: one.certificate.clone() };
     assert!(failure(keyless).contains("contains no PEM private key"));
     std::fs::set_permissions(&two.key, std::fs::Permissions::from_mode(0o660)).unwrap();
-    assert!(failure(two).contains("may be written by group or others"));
+    assert!(failure(two).contains("group or others may write to the file"));
     let directory = config::Identity { certificate: one.certificate, key: authority.directory.clone() };
     assert!(failure(directory).contains("not a regular file"));
 }

@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
 
 use crate::config;
-use crate::ops::{Error, files};
+use crate::ops::Error;
 
 /// Held while the process has the mask of a private file.
 static MASK: Mutex<()> = Mutex::new(());
@@ -56,10 +56,6 @@ pub(crate) fn bind_health(listen: &config::ListenAddress) -> Result<(TcpListener
 pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     let shown = path.display();
     let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
-    if let Some(parent) = files::directory(path) {
-        files::create_directories(parent)
-            .map_err(|cause| Error::caused(format!("create {what} dir {}", parent.display()), cause))?;
-    }
     if stale(what, path)? {
         fs::remove_file(path).map_err(failed)?;
     }
@@ -99,8 +95,7 @@ pub fn try_bind(health: &config::Health) -> Result<String, Error> {
     let shown = path.display();
     let stale = stale("health unix socket", path)?;
     UnixAddr::new(path).map_err(|cause| Error::caused(format!("listen unix {shown}: bind"), cause))?;
-    // Directories that are missing would be made by the start, below the first that is there.
-    let parent = path.ancestors().skip(1).find(|parent| parent.is_dir()).unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     access(parent, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|cause| {
         Error::caused(format!("listen unix {shown}: write to {}", parent.display()), cause)
     })?;
@@ -173,7 +168,7 @@ mod tests {
 
     #[test]
     fn sockets_made_at_once_are_all_private() {
-        let scratch = files::tests::Scratch::new("masks");
+        let scratch = crate::ops::files::tests::Scratch::new("masks");
         let mask = || {
             let _alone = MASK.lock().unwrap();
             let mask = umask(Mode::from_bits_truncate(0o077));

@@ -7,6 +7,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,10 +25,34 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// not cost every line its patience.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// A log file that can be opened anew by its name, after somebody gave the one that is written another name.
+#[derive(Debug, Default)]
+pub struct LogFile {
+    /// Its name; none where lines go elsewhere.
+    path: OnceLock<PathBuf>,
+    /// Whether the next line goes to a new one.
+    wanted: AtomicBool,
+}
+
+impl LogFile {
+    /// Has the next line go to what then has the file's name. `None` where there is no log file.
+    pub(crate) fn reopen(&self) -> Option<&Path> {
+        let path = self.path.get()?;
+        self.wanted.store(true, Ordering::Relaxed);
+        Some(path)
+    }
+
+    /// Names the file; the first name stays.
+    pub(super) fn name(&self, path: &Path) {
+        let _ = self.path.set(path.to_owned());
+    }
+}
+
 /// A writer that gives up instead of waiting. It never reports an error: there is no one to tell.
 pub(super) struct Sink {
     /// A file, a pipe, a socket of the journal or a terminal.
     file: File,
+    log_file: Arc<LogFile>,
     /// Lines dropped since the last one that went through.
     lost: u64,
     /// A line was cut in its middle, so that the next one must begin a new one.
@@ -36,8 +63,27 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Takes over a descriptor of its own.
-    pub(super) fn new(file: File) -> Sink {
-        Sink { file, lost: 0, torn: false, impatient_until: None }
+    pub(super) fn new(file: File, log_file: Arc<LogFile>) -> Sink {
+        Sink { file, log_file, lost: 0, torn: false, impatient_until: None }
+    }
+
+    /// Goes over to the file that has the log file's name now, when that was asked for. One that cannot be had
+    /// leaves the old one in use, which says so.
+    fn follow(&mut self) {
+        if !self.log_file.wanted.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        match self.log_file.path.get().map(|path| super::open_file(path)) {
+            Some(Ok(file)) => self.file = file,
+            Some(Err(error)) => {
+                let error = serde_json::Value::from(crate::ops::os_text(&error));
+                let note = "the log file was not opened anew";
+                self.line(
+                    format!("{{\"level\":\"WARN\",\"msg\":\"{note}\",\"error\":{error}}}\n").as_bytes(),
+                );
+            }
+            None => {}
+        }
     }
 
     /// Writes a whole line or as much as could be written in time. In pieces, because a larger write
@@ -94,6 +140,7 @@ impl Sink {
 /// The logger hands over one whole line a call, under its own lock.
 impl Write for Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.follow();
         if self.catch_up() && self.line(line) {
             self.impatient_until = None;
         } else {
@@ -116,7 +163,7 @@ mod tests {
 
     fn pair() -> (Sink, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Sink::new(File::from(OwnedFd::from(ours))), theirs)
+        (Sink::new(File::from(OwnedFd::from(ours)), Arc::default()), theirs)
     }
 
     #[test]
@@ -158,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_no_error() {
-        let mut sink = Sink::new(File::options().write(true).open("/dev/full").unwrap());
+        let mut sink = Sink::new(File::options().write(true).open("/dev/full").unwrap(), Arc::default());
         assert_eq!(sink.write(b"line\n").unwrap(), 5);
         assert_eq!(sink.lost, 1);
     }

@@ -107,7 +107,7 @@ fn only_our_own_records_reach_the_file_and_nobody_else_may_read_it() {
         on_stderr: false,
     };
     let redactor = Arc::new(Redactor::new(Vec::new()));
-    init(&settings, Identity::default(), Arc::clone(&redactor)).unwrap();
+    init(&settings, Identity::default(), Arc::clone(&redactor), Arc::default()).unwrap();
     ::log::error!(target: "ureq::run", "foreign");
     ::log::debug!(target: "tunnel_client::plane", "quiet");
     ::log::info!(target: "tunnel_client::plane", request_id = "cmd-1"; "ours");
@@ -117,6 +117,6 @@ fn only_our_own_records_reach_the_file_and_nobody_else_may_read_it() {
     let value: serde_json::Value = serde_json::from_str(ours).unwrap();
     assert_eq!(value["request_id"], "cmd-1");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let again = init(&settings, Identity::default(), redactor).unwrap_err();
+    let again = init(&settings, Identity::default(), redactor, Arc::default()).unwrap_err();
     assert_eq!(again.to_string(), "start logging: it was started before");
 }

@@ -393,8 +393,8 @@ mod tests {
             let why = check_in(&folder, command).unwrap_err();
             assert!(why.starts_with("stdio MCP ") && why.contains(expected), "{command}: {why}");
         }
-        let nowhere = check(&["x".into()], None, Some(Path::new("/nonexistent"))).unwrap_err();
-        assert!(nowhere.starts_with("working_dir /nonexistent: "), "{nowhere}");
+        let nowhere = check(&["x".into()], None, Some(Path::new("/proc/nonexistent"))).unwrap_err();
+        assert!(nowhere.starts_with("working_dir /proc/nonexistent: "), "{nowhere}");
         assert_eq!(check(&[], None, None).unwrap_err(), "the command is empty");
     }
 }

@@ -73,8 +73,8 @@ fn source_selection_is_checked() {
     }
     let both = [("TUNNEL_CLIENT_CONFIG", "a"), ("TUNNEL_CLIENT_PROFILE", "b")];
     assert_eq!(refusal(&[], &both), "TUNNEL_CLIENT_CONFIG and TUNNEL_CLIENT_PROFILE are mutually exclusive");
-    let error = refusal(&["--profile", "none", "--profile-dir", "/nonexistent"], &[]);
-    assert!(error.starts_with("read config file /nonexistent/none.yaml: "), "{error}");
+    let error = refusal(&["--profile", "none", "--profile-dir", "/proc/nonexistent"], &[]);
+    assert!(error.starts_with("read config file /proc/nonexistent/none.yaml: "), "{error}");
 }
 
 /// The command line's own mistakes are said without a prefix.

@@ -33,9 +33,9 @@ fn header_references_are_resolved_at_the_start() {
     ] {
         assert_eq!(header(text), expected);
     }
-    let error = header("X-Key: file:/nonexistent/key");
+    let error = header("X-Key: file:/proc/nonexistent/key");
     assert!(
-        error.starts_with("read mcp.extra-headers.X-Key header value file /nonexistent/key: "),
+        error.starts_with("read mcp.extra-headers.X-Key header value file /proc/nonexistent/key: "),
         "{error}"
     );
 }

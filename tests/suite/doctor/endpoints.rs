@@ -181,7 +181,7 @@ fn offline_connects_to_none() {
     );
     assert!(check["evidence"][0].as_str().unwrap().contains("directly, because"), "{check}");
     assert_connected(&plain, 0);
-    let found = good(&targets, |builder| builder.flag("ca-bundle", "/nonexistent.pem"));
+    let found = good(&targets, |builder| builder.flag("ca-bundle", "/proc/nonexistent.pem"));
     assert_eq!(found.summary("harpoon_target:a"), "blocked by tls_roots");
 }
 

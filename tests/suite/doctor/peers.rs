@@ -179,7 +179,7 @@ fn own_certificates_are_looked_at() {
     let found = with(&new.certificate, &old.key);
     assert!(found.assert_failed(&["mcp_route"]).contains("does not belong to the certificate"));
     assert_eq!(found.summary("mcp_handshake"), "blocked by mcp_route");
-    let found = good(|b| b.flag("ca-bundle", "/nonexistent.pem"));
+    let found = good(|b| b.flag("ca-bundle", "/proc/nonexistent.pem"));
     found.assert_failed(&["certificate_expiry", "tls_roots"]);
     assert_eq!(found.summary("control_plane_metadata"), "blocked by tls_roots");
 }
@@ -285,6 +285,7 @@ fn a_stale_socket_is_kept() {
     assert!(found.summary("health_listener").contains("in place of one"), "{}", found.json);
     assert!(path.exists());
     let missing = directory.join("not/yet/health.sock");
-    with(&missing).assert_ok();
+    let text = with(&missing).assert_failed(&["health_listener"]);
+    assert!(text.contains("no such file or directory"), "{text}");
     assert!(!directory.join("not").exists());
 }

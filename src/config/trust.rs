@@ -1,0 +1,140 @@
+//! Trusted files: whose a file and the links to it must be before its content is believed.
+//!
+//! A profile, a key or a header value decides whom this host speaks to and as whom. So the file that was opened
+//! belongs to root or to the user of this process, nobody else may write to it, and each link that leads to it
+//! belongs to one of the two as well: the links of Kubernetes inside a mount of root's do. Opening waits for
+//! nobody. A directory in which everybody could exchange the file is no failure, since the file of somebody else
+//! would be refused; it is reported to who asked.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+/// What Linux follows on one path.
+const LINKS_MAX: usize = 40;
+
+/// Permission bits by which others than the owner could plant a value.
+const WRITABLE_BY_OTHERS_BITS: u32 = 0o022;
+
+/// Permission bit of a directory in which everybody may make files.
+const WRITABLE_BY_ALL_BITS: u32 = 0o002;
+
+/// Permission bit that keeps everybody from exchanging the files of others there.
+const STICKY_BIT: u32 = 0o1000;
+
+/// The user that stands for all whom a user namespace does not know.
+const OVERFLOW_USER: u32 = 65_534;
+
+/// A file that passed.
+pub(crate) struct Trusted {
+    /// What it holds.
+    pub(crate) bytes: Vec<u8>,
+    /// Its permission bits.
+    pub(crate) mode: u32,
+    /// What should be said about the directories on the way to it, one sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads a regular file of at most `limit_bytes` that only root or this process's user could have written.
+pub(crate) fn read(path: &Path, limit_bytes: u64) -> io::Result<Trusted> {
+    let (file, warnings) = follow(path)?;
+    let (bytes, metadata) = content(file, limit_bytes)?;
+    // The opened file's own, so that no exchange of files can come between.
+    is_ours(&metadata, "the file")?;
+    if metadata.mode() & WRITABLE_BY_OTHERS_BITS != 0 {
+        return Err(io::Error::other("group or others may write to the file; run chmod go-w on it"));
+    }
+    Ok(Trusted { bytes, mode: metadata.mode(), warnings })
+}
+
+/// Reads a regular file of at most `limit_bytes`, whosever it is.
+pub(crate) fn read_regular(path: &Path, limit_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    content(open(path, OFlag::empty())?, limit_bytes)
+}
+
+/// Opens a file without blocking, since a named pipe without a writer would hold the start for ever.
+fn open(path: &Path, flags: OFlag) -> io::Result<File> {
+    File::options().read(true).custom_flags((OFlag::O_NONBLOCK | flags).bits()).open(path)
+}
+
+/// Content of an opened file, and what the same file is.
+fn content(file: File, limit_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    // The length is checked on what was read: a file may grow after it was looked at.
+    let read = file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > limit_bytes {
+        return Err(io::Error::other(format!("larger than {limit_bytes} bytes")));
+    }
+    Ok((bytes, metadata))
+}
+
+/// Fails unless root or the user of this process owns what was looked at.
+pub(crate) fn is_ours(metadata: &Metadata, what: &str) -> io::Result<()> {
+    let (owner, us) = (metadata.uid(), geteuid().as_raw());
+    if owner == us || owner == 0 {
+        return Ok(());
+    }
+    let unknown =
+        if owner == OVERFLOW_USER { ", or to one that this user namespace does not know" } else { "" };
+    let trusted = if us == 0 { "root".to_owned() } else { format!("root or user {us}") };
+    Err(io::Error::other(format!(
+        "{what} belongs to user {owner}{unknown}, and must belong to {trusted}: chown it, or run this program as its owner (a container: --user {owner})"
+    )))
+}
+
+/// Warns when everybody may exchange the files of a directory.
+pub(crate) fn open_to_all(directory: &Path, metadata: &Metadata) -> Option<String> {
+    let mode = metadata.mode();
+    let open = metadata.is_dir() && mode & WRITABLE_BY_ALL_BITS != 0 && mode & STICKY_BIT == 0;
+    open.then(|| {
+        format!("every user of this host may exchange the files in {}; chmod o-w it", directory.display())
+    })
+}
+
+/// The same about the directory of a file that will be written.
+pub(crate) fn beside(path: &Path) -> Option<String> {
+    let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    open_to_all(directory, &fs::metadata(directory).ok()?)
+}
+
+/// Opens what a path leads to, over trusted links alone, and says what should be said about its directories.
+fn follow(path: &Path) -> io::Result<(File, Vec<String>)> {
+    let (mut place, mut warnings, mut links) = (PathBuf::new(), Vec::new(), 0);
+    let mut rest = backwards(path);
+    while let Some(name) = rest.pop() {
+        // The root of an absolute path, or of an absolute link, replaces what was walked before.
+        let next = place.join(name);
+        let metadata = fs::symlink_metadata(&next)?;
+        if !metadata.is_symlink() {
+            warnings.extend(open_to_all(&next, &metadata));
+            place = next;
+            continue;
+        }
+        // The descriptors of a process: the kernel knows better than their text says where they lead.
+        if rest.is_empty() && next.starts_with("/proc") {
+            return Ok((open(&next, OFlag::empty())?, warnings));
+        }
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(io::Error::other("too many links lead to the file"));
+        }
+        is_ours(&metadata, &format!("the link {}", next.display()))?;
+        rest.extend(backwards(&fs::read_link(&next)?));
+    }
+    // By now the path has no link left, unless somebody has put one there meanwhile.
+    Ok((open(&place, OFlag::O_NOFOLLOW)?, warnings))
+}
+
+/// The parts of a path, the first one last.
+fn backwards(path: &Path) -> Vec<OsString> {
+    path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+}
