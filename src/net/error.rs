@@ -251,7 +251,10 @@ impl From<Error> for ureq::Error {
 
 fn cause_text(cause: &io::Error) -> String {
     match cause.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "the deadline passed".to_owned(),
+        // With a code it is the kernel's word about a peer that is gone.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock if cause.raw_os_error().is_none() => {
+            "the deadline passed".to_owned()
+        }
         _ => bounded(cause),
     }
 }

@@ -238,3 +238,28 @@ fn a_silent_network_is_left_at_the_deadline_and_at_shutdown() {
     assert_eq!((error.kind, error.request_sent), (Kind::Shutdown, false));
     assert!(began.elapsed() < std::time::Duration::from_secs(10));
 }
+
+#[test]
+#[ignore = "takes 10 s, the time that each step to a connection has"]
+fn each_step_to_a_connection_has_ten_seconds() {
+    let hangs = || serve(|_, stream| while stream.read(&mut [0]).is_ok_and(|count| count > 0) {});
+    let (full, _full) = full_listener();
+    let secure = format!("https://127.0.0.1:{}/", hangs());
+    let mut behind = server("http://destination.test:80/");
+    behind.proxy = proxy_at(false, hangs(), None);
+    let authority = Authority::new("Corp CA");
+    let network = network(Some(&authority.bundle()));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for server in [server(&format!("http://127.0.0.1:{full}/")), server(&secure), behind] {
+            let network = &network;
+            scope.spawn(move || {
+                let client = client(network, &server).unwrap();
+                let error = send(&client, &server.url.to_string(), None, soon()).unwrap_err();
+                assert_eq!((error.kind, error.request_sent), (Kind::Timeout, false));
+                let took = began.elapsed().as_secs();
+                assert!((10..15).contains(&took), "{}: {took} s", server.url);
+            });
+        }
+    });
+}
