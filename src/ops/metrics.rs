@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::proxy_health::CheckResult;
-use crate::config::Channel;
+use crate::config::{Channel, Origin};
 use families::Families;
 use histogram::{Histogram, MICRO};
 use labels::{Label, OTHER};
@@ -133,17 +133,26 @@ impl HarpoonOutcome {
     }
 }
 
-/// Which side an HTTP exchange went to, as the route label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// `GET …/poll`.
-    Poll,
-    /// `POST …/response`.
-    Response,
-    /// `GET` of the tunnel's metadata.
-    Metadata,
-    /// An MCP server.
-    Mcp,
+/// Labels that name where an HTTP exchange went: one text, made once, since every call counts with it.
+#[derive(Debug)]
+pub struct Place(Label);
+
+impl Place {
+    /// That of a route at an origin. The route is the path as the reference has it, or a word where the path
+    /// may be a secret.
+    pub fn new(route: &str, origin: &Origin) -> Place {
+        let scheme = if origin.tls { "https" } else { "http" };
+        let port = origin.port.to_string();
+        let labels = [
+            ("http_route", route),
+            ("network_protocol_name", "http"),
+            ("network_protocol_version", "1.1"),
+            ("server_address", &origin.host),
+            ("server_port", &port),
+            ("url_scheme", scheme),
+        ];
+        Place(Label::Text(prometheus::pairs(labels.into_iter()).into()))
+    }
 }
 
 impl Metrics {
@@ -260,19 +269,14 @@ impl Metrics {
 
     /// One HTTP exchange ended; `status` is absent when no reply came. Probes are not reported:
     /// they would be most of what an idle process has to show.
-    pub fn http(&self, side: Side, method: &str, status: Option<u16>, took: Duration, body_bytes: usize) {
-        let route = Label::Word(match side {
-            Side::Poll => "poll",
-            Side::Response => "response",
-            Side::Metadata => "metadata",
-            Side::Mcp => "mcp",
-        });
+    pub fn http(&self, place: &Place, method: &str, status: Option<u16>, took: Duration, body_bytes: usize) {
+        let Place(place) = place;
         let method = labels::http_method(method);
         let status = status.map_or(Label::Word(""), labels::status);
         let exchanges = &self.families.exchanges;
-        exchanges.durations.observe([method.clone(), status, route.clone()], micros(took));
+        exchanges.durations.observe([method.clone(), status, place.clone()], micros(took));
         if body_bytes > 0 {
-            exchanges.body_sizes.observe([method, route], widen(body_bytes).saturating_mul(MICRO));
+            exchanges.body_sizes.observe([method, place.clone()], widen(body_bytes).saturating_mul(MICRO));
         }
     }
 

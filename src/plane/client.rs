@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::config;
 use crate::net::{Budget, Client, Error, Kind, Reply, Request};
-use crate::ops::metrics::{Metrics, Side};
+use crate::ops::metrics::{Metrics, Place};
 use crate::relay::command::Command;
 use crate::relay::headers;
 use crate::relay::payload::Payload;
@@ -54,7 +54,20 @@ pub struct Plane {
     /// Poll time-out and guardrail together: the bound of every single exchange, body included. A plane
     /// that holds a poll for longer than it was asked to is not there any more.
     exchange_time: Duration,
+    /// Where exchanges are counted: polls, posts, the metadata.
+    places: [Place; 3],
     metrics: Arc<Metrics>,
+}
+
+/// What an exchange is for.
+#[derive(Clone, Copy)]
+enum Side {
+    /// `GET …/poll`.
+    Poll,
+    /// `POST …/response`.
+    Response,
+    /// `GET` of the tunnel's metadata.
+    Metadata,
 }
 
 /// The connections to the control plane, apart because a stop ends them at different times: a silent
@@ -116,7 +129,9 @@ impl Plane {
         identity: &Identity<'_>,
         metrics: Arc<Metrics>,
     ) -> Result<Plane, SetupError> {
-        let base = format!("{}{}/v1/tunnels/{}", settings.origin, settings.url_path, settings.tunnel_id);
+        let path = format!("{}/v1/tunnels/{}", settings.url_path, settings.tunnel_id);
+        let place = |further: &str| Place::new(&format!("{path}{further}"), &settings.origin);
+        let base = format!("{}{path}", settings.origin);
         let channels = settings.poll_channels.iter();
         let channels: String = channels.map(|channel| format!("channel={}&", channel.as_str())).collect();
         let uri = |text: String| text.parse::<Uri>().map_err(|error| SetupError(error.to_string()));
@@ -133,6 +148,7 @@ impl Plane {
             // Keys stand in alphabetical order, as the reference writes them.
             poll_prefix: format!("{base}/poll?{channels}"),
             exchange_time: settings.poll_timeout + settings.poll_guardrail,
+            places: ["/poll", "/response", ""].map(place),
             metrics,
         })
     }
@@ -261,7 +277,13 @@ impl Plane {
         let bytes = request.body.map_or(0, |parts| parts.iter().map(|part| part.len()).sum());
         let result = client.send(request);
         let status = result.as_ref().ok().map(|reply| reply.status);
-        self.metrics.http(side, method.as_str(), status, started.elapsed(), bytes);
+        let [polls, posts, metadata] = &self.places;
+        let place = match side {
+            Side::Poll => polls,
+            Side::Response => posts,
+            Side::Metadata => metadata,
+        };
+        self.metrics.http(place, method.as_str(), status, started.elapsed(), bytes);
         result.map_err(Refusal::Transport)
     }
 }

@@ -10,7 +10,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::config::{self, Origin};
 use crate::net::{Client, Error, Reply, Request};
-use crate::ops::metrics::{Metrics, Side};
+use crate::ops::metrics::{Metrics, Place};
 use crate::relay::headers;
 
 /// Most redirects of one request; Python servers need one, for a slash.
@@ -24,12 +24,15 @@ pub struct Address {
     url: Uri,
     origin: Origin,
     static_headers: HeaderMap,
+    /// Where its exchanges are counted; its path may be what guards it.
+    place: Place,
 }
 
 impl Address {
     /// The configured address of a server, with headers for its own path only.
     pub fn new(server: &config::HttpServer, static_headers: HeaderMap) -> Address {
-        Address { url: server.url.clone(), origin: server.origin.clone(), static_headers }
+        let place = Place::new("mcp", &server.origin);
+        Address { url: server.url.clone(), origin: server.origin.clone(), static_headers, place }
     }
 
     /// Sends to the server and follows 307 and 308 within its origin; every other redirect comes
@@ -64,7 +67,7 @@ impl Address {
             let status = result.as_ref().ok().map(|reply| reply.status);
             if let Some(metrics) = metrics {
                 let bytes = body.map_or(0, <[u8]>::len);
-                metrics.http(Side::Mcp, method.as_str(), status, started.elapsed(), bytes);
+                metrics.http(&self.place, method.as_str(), status, started.elapsed(), bytes);
             }
             let reply = result?;
             match self.redirect(&reply, &url) {

@@ -72,6 +72,22 @@ fn an_idle_scrape_is_small_and_complete() {
     assert!(!answer.body.contains("otel_"));
 }
 
+/// Exchanges are counted with the labels that dashboards of the Go client select on; a server's path, which may be
+/// what guards it, is none of them.
+#[test]
+fn exchanges_say_where_they_went() {
+    let mut rig = Rig::start();
+    rig.assert_alive();
+    let text = rig.client.get("/metrics").body;
+    let name = "http_client_request_duration_seconds_count";
+    let plane = rig.plane.server.origin();
+    let port = format!("server_port=\"{}\"", plane.rsplit(':').next().unwrap());
+    let poll = format!("http_route=\"/v1/tunnels/{TUNNEL}/poll\"");
+    assert!(sample(&text, name, &[&poll, "server_address=\"127.0.0.1\"", &port]) >= Some(1.0), "{text}");
+    let server = ["http_route=\"mcp\"", "url_scheme=\"http\"", "network_protocol_version=\"1.1\""];
+    assert!(sample(&text, name, &server) >= Some(1.0), "{text}");
+}
+
 /// DESIGN, metrics: the text is well formed: no family twice, every sample below its own family.
 #[test]
 fn the_text_is_well_formed() {

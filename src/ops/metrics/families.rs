@@ -7,7 +7,7 @@
 use super::Histogram;
 use super::labels::Label;
 use super::process;
-use super::prometheus::{Family, TUNNEL_ID, Text, counter, durations, gauge, histogram};
+use super::prometheus::{self, Family, TUNNEL_ID, Text, counter, durations, gauge, histogram};
 
 /// Names of channels that are not served. The rest of the name space is open to whoever sends
 /// commands; a profile that misspells a channel invents a handful.
@@ -177,17 +177,17 @@ impl Families {
 
 impl Exchanges {
     fn new() -> Exchanges {
-        let (method, route) = ("http_request_method", "http_route");
+        let (method, place) = ("http_request_method", prometheus::READY);
         Exchanges {
             durations: durations(
                 "http_client_request_duration_seconds",
                 "Duration of HTTP requests.",
-                [method, "http_response_status_code", route],
+                [method, "http_response_status_code", place],
             ),
             body_sizes: histogram(
                 "http_client_request_body_size_bytes",
                 "Size of request bodies.",
-                [method, route],
+                [method, place],
             ),
         }
     }

@@ -19,6 +19,10 @@ const MAX_LABEL_SETS: usize = 512;
 /// that selects one tunnel must see all of its counts.
 pub(super) const TUNNEL_ID: &str = "tunnel_id";
 
+/// Name of a label whose value is text that [`pairs`] made: several labels that always go together. Where
+/// exchanges go is configured and so bounded, and stands in the overflow set too.
+pub(super) const READY: &str = "";
+
 /// Text being written.
 #[derive(Debug, Default)]
 pub(super) struct Text(String);
@@ -52,16 +56,20 @@ impl Text {
 
 /// `name="value"` of each label, with commas between. One with an empty value is left out, which is
 /// what an empty value means in this format.
-fn pairs<'a>(labels: impl Iterator<Item = (&'a str, &'a Label)>) -> String {
+pub(super) fn pairs<'a>(labels: impl Iterator<Item = (&'a str, impl Display)>) -> String {
     let mut out = String::new();
     for (name, value) in labels {
         let value = value.to_string();
         if value.is_empty() {
             continue;
         }
+        let comma = if out.is_empty() { "" } else { "," };
+        if name == READY {
+            let _ = write!(out, "{comma}{value}");
+            continue;
+        }
         // The three characters that a value may not hold as they are; the backslash goes first.
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let comma = if out.is_empty() { "" } else { "," };
         let _ = write!(out, "{comma}{name}=\"{value}\"");
     }
     out
@@ -139,7 +147,8 @@ impl<V: Value, const N: usize> Family<V, N> {
     pub(super) fn update(&self, mut key: [Label; N], change: impl FnOnce(&mut V)) {
         let mut sets = self.lock();
         if sets.len() >= self.max_sets && !sets.contains_key(&key) {
-            let chosen = self.labels.iter().zip(&mut key).filter(|(name, _)| **name != TUNNEL_ID);
+            let chosen =
+                self.labels.iter().zip(&mut key).filter(|(name, _)| ![TUNNEL_ID, READY].contains(*name));
             chosen.for_each(|(_, value)| *value = OTHER);
         }
         change(sets.entry(key).or_insert_with(|| self.zero.clone()));

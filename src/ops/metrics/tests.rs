@@ -6,6 +6,10 @@ fn metrics() -> Metrics {
     Metrics::new("tunnel_0123456789abcdef0123456789abcdef", 20, 10, &[Channel::main()])
 }
 
+fn place() -> Place {
+    Place::new("mcp", &Origin { tls: false, host: "h".into(), port: 80 })
+}
+
 fn call<'a>(channel: &'a Channel, method: &'a str, status: u16) -> Answered<'a> {
     Answered {
         channel,
@@ -22,9 +26,9 @@ fn an_idle_process_shows_its_names_in_little_text() {
     let metrics = metrics();
     metrics.poll_started();
     metrics.poll_ended(Duration::from_secs(30), None);
-    metrics.http(Side::Metadata, "GET", Some(200), Duration::from_millis(3), 0);
-    metrics.http(Side::Poll, "GET", Some(204), Duration::from_secs(30), 0);
-    metrics.http(Side::Poll, "GET", Some(200), Duration::from_secs(30), 0);
+    metrics.http(&place(), "GET", Some(200), Duration::from_millis(3), 0);
+    metrics.http(&place(), "GET", Some(204), Duration::from_secs(30), 0);
+    metrics.http(&place(), "GET", Some(200), Duration::from_secs(30), 0);
     let text = metrics.render(true);
     assert!(text.len() < 16 * 1024, "{}", text.len());
     for line in [
@@ -78,7 +82,7 @@ fn labels_from_outside_are_bounded() {
     let channel = Channel::main();
     for n in 0..2000_u16 {
         metrics.answered(&call(&channel, &format!("tools/call{n}"), n));
-        metrics.http(Side::Mcp, "POST", Some(n), Duration::ZERO, 1);
+        metrics.http(&place(), "POST", Some(n), Duration::ZERO, 1);
     }
     let text = metrics.render(true);
     let sets = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
@@ -93,8 +97,9 @@ fn labels_from_outside_are_bounded() {
 #[test]
 fn an_exchange_without_a_reply_has_no_status() {
     let metrics = metrics();
-    metrics.http(Side::Mcp, "POST", None, Duration::from_millis(5), 10);
+    metrics.http(&place(), "POST", None, Duration::from_millis(5), 10);
     let text = metrics.render(true);
-    let labels = "http_request_method=\"POST\",http_route=\"mcp\"";
+    let labels = "http_request_method=\"POST\",http_route=\"mcp\",network_protocol_name=\"http\",\
+        network_protocol_version=\"1.1\",server_address=\"h\",server_port=\"80\",url_scheme=\"http\"";
     assert!(text.contains(&format!("http_client_request_body_size_bytes_sum{{{labels}}} 10\n")), "{text}");
 }
