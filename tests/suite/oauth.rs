@@ -155,6 +155,14 @@ fn redirects_stay_within_the_origin() {
         Site::start(|r| (r.path() == OWN).then(|| Reply::status(307).header("Location", OWN)), |b| b);
     let (answer, asked) = site.discover();
     assert_eq!((answer.code(), asked.len()), (502, 2 + 6 + 1));
+    let other = Mcp::start();
+    let elsewhere = other.server.origin() + OWN;
+    let mut site = Site::start(
+        move |r| (r.path() == OWN).then(|| Reply::status(302).header("Location", &elsewhere)),
+        |b| b,
+    );
+    let (answer, _) = site.discover();
+    assert_eq!((answer.code(), other.server.connections()), (502, 0));
 }
 
 /// MCP-154: a gigabyte is neither awaited nor read, whether it is announced or not.

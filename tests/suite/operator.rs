@@ -116,6 +116,19 @@ fn half_open_connections_delay_nobody() {
     assert_eq!(rig.client.get("/healthz").body, "live");
 }
 
+/// However many connections are opened, the listener keeps a bounded number of them, and the newest is served.
+#[test]
+fn the_oldest_of_very_many_connections_makes_room() {
+    let mut rig = Rig::start();
+    let address = rig.client.address();
+    let silent: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    // They are accepted in the order in which they came, so this one is the last.
+    assert_eq!(rig.client.get("/healthz").body, "live");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", rig.client.pid())).unwrap().count();
+    assert!(descriptors < 300, "{descriptors} descriptors are open");
+    drop(silent);
+}
+
 /// DESIGN, faults: garbage on the listener costs its own connection only.
 #[test]
 fn garbage_on_the_listener_is_harmless() {

@@ -25,6 +25,23 @@ fn redirects_within_the_origin_repeat_the_post() {
     }
 }
 
+/// What the operator adds may be credentials of one path: another path of the same origin does not see it.
+#[test]
+fn static_headers_go_to_the_configured_path_alone() {
+    let rig = Rig::with(|b| b.flag("mcp.extra-headers", "X-Static: s"));
+    for (location, expected) in [("/mcp/", Some("s")), ("/mcp?x=1", Some("s")), ("/elsewhere", None)] {
+        rig.mcp.reply("m", redirect(307, location));
+        assert_eq!(rig.send(&Command::method("m", "1")).code(), 200);
+        let calls = rig.mcp.calls_of("m");
+        let (first, second) = (&calls[calls.len() - 2], &calls[calls.len() - 1]);
+        assert_eq!(
+            (first.header("x-static"), second.header("x-static")),
+            (Some("s"), expected),
+            "{location}"
+        );
+    }
+}
+
 /// CP-088, MCP-085, MCP-087, MCP-030: nothing follows a redirect to another origin or with a new method.
 #[test]
 fn other_redirects_are_failures() {
