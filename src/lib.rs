@@ -37,7 +37,7 @@
 //! | worker | N = `mcp.max-concurrent-requests` | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
 //! | quick | 1 | the queue, for what expects no answer | as a worker |
 //! | listen | 4 | the queue, for subscriptions | a day |
-//! | courier | M = min(2 N, 64) | answers, then the control plane | three attempts of a poll's time |
+//! | courier | M = min(2 N, 64) | answers, then the control plane | a poll's time a post |
 //! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |
 //! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |
 //! | stdio-writer, -reader, -stderr | 3 a running child | lines for its pipe | its child's end |
@@ -54,8 +54,8 @@
 //! The pipes of a child wait for that child alone; who needs an answer from there has a deadline.
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
-//! couriers' desk (M). When one is full, whoever feeds it waits: in the end the poller, which then
-//! does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made while the commands in
+//! couriers' desk (M fresh ones, 4096 that are posted again). When one is full, whoever feeds it waits: in the end
+//! the poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made while the commands in
 //! flight exceed as many bytes ([`relay::inflight`]).
 //!
 //! # What is absent on purpose

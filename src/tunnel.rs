@@ -20,6 +20,7 @@ use crate::net::{self, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
+use crate::ops::redact::Redactor;
 use crate::plane::client::{Plane, SetupError};
 use crate::plane::courier::{COURIERS_MAX, PostRoom};
 use crate::plane::poller::Poller;
@@ -40,6 +41,9 @@ pub(crate) const STACK_BYTES: usize = 256 * 1024;
 /// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
 const LAST_POSTS_WAIT: Duration = Duration::from_secs(2);
 
+/// How long posts that were cut may take to say so.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
+
 /// A tunnel that polls, relays and answers. It lives as long as the process.
 pub(crate) struct Tunnel {
     /// Its counters.
@@ -49,6 +53,7 @@ pub(crate) struct Tunnel {
     /// Whether its loops come back in time.
     pub(crate) pulses: Pulses,
     plane: Arc<Plane>,
+    post_room: Arc<PostRoom>,
     relay: Arc<Relay>,
     poller: Arc<Poller>,
     prober: Arc<Prober>,
@@ -95,9 +100,7 @@ impl Tunnel {
 
         let couriers = (2 * workers).min(COURIERS_MAX);
         let plane = Arc::new(plane(settings, net, instance_id, couriers, &metrics, &served)?);
-        let post_room =
-            PostRoom::start(Arc::clone(&plane), couriers, Arc::clone(&metrics), Arc::clone(&stop), &pulses)
-                .map_err(Error::Thread)?;
+        let post_room = parts::post_room(settings, &plane, couriers, &metrics, &readiness, &stop, &pulses)?;
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = parts::children(settings, net.budget(), &metrics, &readiness, &pulses)?;
         let mut targets: HashMap<_, _> = children.iter().map(parts::child_target).collect();
@@ -109,7 +112,7 @@ impl Tunnel {
             queue: Queue::new(queue_capacity, workers, counted).with_late(served),
             targets,
             allowed: plane_settings.poll_channels.clone(),
-            outbox: post_room,
+            outbox: Arc::<PostRoom>::clone(&post_room),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
         });
@@ -127,6 +130,7 @@ impl Tunnel {
             readiness,
             pulses,
             plane,
+            post_room,
             relay,
             poller,
             prober: Arc::new(prober),
@@ -160,14 +164,17 @@ impl Tunnel {
         spawn("prober", move || prober.run(&pulse))
     }
 
-    /// Stops polling, finishes what is in flight within `time`, answers the rest as failed.
+    /// Stops polling, finishes what is in flight within `time`, answers the rest as failed. Tells how many
+    /// callers were not told: their answers were lost, or are still held by something that does not end.
     ///
     /// The order matters. Subscriptions end first, or every drain would last until its bound. Then no new
     /// command comes in. Only when time is up are servers cut, so that their calls fail and their workers
     /// hand over an answer; posts are cut last of all.
-    pub(crate) fn drain(&self, time: Duration) {
+    pub(crate) fn drain(&self, time: Duration) -> u64 {
         let deadline = Instant::now() + time;
+        let lost_before = self.post_room.lost();
         self.stop.enter(Phase::Draining);
+        self.post_room.end_by(deadline + LAST_POSTS_WAIT);
         for target in self.relay.targets.values() {
             target.wind_down();
         }
@@ -194,7 +201,17 @@ impl Tunnel {
             target.close();
         }
         self.stop.enter(Phase::Ended);
+        self.post_room.close();
         self.plane.stop_posts();
+        // Couriers say what they were cut in; nothing of that waits for anybody else.
+        self.flight.wait_empty(Instant::now() + LAST_WORDS_WAIT);
+        let held = u64::try_from(self.flight.now()).unwrap_or(u64::MAX);
+        (self.post_room.lost() - lost_before).saturating_add(held)
+    }
+
+    /// Lets the control plane's key be read again from its file.
+    pub(crate) fn renew_key_with(&self, redactor: &Arc<Redactor>) {
+        self.plane.key().renew_with(redactor);
     }
 
     /// How many commands are not answered yet.

@@ -1,8 +1,8 @@
 //! `tunnel-client run`: from settings to a tunnel, until a signal ends it.
 //!
 //! Everything that can fail fails before the first poll, and a start that fails leaves no file behind.
-//! Exit code 0 means that every answer was posted, or its caller was told; 1 that the start failed, or that the
-//! process was made to stop at once. A service manager that is told how this process is gets 78 in place of 1
+//! Exit code 0 means that every caller was told; 1 that the start failed, that the process was made to stop at
+//! once, or that answers were lost in the drain. A service manager that is told how this process is gets 78 in place of 1
 //! for settings that cannot be used: its unit need not be started again before somebody has changed them.
 
 use std::process::ExitCode;

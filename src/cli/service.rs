@@ -2,8 +2,8 @@
 //!
 //! The order of the start is the point of this file: what can fail fails before anybody is contacted,
 //! secrets are known to the log before its first line, and signals are blocked before the first thread.
-//! A start that fails leaves no file behind. A stop is clean when every answer was posted, or its caller
-//! was told, and nobody asked for it a second time.
+//! A start that fails leaves no file behind. A stop is clean when every caller was told, by their answer or by a
+//! failure, and nobody asked for it a second time.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -27,6 +27,9 @@ use super::Failure;
 /// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
 /// look early, a finished drain does not, so this is what a stop costs at least.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// Two signals within this time are one: `timeout` of coreutils, for one, signals the process and its group.
+const SAME_STOP: Duration = Duration::from_millis(100);
 
 /// How long main sleeps when nothing happens. Signals wake it.
 const QUIET: Duration = Duration::from_secs(3600);
@@ -113,6 +116,7 @@ impl Service {
         let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
         let tunnel = Tunnel::prepare(settings, &net, &process.instance_id);
         let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e).into() })?;
+        tunnel.renew_key_with(&redactor);
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
@@ -205,12 +209,13 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
         Err(error) => {
             // Without a thread for it a second signal has to wait, but no answer is lost.
             log::error!("cannot start the drain thread: {error}");
-            tunnel.drain(time);
-            return true;
+            return told_all(tunnel.drain(time));
         }
     };
+    let began = Instant::now();
     while !draining.is_finished() {
-        if let Some(signal) = signals.wait(DRAIN_LOOK) {
+        let signal = signals.wait(DRAIN_LOOK);
+        if let Some(signal) = signal.filter(|_| began.elapsed() >= SAME_STOP) {
             log::warn!(signal = signal.name(); "second signal: stopping at once");
             return false;
         }
@@ -220,8 +225,17 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
         }
         manager.feed(&tunnel.pulses);
     }
-    log::info!("tunnel-client stopped");
-    true
+    // A drain that panicked has told nobody anything.
+    draining.join().is_ok_and(told_all)
+}
+
+/// The last line of the log; true when there is no answer that nobody got.
+fn told_all(lost: u64) -> bool {
+    match lost {
+        0 => log::info!("tunnel-client stopped"),
+        _ => log::error!(answers_lost = lost; "tunnel-client stopped; answers lost in the drain: {lost}"),
+    }
+    lost == 0
 }
 
 impl Surface {

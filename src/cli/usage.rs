@@ -34,8 +34,8 @@ Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
               within process.drain-timeout and 17 s
   WATCHDOG=1  at half the time of WATCHDOG_USEC, while no thread is stuck
 
-Exit codes: 0 stopped, every answer posted or its caller told; 1 not started, or
-made to stop at once; 78 in place of 1 under a service manager when settings
+Exit codes: 0 stopped, every caller told by an answer or a failure; 1 not
+started, made to stop at once, or answers lost in the drain; 78 in place of 1 under a service manager when settings
 cannot be used, for RestartPreventExitStatus=78.
 ";
 

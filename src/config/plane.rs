@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use super::lookup::{Found, Giver, Lookup};
-use super::reference::is_reference;
+use super::reference::{References, is_reference};
 use super::url::Url;
 use super::{
-    Channel, ControlPlane, Error, ErrorKind, Harpoon, Identity, Mcp, Network, Origin, Secret, headers, proxy,
+    Channel, ControlPlane, Environment, Error, ErrorKind, Harpoon, Identity, Mcp, Network, Origin, Secret,
+    headers, proxy,
 };
 
 /// What the default host becomes for clients that show a certificate, as in the reference client:
@@ -292,17 +293,38 @@ pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, 
     };
     let label = if is_reference(text) { text.trim().to_string() } else { place };
     if !is_key(&key) {
-        // Says nothing of what is in the key, not even which character it was.
-        let what = if key.trim().contains(['\r', '\n']) {
-            "it has more than one line"
-        } else if key.trim() != key {
-            "it begins or ends with a blank or a line ending"
-        } else {
-            "keys have letters, digits, - and _ alone"
-        };
-        return Err(format!("control plane API key is malformed: {label}: {what}"));
+        return Err(malformed_key(&label, &key));
     }
     Ok(Some((Secret::new(key), label)))
+}
+
+impl ControlPlane {
+    /// Whether a key of this label stands in a file.
+    pub fn key_is_in_file(label: &str) -> bool {
+        label.split_once(':').is_some_and(|(prefix, _)| prefix.trim().eq_ignore_ascii_case("file"))
+    }
+
+    /// The key that stands now in the file of this label, read by the rules of the start.
+    pub fn key_of_file(label: &str) -> Result<Secret, String> {
+        let environment = Environment::of_process().map_err(|error| error.to_string())?;
+        let key = References::new(&environment).value("control-plane.api-key", label)?;
+        if !is_key(&key) {
+            return Err(malformed_key(label, &key));
+        }
+        Ok(Secret::new(key))
+    }
+}
+
+/// Says nothing of what is in the key, not even which character it was.
+fn malformed_key(label: &str, key: &str) -> String {
+    let what = if key.trim().contains(['\r', '\n']) {
+        "it has more than one line"
+    } else if key.trim() != key {
+        "it begins or ends with a blank or a line ending"
+    } else {
+        "keys have letters, digits, - and _ alone"
+    };
+    format!("control plane API key is malformed: {label}: {what}")
 }
 
 /// The alphabet of the keys that are issued. It also keeps the header in one piece.

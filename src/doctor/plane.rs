@@ -12,7 +12,7 @@ use crate::ops::log::instance_id;
 use crate::ops::metrics::Metrics;
 use crate::ops::shell_quoted;
 use crate::plane::client::Plane;
-use crate::plane::hints::hint;
+use crate::plane::hints;
 use crate::plane::refusal::{Refusal, StatusError};
 use crate::tunnel;
 
@@ -116,7 +116,7 @@ fn refused(error: &StatusError) -> Check {
     };
     // The hint of `run`'s own log comes first, so that both say the same of the same code. What follows is
     // only worth typing where a person asks.
-    let mut next: Vec<&str> = vec![hint(code, error.status)];
+    let mut next: Vec<&str> = vec![hints::of(error)];
     next.extend_from_slice(match error.status {
         300..=399 => &["check control-plane.base-url: it has to name the control plane itself"],
         401 => &[

@@ -274,7 +274,7 @@ mod tests {
         let mut manager = Manager::of(&Environment::of([("NOTIFY_SOCKET", path.to_str().unwrap())]));
         let redactor = Redactor::new(vec![Secret::new("key-of-this-run".into())]);
         let readiness = Readiness::new(SECOND, &[]);
-        readiness.poll_failed("refused key-of-this-run\nREADY=1\r\nMAINPID=1");
+        readiness.poll_failed("refused key-of-this-run\nREADY=1\r\nMAINPID=1", false);
         assert_eq!(manager.look(&readiness, &Pulses::default(), &redactor), Some(LOOK_STARTING));
         let mut bytes = [0; 500];
         let count = bound.recv(&mut bytes).unwrap();

@@ -1,10 +1,12 @@
-//! Whether the tunnel works, from both sides, debounced and held in memory.
+//! Whether the tunnel works, polls, posts and servers, debounced and held in memory.
 //!
 //! Pollers, couriers and probers report what happened; `/readyz` asks for the verdict. Asking looks
 //! at remembered facts and the clock and contacts nobody, so a supervisor may ask as often as it
 //! likes. A ready tunnel does not turn unready by one bad event: a run of failures must reach
 //! `RUN_FAILURES` or span `RUN_SPAN`. One success ends any run.
 
+mod polls;
+mod posts;
 mod run;
 
 use std::collections::BTreeMap;
@@ -14,11 +16,9 @@ use std::time::{Duration, Instant};
 use super::redact;
 use crate::config::Channel;
 
+use polls::Plane;
+use posts::Posts;
 use run::Run;
-
-/// A poll that has been open this long is being held by the plane: refusals, wrong credentials and
-/// unknown tunnels come back at once.
-const HELD: Duration = Duration::from_secs(2);
 
 /// Why a child is down that nobody has started yet.
 pub const NOT_STARTED: &str = "not started yet";
@@ -52,6 +52,7 @@ pub enum Probe {
 #[derive(Debug, Default)]
 struct State {
     plane: Plane,
+    posts: Posts,
     targets: BTreeMap<Channel, Target>,
     discovery: Discovery,
 }
@@ -64,20 +65,6 @@ enum Discovery {
     Pending,
     Remark(String),
     Failed(String),
-}
-
-#[derive(Debug, Default)]
-struct Plane {
-    /// When a poll last succeeded.
-    succeeded: Option<Instant>,
-    /// The metadata GET answered; holds until polls keep failing.
-    metadata: bool,
-    /// When the open poll was sent.
-    open_since: Option<Instant>,
-    /// The last poll was open long and then failed: whatever swallowed it may swallow the next one,
-    /// so that an open poll proves nothing until one has ended well or quickly.
-    swallowed: bool,
-    failures: Run,
 }
 
 #[derive(Debug, Default)]
@@ -129,9 +116,19 @@ impl Readiness {
         self.state().plane.open_since = Some(Instant::now());
     }
 
-    /// A poll failed.
-    pub fn poll_failed(&self, why: &str) {
-        self.state().plane.fail(Instant::now(), why);
+    /// A poll failed; whether the plane itself `refused` it, or was not there.
+    pub fn poll_failed(&self, why: &str, refused: bool) {
+        self.state().plane.fail(Instant::now(), why, refused);
+    }
+
+    /// The plane did not accept this answer; a number tells one answer from another.
+    pub fn answer_refused(&self, number: u64, why: &str) {
+        self.state().posts.refuse(Instant::now(), number, why);
+    }
+
+    /// The plane accepted an answer.
+    pub fn answer_accepted(&self) {
+        self.state().posts.accept();
     }
 
     /// The metadata GET answered 2xx.
@@ -237,12 +234,10 @@ impl Readiness {
     fn verdict_at(&self, now: Instant) -> (bool, String) {
         let state = self.state();
         if !state.plane.reached(now, self.plane_window) {
-            let text = match state.plane.failures.count {
-                0 if state.plane.succeeded.is_none() => "control plane not reached yet".into(),
-                0 => "control plane not reached: no poll succeeded for too long".into(),
-                _ => format!("control plane not reached: {}", state.plane.failures.why),
-            };
-            return (false, text);
+            return (false, state.plane.fault());
+        }
+        if let Some(why) = state.posts.fault(now) {
+            return (false, format!("answers are not accepted: {why}"));
         }
         let targets = || state.targets.iter();
         let is_probed = !targets().any(|(_, target)| target.pending);
@@ -282,35 +277,6 @@ impl Readiness {
     /// Every change is whole by itself, so a panic elsewhere does not spoil the state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Plane {
-    /// A success forgets everything bad that came before it.
-    fn succeed(&mut self, now: Instant) {
-        *self = Plane { succeeded: Some(now), metadata: self.metadata, ..Plane::default() };
-    }
-
-    /// The evidence of the open poll ends with it; that of earlier successes ends with a run.
-    fn fail(&mut self, now: Instant, why: &str) {
-        let held = self.open_since.take().is_some_and(|since| now.duration_since(since) >= HELD);
-        if held && !self.swallowed && self.failures.lasts() {
-            // The plane was back, holding this poll; its end begins a new run.
-            self.failures = Run::default();
-        }
-        self.swallowed = held;
-        self.failures.fail(now, why);
-        self.metadata &= !self.failures.lasts();
-    }
-
-    /// An open poll is the freshest evidence and outweighs a run of failures before it.
-    fn reached(&self, now: Instant, window: Duration) -> bool {
-        let held = self.open_since.is_some_and(|since| now.duration_since(since) >= HELD);
-        if held && !self.swallowed {
-            return true;
-        }
-        let recent = self.succeeded.is_some_and(|at| now.duration_since(at) <= window);
-        !self.failures.lasts() && (recent || self.metadata)
     }
 }
 

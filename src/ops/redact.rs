@@ -7,6 +7,7 @@
 //! returned as it came.
 
 use std::borrow::Cow;
+use std::sync::{PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,9 @@ pub const MAX_FOREIGN_BYTES: usize = 1024;
 /// shred every line, and a secret that short protects nothing.
 const MIN_SECRET_BYTES: usize = 6;
 
+/// Forms of learned secrets that are kept: some for each of a dozen keys.
+const LEARNED_MAX: usize = 64;
+
 /// Names whose values are secret, with `-` or `_` between their words: log attributes, parameters,
 /// form fields, JSON members. `code` is one too, but not as an attribute.
 const NAMES: &str = "access_token api_key apikey authorization client_secret cookie id_token mcp_session_id \
@@ -38,6 +42,8 @@ const TRIGGERS: &[&str] =
 pub struct Redactor {
     /// Longest first, so that a secret within another one does not leave its rest behind.
     secrets: Vec<Secret>,
+    /// Secrets that were replaced while we ran, the newest last.
+    learned: RwLock<Vec<Secret>>,
     /// Pattern and replacement.
     rules: Vec<(Regex, &'static str)>,
 }
@@ -54,13 +60,27 @@ impl Redactor {
         let mut known: Vec<String> = secrets.iter().flat_map(|secret| forms(secret.expose())).collect();
         known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         known.dedup();
-        Redactor { secrets: known.into_iter().map(Secret::new).collect(), rules: rules() }
+        let secrets = known.into_iter().map(Secret::new).collect();
+        Redactor { secrets, learned: RwLock::default(), rules: rules() }
+    }
+
+    /// Knows one secret more, in the place of the oldest that was learned when there are too many.
+    pub fn learn(&self, secret: &Secret) {
+        let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
+        for form in forms(secret.expose()) {
+            if !learned.iter().any(|known| known.expose() == form) {
+                learned.push(Secret::new(form));
+            }
+        }
+        let surplus = learned.len().saturating_sub(LEARNED_MAX);
+        learned.drain(..surplus);
     }
 
     /// The text without secrets; the same text when it has none.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
-        for secret in &self.secrets {
+        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
+        for secret in self.secrets.iter().chain(learned.iter()) {
             if clean.contains(secret.expose()) {
                 clean = Cow::Owned(clean.replace(secret.expose(), REDACTED));
             }

@@ -3,12 +3,12 @@
 //! Waits double and are random below their ceiling, so that a fleet which lost the plane at one moment
 //! does not come back at one moment. Nothing here sleeps, and nothing fails.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Shortest wait, and the wait after a first failure: most failures are a restart behind a balancer.
-const WAIT_MIN: Duration = Duration::from_millis(200);
+pub const WAIT_MIN: Duration = Duration::from_millis(200);
 
 /// Longest wait of our own making.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -18,6 +18,9 @@ const WAIT_MAX_REFUSED: Duration = Duration::from_secs(60);
 
 /// Longest `Retry-After` that is obeyed; a mistaken date must not silence a tunnel for a day. No wait is longer.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// How often a failure that goes on is told again.
+const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
 /// Doublings after which the ceiling is reached in any case.
 const DOUBLINGS_MAX: u32 = 16;
@@ -32,16 +35,38 @@ impl Backoff {
     /// The wait after one more failure. `refused` is true for 401 and 403, `asked` is the reply's
     /// `Retry-After`.
     pub fn next(&mut self, refused: bool, asked: Option<Duration>) -> Duration {
-        let ceiling = WAIT_MIN * 2_u32.pow(self.failures.min(DOUBLINGS_MAX));
-        self.failures = self.failures.saturating_add(1);
-        let jittered = WAIT_MIN + (ceiling - WAIT_MIN).mul_f64(fraction());
         let longest = if refused { WAIT_MAX_REFUSED } else { WAIT_MAX };
-        jittered.min(longest).max(asked.unwrap_or_default())
+        let ceiling = longest.min(WAIT_MIN * 2_u32.pow(self.failures.min(DOUBLINGS_MAX)));
+        self.failures = self.failures.saturating_add(1);
+        // Random below the longest wait too, or a long outage would bring a fleet into step.
+        let jittered = WAIT_MIN + (ceiling - WAIT_MIN).mul_f64(fraction());
+        jittered.max(asked.unwrap_or_default())
     }
 
     /// Forgets the failures; true when there were any, so that a recovery is logged once.
     pub fn reset(&mut self) -> bool {
         std::mem::take(&mut self.failures) > 0
+    }
+}
+
+/// Log lines about one failure that repeats: the first is written, then one when the failure changes, else
+/// one a minute with the number of those left out.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    last: Option<(String, Instant)>,
+    left_out: u64,
+}
+
+impl Repeats {
+    /// How many lines were left out before this one; nothing when this one is left out as well.
+    pub fn line(&mut self, what: &str, now: Instant) -> Option<u64> {
+        let repeats = |(text, at): &(String, Instant)| text == what && now.duration_since(*at) < REPEAT_EVERY;
+        if self.last.as_ref().is_some_and(repeats) {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some((what.to_owned(), now));
+        Some(std::mem::take(&mut self.left_out))
     }
 }
 
@@ -90,7 +115,25 @@ mod tests {
     fn refusals_may_wait_for_a_minute() {
         let mut backoff = Backoff { failures: 30 };
         let longest = (0..20).map(|_| backoff.next(true, None)).max();
-        assert_eq!(longest, Some(WAIT_MAX_REFUSED));
+        assert!(longest > Some(WAIT_MAX) && longest <= Some(WAIT_MAX_REFUSED), "{longest:?}");
+    }
+
+    #[test]
+    fn the_longest_waits_differ() {
+        let mut backoff = Backoff { failures: 30 };
+        let waits: Vec<Duration> = (0..20).map(|_| backoff.next(false, None)).collect();
+        assert!(waits.iter().all(|wait| *wait <= WAIT_MAX));
+        let distinct: std::collections::BTreeSet<_> = waits.iter().collect();
+        assert!(distinct.len() > 15, "{waits:?}");
+    }
+
+    #[test]
+    fn a_failure_that_repeats_gets_a_line_a_minute() {
+        let (mut repeats, began) = (Repeats::default(), Instant::now());
+        let mut line = |what: &str, after: u64| repeats.line(what, began + Duration::from_secs(after));
+        assert_eq!([line("a", 0), line("a", 1), line("a", 59)], [Some(0), None, None]);
+        assert_eq!([line("a", 60), line("a", 61)], [Some(2), None]);
+        assert_eq!([line("b", 62), line("b", 63), line("a", 64)], [Some(1), None, Some(1)]);
     }
 
     #[test]

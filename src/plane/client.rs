@@ -20,12 +20,18 @@ use crate::relay::headers;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Answer, AnswerKind};
 
+use super::key::{Key, authorization};
+use super::oversized::{self, Oversized};
 use super::post;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
+use super::round_trip::RoundTrip;
 
 /// Largest body of a poll; twice what the control plane is known to send. Polls have a budget of their
 /// own, so that answers being read cannot keep the tunnel from polling.
 const POLL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest payload whose post tells how far the plane is, and not how fast the network.
+const ROUND_TRIP_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest metadata document; three short texts are read of it.
 const METADATA_BYTES_MAX: usize = 256 * 1024;
@@ -54,6 +60,8 @@ pub struct Plane {
     /// Poll time-out and guardrail together: the bound of every single exchange, body included. A plane
     /// that holds a poll for longer than it was asked to is not there any more.
     exchange_time: Duration,
+    round_trip: RoundTrip,
+    key: Key,
     /// Where exchanges are counted: polls, posts, the metadata.
     places: [Place; 3],
     metrics: Arc<Metrics>,
@@ -91,10 +99,21 @@ pub struct SetupError(pub String);
 pub struct Polled {
     /// When its headers arrived: the moment that all deadlines of the batch count from.
     pub received: Instant,
-    /// Its body; 204 has none.
-    pub body: Option<Vec<u8>>,
+    /// Its body.
+    pub body: Batch,
     /// The plane's own id of the exchange, for whoever has to ask its operators.
     pub tunnel_request_id: Option<String>,
+}
+
+/// The body of a poll.
+#[derive(Debug)]
+pub enum Batch {
+    /// 204 has none.
+    None,
+    /// All of it.
+    Whole(Vec<u8>),
+    /// One command that is too large to be held, and what of it could be read.
+    Oversized(Oversized),
 }
 
 /// What is known of the tunnel, for people. The log escapes and bounds it: somebody typed it in a form.
@@ -148,6 +167,8 @@ impl Plane {
             // Keys stand in alphabetical order, as the reference writes them.
             poll_prefix: format!("{base}/poll?{channels}"),
             exchange_time: settings.poll_timeout + settings.poll_guardrail,
+            round_trip: RoundTrip::default(),
+            key: Key::new(&settings.api_key_label),
             places: ["/poll", "/response", ""].map(place),
             metrics,
         })
@@ -164,11 +185,13 @@ impl Plane {
         }
         let body = reply.read_all(METADATA_BYTES_MAX, &self.poll_budget, deadline)?;
         serde_json::from_slice(&body.data).map_err(|error| {
-            Refusal::unreadable(format!("not the metadata of a tunnel: {error}"), tunnel_request_id)
+            let message = format!("not the metadata of a tunnel: {error}");
+            Refusal::unreadable(message, &body.data, tunnel_request_id)
         })
     }
 
-    /// Asks for up to `limit` commands. `on_head` runs once the reply's headers are there.
+    /// Asks for up to `limit` commands. `on_head` runs once the reply's headers are there. A reply that is too
+    /// large fails, unless a single command was asked for.
     pub fn poll(&self, limit: usize, timeout_ms: u128, on_head: impl FnOnce()) -> Result<Polled, Refusal> {
         let deadline = Instant::now() + self.exchange_time;
         // The channels behind the base hold nothing but letters, digits and dashes.
@@ -176,21 +199,26 @@ impl Plane {
             .parse()
             .map_err(|_| Error::new(Kind::InvalidRequest, "the poll's URL is not legal"))?;
         let request = self.request(Method::GET, &uri, None, deadline);
+        let began = Instant::now();
         let reply = self.exchange(&self.clients.polls, Side::Poll, request)?;
         // Every `response_timeout` of this batch counts from here: a slow body is the caller's time too.
         let received = Instant::now();
         on_head();
+        self.round_trip.at_most(received.duration_since(began));
         let tunnel_request_id = request_id(&reply);
         match reply.status {
             // Nothing came up while the plane held the poll; the usual reply of an idle tunnel.
-            204 => Ok(Polled { received, body: None, tunnel_request_id }),
+            204 => Ok(Polled { received, body: Batch::None, tunnel_request_id }),
             200 => {
                 if headers::is_encoded(&reply.headers) {
                     let why = "the reply is compressed, which was not asked for";
                     return Err(Error::new(Kind::Protocol, why).sent(true).into());
                 }
-                let body = reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data;
-                Ok(Polled { received, body: Some(body), tunnel_request_id })
+                let body = match limit {
+                    1 => oversized::read_one(reply, POLL_BYTES_MAX)?,
+                    _ => Batch::Whole(reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data),
+                };
+                Ok(Polled { received, body, tunnel_request_id })
             }
             _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
         }
@@ -217,9 +245,13 @@ impl Plane {
             request.headers.insert(CLIENT_REQUEST_ID, id.clone());
         }
         let client = if terminal { &self.clients.answers } else { &self.clients.notes };
+        let (began, bytes) = (Instant::now(), rest.len());
         let reply = self.exchange(client, Side::Response, request)?;
         match reply.status {
             status @ (200..300 | 404) => {
+                if bytes <= ROUND_TRIP_BYTES_MAX {
+                    self.round_trip.measured(began.elapsed());
+                }
                 // Read to its end, the connection can be used again; what it says does not matter.
                 drop(reply.read_all(ERROR_BYTES_MAX, &self.poll_budget, deadline));
                 Ok(status)
@@ -231,6 +263,16 @@ impl Plane {
     /// How long a single exchange takes at most.
     pub fn exchange_time(&self) -> Duration {
         self.exchange_time
+    }
+
+    /// How far the plane is, once that has been measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.get()
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// The client that polls, for what the operator wants to know of its way.
@@ -266,6 +308,9 @@ impl Plane {
         let mut headers = self.head.clone();
         if self.late_info.1.load(Ordering::Relaxed) {
             headers.insert(SERVER_INFO, self.late_info.0.clone());
+        }
+        if let Some(key) = self.key.renewed() {
+            headers.insert(header::AUTHORIZATION, key);
         }
         Request { method, uri, headers, body, deadline, replay_when_stale }
     }
@@ -313,10 +358,10 @@ pub(crate) fn head(
             .map_err(|_| SetupError(format!("{name} is not a legal header value")))?;
         head.insert(name, value);
     }
-    // Sensitive values are hidden by `Debug` and by dumps of raw traffic.
-    let mut key = HeaderValue::from_str(&format!("Bearer {}", settings.api_key.expose()))
-        .map_err(|_| SetupError("control plane API key is malformed".into()))?;
-    key.set_sensitive(true);
-    head.insert(header::AUTHORIZATION, key);
+    let key = authorization(&settings.api_key);
+    head.insert(
+        header::AUTHORIZATION,
+        key.ok_or_else(|| SetupError("control plane API key is malformed".into()))?,
+    );
     Ok(head)
 }

@@ -1,11 +1,12 @@
-//! The couriers: they post finished answers, with retries, so that no worker waits for the plane.
+//! The couriers: they post finished answers until each is taken, so that no worker waits for the plane.
 //!
-//! A courier never asks a server again: whatever becomes of a post, the work was done once. An answer
-//! that cannot be posted is counted, logged by its id and dropped; the control plane then tells the
-//! caller that time has passed.
+//! A courier never asks a server again: whatever becomes of a post, the work was done once. An answer is posted,
+//! with the same bytes, until its own deadline; the plane takes each one once, so repeating harms nobody. What
+//! cannot be posted is counted, logged by its id and dropped; the control plane then tells the caller that time
+//! has passed.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,18 +14,25 @@ use std::time::{Duration, Instant};
 use crate::net::{Error, Kind};
 use crate::ops::metrics::{Answered, Metrics};
 use crate::ops::pulse::{Pulse, Pulses};
+use crate::ops::readiness::Readiness;
 use crate::relay::command::Command;
 use crate::relay::port::{Answer, Outbox};
 use crate::relay::stop::{Phase, Stop};
 
-use super::backoff::{Backoff, RETRY_AFTER_MAX};
+use super::backoff::{Backoff, Repeats};
 use super::client::Plane;
-use super::refusal::Refusal;
+use super::desk::{Desk, Parcel};
+use super::refusal::{Refusal, StatusError};
 use super::wire;
 
-/// Attempts for one post, as many as the reference makes. More would hold a courier for an answer that
-/// nobody waits for any more.
-const ATTEMPTS_MAX: u32 = 3;
+/// Attempts for one notification, as many as the reference makes. The call waits for it meanwhile.
+const NOTE_ATTEMPTS_MAX: u32 = 3;
+
+/// How often an answer may meet 500 while others are accepted: then the fault is this answer's own.
+const FAULTS_MAX: u32 = 5;
+
+/// How long a refused key is tried again when it stands in a file: somebody may be replacing it.
+const UNAUTHORIZED_MAX: Duration = Duration::from_secs(60);
 
 /// Most couriers of one process. Each may hold a connection and a large answer.
 pub const COURIERS_MAX: usize = 64;
@@ -36,149 +44,213 @@ const STACK_BYTES: usize = 256 * 1024;
 /// tells them apart by their request ids, and a large one must not hold up the small ones behind it.
 pub struct PostRoom {
     plane: Arc<Plane>,
-    desk: SyncSender<(Arc<Command>, Answer)>,
+    desk: Desk,
+    patience: Duration,
+    accepted: AtomicU64,
+    lost: AtomicU64,
+    refusals: Mutex<Repeats>,
     metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
     stop: Arc<Stop>,
 }
 
+/// What becomes of an answer that was not accepted.
+enum Fate {
+    /// The plane has it already, or nobody waits for it.
+    Settled,
+    /// It may be accepted later.
+    Again,
+    /// It never will be.
+    Lost,
+}
+
 impl PostRoom {
-    /// Starts `couriers` threads.
+    /// Starts `couriers` threads. Answers whose caller sets no deadline are posted for `patience`; those that
+    /// wait for another attempt have at most `bytes_max` bytes.
     pub fn start(
         plane: Arc<Plane>,
-        couriers: usize,
+        (couriers, patience, bytes_max): (usize, Duration, usize),
         metrics: Arc<Metrics>,
+        readiness: Arc<Readiness>,
         stop: Arc<Stop>,
         pulses: &Pulses,
     ) -> io::Result<Arc<PostRoom>> {
-        // As many may lie on the desk as there are couriers: then a worker waits, and with it the
-        // queue, and with it the poller. Nothing is ever dropped for want of room.
-        let (desk, door) = sync_channel(couriers);
-        let room = Arc::new(PostRoom { plane, desk, metrics, stop });
-        let door = Arc::new(Mutex::new(door));
+        let room = Arc::new(PostRoom {
+            plane,
+            // As many fresh ones as there are couriers: then a worker waits, and with it the queue, and with
+            // it the poller.
+            desk: Desk::new(couriers, bytes_max),
+            patience,
+            accepted: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            refusals: Mutex::default(),
+            metrics,
+            readiness,
+            stop,
+        });
         for number in 0..couriers {
-            let (room, door, pulse) = (Arc::clone(&room), Arc::clone(&door), pulses.add("courier"));
+            let (room, pulse) = (Arc::clone(&room), pulses.add("courier"));
             let builder = thread::Builder::new().name(format!("courier-{number}")).stack_size(STACK_BYTES);
-            builder.spawn(move || room.work(&door, &pulse))?;
+            builder.spawn(move || room.work(&pulse))?;
         }
         Ok(room)
     }
 
+    /// From now on no answer is posted after `end`; waits for another attempt end in time for it.
+    pub fn end_by(&self, end: Instant) {
+        self.desk.end_by(end);
+    }
+
+    /// Gives up what is not posted yet. What is on its way is given up with its connection.
+    pub fn close(&self) {
+        for parcel in self.desk.close() {
+            self.lose(&parcel, "the process stops");
+        }
+    }
+
+    /// How many answers were given up so far.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     /// One courier's life.
-    fn work(&self, door: &Mutex<Receiver<(Arc<Command>, Answer)>>, pulse: &Pulse) {
-        // All attempts, and the waits between them.
-        let post_max: Duration = (self.plane.exchange_time() + RETRY_AFTER_MAX) * ATTEMPTS_MAX;
-        loop {
-            // One courier at a time waits at the door, with the lock; the others wait for the lock.
-            let next = door.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok((command, answer)) = next else { return };
-            pulse.within(post_max);
-            self.post(&command, &answer);
+    fn work(&self, pulse: &Pulse) {
+        while let Some(parcel) = self.desk.take(pulse) {
+            pulse.within(self.plane.exchange_time());
+            self.post(parcel);
             pulse.rest();
         }
     }
 
-    /// Posts a terminal answer until it is taken, refused for good, or too late.
-    fn post(&self, command: &Command, answer: &Answer) {
-        match self.attempt(command, answer, None, retries_terminal) {
-            Ok(status) => {
-                // Not an error of ours, but worth a line: somebody may be answering twice.
-                if status == 404 {
-                    log::warn!(request_id = command.request_id.as_str(); "response already fulfilled or unknown request");
+    /// Posts a terminal answer once. The deadline is looked at before: past it the contract forbids even a
+    /// finished answer.
+    fn post(&self, mut parcel: Parcel) {
+        if Instant::now() >= parcel.until {
+            return self.lose(&parcel, "response deadline reached");
+        }
+        if parcel.unauthorized.is_some() {
+            self.plane.key().read_again();
+        }
+        let refusal = match self.plane.post(&parcel.command, &parcel.answer, Some(parcel.until)) {
+            Ok(status) => return self.take(&parcel, status),
+            Err(refusal) => refusal,
+        };
+        let why = refusal.to_string();
+        match self.fate(&mut parcel, &refusal) {
+            Fate::Settled => self.take(&parcel, 409),
+            Fate::Lost => {
+                self.readiness.answer_refused(parcel.number, &why);
+                self.lose(&parcel, &why);
+            }
+            Fate::Again => {
+                self.readiness.answer_refused(parcel.number, &why);
+                let waiting = self.desk.postponed();
+                let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(left_out) = refusals.line("", Instant::now()) {
+                    let id = parcel.command.request_id.as_str();
+                    log::warn!(
+                        request_id = id, error = why.as_str(), answers_waiting = waiting, repeated = left_out;
+                        "answer not accepted; it is posted again"
+                    );
                 }
-                self.record(command, answer);
-            }
-            Err(refusal) => {
-                self.metrics.answer_lost();
-                let why =
-                    refusal.map(|refusal| refusal.to_string()).unwrap_or("response deadline reached".into());
-                log::error!(
-                    request_id = command.request_id.as_str(),
-                    error = why.as_str();
-                    "failed to post response to control plane"
-                );
+                drop(refusals);
+                if let Err(parcel) = self.desk.postpone(parcel, refusal.retry_after()) {
+                    // Why the last attempt failed is known; that the deadline came explains it better.
+                    let expired = Instant::now() >= parcel.until;
+                    self.lose(&parcel, if expired { "response deadline reached" } else { &why });
+                }
             }
         }
     }
 
-    /// Up to three attempts with identical bytes; `Err(None)` when the deadline ended them. The deadline
-    /// is looked at before each: past it the contract forbids even a finished answer.
-    fn attempt(
-        &self,
-        command: &Command,
-        answer: &Answer,
-        until: Option<Instant>,
-        may_retry: fn(&Refusal) -> bool,
-    ) -> Result<u16, Option<Refusal>> {
-        // Terminal posts go on until the very end of a stop; those of a call end with the call.
-        let phase = if until.is_some() { Phase::Cutting } else { Phase::Ended };
-        let end = [until, command.silent_after].into_iter().flatten().min();
-        let expired = || end.is_some_and(|end| Instant::now() >= end);
-        let mut backoff = Backoff::default();
-        let mut attempt = 1;
-        loop {
-            if expired() {
-                return Err(None);
+    /// Whether an answer that was refused may be accepted later.
+    fn fate(&self, parcel: &mut Parcel, refusal: &Refusal) -> Fate {
+        let error = match refusal {
+            Refusal::Transport(error) if may_change(error) => return Fate::Again,
+            Refusal::Transport(_) => return Fate::Lost,
+            Refusal::Status(error) => error,
+        };
+        match error.status {
+            500 => {
+                // A plane that fails for all will recover; one that fails for this answer alone will not.
+                let accepted = self.accepted.load(Ordering::Relaxed);
+                let (count, before) = parcel.faults.get_or_insert((0, accepted));
+                *count += 1;
+                if *count >= FAULTS_MAX && accepted > *before { Fate::Lost } else { Fate::Again }
             }
-            let refusal = match self.plane.post(command, answer, end) {
-                Ok(status) => return Ok(status),
-                Err(refusal) => refusal,
-            };
-            // Why the last one failed is known; that the deadline came meanwhile explains it better.
-            if attempt == ATTEMPTS_MAX || !may_retry(&refusal) {
-                return Err(if expired() { None } else { Some(refusal) });
+            408 | 429 | 501.. => Fate::Again,
+            409 if is_settled(error) => Fate::Settled,
+            409 => Fate::Again,
+            401 if self.plane.key().may_change() => {
+                let since = *parcel.unauthorized.get_or_insert_with(Instant::now);
+                if since.elapsed() < UNAUTHORIZED_MAX { Fate::Again } else { Fate::Lost }
             }
-            attempt += 1;
-            let wait = backoff.next(false, refusal.retry_after());
-            // A wait that the deadline would end is not begun: the courier is free for the next answer.
-            let in_time = end.is_none_or(|end| Instant::now() + wait < end);
-            if !in_time || self.stop.sleep(wait, phase) {
-                return Err(Some(refusal));
-            }
+            _ => Fate::Lost,
         }
     }
 
-    /// Counts an answer that has arrived. What was not delivered is in another counter.
-    fn record(&self, command: &Command, answer: &Answer) {
+    /// The plane has the answer.
+    fn take(&self, parcel: &Parcel, status: u16) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.readiness.answer_accepted();
+        let command = &parcel.command;
+        if matches!(status, 404 | 409) {
+            // Not an error of ours, but worth a line: somebody may be answering twice.
+            log::warn!(request_id = command.request_id.as_str(); "response already fulfilled or unknown request");
+        }
         self.metrics.answered(&Answered {
             channel: &command.channel,
             kind: command.kind(),
             method: command.message().and_then(|message| message.method()),
-            status: answer.status,
+            status: parcel.answer.status,
             poll_to_response: command.received.elapsed(),
             enqueue_to_response: wire::age(command.created_at),
         });
+    }
+
+    /// Nobody will get this answer.
+    fn lose(&self, parcel: &Parcel, why: &str) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.metrics.answer_lost();
+        log::error!(
+            request_id = parcel.command.request_id.as_str(), error = why;
+            "failed to post response to control plane"
+        );
     }
 }
 
 impl Outbox for PostRoom {
     /// Runs on the worker's thread: the next event of the stream is not read before this one is posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool {
-        self.attempt(command, answer, Some(until), retries_notification).is_ok()
+        let end = command.silent_after.map_or(until, |silent| silent.min(until));
+        let mut backoff = Backoff::default();
+        for attempt in 1..=NOTE_ATTEMPTS_MAX {
+            if Instant::now() >= end {
+                return false;
+            }
+            let Err(refusal) = self.plane.post(command, answer, Some(end)) else { return true };
+            let wait = backoff.next(false, refusal.retry_after());
+            // A wait that the deadline would end is not begun.
+            let goes_on =
+                attempt < NOTE_ATTEMPTS_MAX && may_repeat_note(&refusal) && Instant::now() + wait < end;
+            if !goes_on || self.stop.sleep(wait, Phase::Cutting) {
+                return false;
+            }
+        }
+        false
     }
 
     fn deliver(&self, command: Arc<Command>, answer: Answer) {
-        let Err(full) = self.desk.try_send((command, answer)) else { return };
-        let (TrySendError::Full(parcel) | TrySendError::Disconnected(parcel)) = full;
-        log::debug!("all couriers are busy; a worker waits");
-        // The couriers hold the other end for as long as this room exists, so this only ever waits.
-        if let Err(returned) = self.desk.send(parcel) {
-            log::error!(request_id = returned.0.0.request_id.as_str(); "failed to post response to control plane");
+        let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.patience);
+        if let Err(parcel) = self.desk.bring(command, answer, until) {
+            self.lose(&parcel, "the process stops");
         }
-    }
-}
-
-/// Whether a terminal post may be sent again: the plane takes each answer once, so an unclear
-/// outcome is no risk. 500 is final: the contract does not name it among those to be repeated.
-fn retries_terminal(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::Status(error) => matches!(error.status, 408 | 429 | 502 | 503 | 504),
-        Refusal::Transport(error) => may_change(error),
     }
 }
 
 /// Whether a notification may be sent again: only when it surely was not taken, since nothing tells
 /// two equal ones apart.
-fn retries_notification(refusal: &Refusal) -> bool {
+fn may_repeat_note(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::Status(error) => error.status == 429,
         Refusal::Transport(error) => !error.request_sent && may_change(error),
@@ -189,4 +261,12 @@ fn retries_notification(refusal: &Refusal) -> bool {
 /// connections were shut for good.
 fn may_change(error: &Error) -> bool {
     !matches!(error.kind, Kind::Shutdown | Kind::InvalidRequest)
+}
+
+/// Whether a conflict says that the answer is there, or that nobody waits for one.
+fn is_settled(error: &StatusError) -> bool {
+    let said = [error.code.as_deref().unwrap_or_default(), &error.message].join(" ").to_lowercase();
+    ["already", "fulfilled", "not_found", "not found", "unknown request"]
+        .iter()
+        .any(|word| said.contains(word))
 }

@@ -7,6 +7,23 @@
 //! They are constants and never quote what the plane said, so that whatever answers in its place cannot put a
 //! command into an operator's hands. Nothing is decided by them.
 
+use super::refusal::StatusError;
+
+/// What to do about a refusal of the control plane, or of what answers in its place.
+pub fn of(error: &StatusError) -> &'static str {
+    match error.redirect {
+        Some(_) => {
+            "The control plane makes no redirects: a captive portal or a proxy answers in its place, or \
+             control-plane.base-url names another host."
+        }
+        None if error.is_page => {
+            "A web page is no answer of the control plane: a captive portal or a proxy answers in its place; sign \
+             in there, or set control-plane.http-proxy."
+        }
+        None => hint(error.code.as_deref(), error.status),
+    }
+}
+
 /// One sentence for the log, by the error code and, failing that, by the status. A status may also be a
 /// proxy's, which is why 407 has a hint. Nothing, where there is nothing that anybody could do.
 pub fn hint(code: Option<&str>, status: u16) -> &'static str {
@@ -93,5 +110,21 @@ mod tests {
         );
         assert!(hint(Some("new_code"), 403).starts_with("The API key may not use"));
         assert_eq!(hint(None, 400), "");
+    }
+
+    #[test]
+    fn what_is_not_the_planes_is_not_explained_as_the_planes() {
+        let error = |is_page, redirect: Option<&str>| StatusError {
+            status: 403,
+            code: None,
+            message: String::new(),
+            is_page,
+            redirect: redirect.map(str::to_owned),
+            retry_after: None,
+            tunnel_request_id: None,
+        };
+        assert!(of(&error(false, None)).starts_with("The API key may not use"));
+        assert!(of(&error(true, None)).contains("captive portal"));
+        assert!(of(&error(true, Some("portal.example"))).starts_with("The control plane makes no redirects"));
     }
 }

@@ -4,21 +4,23 @@
 //! lost: a command is in the queue, or answered as not started. A poll that fails is logged with what to
 //! do about it and repeated after a wait; only a stop ends the loop.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::net::Kind;
+use crate::net::{Error, Kind};
 use crate::ops::metrics::{DropReason, Metrics, PollError};
 use crate::ops::pulse::Pulse;
 use crate::ops::readiness::Readiness;
+use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Repeats};
 use super::batch;
-use super::client::{Plane, Polled};
+use super::client::{Batch, Plane, Polled};
 use super::hints;
+use super::oversized::Oversized;
 use super::refusal::Refusal;
 use super::wire;
 
@@ -44,6 +46,15 @@ const FULL_WAIT: Duration = Duration::from_millis(100);
 /// its commands as handed out already; cutting it would leave their callers without an answer.
 const LAST_BODY_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a silent poll of a busy tunnel may take to be answered once the process stops: commands that the
+/// plane has written are on their way. Two round trips, within these bounds; below the least, the pace of a
+/// busy host says more than that of the network.
+const GRACE_MIN: Duration = Duration::from_millis(20);
+const GRACE_MAX: Duration = Duration::from_secs(1);
+
+/// A tunnel is busy for so long after a poll that brought commands.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// The poller. [`Poller::run`] is its thread; [`Poller::stop`] is called from another one.
 pub struct Poller {
     plane: Arc<Plane>,
@@ -55,9 +66,36 @@ pub struct Poller {
     capacity: usize,
     bytes_max: usize,
     timeout_ms: u128,
-    /// A poll's headers have arrived: commands may be on their way, so that it must not be cut.
-    reading: Mutex<bool>,
-    read: Condvar,
+    open: Mutex<Open>,
+    changed: Condvar,
+}
+
+/// What is known of the open poll, for whoever is to cut it.
+#[derive(Debug, Default)]
+struct Open {
+    state: OpenState,
+    /// No poll is begun any more.
+    ended: bool,
+    /// When a poll last brought commands.
+    busy: Option<Instant>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum OpenState {
+    /// There is none.
+    #[default]
+    None,
+    /// It was sent.
+    Silent,
+    /// Its headers have arrived: the plane counts its commands as handed out, so that it must not be cut.
+    Read,
+}
+
+/// What a run of failed polls has come to.
+#[derive(Default)]
+struct Trouble {
+    backoff: Backoff,
+    repeats: Repeats,
 }
 
 impl Poller {
@@ -81,8 +119,8 @@ impl Poller {
             capacity,
             bytes_max,
             timeout_ms: timeout.as_millis().max(1),
-            reading: Mutex::new(false),
-            read: Condvar::new(),
+            open: Mutex::default(),
+            changed: Condvar::new(),
         }
     }
 
@@ -90,7 +128,8 @@ impl Poller {
     /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
     pub fn run(&self, pulse: &Pulse) {
         log::info!("poller started");
-        let mut backoff = Backoff::default();
+        let mut trouble = Trouble::default();
+        let mut limit_max = LIMIT_MAX;
         let mut instant_empty = 0;
         let mut paused = false;
         while !self.stop.reached(Phase::Draining) {
@@ -98,35 +137,60 @@ impl Poller {
             if !self.has_memory(&mut paused) {
                 continue;
             }
-            let Some(limit) = self.room() else { continue };
+            let Some(limit) = self.room(limit_max) else { continue };
             let began = Instant::now();
             pulse.until(began + self.plane.exchange_time());
+            if !self.set_open(OpenState::Silent) {
+                break;
+            }
             let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit, pulse));
-            self.set_reading(false);
+            self.set_open(OpenState::None);
             match accepted {
                 Ok(commands) => {
-                    if backoff.reset() {
+                    if trouble.backoff.reset() {
+                        trouble.repeats = Repeats::default();
                         log::info!("poller recovered; polling operational");
                     }
+                    limit_max = (2 * limit_max).min(LIMIT_MAX);
+                    self.note_commands(commands);
                     let held = commands > 0 || began.elapsed() >= INSTANT;
                     instant_empty = if held { 0 } else { instant_empty + 1 };
                     if instant_empty > INSTANT_EMPTY_MAX {
                         self.stop.sleep(INSTANT_PAUSE, Phase::Draining);
                     }
                 }
-                Err(refusal) => self.back_off(&mut backoff, &refusal, pulse),
+                // Fewer at once may fit, and nothing else would change before the next poll.
+                Err(Refusal::Transport(error)) if error.kind == Kind::TooLarge && limit > 1 => {
+                    limit_max = limit / 2;
+                    log::warn!(limit = limit_max, error = error.to_string().as_str(); "poll too large; asking for fewer commands");
+                }
+                Err(refusal) => self.back_off(&mut trouble, &refusal, pulse),
             }
         }
         log::info!("poller stopped");
     }
 
-    /// Ends polling: a silent poll is cut at once, one that is being read gets a moment.
+    /// Ends polling: a silent poll is cut, at once or after what a busy tunnel's replies take; one that is being
+    /// read gets a moment.
     pub fn stop(&self) {
-        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.read.wait_timeout_while(reading, LAST_BODY_WAIT, |reading| *reading);
+        let mut open = self.open();
+        open.ended = true;
+        let grace = match open.busy {
+            Some(at) if at.elapsed() < BUSY => {
+                self.plane.round_trip().map_or(GRACE_MAX, |trip| (2 * trip).clamp(GRACE_MIN, GRACE_MAX))
+            }
+            _ => Duration::ZERO,
+        };
+        let wait = |open, time, state| {
+            let waited = self.changed.wait_timeout_while(open, time, |open: &mut Open| open.state == state);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        };
+        let end = Instant::now() + LAST_BODY_WAIT;
+        let open = wait(open, grace, OpenState::Silent);
+        let open = wait(open, end.saturating_duration_since(Instant::now()), OpenState::Read);
         // Still under the lock: no poll can begin to be read between the check and the cut.
         self.plane.stop_polls();
-        drop(waited);
+        drop(open);
     }
 
     /// Whether another batch may be held. Only a plane that takes no answers, or callers with very large
@@ -142,7 +206,7 @@ impl Poller {
 
     /// How many commands to ask for; nothing while the queue is full. What is not asked for stays with the
     /// plane, where another replica can take it.
-    fn room(&self) -> Option<usize> {
+    fn room(&self, limit_max: usize) -> Option<usize> {
         let wanted = LIMIT_MAX.min(self.capacity);
         let free = self.relay.queue.wait_free(wanted, Instant::now() + ROOM_WAIT);
         if free == 0 {
@@ -150,7 +214,7 @@ impl Poller {
             return None;
         }
         // Never more than fits now. What the plane sends beyond it is taken all the same, but blocks.
-        Some(free.min(LIMIT_MAX))
+        Some(free.min(limit_max))
     }
 
     /// One poll, counted and reported to readiness from its start to its end.
@@ -163,7 +227,9 @@ impl Poller {
             self.readiness.poll_started();
         }
         let started = Instant::now();
-        let result = self.plane.poll(limit, self.timeout_ms, || self.set_reading(true));
+        let result = self.plane.poll(limit, self.timeout_ms, || {
+            self.set_open(OpenState::Read);
+        });
         let error = result.as_ref().err().map(|refusal| self.class(refusal));
         self.metrics.poll_ended(started.elapsed(), error);
         result
@@ -184,9 +250,15 @@ impl Poller {
         // The batch itself is in flight too: between two of its commands the count could fall to none,
         // and a drain would end before the second had been taken in.
         let _batch = self.flight.enter(0);
-        let raw = polled.body.as_deref().map_or(Ok(Vec::new()), batch::commands).map_err(|error| {
+        let body = match &polled.body {
+            Batch::None => &[],
+            Batch::Whole(body) => body.as_slice(),
+            Batch::Oversized(found) => return self.refuse_oversized(found, polled, pulse),
+        };
+        let raw = if body.is_empty() { Ok(Vec::new()) } else { batch::commands(body) };
+        let raw = raw.map_err(|error| {
             let message = format!("the poll's body is not a list of commands: {error}");
-            Refusal::unreadable(message, polled.tunnel_request_id.clone())
+            Refusal::unreadable(message, body, polled.tunnel_request_id.clone())
         })?;
         // Not before the body was understood: a portal's page with status 200 is no control plane.
         self.readiness.poll_succeeded();
@@ -201,17 +273,7 @@ impl Poller {
                     if let Some(age) = wire::age(command.created_at) {
                         self.metrics.age(age);
                     }
-                    match self.relay.queue.push(command, || pulse.within(FULL_WAIT)) {
-                        Ok(()) => {
-                            queued += 1;
-                            self.metrics.enqueued();
-                        }
-                        // The queue was closed under us: a stop ran out of time.
-                        Err(command) => {
-                            self.metrics.dropped(DropReason::Canceled);
-                            self.relay.give_up(*command);
-                        }
-                    }
+                    queued += usize::from(self.queue(command, pulse));
                 }
                 // Nobody can be told: without id and token there is no way to post.
                 Err(dropped) => {
@@ -231,9 +293,46 @@ impl Poller {
         Ok(decoded)
     }
 
+    /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
+    fn queue(&self, command: Command, pulse: &Pulse) -> bool {
+        match self.relay.queue.push(command, || pulse.within(FULL_WAIT)) {
+            Ok(()) => {
+                self.metrics.enqueued();
+                true
+            }
+            Err(command) => {
+                self.metrics.dropped(DropReason::Canceled);
+                self.relay.give_up(*command);
+                false
+            }
+        }
+    }
+
+    /// Has a command answered that is too large to be taken: the plane would hand it out for ever.
+    fn refuse_oversized(&self, found: &Oversized, polled: &Polled, pulse: &Pulse) -> Result<usize, Refusal> {
+        match wire::oversized(found, polled.received, &self.flight) {
+            Ok(command) => {
+                self.readiness.poll_succeeded();
+                self.metrics.polled(1);
+                log::warn!(request_id = command.request_id.as_str(); "control-plane command refused: larger than 64 MiB");
+                self.queue(command, pulse);
+                Ok(1)
+            }
+            Err(dropped) => {
+                self.metrics.dropped(dropped.reason);
+                let id = dropped.request_id.as_deref().unwrap_or("unknown");
+                let text = format!(
+                    "a command larger than 64 MiB cannot be answered: {} (request_id {id})",
+                    dropped.why
+                );
+                Err(Refusal::Transport(Error::new(Kind::TooLarge, text).sent(true)))
+            }
+        }
+    }
+
     /// Says what went wrong and what to do about it, then waits. The texts are the plane's; the log
     /// bounds and escapes them.
-    fn back_off(&self, backoff: &mut Backoff, refusal: &Refusal, pulse: &Pulse) {
+    fn back_off(&self, trouble: &mut Trouble, refusal: &Refusal, pulse: &Pulse) {
         // A poll that was cut by the stop has not failed.
         if self.stop.reached(Phase::Draining) {
             return;
@@ -241,34 +340,52 @@ impl Poller {
         let said = refusal.status();
         let status = said.map(|said| said.status).unwrap_or_default();
         let code = said.and_then(|said| said.code.as_deref());
-        let wait = backoff.next(matches!(status, 401 | 403), refusal.retry_after());
+        let wait = trouble.backoff.next(matches!(status, 401 | 403), refusal.retry_after());
         let error = refusal.to_string();
-        self.readiness.poll_failed(&error);
-        let (summary, hinted_status) = match refusal {
+        let (summary, mitigation) = match refusal {
             Refusal::Transport(error) => match error.kind {
-                Kind::Timeout => ("poll timed out; backing off", 0),
-                Kind::Proxy(status) => ("poll failed; backing off", status),
-                _ => ("poll failed; backing off", 0),
+                Kind::Timeout => ("poll timed out; backing off", ""),
+                Kind::Proxy(status) => ("poll failed; backing off", hints::hint(None, status)),
+                _ => ("poll failed; backing off", ""),
             },
-            Refusal::Status(_) => ("poll failed; backing off", status),
+            Refusal::Status(said) => ("poll failed; backing off", hints::of(said)),
         };
-        log::warn!(
-            error = error.as_str(),
-            retry_in_ms = wait.as_millis(),
-            status_code = status,
-            error_code = code.unwrap_or_default(),
-            error_message = said.map(|said| said.message.as_str()).unwrap_or_default(),
-            mitigation = hints::hint(code, hinted_status),
-            tunnel_request_id = said.and_then(|said| said.tunnel_request_id.as_deref()).unwrap_or_default();
-            "{summary}"
-        );
+        let told = if mitigation.is_empty() { error.clone() } else { format!("{error}. {mitigation}") };
+        self.readiness.poll_failed(&told, refusal.is_of_the_plane());
+        if let Some(left_out) = trouble.repeats.line(&error, Instant::now()) {
+            log::warn!(
+                error = error.as_str(),
+                retry_in_ms = wait.as_millis(),
+                status_code = status,
+                error_code = code.unwrap_or_default(),
+                error_message = said.map(|said| said.message.as_str()).unwrap_or_default(),
+                mitigation = mitigation,
+                repeated = left_out,
+                tunnel_request_id = said.and_then(|said| said.tunnel_request_id.as_deref()).unwrap_or_default();
+                "{summary}"
+            );
+        }
         // Interruptible: a stop must not wait for a backoff of a minute.
         pulse.within(wait);
         self.stop.sleep(wait, Phase::Draining);
     }
 
-    fn set_reading(&self, reading: bool) {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
-        self.read.notify_all();
+    /// Notes how far the open poll is; false when none may be begun any more.
+    fn set_open(&self, state: OpenState) -> bool {
+        let mut open = self.open();
+        open.state = state;
+        self.changed.notify_all();
+        !open.ended
+    }
+
+    fn note_commands(&self, commands: usize) {
+        if commands > 0 {
+            self.open().busy = Some(Instant::now());
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        // Every change is whole by itself.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

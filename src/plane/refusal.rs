@@ -7,15 +7,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::http::header;
+use ureq::http::{HeaderMap, Uri, header};
 
 use crate::net::{Budget, Error, Reply};
+use crate::ops::redact;
 
 use super::backoff;
 
 /// How much of an error's body is read, and how much of it is kept when it is not JSON.
 pub(crate) const ERROR_BYTES_MAX: usize = 64 * 1024;
 const ERROR_TEXT_CHARS_MAX: usize = 1024;
+
+/// Longest host name that DNS knows.
+const HOST_BYTES_MAX: usize = 253;
+
+/// What a page for people is called.
+const PAGE_TYPE: &[u8] = b"text/html";
 
 /// An exchange that failed.
 #[derive(Debug)]
@@ -35,6 +42,10 @@ pub struct StatusError {
     pub code: Option<String>,
     /// The plane's message, or the start of whatever the body was.
     pub message: String,
+    /// The body is a page for people. The control plane has none.
+    pub is_page: bool,
+    /// Where a redirect leads: a host, or the same one. The control plane makes none.
+    pub redirect: Option<String>,
     /// How long the plane asks us to stay away.
     pub retry_after: Option<Duration>,
     /// The plane's own id of the exchange.
@@ -51,7 +62,14 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Refusal::Transport(error) => error.fmt(f),
-            Refusal::Status(error) => write!(f, "the control plane answered {}", error.status),
+            Refusal::Status(error) => {
+                write!(f, "the control plane answered {}", error.status)?;
+                match &error.redirect {
+                    Some(host) => write!(f, ", a redirect to {host}"),
+                    None if error.is_page => f.write_str(" with a web page"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -63,6 +81,12 @@ impl Refusal {
             Refusal::Status(error) => Some(error),
             Refusal::Transport(_) => None,
         }
+    }
+
+    /// Whether the control plane itself answered, as far as that can be told: pages and redirects come from
+    /// whatever stands in its place.
+    pub(super) fn is_of_the_plane(&self) -> bool {
+        self.status().is_some_and(|said| !said.is_page && said.redirect.is_none())
     }
 
     /// How long the plane asks us to stay away, whatever the status: an overloaded plane may say so with
@@ -81,17 +105,47 @@ impl Refusal {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| backoff::retry_after(value, SystemTime::now()));
-        let body = reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data);
-        let Description { code, message, .. } = describe(&body.unwrap_or_default());
-        Refusal::Status(Box::new(StatusError { status, code, message, retry_after, tunnel_request_id }))
+        let redirect = (300..400).contains(&status).then(|| redirect_host(&reply.headers)).flatten();
+        let says_page = reply.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+            value.as_bytes().get(..PAGE_TYPE.len()).is_some_and(|t| t.eq_ignore_ascii_case(PAGE_TYPE))
+        });
+        let body =
+            reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data).unwrap_or_default();
+        let is_page = says_page || looks_like_page(&body);
+        let Description { code, message, .. } = describe(&body);
+        let error = StatusError { status, code, message, is_page, redirect, retry_after, tunnel_request_id };
+        Refusal::Status(Box::new(error))
     }
 
     /// A success whose body is not what it should be. It backs off like any other failure: a portal that
     /// answers 200 to everything must not be asked in a loop.
-    pub(super) fn unreadable(message: String, tunnel_request_id: Option<String>) -> Refusal {
-        let error = StatusError { status: 200, code: None, message, retry_after: None, tunnel_request_id };
-        Refusal::Status(Box::new(error))
+    pub(super) fn unreadable(message: String, body: &[u8], tunnel_request_id: Option<String>) -> Refusal {
+        let is_page = looks_like_page(body);
+        Refusal::Status(Box::new(StatusError {
+            status: 200,
+            code: None,
+            message,
+            is_page,
+            redirect: None,
+            retry_after: None,
+            tunnel_request_id,
+        }))
     }
+}
+
+/// Whether a body begins like HTML or XML.
+fn looks_like_page(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
+}
+
+/// The host that a redirect names. What is no host name is not shown.
+fn redirect_host(headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(header::LOCATION)?.to_str().ok();
+    let uri = location.and_then(|location| location.parse::<Uri>().ok());
+    Some(match uri {
+        Some(uri) => uri.host().map_or("the same host", |host| redact::head(host, HOST_BYTES_MAX)).to_owned(),
+        None => "no legal URL".to_owned(),
+    })
 }
 
 /// The plane's own id of an exchange.

@@ -23,6 +23,7 @@ use crate::relay::inflight::InFlight;
 use crate::relay::json;
 use crate::relay::message::{Kind, Malformed, Message};
 
+use super::oversized::Oversized;
 use super::timestamp;
 
 /// Longest request id and shard token that are taken. A longer one could not be posted back, so its
@@ -112,6 +113,30 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
             .and_then(|timeout| received.checked_add(timeout)),
         ticket: flight.enter(bytes),
     })
+}
+
+/// The command of which no more than this could be read: it is refused, not run.
+pub fn oversized(found: &Oversized, received: Instant, flight: &InFlight) -> Result<Command, Dropped> {
+    let or_null = |token: &Option<String>| token.clone().unwrap_or_else(|| "null".to_owned());
+    let kind = found.command_type.as_deref().unwrap_or("\"jsonrpc\"");
+    let id = found.id.iter().map(|id| format!(",\"id\":{id}")).collect::<String>();
+    // Its members are looked at like those of any other command.
+    let text = format!(
+        "{{\"command_type\":{kind},\"request_id\":{},\"shard_token\":{},\"channel\":{},\"response_timeout\":{},\
+         \"jsonrpc\":{{\"jsonrpc\":\"2.0\",\"method\":\"unknown\"{id}}}}}",
+        or_null(&found.request_id),
+        or_null(&found.shard_token),
+        or_null(&found.channel),
+        or_null(&found.response_timeout),
+    );
+    let raw = RawValue::from_string(text).map_err(|_| Dropped {
+        reason: DropReason::InvalidCommand,
+        why: "control-plane command dropped: invalid payload".into(),
+        request_id: None,
+    })?;
+    let command = self::command(&raw, received, flight)?;
+    let (kind, id) = (command.kind(), command.id().map(str::to_owned));
+    Ok(Command { body: Body::Unusable { kind, why: Unusable::TooLarge, id }, ..command })
 }
 
 /// The kind that `command_type` names. An unknown one is never treated as JSON-RPC: what it means was

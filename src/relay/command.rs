@@ -76,6 +76,8 @@ pub enum Unusable {
     Headers,
     /// A session is to be ended, but none is named.
     NoSession,
+    /// It is larger than what is held of one poll.
+    TooLarge,
 }
 
 impl Body {

@@ -20,15 +20,23 @@ struct Load {
 /// One command in flight, of so many bytes; leaving is dropping it. So no path out of the program, early
 /// return or refusal, can forget to leave.
 #[derive(Debug)]
-pub struct Ticket(InFlight, usize);
+pub struct Ticket {
+    flight: InFlight,
+    commands: usize,
+    bytes: usize,
+}
 
 impl InFlight {
     /// Counts one more, of so many bytes.
     pub fn enter(&self, bytes: usize) -> Ticket {
+        self.count(1, bytes)
+    }
+
+    fn count(&self, commands: usize, bytes: usize) -> Ticket {
         let mut load = self.load();
-        load.commands += 1;
+        load.commands += commands;
         load.bytes = load.bytes.saturating_add(bytes);
-        Ticket(self.clone(), bytes)
+        Ticket { flight: self.clone(), commands, bytes }
     }
 
     /// Waits until none is left; false when `deadline` came first.
@@ -58,13 +66,20 @@ impl InFlight {
     }
 }
 
+impl Ticket {
+    /// More bytes of the same command: those of an answer that waits.
+    pub fn more(&self, bytes: usize) -> Ticket {
+        self.flight.count(0, bytes)
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut load = self.0.load();
-        load.commands = load.commands.saturating_sub(1);
-        load.bytes = load.bytes.saturating_sub(self.1);
+        let mut load = self.flight.load();
+        load.commands = load.commands.saturating_sub(self.commands);
+        load.bytes = load.bytes.saturating_sub(self.bytes);
         // One system call a command, also when nobody waits: little beside the dozens that it costs anyway.
-        self.0.0.1.notify_all();
+        self.flight.0.1.notify_all();
     }
 }
 
@@ -81,6 +96,9 @@ mod tests {
         assert!(!flight.wait_empty(Instant::now()));
         assert!(!flight.wait_below(7, Instant::now()) && flight.wait_below(8, Instant::now()));
         drop(first);
+        let more = second.more(9);
+        assert!(!flight.wait_below(13, Instant::now()) && flight.now() == 1);
+        drop(more);
         assert!(flight.wait_below(5, Instant::now()));
         let waiter = flight.clone();
         let waiting = std::thread::spawn(move || waiter.wait_empty(Instant::now() + Duration::from_secs(20)));

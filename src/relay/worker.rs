@@ -305,6 +305,7 @@ fn unusable(why: Unusable) -> Failure {
     let (status, kind, cause) = match why {
         Unusable::Payload(malformed) => (400, "invalid_mcp_request", malformed.to_string()),
         Unusable::Headers => (502, "invalid_header", "a header is not legal HTTP".into()),
+        Unusable::TooLarge => (413, "command_too_large", "the command is larger than 64 MiB".into()),
         Unusable::NoSession => (400, "missing_session", "no Mcp-Session-Id names the session to end".into()),
     };
     Failure::local(status, "client_internal", kind, cause)

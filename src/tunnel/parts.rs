@@ -16,6 +16,7 @@ use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
 use crate::plane::client::{Clients, Identity, Plane};
+use crate::plane::courier::PostRoom;
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
@@ -173,6 +174,22 @@ pub(crate) fn plane(
     let late_info = (late.as_str(), Arc::clone(served));
     let identity = Identity { instance_id, server_info: &server_info, late_info };
     Plane::new(plane, clients, &identity, Arc::clone(metrics)).map_err(Error::Plane)
+}
+
+/// The couriers, running.
+pub(super) fn post_room(
+    settings: &Settings,
+    plane: &Arc<Plane>,
+    couriers: usize,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+    stop: &Arc<Stop>,
+    pulses: &Pulses,
+) -> Result<Arc<PostRoom>, Error> {
+    let bounds = (couriers, settings.mcp.connection_max_ttl, settings.network.body_budget_bytes);
+    let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
+    PostRoom::start(Arc::clone(plane), bounds, metrics, readiness, Arc::clone(stop), pulses)
+        .map_err(Error::Thread)
 }
 
 /// How the server of an entry is started, with what it may see of this process's environment.

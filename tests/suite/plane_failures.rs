@@ -171,6 +171,84 @@ fn redirects_of_the_plane_are_not_followed() {
     assert!(!rig.plane.server.requests().iter().any(|r| r.target == "/loop"));
 }
 
+/// What answers in the plane's place is named as what it is, and the key is not blamed.
+#[test]
+fn portals_are_named() {
+    let page = |status| Reply::body(status, "text/html", "<html>Welcome to the hotel</html>");
+    let away = Reply::status(302).header("Location", "http://portal.example:8080/login?secret=1");
+    for (reply, error, mitigation) in [
+        (page(200), "answered 200 with a web page", "captive portal"),
+        (page(403), "answered 403 with a web page", "captive portal"),
+        (away, "answered 302, a redirect to portal.example", "makes no redirects"),
+    ] {
+        let mut rig = rig_with_polls(vec![reply; 4]);
+        rig.plane.metadata(Reply::status(503));
+        let line = rig.client.wait_log(|line| line.contains("backing off"));
+        assert!(line.contains(error) && line.contains(mitigation) && !line.contains("API key"), "{line}");
+        assert!(!line.contains("secret=1"), "{line}");
+        let down = rig.client.wait_get("/readyz", |a| a.status == 503 && a.body.contains(error));
+        assert!(
+            down.body.starts_with("control plane not reached: ") && down.body.contains(mitigation),
+            "{down:?}"
+        );
+    }
+}
+
+/// A failure that repeats is told once; another one is told again.
+#[test]
+fn failures_that_repeat_are_told_once() {
+    let replies = [503, 503, 503, 401, 503].map(Reply::status);
+    let rig = rig_with_polls(replies);
+    rig.assert_alive();
+    let log = rig.client.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("backing off")).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[1].contains("401") && told[1].contains("\"repeated\":2"), "{told:?}");
+}
+
+/// Batches that are too large are asked for in smaller parts, and in larger ones again with each success.
+#[test]
+fn a_batch_that_is_too_large_is_asked_for_in_parts() {
+    let huge = Reply::json(200, "").declaring(65 << 20);
+    let rig =
+        rig_with_polls([huge.clone(), huge.clone(), huge, Reply::json(200, "{}"), Reply::json(200, "{}")]);
+    rig.assert_alive();
+    let polls = rig.plane.polls();
+    let limits: Vec<&str> = polls.iter().take(6).map(|poll| poll.parameter("limit").unwrap()).collect();
+    assert_eq!(limits, ["20", "10", "5", "2", "4", "8"]);
+    rig.client.wait_log(|line| line.contains("asking for fewer commands") && line.contains("\"limit\":10"));
+}
+
+/// A single command that is too large is answered under its id, wherever that stands, and does not come again.
+#[test]
+fn a_command_that_is_too_large_is_answered() {
+    let plane = Plane::start();
+    let fill = |head: String, tail: &str| Reply::json(200, head).then(Part::Fill(65 << 20)).bytes(tail);
+    let commands = [Command::method("early", "1"), Command::method("late", "2")];
+    let names = commands.each_ref().map(|command| {
+        format!(r#""command_type":"jsonrpc","request_id":"{}","shard_token":"{}""#, command.id, command.token)
+    });
+    let head = format!(
+        r#"{{"commands":[{{{},"jsonrpc":{{"jsonrpc":"2.0","id":"e","method":"x","params":{{"a":""#,
+        names[0]
+    );
+    plane.next_poll(fill(head, r#""}}}]}"#));
+    let tail = format!(r#""}},"id":7}},{}}}]}}"#, names[1]);
+    plane.next_poll(fill(
+        r#"{"commands":[{"jsonrpc":{"jsonrpc":"2.0","method":"x","params":{"a":""#.into(),
+        &tail,
+    ));
+    let rig = Rig::over(plane, Mcp::start(), |b| b.flag("control-plane.max-inflight", "1"));
+    for (command, id) in commands.iter().zip([serde_json::json!("e"), serde_json::json!(7)]) {
+        let answer = rig.plane.wait_answer(command);
+        assert_eq!((answer.code(), &answer.payload()["id"]), (413, &id));
+        assert_eq!(answer.cause(), "client_internal/command_too_large");
+        rig.client.wait_log(|line| line.contains("larger than 64 MiB") && line.contains(&command.id));
+    }
+    rig.assert_alive();
+    assert!(rig.mcp.calls_of("x").is_empty());
+}
+
 /// CP-061: a poll of 30 MB is accepted, one above the stated bound of 64 MiB is a failure.
 #[test]
 fn poll_bodies_are_bounded_at_64_mib() {

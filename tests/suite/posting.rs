@@ -1,5 +1,6 @@
 //! Answers on their way to the plane: what is sent again, what is not, and how.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::support::command::Command;
@@ -8,12 +9,13 @@ use crate::support::http::Request;
 use crate::support::plane::{Plane, Posted};
 use crate::support::reply::Reply;
 use crate::support::rig::Rig;
+use crate::support::temp::TempDir;
 
 /// Clocks of two processes and the kernel's timers agree this well.
 const SLACK: Duration = Duration::from_millis(20);
 /// The least wait before an attempt is repeated.
 const BACKOFF: Duration = Duration::from_millis(200);
-/// Longer than any wait before a fourth attempt; nothing can announce that none comes.
+/// Longer than any wait before a third attempt; nothing can announce that none comes.
 const NO_MORE: Duration = Duration::from_millis(1200);
 
 fn gap(posts: &[Posted], after: usize) -> Duration {
@@ -45,21 +47,22 @@ fn answered_by(rig: &Rig, replies: &[Reply], times: usize) -> Vec<Command> {
     commands
 }
 
-/// CP-114, CP-142: refusals that pass are met with the same bytes again, three times in all.
+/// CP-114, CP-142, CP-143: refusals that may pass are met with the same bytes until one is accepted.
 #[test]
 fn passing_refusals_are_met_with_the_same_bytes() {
-    let rig = Rig::start();
-    let replies = [408, 429, 502, 503, 504].map(Reply::status);
-    let commands = answered_by(&rig, &replies, 9);
+    let mut rig = Rig::start();
+    let replies = [408, 409, 429, 500, 501, 502, 503, 504].map(Reply::status);
+    let commands = answered_by(&rig, &replies, 3);
     for command in &commands {
-        rig.plane.wait_posts(command, 3, |_| true);
+        rig.plane.wait_posts(command, 4, |_| true);
     }
     std::thread::sleep(NO_MORE);
     for command in &commands {
         let posts = rig.plane.posts_of(command);
-        assert_eq!(posts.len(), 3, "{}", command.id);
+        assert_eq!(posts.len(), 4, "{}", command.id);
         assert_identical(&posts);
     }
+    assert!(rig.client.get("/metrics").body.contains("\nanswers_lost_total 0\n"));
     assert_eq!(rig.mcp.calls_of("m").len(), commands.len());
     rig.assert_alive();
 }
@@ -78,11 +81,14 @@ fn a_taken_answer_is_not_posted_again() {
     }
 }
 
-/// CP-143, CP-144: refusals for good are not argued with, and the server is not asked again.
+/// CP-143, CP-144: refusals for good are not argued with, and the server is not asked again. An answer that the
+/// plane has is not lost.
 #[test]
 fn final_refusals_get_one_post() {
-    let rig = Rig::start();
-    let replies = [400, 401, 403, 404, 409, 413, 500].map(Reply::status);
+    let mut rig = Rig::start();
+    let mut replies = [400, 401, 403, 413, 404].map(Reply::status).to_vec();
+    replies.push(Reply::json(409, r#"{"error":{"message":"response already fulfilled"}}"#));
+    replies.push(Reply::json(409, r#"{"error":{"code":"pending_request_not_found"}}"#));
     let commands = answered_by(&rig, &replies, 9);
     for command in &commands {
         rig.plane.wait_answer(command);
@@ -92,7 +98,73 @@ fn final_refusals_get_one_post() {
         assert_eq!(rig.plane.posts_of(command).len(), 1, "{}", command.id);
     }
     assert_eq!(rig.mcp.calls_of("m").len(), commands.len());
+    assert!(rig.client.get("/metrics").body.contains("\nanswers_lost_total 4\n"));
     rig.assert_alive();
+}
+
+/// DESIGN, Answers: a plane that is away for longer than any number of attempts gets every answer.
+#[test]
+fn an_answer_outlasts_the_planes_absence() {
+    let mut rig = Rig::start();
+    let gate = Gate::new();
+    let held = gate.clone();
+    rig.mcp.hook(move |request| {
+        (request.rpc_method() == "held").then(|| Reply::result("1", "{}").behind(&held))
+    });
+    let commands = [(); 10].map(|()| Command::method("held", "1"));
+    rig.plane.queue_all(&commands);
+    gate.wait_arrivals(10);
+    rig.plane.stop();
+    gate.open();
+    // Three attempts took 0.6 s at most.
+    std::thread::sleep(Duration::from_millis(1500));
+    rig.plane.restart();
+    for command in &commands {
+        assert_eq!(rig.plane.wait_answer(command).code(), 200);
+    }
+    assert!(rig.client.get("/metrics").body.contains("\nanswers_lost_total 0\n"));
+}
+
+/// DESIGN, Answers: however many answers are told to wait, fresh ones are posted at once.
+#[test]
+fn a_wait_holds_no_courier() {
+    let rig = Rig::start();
+    let replies = vec![Reply::status(503).header("Retry-After", "60"); 60];
+    for command in &answered_by(&rig, &replies, 1) {
+        rig.plane.wait_answer(command);
+    }
+    rig.assert_alive();
+}
+
+/// DESIGN, Answers: an answer that meets 500 while others are accepted is given up, counted and named.
+#[test]
+fn an_answer_that_the_plane_cannot_take_is_given_up() {
+    let mut rig = Rig::start();
+    let command = &answered_by(&rig, &[Reply::status(500)], 9)[0];
+    rig.plane.wait_answer(command);
+    rig.assert_alive();
+    rig.client.wait_log(|line| line.contains("failed to post response") && line.contains(&command.id));
+    assert_eq!(rig.plane.posts_of(command).len(), 5);
+    assert!(rig.client.get("/metrics").body.contains("\nanswers_lost_total 1\n"));
+}
+
+/// DESIGN, Answers: a key that is replaced in its file is used for the next attempt, and shown nowhere.
+#[test]
+fn a_refused_key_is_read_again_from_its_file() {
+    let directory = TempDir::new();
+    let file = directory.write("key", "sk-first-key-of-this-test");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let rig = Rig::with(|b| b.flag("control-plane.api-key", &format!("file:{file}")));
+    let echo = r#"{"error":{"message":"refused: second-key-of-this-test"}}"#;
+    let command = &answered_by(&rig, &[Reply::json(401, echo)], 3)[0];
+    rig.plane.wait_answer(command);
+    directory.write("key", "second-key-of-this-test\n");
+    let posts = rig.plane.wait_posts(command, 4, |_| true);
+    let key = |post: &Posted| post.request.header("authorization").unwrap().to_owned();
+    assert_eq!(key(&posts[0]), "Bearer sk-first-key-of-this-test");
+    assert_eq!(key(&posts[3]), "Bearer second-key-of-this-test");
+    rig.client.wait_log(|line| line.contains("posted again"));
+    assert!(!rig.client.log().contains("second-key"), "{}", rig.client.log());
 }
 
 /// CP-145: an answer whose connection drops is sent again, and the server is not asked again.
@@ -223,14 +295,15 @@ fn the_body_of_a_success_does_not_matter() {
 #[test]
 fn a_signal_ends_posts_and_their_waits() {
     let waiting = Reply::status(503).header("Retry-After", "60");
-    for reply in [Reply::silence(), waiting] {
+    for (reply, code) in [(Reply::silence(), 1), (waiting, 0)] {
         let mut rig = Rig::with(|b| b.flag("process.drain-timeout", "500ms"));
         let command = &answered_by(&rig, &[reply], 1)[0];
         rig.plane.wait_answer(command);
         let polls = rig.plane.wait_polls(2).len();
-        assert_eq!(rig.client.stop().code(), Some(0));
+        // A plane that asks for more than what is left is asked once more.
+        assert_eq!(rig.client.stop().code(), Some(code));
         assert!(rig.plane.polls().len() <= polls + 1);
-        assert_eq!(rig.plane.posts_of(command).len(), 1);
+        assert_eq!(rig.plane.posts_of(command).len(), if code == 0 { 2 } else { 1 });
     }
 }
 

@@ -66,7 +66,7 @@ fn the_verdict_follows_the_plane() {
     rig.assert_alive();
 }
 
-/// DESIGN, readiness: a plane that refuses the key is not reached, however quickly it answers.
+/// DESIGN, readiness: a plane that refuses the key makes the client unready, and what to do about it is said.
 #[test]
 fn a_refused_key_is_not_ready() {
     let plane = Plane::start();
@@ -79,9 +79,31 @@ fn a_refused_key_is_not_ready() {
     let answer = rig.client.get("/readyz");
     assert_eq!(answer.status, 503);
     assert!(
-        answer.body.starts_with("control plane not reached") && answer.body.contains("401"),
+        answer.body.starts_with(
+            "control plane reached, but polls fail: the control plane answered 401. The API key was refused"
+        ),
         "{answer:?}"
     );
+}
+
+/// DESIGN, Answers: three answers in a row that the plane refuses make the client unready, one that it accepts ready.
+#[test]
+fn refused_answers_are_not_ready() {
+    let mut rig = Rig::start();
+    rig.client.wait_get("/readyz", |a| a.status == 200);
+    let commands = [(); 3].map(|()| Command::method("m", "1"));
+    for command in &commands {
+        rig.plane.answer_for(command, Reply::status(403));
+    }
+    for command in &commands[..2] {
+        rig.send(command);
+    }
+    assert_eq!(rig.client.get("/readyz").status, 200);
+    rig.send(&commands[2]);
+    let down = rig.client.wait_get("/readyz", |a| a.status == 503);
+    assert_eq!(down.body, "answers are not accepted: the control plane answered 403");
+    rig.assert_alive();
+    rig.client.wait_get("/readyz", |a| a.status == 200);
 }
 
 /// DESIGN, readiness: one failed call changes nothing; a server that keeps failing does, until it answers again.

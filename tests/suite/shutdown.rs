@@ -9,7 +9,7 @@ use crate::support::command::{Command, envelope};
 use crate::support::gate::Gate;
 use crate::support::mcp::Mcp;
 use crate::support::plane::Plane;
-use crate::support::reply::Reply;
+use crate::support::reply::{Part, Reply};
 use crate::support::rig::Rig;
 
 /// Signals and waits until the client has begun to stop.
@@ -128,8 +128,88 @@ fn a_mute_plane_does_not_prevent_the_end() {
     rig.plane.answer_for(&command, Reply::silence());
     rig.plane.queue(&command);
     rig.plane.wait_answer(&command);
-    assert_eq!(rig.client.stop().code(), Some(0));
+    // Nobody was told.
+    assert_eq!(rig.client.stop().code(), Some(1));
     assert_eq!(rig.plane.posts_of(&command).len(), 1);
+}
+
+/// A drain uses its time: a plane that comes back within it gets every answer.
+#[test]
+fn a_plane_that_comes_back_gets_its_answers() {
+    let mut rig = patient();
+    let gate = holding(&rig);
+    let commands = [(); 10].map(|()| Command::method("held", "1"));
+    rig.plane.queue_all(&commands);
+    gate.wait_arrivals(10);
+    begin_stop(&rig, Signal::SIGTERM);
+    rig.plane.stop();
+    gate.open();
+    std::thread::sleep(Duration::from_millis(1200));
+    rig.plane.restart();
+    assert_eq!(rig.client.wait_exit().code(), Some(0));
+    for command in &commands {
+        assert_eq!(rig.plane.posts_of(command)[0].code(), 200);
+    }
+}
+
+/// Answers that are lost in the drain are counted in the last line, and the exit code tells of them.
+#[test]
+fn lost_answers_are_counted_at_the_end() {
+    let mut rig = patient();
+    let gate = holding(&rig);
+    let commands = [(); 3].map(|()| Command::method("held", "1"));
+    for command in &commands[..2] {
+        rig.plane.answer_for(command, Reply::status(403));
+    }
+    rig.plane.queue_all(&commands);
+    gate.wait_arrivals(3);
+    begin_stop(&rig, Signal::SIGTERM);
+    gate.open();
+    assert_eq!(rig.client.wait_exit().code(), Some(1));
+    let log = rig.client.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("tunnel-client stopped") && last.contains("\"answers_lost\":2"), "{last}");
+}
+
+/// Two signals at once are one: coreutils `timeout` signals the process and its group.
+#[test]
+fn two_signals_at_once_are_one() {
+    let mut rig = patient();
+    let gate = holding(&rig);
+    let command = Command::method("held", "1");
+    rig.plane.queue(&command);
+    gate.wait_arrivals(1);
+    rig.client.signal(Signal::SIGTERM);
+    rig.client.signal(Signal::SIGINT);
+    rig.client.wait_log(|line| line.contains("stopping control-plane poller"));
+    gate.open();
+    assert_eq!(rig.client.wait_exit().code(), Some(0));
+    assert_eq!(rig.plane.posts_of(&command)[0].code(), 200);
+}
+
+/// What the plane has written to a busy tunnel when the signal comes is on its way for a round trip.
+#[test]
+fn a_busy_tunnel_reads_what_is_on_its_way() {
+    let plane = Plane::start();
+    // Both replies take a round trip.
+    let far = |reply: Reply| reply.first(Part::Pause(Duration::from_millis(250)));
+    let first = Command::method("m", "1");
+    plane.next_poll(far(Reply::json(200, envelope(std::slice::from_ref(&first)))));
+    plane.next_answer(far(Reply::json(200, "{}")));
+    let mut rig = Rig::over(plane, Mcp::start(), |b| b.flag("process.drain-timeout", "120s"));
+    rig.plane.wait_answer(&first);
+    // The plane sees the answer before the client sees that it was accepted.
+    std::thread::sleep(Duration::from_millis(350));
+    let polls = rig.plane.polls().len();
+    rig.client.signal(Signal::SIGTERM);
+    rig.client.wait_log(|line| line.contains("stopping control-plane poller"));
+    // Within two round trips, and later than a poll that is cut at once.
+    std::thread::sleep(Duration::from_millis(100));
+    let command = Command::method("m", "1");
+    rig.plane.queue(&command);
+    assert_eq!(rig.client.wait_exit().code(), Some(0));
+    assert_eq!(rig.plane.posts_of(&command)[0].code(), 200);
+    assert_eq!(rig.plane.polls().len(), polls);
 }
 
 /// CP-161: a poll whose headers have arrived is read to its end, and its commands are served.
@@ -171,6 +251,8 @@ fn a_second_signal_ends_at_once() {
     rig.plane.queue(&Command::method("stuck", "1"));
     rig.mcp.wait_calls("stuck", 1);
     begin_stop(&rig, Signal::SIGTERM);
+    // Sooner it would be one with the first.
+    std::thread::sleep(Duration::from_millis(200));
     assert!(rig.client.is_running());
     rig.client.signal(Signal::SIGINT);
     // The drain would go on for longer than a test waits.
@@ -287,7 +369,8 @@ fn a_lost_plane_does_not_prevent_the_end() {
     rig.plane.queue(&Command::method("stuck", "1"));
     rig.mcp.wait_calls("stuck", 1);
     rig.plane.stop();
-    assert_eq!(rig.client.stop().code(), Some(0));
+    // It ends, and says that somebody was not told.
+    assert_eq!(rig.client.stop().code(), Some(1));
 }
 
 /// Signals that tools send by habit end no process without a drain; `SIGQUIT` asks for one like `SIGTERM`.

@@ -1,0 +1,228 @@
+//! List of the answers that are to be posted: fresh ones, and those that are tried again later.
+//!
+//! A wait for the plane lies here and holds no courier. Fresh answers go first; every eighth turn belongs to one
+//! whose time has come, so that steady load starves none. The list is bounded by number and by bytes: beyond
+//! either, whoever brings an answer waits, and with them the queue and the poller. Nothing is dropped for want
+//! of room, and nothing here fails.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::ops::pulse::Pulse;
+use crate::relay::command::Command;
+use crate::relay::inflight::Ticket;
+use crate::relay::port::Answer;
+
+use super::backoff::{Backoff, WAIT_MIN};
+
+/// Most answers that wait for another attempt. Each keeps a command and its head, some kilobytes.
+const POSTPONED_MAX: usize = 4096;
+
+/// Fresh answers that may be taken one after another while another one's time has come.
+const FRESH_IN_A_ROW: u32 = 7;
+
+/// One answer on its way, with what its attempts have met.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// What it answers.
+    pub(super) command: Arc<Command>,
+    /// What is posted, the same bytes each time.
+    pub(super) answer: Answer,
+    /// Tells one answer from another.
+    pub(super) number: u64,
+    /// After this it is not posted any more.
+    pub(super) until: Instant,
+    /// Waits between its attempts.
+    pub(super) backoff: Backoff,
+    /// How often it met 500, and how many answers had been accepted when it first did.
+    pub(super) faults: Option<(u32, u64)>,
+    /// Since when the key is refused.
+    pub(super) unauthorized: Option<Instant>,
+    /// Its bytes among those in flight, from the first wait on.
+    held: Option<Ticket>,
+}
+
+/// The list. Shared by those who bring answers and the couriers.
+#[derive(Debug)]
+pub(super) struct Desk {
+    fresh_max: usize,
+    bytes_max: usize,
+    state: Mutex<State>,
+    /// Rings for couriers.
+    work: Condvar,
+    /// Rings for those who bring answers.
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fresh: VecDeque<Parcel>,
+    /// By the time of the next attempt; the number keeps equal times apart.
+    postponed: BTreeMap<(Instant, u64), Parcel>,
+    postponed_bytes: usize,
+    /// Answers brought so far.
+    brought: u64,
+    fresh_in_a_row: u32,
+    /// One courier waits for the time of the first; the others wait for a bell.
+    lookout: bool,
+    /// When everything has to be posted, once the process stops.
+    end: Option<Instant>,
+    closed: bool,
+}
+
+impl Desk {
+    /// A list with room for `fresh_max` fresh answers, and `bytes_max` bytes of postponed ones.
+    pub(super) fn new(fresh_max: usize, bytes_max: usize) -> Desk {
+        let state = Mutex::new(State::default());
+        Desk { fresh_max, bytes_max, state, work: Condvar::new(), room: Condvar::new() }
+    }
+
+    /// Takes an answer that may be posted until then; waits for room. Gives it back once the list is closed.
+    pub(super) fn bring(
+        &self,
+        command: Arc<Command>,
+        answer: Answer,
+        until: Instant,
+    ) -> Result<(), Box<Parcel>> {
+        let mut state = self.state();
+        while !state.closed && self.is_full(&state) {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.brought += 1;
+        let parcel = Parcel {
+            command,
+            answer,
+            number: state.brought,
+            until: state.end.map_or(until, |end| end.min(until)),
+            backoff: Backoff::default(),
+            faults: None,
+            unauthorized: None,
+            held: None,
+        };
+        if state.closed {
+            return Err(Box::new(parcel));
+        }
+        state.fresh.push_back(parcel);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next answer to be posted; nothing once the list is closed.
+    pub(super) fn take(&self, pulse: &Pulse) -> Option<Parcel> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = Instant::now();
+            if let Some(parcel) = state.next(now) {
+                self.room.notify_one();
+                if !state.lookout && !state.postponed.is_empty() {
+                    self.work.notify_one();
+                }
+                return Some(parcel);
+            }
+            let first = state.postponed.first_key_value().map(|((due, _), _)| *due);
+            state = match first.filter(|_| !state.lookout) {
+                Some(due) => {
+                    state.lookout = true;
+                    pulse.until(due);
+                    let left = due.saturating_duration_since(now);
+                    let mut state =
+                        self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                    pulse.rest();
+                    state.lookout = false;
+                    state
+                }
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Puts an answer back until `due`; gives it back when it would be too late then.
+    pub(super) fn postpone(&self, mut parcel: Parcel, asked: Option<Duration>) -> Result<(), Box<Parcel>> {
+        let mut state = self.state();
+        let now = Instant::now();
+        parcel.until = state.end.map_or(parcel.until, |end| end.min(parcel.until));
+        let left = parcel.until.saturating_duration_since(now);
+        // A plane that asks for more than what a stop leaves is asked once more before the end.
+        let asked = asked.filter(|asked| state.end.is_none() || *asked < left).unwrap_or_default();
+        // The nearer the end, the shorter the wait: the last attempt comes shortly before it.
+        let wait = parcel.backoff.next(false, None).min(left / 2).max(WAIT_MIN).max(asked);
+        if state.closed || wait >= left {
+            return Err(Box::new(parcel));
+        }
+        let bytes = parcel.bytes();
+        parcel.held.get_or_insert_with(|| parcel.command.ticket.more(bytes));
+        state.postponed_bytes = state.postponed_bytes.saturating_add(bytes);
+        let key = (now + wait, parcel.number);
+        let is_first = state.postponed.first_key_value().is_none_or(|(first, _)| key < *first);
+        state.postponed.insert(key, parcel);
+        if is_first {
+            // Whoever waits for the time of another one has to wait for this one now.
+            self.work.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Everything has to be posted by then: waits end in time for it, and nobody waits for room any more. What
+    /// is still to come is bounded by what was polled before.
+    pub(super) fn end_by(&self, end: Instant) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.end = Some(end);
+        let soon = now + WAIT_MIN.min(end.saturating_duration_since(now) / 2);
+        let waiting = std::mem::take(&mut state.postponed);
+        state.postponed =
+            waiting.into_iter().map(|((due, n), parcel)| ((due.min(soon), n), parcel)).collect();
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Ends the list and hands out what is left.
+    pub(super) fn close(&self) -> Vec<Parcel> {
+        let mut state = self.state();
+        state.closed = true;
+        self.work.notify_all();
+        self.room.notify_all();
+        let (fresh, postponed) = (std::mem::take(&mut state.fresh), std::mem::take(&mut state.postponed));
+        fresh.into_iter().chain(postponed.into_values()).collect()
+    }
+
+    /// How many answers wait for another attempt.
+    pub(super) fn postponed(&self) -> usize {
+        self.state().postponed.len()
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        let postponed = state.postponed.len() >= POSTPONED_MAX || state.postponed_bytes >= self.bytes_max;
+        state.end.is_none() && (state.fresh.len() >= self.fresh_max || postponed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is whole by itself.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The answer whose turn it is.
+    fn next(&mut self, now: Instant) -> Option<Parcel> {
+        let is_due = self.postponed.first_key_value().is_some_and(|((due, _), _)| *due <= now);
+        if is_due && (self.fresh.is_empty() || self.fresh_in_a_row >= FRESH_IN_A_ROW) {
+            self.fresh_in_a_row = 0;
+            let parcel = self.postponed.pop_first()?.1;
+            self.postponed_bytes = self.postponed_bytes.saturating_sub(parcel.bytes());
+            return Some(parcel);
+        }
+        self.fresh_in_a_row += u32::from(is_due);
+        self.fresh.pop_front()
+    }
+}
+
+impl Parcel {
+    fn bytes(&self) -> usize {
+        self.answer.payload.as_ref().map_or(0, |payload| payload.bytes())
+    }
+}
