@@ -165,22 +165,13 @@ fn clearer(first: Error, second: Error) -> Error {
 mod tests {
     use super::*;
     use crate::net::socket::SERVER;
-    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
+    use crate::net::tests::peers::full_listener_at;
     use std::net::{Ipv6Addr, TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
 
     /// An IPv6 address that is silent: its listener takes no more connections.
     fn silent() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
-        let fd = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)))).unwrap();
-        listen(&fd, Backlog::new(0).unwrap()).unwrap();
-        let listener = TcpListener::from(fd);
-        let address = listener.local_addr().unwrap();
-        let mut filling = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
-            filling.push(stream);
-        }
-        (address, (listener, filling))
+        let full = full_listener_at((Ipv6Addr::LOCALHOST, 0).into());
+        (full.0.local_addr().unwrap(), full)
     }
 
     fn run(addresses: &[SocketAddr], family: &Family, wait: Duration) -> Result<Duration, Error> {

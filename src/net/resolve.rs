@@ -23,17 +23,24 @@ const FAMILY_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Names {
     helpers: Arc<Budget>,
+    /// What every name resolves to.
+    #[cfg(test)]
+    pub(super) fixed: Option<Vec<IpAddr>>,
 }
 
 impl Names {
     pub(super) fn new() -> Names {
-        Names { helpers: Budget::new(RESOLUTIONS_MAX) }
+        Names {
+            helpers: Budget::new(RESOLUTIONS_MAX),
+            #[cfg(test)]
+            fixed: None,
+        }
     }
 
     /// One whose helpers are all busy for ever.
     #[cfg(test)]
     pub(super) fn hanging() -> Names {
-        Names { helpers: Budget::new(0) }
+        Names { helpers: Budget::new(0), fixed: None }
     }
 
     /// The addresses of `host` (without brackets). The system decides about their order, and may give the
@@ -41,6 +48,10 @@ impl Names {
     pub(super) fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        #[cfg(test)]
+        if let Some(fixed) = &self.fixed {
+            return Ok(fixed.iter().map(|address| SocketAddr::new(*address, port)).collect());
         }
         let failed = |why: String| Error::new(Kind::Dns, format!("resolve {host}: {why}"));
         // A name that is not known in time is a fault of resolution to the operator, whatever the clock says.

@@ -1,15 +1,16 @@
 //! Behaviour of this room against loopback peers. One test a property; none waits for time to pass.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 
 mod bodies;
 mod guarded;
-mod peers;
+pub(super) mod peers;
 mod resting;
 mod secure;
 
@@ -231,12 +232,30 @@ fn a_silent_network_is_left_at_the_deadline_and_at_shutdown() {
     };
     wait.recv().unwrap();
     // Nothing tells that a SYN is on its way; too early a shutdown must end the same.
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     let began = Instant::now();
     client.shutdown();
     let error = connecting.join().unwrap();
     assert_eq!((error.kind, error.request_sent), (Kind::Shutdown, false));
-    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_silent_address_beside_a_working_one_costs_less_than_a_second() {
+    let port = serve(|_, stream| {
+        read_request(stream);
+        stream.write_all(&reply(b"ok")).unwrap();
+    });
+    let _full = full_listener_at((Ipv6Addr::LOCALHOST, port).into());
+    let mut net = Net::new(&network(None)).unwrap();
+    let both = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    Arc::get_mut(&mut net.shared).unwrap().names.fixed = Some(both);
+    let url = format!("http://dual.test:{port}/");
+    let client = client_of(&net, &server(&url)).unwrap();
+    let began = Instant::now();
+    assert_eq!(get(&client, &url).unwrap(), "ok");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Servers, proxies and certificates for the tests of this room: loopback only, port 0, made at run time.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -66,9 +66,18 @@ pub(super) fn serve_with(
 
 /// A listener that takes no more connections, and what keeps it so.
 pub(super) fn full_listener() -> (u16, (TcpListener, Vec<TcpStream>)) {
-    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, socket};
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let full = full_listener_at(([127, 0, 0, 1], 0).into());
+    (full.0.local_addr().unwrap().port(), full)
+}
+
+/// The same at an address.
+pub(in crate::net) fn full_listener_at(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
+    use nix::sys::socket::{
+        Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, bind, listen, socket,
+    };
+    let address = SockaddrStorage::from(address);
+    let fd = socket(address.family().unwrap(), SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(fd.as_raw_fd(), &address).unwrap();
     listen(&fd, Backlog::new(0).unwrap()).unwrap();
     let listener = TcpListener::from(fd);
     let address = listener.local_addr().unwrap();
@@ -76,7 +85,7 @@ pub(super) fn full_listener() -> (u16, (TcpListener, Vec<TcpStream>)) {
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
         filling.push(stream);
     }
-    (address.port(), (listener, filling))
+    (listener, filling)
 }
 
 /// Reads one request: its head and its body.
