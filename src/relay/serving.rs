@@ -127,11 +127,16 @@ impl<'a> Asked<'a> {
     /// Reads the parameters. Nested more deeply than anybody means it, they are refused like any other text
     /// that cannot be read.
     pub fn read(message: &'a Message) -> Result<Asked<'a>, Refusal> {
-        if json::values_at_most(message.text()) > VALUES_MAX {
+        let values = json::values_at_most(message.text());
+        if values > VALUES_MAX {
             return Err(Refusal::new(400, INVALID_REQUEST, "the request holds too many values"));
         }
         let mut whole: Value = serde_json::from_str(message.text())
             .map_err(|error| Refusal::new(400, PARSE_ERROR, error.to_string()))?;
+        // Of members with one name a tree keeps the last, and somebody before us may have judged the first.
+        if 1 + places(&whole) != values {
+            return Err(Refusal::new(400, INVALID_REQUEST, "a member occurs twice"));
+        }
         let params = match whole.get_mut("params").map(Value::take) {
             None => Map::new(),
             Some(Value::Object(params)) => params,
@@ -286,6 +291,16 @@ pub fn tool_result(text: &str, structured: Option<Value>) -> Value {
     match structured {
         Some(structured) => extended(result, json!({"structuredContent": structured})),
         None => result,
+    }
+}
+
+/// What [`json::values_at_most`] counts beside the first value, of a tree: its depth is what the parser allows.
+fn places(tree: &Value) -> usize {
+    let within = |inner: usize, length: usize| inner + length.max(1);
+    match tree {
+        Value::Array(list) => within(list.iter().map(places).sum(), list.len()),
+        Value::Object(members) => within(members.values().map(places).sum(), members.len()),
+        _ => 0,
     }
 }
 

@@ -60,9 +60,10 @@ fn a_name_is_judged_by_its_address() {
     assert_eq!(paths, ["/a", "/c"]);
 }
 
-/// Members that occur twice or under another spelling lead to no other endpoint than the one that is checked.
+/// Members that occur twice, wherever that is, or under another spelling are refused: who judged a call before
+/// us may have read the other one.
 #[test]
-fn ambiguous_arguments_have_one_reading() {
+fn ambiguous_arguments_are_refused() {
     let targets = "- {label: a, url: ORIGIN/a}\n- {label: b, url: ORIGIN/b, methods: [GET]}";
     let harbour = Harbour::start(targets, |_| Reply::status(204));
     let send = |arguments: &str| {
@@ -70,9 +71,17 @@ fn ambiguous_arguments_have_one_reading() {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
         harbour.rig.send(&crate::support::command::Command::rpc(text).channel("harpoon"))
     };
-    // Both readings of such a text are one: the last, for what is checked and for what is called.
-    let twice = Called(send(r#"{"label":"a","method":"POST","label":"b"}"#));
-    assert_eq!(twice.fault(), "label b: invalid method");
+    for twice in [
+        r#"{"label":"a","method":"POST","label":"b"}"#,
+        r#"{"label":"a","l\u0061bel":"a","method":"GET"}"#,
+        r#"{"label":"a","method":"GET","headers":{"x":"1","x":"1"}}"#,
+        r#"{"label":"a","method":"GET"},"arguments":{"label":"b","method":"GET"}"#,
+        r#"{"label":"a","method":"GET"},"Arguments":{"label":"b","method":"GET"}"#,
+        r#"{"label":"a","method":"GET"},"na\u006de":"list_targets""#,
+    ] {
+        let answer = send(twice);
+        assert_eq!(answer.code(), 400, "{twice}: {}", answer.request.text());
+    }
     let escaped = Called(send(r#"{"l\u0061bel":"\u0061","method":"GET"}"#));
     assert_eq!(escaped.status(), 204);
     for arguments in [
