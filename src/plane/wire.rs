@@ -184,11 +184,13 @@ fn body(kind: RequestKind, fields: &Fields<'_>, headers: Option<&HeaderMap>) -> 
     }
 }
 
-/// The id of a payload that is no message, so that its sender can tell which call failed. A second `id`
-/// would make that a guess.
+/// The id of a payload that is no message, so that its sender can tell which call failed. An envelope that
+/// could be read in two ways would make that a guess.
 fn readable_id(payload: &str, why: Malformed) -> Option<String> {
-    if matches!(why, Malformed::Duplicate(_) | Malformed::Id) {
-        return None;
+    match why {
+        Malformed::Id => return None,
+        Malformed::Name(ambiguous) if ambiguous.is_in_envelope() => return None,
+        _ => {}
     }
     let whole = json::value(payload).ok()?;
     let members = json::members(payload, whole).ok()??;

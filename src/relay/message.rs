@@ -1,19 +1,17 @@
 //! One JSON-RPC message: what it is, which revision it belongs to, and where its id stands.
 //!
-//! A [`Message`] keeps its text exactly; only its spans are known. A message that names one of the
-//! JSON-RPC members twice is malformed: what is checked here and what the server reads must be the
-//! same thing, and parsers differ in which of two they take. It fails with a [`Malformed`] that quotes
-//! nothing of the message, because that goes to the log.
+//! A [`Message`] keeps its text exactly; only its spans are known, all of them from one reading: whoever
+//! replaces one later looks at nothing but its place. A message with a name that programs could read
+//! differently ([`names`]) is malformed: what is checked here and what the server reads must be the same
+//! thing. It fails with a [`Malformed`] that quotes nothing of the message, because that goes to the log.
 //!
 //! The same reader serves both directions. Callers and servers are strangers alike; neither may send
 //! what the other side could read in two ways.
 
 use std::fmt;
 
-use super::json::{self, Member, Span};
-
-/// Members that decide what a message is. Naming one twice makes the message ambiguous.
-const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+use super::json::{self, Span};
+use super::names::{self, Ambiguous, only};
 
 /// The key inside `params._meta` by which a request states its revision. One flat key: dots and slash
 /// belong to its name.
@@ -60,7 +58,7 @@ pub enum Era {
 }
 
 /// A validated JSON-RPC message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     text: String,
     kind: Kind,
@@ -72,11 +70,24 @@ pub struct Message {
     /// The same, when it names a request.
     id: Option<Span>,
     params: Option<Span>,
-    claim: Option<Span>,
-    /// Has a result or an error.
-    has_outcome: bool,
+    places: Places,
+    result: Option<Span>,
     /// The error of a response that has no result.
     error: Option<Span>,
+}
+
+/// Where members stand inside `params` that are replaced on a pipe, or tell the era.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// `_meta.progressToken`: that of a request.
+    pub token: Option<Span>,
+    /// `progressToken`: that of a progress notification.
+    pub progress: Option<Span>,
+    /// `requestId`: the request that a cancellation names.
+    pub cancelled: Option<Span>,
+    /// `_meta["io.modelcontextprotocol/subscriptionId"]`: the subscription that a notification belongs to.
+    pub subscription: Option<Span>,
+    claim: Option<Span>,
 }
 
 /// Why a payload is not a JSON-RPC message.
@@ -88,8 +99,8 @@ pub enum Malformed {
     NotAnObject,
     /// `jsonrpc` is not `"2.0"`.
     Version,
-    /// A member of the envelope occurs twice.
-    Duplicate(&'static str),
+    /// A member that counts could be read in two ways.
+    Name(Ambiguous),
     /// `id` is neither a string nor a number nor null.
     Id,
     /// Neither a usable method nor a result nor an error.
@@ -102,7 +113,7 @@ impl fmt::Display for Malformed {
             Malformed::Json(fault) => fault.fmt(f),
             Malformed::NotAnObject => f.write_str("not a single JSON object"),
             Malformed::Version => f.write_str("jsonrpc is not \"2.0\""),
-            Malformed::Duplicate(name) => write!(f, "member \"{name}\" occurs twice"),
+            Malformed::Name(ambiguous) => ambiguous.fmt(f),
             Malformed::Id => f.write_str("id is neither a string nor a number"),
             Malformed::Shape => f.write_str("neither a request nor a response"),
         }
@@ -123,10 +134,10 @@ impl Message {
 
     /// Reads everything but the text itself.
     fn read(text: &str) -> Result<Message, Malformed> {
-        let whole = json::value(text).map_err(Malformed::Json)?;
-        let members = json::members(text, whole).map_err(Malformed::Json)?;
+        let (whole, members) = json::object(text).map_err(Malformed::Json)?;
         let members = members.ok_or(Malformed::NotAnObject)?;
-        let [version, id, method, params, result, error] = envelope(&members)?;
+        let found = names::find(&members, names::ENVELOPE).map_err(Malformed::Name)?;
+        let [version, id, method, params, result, error] = found;
         let of = |span: Span| span.of(text);
         if version.and_then(|span| json::string(of(span))).as_deref() != Some("2.0") {
             return Err(Malformed::Version);
@@ -151,7 +162,7 @@ impl Message {
             (None, Some(_), _) | (None, None, Some(_)) => Kind::Response,
             _ => return Err(Malformed::Shape),
         };
-        let claim = params.and_then(|params| meta_claim(text, params));
+        let places = Places::read(text, params)?;
         Ok(Message {
             text: String::new(),
             kind,
@@ -160,8 +171,8 @@ impl Message {
             id_member,
             id,
             params,
-            claim,
-            has_outcome: outcome.is_some(),
+            places,
+            result,
             error: error.filter(|_| result.is_none()),
         })
     }
@@ -194,7 +205,7 @@ impl Message {
     /// Whether there is a result or an error. Servers are known to answer with neither, and their
     /// answers pass; nobody else may.
     pub fn has_outcome(&self) -> bool {
-        self.has_outcome
+        self.result.is_some() || self.error.is_some()
     }
 
     /// Whether this is a response that holds an error and no result.
@@ -225,9 +236,19 @@ impl Message {
         }
     }
 
+    /// Where members of `params` stand.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Where the result of a subscription repeats its id. Looked up when asked, since no other result has it.
+    pub fn result_subscription(&self) -> Result<Option<Span>, Malformed> {
+        Places::read(&self.text, self.result).map(|places| places.subscription)
+    }
+
     /// The revision that the message states for itself, when it is a string.
     pub fn claim(&self) -> Option<String> {
-        let literal = self.claim?.of(&self.text);
+        let literal = self.places.claim?.of(&self.text);
         json::string(literal).map(|text| text.into_owned())
     }
 
@@ -243,7 +264,7 @@ impl Message {
     /// the server acts on. Whatever stays unclear is legacy, as the SDKs have it. The era decides what we
     /// may add on our own: answers to the server's requests, resumptions, cancellations.
     pub fn era(&self, version_header: Option<&str>) -> Era {
-        if self.claim.is_some() {
+        if self.places.claim.is_some() {
             return Era::Modern;
         }
         let method = self.method().unwrap_or_default();
@@ -282,32 +303,20 @@ pub fn same_id(left: &str, right: &str) -> bool {
     }
 }
 
-/// Finds the six members of the envelope, in the order of [`ENVELOPE`]. Names are compared after
-/// unescaping, or `"i\u0064"` would be a second id that only the server sees.
-fn envelope(members: &[Member<'_>]) -> Result<[Option<Span>; 6], Malformed> {
-    let mut found = [None; 6];
-    for member in members {
-        for (name, slot) in ENVELOPE.into_iter().zip(found.iter_mut()) {
-            if member.name == name && slot.replace(member.value).is_some() {
-                return Err(Malformed::Duplicate(name));
-            }
-        }
+impl Places {
+    /// Reads `params`, or the result of a subscription. A claim that stands there twice counts as absent:
+    /// nothing is derived from it.
+    fn read(text: &str, params: Option<Span>) -> Result<Places, Malformed> {
+        let listed = |span: Option<Span>| match span {
+            Some(span) => json::members(text, span).map(Option::unwrap_or_default).map_err(Malformed::Json),
+            None => Ok(Vec::new()),
+        };
+        let found = names::find(&listed(params)?, names::PARAMS).map_err(Malformed::Name)?;
+        let [_, _, meta, progress, cancelled, _] = found;
+        let meta = listed(meta)?;
+        let [token, subscription] = names::find(&meta, names::META).map_err(Malformed::Name)?;
+        Ok(Places { token, progress, cancelled, subscription, claim: only(&meta, CLAIM) })
     }
-    Ok(found)
-}
-
-/// The claim inside `params._meta`. Ambiguous spellings count as absent: nothing is derived from them.
-fn meta_claim(text: &str, params: Span) -> Option<Span> {
-    let params = json::members(text, params).ok()??;
-    let meta = json::members(text, only(&params, "_meta")?).ok()??;
-    only(&meta, CLAIM)
-}
-
-/// The member of this name, when there is exactly one: of two, nobody can say which the server takes.
-fn only(members: &[Member<'_>], name: &str) -> Option<Span> {
-    let mut named = members.iter().filter(|member| member.name == name);
-    let first = named.next()?;
-    named.next().is_none().then_some(first.value)
 }
 
 #[cfg(test)]
@@ -322,7 +331,6 @@ mod tests {
     fn kinds_are_told_apart() {
         let kind = |text: &str| parse(text).unwrap().kind();
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#), Kind::Request);
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"","method":"a"}"#), Kind::Request);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"a"}"#), Kind::Notification);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#), Kind::Notification);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":null}"#), Kind::Response);
@@ -333,22 +341,20 @@ mod tests {
     #[test]
     fn malformed_messages_say_why() {
         let why = |text: &str| parse(text).unwrap_err();
-        assert_eq!(why("[]"), Malformed::NotAnObject);
-        assert_eq!(why("{}"), Malformed::Version);
+        assert_eq!((why("[]"), why("{}")), (Malformed::NotAnObject, Malformed::Version));
         assert_eq!(why(r#"{"jsonrpc":2.0,"id":1,"method":"a"}"#), Malformed::Version);
         assert_eq!(why(r#"{"jsonrpc":"2.0","id":true,"method":"a"}"#), Malformed::Id);
         assert_eq!(why(r#"{"jsonrpc":"2.0","id":null}"#), Malformed::Shape);
         assert_eq!(why(r#"{"jsonrpc":"2.0","id":1,"method":"a","result":1}"#), Malformed::Shape);
         assert_eq!(why(r#"{"jsonrpc":"2.0","id":1,"method":7}"#), Malformed::Shape);
-        assert_eq!(why(r#"{"jsonrpc":"2.0","id":1,"method":"a","i\u0064":2}"#), Malformed::Duplicate("id"));
+        assert!(matches!(why(r#"{"jsonrpc":"2.0","id":1,"method":"a","i\u0064":2}"#), Malformed::Name(_)));
     }
 
     #[test]
     fn text_and_id_stay_exact() {
         let text = r#" {"x":1,"jsonrpc":"2.0","id":12345678901234567890,"method":"a","params":{"n":1.50}} "#;
         let message = parse(text).unwrap();
-        assert_eq!(message.text(), text);
-        assert_eq!(message.id(), Some("12345678901234567890"));
+        assert_eq!((message.text(), message.id()), (text, Some("12345678901234567890")));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod inflight;
 pub mod json;
 pub mod message;
 pub mod modern;
+pub mod names;
 pub mod payload;
 pub mod port;
 pub mod queue;

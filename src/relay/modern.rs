@@ -116,8 +116,8 @@ mod tests {
     fn rev_005_007_009_nothing_is_derived_from_bare_or_ambiguous_messages() {
         assert!(completed(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, &[]).is_empty());
         assert!(completed(&request("tools/list", "").replace("\"2026-07-28\"", "7"), &[]).is_empty());
-        let twice = completed(&request("tools/call", r#""name":"a","name":"b","#), &[]);
-        assert!(twice.get("mcp-name").is_none());
-        assert_eq!(twice.get("mcp-method").unwrap(), "tools/call");
+        let claim = r#""io.modelcontextprotocol/protocolVersion":"2025-06-18","io"#;
+        let twice = request("tools/call", r#""name":"a","#).replace("\"io", claim);
+        assert!(completed(&twice, &[]).is_empty());
     }
 }

@@ -165,15 +165,18 @@ fn parameter_headers_pass() {
     assert!(!request.headers.iter().any(|(name, _)| invented(name)));
 }
 
-/// REV-009: from duplicate members nothing is derived, and no byte is changed.
+/// REV-009 as DESIGN has it: from a claim that stands there twice nothing is derived, and no byte is changed; a
+/// name or `_meta` that does is refused.
 #[test]
 fn duplicates_yield_no_header() {
     let rig = Rig::start();
-    let twice = modern("tools/call", "1", r#""name":"a","n\u0061me":"b""#);
-    assert_eq!(forwarded(&rig, &twice).header("mcp-name"), None);
-    let claims = format!(r#""name":"a","_meta":{{"{CLAIM}":"2025-06-18"}}"#);
-    let request = forwarded(&rig, &modern("tools/call", "1", &claims));
-    assert_eq!(headers(&request), [None; 3]);
+    for twice in [
+        r#""name":"a","n\u0061me":"b""#.to_owned(),
+        format!(r#""name":"a","_meta":{{"{CLAIM}":"2025-06-18"}}"#),
+    ] {
+        assert_eq!(rig.call(modern("tools/call", "1", &twice)).code(), 400);
+    }
+    assert_eq!(rig.mcp.calls_of("tools/call").len(), 0);
     let claims = format!(r#""name":"a","_meta":{{"{CLAIM}":"2026-07-28","{CLAIM}":"2025-06-18"}}"#);
     let request = forwarded(&rig, &bare("tools/call", &claims));
     assert_eq!(headers(&request), [None; 3]);

@@ -18,6 +18,7 @@ mod support;
 mod peers;
 
 mod admin;
+mod ambiguity;
 mod bad_answers;
 mod channels;
 mod commands;

@@ -199,6 +199,57 @@ fn doubtful_cancellations_cancel_nobody() {
     }
 }
 
+/// A cancellation reaches calls of its own conversation alone: that of its session, else of its credentials.
+#[test]
+fn a_cancellation_reaches_its_own_conversation_alone() {
+    let rig = Rig::start("plain");
+    rig.open();
+    let of = |command: Command, session: &str, credentials: &str| {
+        let given = [("Mcp-Session-Id", session), ("Authorization", credentials)];
+        let given = given.into_iter().filter(|(_, value)| !value.is_empty());
+        given.fold(command, |command, (name, value)| command.header(name, &[value]))
+    };
+    let [session, credentials, nobody] = [("a", "Bearer v"), ("", "Bearer v"), ("", "")];
+    for (number, (own, others)) in [
+        (session, [("b", "Bearer v"), credentials, nobody]),
+        (credentials, [("", "Bearer w"), session, nobody]),
+        (nobody, [("b", ""), session, credentials]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let command = of(call("late", "5", ""), own.0, own.1);
+        rig.begin(&command, "late");
+        for other in others {
+            assert_eq!(rig.send(&of(cancel("5"), other.0, other.1)).code(), 200);
+        }
+        rig.assert_alive();
+        assert_eq!(rig.journal.of("notifications/cancelled").len(), number);
+        // Other credentials in one session are those that were renewed.
+        let renewed = if own.0.is_empty() { own.1 } else { "Bearer x" };
+        rig.send(&of(cancel("5"), own.0, renewed));
+        assert_eq!(rig.plane.wait_answer(&command).payload()["result"]["cancelled"], true);
+    }
+}
+
+/// Nobody can guess the id under which another's call runs: it begins anywhere, and fits into 32 bits, which is
+/// all that some servers keep.
+#[test]
+fn private_ids_cannot_be_guessed() {
+    let ids = [0, 1].map(|_| {
+        let rig = Rig::start("plain");
+        rig.open();
+        rig.send(&call("echo", "7", r#""_meta":{"progressToken":7}"#));
+        rig.send(&call("echo", "\"7\"", ""));
+        let [number, text] = [0, 1].map(|n| rig.journal.of("echo")[n].json());
+        assert_eq!(number["id"], number["params"]["_meta"]["progressToken"]);
+        (number["id"].as_u64().unwrap(), text["id"].as_str().unwrap().to_owned())
+    });
+    assert!(ids[0].0.abs_diff(ids[1].0) > 1000 && ids.iter().all(|id| id.0 < 1 << 31), "{ids:?}");
+    let marks = [0, 1].map(|n| ids[n].1.rsplit_once('-').unwrap().0.to_owned());
+    assert!(marks[0] != marks[1] && marks[0].len() > 16, "{ids:?}");
+}
+
 /// MCP-108, CP-132: a session cannot be ended on stdio; the server does not notice.
 #[test]
 fn termination_is_not_supported() {

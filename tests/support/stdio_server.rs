@@ -357,43 +357,44 @@ fn tagged(method: &str, id: &Value) {
 fn spoken(method: &str, request: &Value) {
     let answer = echo(request);
     match method {
-        "tools/list" => say(&result(&request["id"], &json!({ "echo": method, "tools": [{"name": "look"}] }))),
-        "twice" => print(&format!("{answer}\n{answer}\n")),
+        "tools/list" => {
+            return say(&result(&request["id"], &json!({ "echo": method, "tools": [{"name": "look"}] })));
+        }
+        "twice" => return print(&format!("{answer}\n{answer}\n")),
         "strangers" => {
             for id in [json!(987_654), json!("tc-987654"), json!("who"), json!(1.5), Value::Null] {
                 say(&result(&id, &json!("stranger")));
             }
-            say(&answer);
         }
         "noisy" => {
             print(
                 "starting up...\n\n\r\n{\"level\":30,\"msg\":\"log\"}\n[1,2]\n\"text\"\n\u{1b}[1mbold\u{1b}[0m\n",
             );
-            print(&format!("{{\"torn\":\n{answer}\nand on it goes {{\n"));
+            return print(&format!("{{\"torn\":\n{answer}\nand on it goes {{\n"));
         }
         "pretty" => {
             let text = serde_json::to_string_pretty(&answer).unwrap();
-            print(&format!("\n\n{}\r\n", text.replace('\n', "\r\n")));
+            return print(&format!("\n\n{}\r\n", text.replace('\n', "\r\n")));
         }
         "batch" => {
-            say(&json!([notification("notifications/message", &json!({ "data": "first" })), answer]));
+            return say(&json!([notification("notifications/message", &json!({ "data": "first" })), answer]));
         }
         "notify" => {
             say(&notification("notifications/message", &json!({ "data": "during a call" })));
-            say(&answer);
         }
         // One byte above the longest line that is taken.
-        "endless" => print(&format!("{}x\n{answer}\n", "x".repeat(64 << 20))),
-        "stderr" => {
-            eprintln!("{}", request["params"]["text"].as_str().unwrap());
-            say(&answer);
+        "endless" => print(&format!("{}x\n", "x".repeat(64 << 20))),
+        "stderr" => eprintln!("{}", request["params"]["text"].as_str().unwrap()),
+        // Lines of the caller's choice, with the id that the call has here.
+        "recite" => {
+            print(&request["params"]["text"].as_str().unwrap().replace("$ID", &request["id"].to_string()));
         }
         "flood" => {
             for number in 0..5_000 {
                 eprintln!("line {number} of a flood that is longer than any pipe is deep");
             }
-            say(&answer);
         }
-        _ => say(&answer),
+        _ => {}
     }
+    say(&answer);
 }

@@ -4,6 +4,9 @@
 //! Lines wait in `outgoing` in the order of admission, across restarts of the child; a call is
 //! written once or not at all. Private ids are never used twice, so whatever arrives late finds
 //! nobody and is dropped.
+//!
+//! All of it runs under a lock that other channels wait for, so no text is looked at or copied here:
+//! messages are shared, and where their spans are was found when they were read.
 
 mod incoming;
 mod opening;
@@ -13,12 +16,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::relay::failure::{self, Failure};
-use crate::relay::message::{Era, Kind, Malformed, Message, same_id};
-use crate::relay::payload::Payload;
+use crate::relay::message::{Era, Kind, Message, same_id};
 
 use super::handshake::Handshake;
 use super::mailbox::{End, Mailbox};
-use super::rewrite::{self, line};
+use super::rewrite::{Line, Numbers};
+
+pub(super) use incoming::under;
 
 /// Most calls of one child at once, and most lines that wait for it. Workers and subscriptions cannot
 /// reach it; notifications to a child that reads nothing can.
@@ -32,11 +36,12 @@ const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 const OPENING_MAX: Duration = Duration::from_secs(60);
 
 /// How long, and of how many calls, the ids are remembered after the end: a cancellation that comes late
-/// must not hit another conversation's call of the same id.
+/// must not hit a newer call of the same id.
 const ENDED_FOR: Duration = Duration::from_secs(30);
 const ENDED_MAX: usize = 256;
 
-/// Longest id of a child's own request that is answered, and of an ended call that is remembered.
+/// Longest id of a child's own request that is answered, of an ended call that is remembered, and of a
+/// call that can be cancelled.
 const ID_BYTES_MAX: usize = 1024;
 
 /// What became of a command.
@@ -44,6 +49,8 @@ const ID_BYTES_MAX: usize = 1024;
 pub(super) enum Admission {
     /// It waits for its answer; the number names it towards this state.
     Call(u64, Arc<Mailbox>),
+    /// The child answered the same before.
+    Answered(Arc<Message>),
     /// It was taken and needs no answer.
     Taken,
     /// It cannot be served.
@@ -61,29 +68,38 @@ pub(super) enum Event {
     ServerRequest(bool),
 }
 
+/// What tells the conversation of a command from others; those of which nothing tells it are one.
+pub(super) type Conversation = Option<u64>;
+
 #[derive(Debug)]
 struct Waiting {
-    /// The caller's own spelling.
-    id: String,
-    token: Option<String>,
+    /// What was asked, under the caller's own id.
+    caller: Arc<Message>,
+    conversation: Conversation,
     mailbox: Arc<Mailbox>,
     written: bool,
     /// Our own handshake, or one of the caller's: its answer changes the state.
     opening: bool,
 }
 
-#[derive(Debug)]
-struct Line {
-    bytes: Vec<u8>,
-    /// The call that it begins; written only while that still waits.
-    call: Option<u64>,
+impl Waiting {
+    fn id(&self) -> &str {
+        self.caller.id().unwrap_or_default()
+    }
+
+    /// Whether a caller of this conversation means it by this id. One that is longer than any real one is not
+    /// compared.
+    fn is_named(&self, id: &str, conversation: Conversation) -> bool {
+        let short = self.id().len().max(id.len()) <= ID_BYTES_MAX;
+        short && !self.opening && self.conversation == conversation && same_id(self.id(), id)
+    }
 }
 
 /// The state of one child.
 #[derive(Debug)]
 pub(super) struct Core {
-    era: Era,
-    next: u64,
+    pub(super) era: Era,
+    numbers: Numbers,
     calls: BTreeMap<u64, Waiting>,
     /// Goes before everything else: the handshake, answers to the child, cancellations.
     urgent: VecDeque<Line>,
@@ -94,16 +110,16 @@ pub(super) struct Core {
     /// Since when an `initialize` is unanswered; until then nothing else is written.
     opening_since: Option<Instant>,
     /// The callers' ids of calls that ended lately.
-    ended: VecDeque<(Instant, String)>,
+    ended: VecDeque<(Instant, Conversation, String)>,
     /// Whether the present child has answered anything.
     pub(super) answered: bool,
 }
 
 impl Core {
-    pub(super) fn new(era: Era) -> Core {
+    pub(super) fn new(era: Era, numbers: Numbers) -> Core {
         Core {
             era,
-            next: 1,
+            numbers,
             calls: BTreeMap::new(),
             urgent: VecDeque::new(),
             outgoing: VecDeque::new(),
@@ -116,99 +132,91 @@ impl Core {
     }
 
     /// Takes a message for the child, in the order of dequeuing.
-    pub(super) fn admit(&mut self, message: &Message) -> Admission {
-        let bytes: usize = self.outgoing.iter().map(|line| line.bytes.len()).sum();
+    pub(super) fn admit(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
+        let bytes: usize = self.outgoing.iter().map(Line::bytes).sum();
         if self.pending() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             let cause = "the server does not read its input";
             return Admission::Refused(Failure::closed("closed_pipe", cause));
         }
         match (message.kind(), message.method()) {
-            (Kind::Request, Some("initialize")) if self.era == Era::Legacy => self.initialize(message),
-            (Kind::Request, _) => self.request(message),
+            (Kind::Request, Some("initialize")) if self.era == Era::Legacy => {
+                self.initialize(message, conversation)
+            }
+            (Kind::Request, method) => {
+                if method != Some("ping") {
+                    self.greet();
+                }
+                let (number, mailbox, line) = self.call(message, conversation, false);
+                self.outgoing.push_back(line);
+                Admission::Call(number, mailbox)
+            }
             (Kind::Notification, Some("notifications/initialized")) if self.era == Era::Legacy => {
                 self.confirm();
                 Admission::Taken
             }
-            (Kind::Notification, Some("notifications/cancelled")) => self.cancelled(message),
+            (Kind::Notification, Some("notifications/cancelled")) => {
+                self.cancelled(message, conversation);
+                Admission::Taken
+            }
             _ => {
                 self.greet();
-                self.outgoing.push_back(Line { bytes: line(message.text().to_owned()), call: None });
+                self.outgoing.push_back(Line::of(message, Vec::new(), None));
                 Admission::Taken
             }
         }
     }
 
-    fn request(&mut self, message: &Message) -> Admission {
-        if message.method() != Some("ping") {
-            self.greet();
-        }
-        match self.call(message, false) {
-            Ok((number, mailbox, line)) => {
-                self.outgoing.push_back(line);
-                Admission::Call(number, mailbox)
-            }
-            Err(malformed) => refused(malformed),
-        }
-    }
-
-    /// Registers a call and writes its line.
-    fn call(&mut self, message: &Message, opening: bool) -> Result<(u64, Arc<Mailbox>, Line), Malformed> {
-        let number = self.number();
-        let text = message.text();
+    /// Registers a call and makes its line.
+    fn call(
+        &mut self,
+        message: &Arc<Message>,
+        conversation: Conversation,
+        opening: bool,
+    ) -> (u64, Arc<Mailbox>, Line) {
+        let number = self.numbers.give();
         let id = message.id().unwrap_or_default();
-        let mut replaced: Vec<_> = message.renamed(&rewrite::private(number, id)).into_iter().collect();
-        let token = rewrite::find(text, &rewrite::REQUEST_TOKEN)?;
-        replaced.extend(token.map(|span| (span, rewrite::private(number, span.of(text)))));
+        let mut replaced: Vec<_> = message.renamed(&self.numbers.private(number, id)).into_iter().collect();
+        let token = message.places().token;
+        replaced.extend(token.map(|span| (span, self.numbers.private(number, span.of(message.text())))));
         let mailbox = Arc::<Mailbox>::default();
         let waiting = Waiting {
-            id: id.to_owned(),
-            token: token.map(|span| span.of(text).to_owned()),
+            caller: Arc::clone(message),
+            conversation,
             mailbox: Arc::clone(&mailbox),
             written: false,
             opening,
         };
         self.calls.insert(number, waiting);
-        let bytes = line(rewrite::splice(text, replaced));
-        Ok((number, mailbox, Line { bytes, call: Some(number) }))
+        (number, mailbox, Line::of(message, replaced, Some(number)))
     }
 
-    /// A caller gave up a call: the child is told under its own number, at once. Ids that name no call
-    /// or several are nobody's.
-    fn cancelled(&mut self, message: &Message) -> Admission {
-        let text = message.text();
-        let span = match rewrite::find(text, &rewrite::CANCELLED_ID) {
-            Ok(Some(span)) => span,
-            Ok(None) => return Admission::Taken,
-            Err(malformed) => return refused(malformed),
-        };
-        let id = span.of(text);
-        if self.ended.iter().any(|(at, ended)| at.elapsed() < ENDED_FOR && same_id(ended, id)) {
-            return Admission::Taken;
+    /// A caller gave up a call of its own: the child is told under its own number, at once. Ids that name no
+    /// call of that conversation, or several, are nobody's.
+    fn cancelled(&mut self, message: &Arc<Message>, conversation: Conversation) {
+        let Some(span) = message.places().cancelled else { return };
+        let id = span.of(message.text());
+        let mut ended =
+            self.ended.iter().filter(|(at, of, _)| at.elapsed() < ENDED_FOR && *of == conversation);
+        if id.len() > ID_BYTES_MAX || ended.any(|(_, _, ended)| same_id(ended, id)) {
+            return;
         }
-        let mut named = self.named(id);
+        let mut named = self.calls.iter().filter(|(_, waiting)| waiting.is_named(id, conversation));
         if let (Some((number, waiting)), None) = (named.next(), named.next()) {
-            let (private, written) = (rewrite::private(*number, &waiting.id), waiting.written);
+            let (private, written) = (self.numbers.private(*number, waiting.id()), waiting.written);
             drop(named);
-            let line = line(rewrite::splice(text, vec![(span, private)]));
-            if written { self.urge(line) } else { self.outgoing.push_back(Line { bytes: line, call: None }) }
+            let line = Line::of(message, vec![(span, private)], None);
+            if written { self.urge(line) } else { self.outgoing.push_back(line) }
         }
-        Admission::Taken
-    }
-
-    /// The calls with this id of their callers.
-    fn named(&self, id: &str) -> impl Iterator<Item = (&u64, &Waiting)> {
-        self.calls.iter().filter(move |(_, waiting)| !waiting.opening && same_id(&waiting.id, id))
     }
 
     /// Whether a cancellation names calls of this child.
-    pub(super) fn is_named_by(&self, cancellation: &Message) -> bool {
-        let text = cancellation.text();
-        let span = rewrite::find(text, &rewrite::CANCELLED_ID).ok().flatten();
-        span.is_some_and(|span| self.named(span.of(text)).next().is_some())
+    pub(super) fn is_named_by(&self, cancellation: &Message, conversation: Conversation) -> bool {
+        let id = cancellation.places().cancelled.map(|span| span.of(cancellation.text()));
+        id.is_some_and(|id| self.calls.values().any(|waiting| waiting.is_named(id, conversation)))
     }
 
     /// The next line to be written. The caller writes it at once.
-    pub(super) fn next_line(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next_line(&mut self) -> Option<Line> {
         if !self.running {
             return None;
         }
@@ -218,12 +226,12 @@ impl Core {
                 None if self.opening_since.is_none() => self.outgoing.pop_front()?,
                 None => return None,
             };
-            let Some(call) = line.call else { return Some(line.bytes) };
+            let Some(call) = line.call else { return Some(line) };
             // A call that has ended meanwhile is never written.
             if let Some(waiting) = self.calls.get_mut(&call) {
                 waiting.written = true;
                 waiting.mailbox.written();
-                return Some(line.bytes);
+                return Some(line);
             }
         }
     }
@@ -312,23 +320,24 @@ impl Core {
             // It waited for a handshake that nobody answers.
             return self.opening_since.is_some_and(|since| since.elapsed() > OPENING_MAX);
         }
-        self.urge(line(failure::cancellation(&rewrite::private(number, &waiting.id))));
-        self.remember(waiting.id);
+        let private = self.numbers.private(number, waiting.id());
+        self.urge(Line::own(failure::cancellation(&private)));
+        self.remember(&waiting);
         false
     }
 
     /// Remembers the id of a call that has ended.
-    fn remember(&mut self, id: String) {
-        if id.len() <= ID_BYTES_MAX {
+    fn remember(&mut self, call: &Waiting) {
+        if call.id().len() <= ID_BYTES_MAX {
             self.ended.truncate(ENDED_MAX - 1);
-            self.ended.push_front((Instant::now(), id));
+            self.ended.push_front((Instant::now(), call.conversation, call.id().to_owned()));
         }
     }
 
     /// Writes a line before all others, unless the child has stopped reading them.
-    fn urge(&mut self, bytes: Vec<u8>) {
+    fn urge(&mut self, line: Line) {
         if self.urgent.len() < WAITING_MAX {
-            self.urgent.push_back(Line { bytes, call: None });
+            self.urgent.push_back(line);
         }
     }
 
@@ -345,26 +354,5 @@ impl Core {
     /// Whether anything waits to be written.
     pub(super) fn has_work(&self) -> bool {
         !self.outgoing.is_empty() || !self.urgent.is_empty()
-    }
-
-    fn number(&mut self) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        number
-    }
-}
-
-fn refused(malformed: Malformed) -> Admission {
-    Admission::Refused(Failure::local(400, "client_internal", "invalid_mcp_request", malformed.to_string()))
-}
-
-/// A remembered answer under another id.
-fn under(result: &str, id: &str) -> Payload {
-    let Ok(message) = Message::parse(result.to_owned()) else { return Payload::own(result.to_owned()) };
-    let renamed = message.renamed(id);
-    let payload = Payload::own(message.into_text());
-    match renamed {
-        Some((span, id)) => payload.replacing(span, id),
-        None => payload,
     }
 }

@@ -20,7 +20,9 @@ const SPREAD_BYTES_MAX: usize = 256 * 1024;
 /// One step of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// A JSON text that may be a message.
+    /// A message, read once and for all.
+    Message(Box<Message>),
+    /// Another JSON text: an array of messages, or none.
     Text(String),
     /// A line that is none.
     Noise,
@@ -82,7 +84,7 @@ impl Frames {
         let line = match whole_message(line) {
             Ok(message) => {
                 self.unfinished.clear();
-                return Some(Frame::Text(message));
+                return Some(Frame::Message(Box::new(message)));
             }
             Err(line) => line,
         };
@@ -102,14 +104,17 @@ impl Frames {
                     return None;
                 }
                 let text = std::mem::take(&mut self.unfinished);
-                Some(if json::value(&text).is_ok() { Frame::Text(text) } else { Frame::Noise })
+                Some(whole(text).unwrap_or(Frame::Noise))
             }
         }
     }
 
     /// A line with nothing unfinished before it.
     fn begin(&mut self, line: String) -> Option<Frame> {
-        let Err(fault) = json::value(&line) else { return Some(Frame::Text(line)) };
+        let (fault, line) = match whole(line) {
+            Ok(frame) => return Some(frame),
+            Err(torn) => torn,
+        };
         self.scan = Scan::default();
         let begins = fault.is_cut
             && line.len() <= SPREAD_BYTES_MAX
@@ -123,12 +128,21 @@ impl Frames {
     }
 }
 
-/// The line back as text when it is a message.
-fn whole_message(line: String) -> Result<String, String> {
+/// The frame that a text is, or why it is no JSON.
+fn whole(text: String) -> Result<Frame, (json::Fault, String)> {
+    match Message::parse(text) {
+        Ok(message) => Ok(Frame::Message(Box::new(message))),
+        Err((Malformed::Json(fault), text)) => Err((fault, text)),
+        Err((_, text)) => Ok(Frame::Text(text)),
+    }
+}
+
+/// The message that a line is, or the line back.
+fn whole_message(line: String) -> Result<Message, String> {
     if !(line.trim_start().starts_with('{') && line.trim_end().ends_with('}')) {
         return Err(line);
     }
-    Message::parse(line).map(Message::into_text).map_err(|(_, line)| line)
+    Message::parse(line).map_err(|(_, line)| line)
 }
 
 /// What a line did to an unfinished value.
@@ -211,7 +225,8 @@ mod tests {
     }
 
     fn text(text: &str) -> Frame {
-        Frame::Text(text.into())
+        let read = Message::parse(text.into());
+        read.map_or_else(|(_, text)| Frame::Text(text), |message| Frame::Message(message.into()))
     }
 
     #[test]

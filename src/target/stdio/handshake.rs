@@ -22,18 +22,21 @@ const CONFIRMATION: &str = r#"{"jsonrpc":"2.0","method":"notifications/initializ
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
     /// The last `initialize` that a child accepted, and its answer.
-    memory: Option<(Message, String)>,
+    memory: Option<(Arc<Message>, Arc<Message>)>,
     /// The `initialize` that the present child has not answered yet.
-    awaited: Option<Message>,
+    awaited: Option<Arc<Message>>,
     /// The present child has accepted one.
     done: bool,
     /// The present child has been told `initialized`.
     confirmed: bool,
     /// The session was opened for callers who do not know of it: we confirm it ourselves.
     replay: bool,
-    /// Other calls that wait for the same answer, by number, with their ids.
-    followers: BTreeMap<u64, (String, Arc<Mailbox>)>,
+    /// Other calls that wait for the same answer, by number.
+    followers: BTreeMap<u64, Follower>,
 }
+
+/// A call that waits for the answer to another's `initialize`.
+pub(super) type Follower = (Arc<Message>, Arc<Mailbox>);
 
 /// What an `initialize` meets.
 pub(super) enum Opening {
@@ -42,13 +45,14 @@ pub(super) enum Opening {
     /// One is on its way: it waits for the same answer.
     Awaited,
     /// The child has answered one: this is the answer.
-    Answered(String),
+    Answered(Arc<Message>),
 }
 
 impl Handshake {
     /// Our own opening.
-    fn own() -> Message {
-        Message::parse(OWN.to_owned()).unwrap_or_else(|_| unreachable!("a constant, parsed by the tests"))
+    fn own() -> Arc<Message> {
+        let own = Message::parse(OWN.to_owned());
+        Arc::new(own.unwrap_or_else(|_| unreachable!("a constant, parsed by the tests")))
     }
 
     /// The notification that ends an opening.
@@ -57,12 +61,12 @@ impl Handshake {
     }
 
     /// An `initialize` arrives.
-    pub(super) fn open(&mut self, message: &Message) -> Opening {
+    pub(super) fn open(&mut self, message: &Arc<Message>) -> Opening {
         match &self.memory {
-            Some((_, result)) if self.done => Opening::Answered(result.clone()),
+            Some((_, result)) if self.done => Opening::Answered(Arc::clone(result)),
             _ if self.awaited.is_some() => Opening::Awaited,
             _ => {
-                self.awaited = Some(message.clone());
+                self.awaited = Some(Arc::clone(message));
                 self.replay = false;
                 Opening::First
             }
@@ -75,8 +79,8 @@ impl Handshake {
     }
 
     /// Somebody waits for the same answer.
-    pub(super) fn follow(&mut self, number: u64, id: String, mailbox: Arc<Mailbox>) {
-        self.followers.insert(number, (id, mailbox));
+    pub(super) fn follow(&mut self, number: u64, caller: Arc<Message>, mailbox: Arc<Mailbox>) {
+        self.followers.insert(number, (caller, mailbox));
     }
 
     /// It waits no longer.
@@ -90,11 +94,11 @@ impl Handshake {
     }
 
     /// The child has answered. Tells whether we have to confirm it, and who else waits.
-    pub(super) fn answered(&mut self, result: &str, accepted: bool) -> (bool, Vec<(String, Arc<Mailbox>)>) {
-        if let (Some(message), true) = (self.awaited.take(), accepted) {
+    pub(super) fn answered(&mut self, answer: &Arc<Message>) -> (bool, Vec<Follower>) {
+        if let (Some(message), false) = (self.awaited.take(), answer.is_error()) {
             // A giant one is passed on, and asked for again when it is wanted again.
-            let small = message.text().len() + result.len() <= FREE_BYTES;
-            self.memory = small.then(|| (message, result.to_owned()));
+            let small = message.text().len() + answer.text().len() <= FREE_BYTES;
+            self.memory = small.then(|| (message, Arc::clone(answer)));
             self.done = true;
         }
         (self.done && self.replay, self.take_followers())
@@ -124,17 +128,17 @@ impl Handshake {
     }
 
     /// What a fresh child has to be told first.
-    pub(super) fn remembered(&self) -> Message {
-        self.memory.as_ref().map_or_else(Handshake::own, |(message, _)| message.clone())
+    pub(super) fn remembered(&self) -> Arc<Message> {
+        self.memory.as_ref().map_or_else(Handshake::own, |(message, _)| Arc::clone(message))
     }
 
     /// The child is gone; whoever waited for its answer gets none.
-    pub(super) fn died(&mut self) -> Vec<(String, Arc<Mailbox>)> {
+    pub(super) fn died(&mut self) -> Vec<Follower> {
         (self.done, self.confirmed, self.awaited) = (false, false, None);
         self.take_followers()
     }
 
-    fn take_followers(&mut self) -> Vec<(String, Arc<Mailbox>)> {
+    fn take_followers(&mut self) -> Vec<Follower> {
         std::mem::take(&mut self.followers).into_values().collect()
     }
 }

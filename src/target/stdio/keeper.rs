@@ -21,7 +21,7 @@ use crate::ops::readiness::Readiness;
 use crate::relay::failure::Failure;
 use crate::relay::message::{Era, Message};
 
-use super::core::{Admission, Core};
+use super::core::{Admission, Conversation, Core};
 use super::launch::{Launch, Process};
 
 /// Waits between a death and the next start.
@@ -94,15 +94,16 @@ struct State {
 impl Keeper {
     pub(super) fn new(
         channel: Channel,
-        era: Era,
+        core: Core,
         launch: Launch,
         budget: Arc<Budget>,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
         peer: Option<Arc<Keeper>>,
     ) -> Arc<Keeper> {
+        let era = core.era;
         let state = State {
-            core: Core::new(era),
+            core,
             generation: 0,
             lifeline: None,
             running: false,
@@ -125,20 +126,20 @@ impl Keeper {
     }
 
     /// Takes a message for the child.
-    pub(super) fn admit(&self, message: &Message) -> Admission {
+    pub(super) fn admit(&self, message: &Arc<Message>, conversation: Conversation) -> Admission {
         let mut state = self.state();
         if state.closing {
             return Admission::Refused(Failure::closed("connection_closed", "shutting down"));
         }
-        let admission = state.core.admit(message);
+        let admission = state.core.admit(message, conversation);
         self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
         admission
     }
 
     /// Whether a cancellation names calls of this child.
-    pub(super) fn is_named_by(&self, cancellation: &Message) -> bool {
-        self.state().core.is_named_by(cancellation)
+    pub(super) fn is_named_by(&self, cancellation: &Message, conversation: Conversation) -> bool {
+        self.state().core.is_named_by(cancellation, conversation)
     }
 
     /// Whether this server was found not to speak this era.
@@ -345,6 +346,7 @@ fn era_word(era: Era) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rewrite::Numbers;
     use super::*;
 
     #[test]
@@ -355,8 +357,9 @@ mod tests {
         let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
         readiness.poll_succeeded();
         let launch = Launch { argv: Vec::new(), environment: Vec::new(), working_dir: None };
+        let core = Core::new(Era::Legacy, Numbers::known());
         let keeper =
-            Keeper::new(channel, Era::Legacy, launch, Budget::new(1), metrics, Arc::clone(&readiness), None);
+            Keeper::new(channel, core, launch, Budget::new(1), metrics, Arc::clone(&readiness), None);
         let why = || {
             keeper.record_death(&mut keeper.state(), "exit", "ended with exit status: 1");
             readiness.verdict().1

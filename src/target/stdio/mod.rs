@@ -19,6 +19,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -36,10 +37,11 @@ use crate::relay::modern;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 
-use self::core::Admission;
+use self::core::{Admission, Conversation, Core, under};
 use self::keeper::{Keeper, SILENCE_MAX};
 use self::launch::Launch;
 use self::mailbox::{End, Letter, Mailbox};
+use self::rewrite::Numbers;
 
 /// How long a command waits for a child that is down or starting.
 /// Long enough for a restart, which callers then never notice; short enough that a broken server is told
@@ -57,6 +59,8 @@ pub struct StdioTarget {
     ttl: Duration,
     /// Calls that never end by themselves; none are taken any more once they have been ended.
     subscriptions: Mutex<Option<Vec<Weak<Mailbox>>>>,
+    /// The secret of the digests of conversations.
+    conversations: RandomState,
 }
 
 impl StdioTarget {
@@ -73,12 +77,21 @@ impl StdioTarget {
         launch.check().map_err(io::Error::other)?;
         let keeper = |era, peer| {
             let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
-            Keeper::new(channel.clone(), era, launch.clone(), Arc::clone(budget), metrics, readiness, peer)
+            let (channel, launch, budget) = (channel.clone(), launch.clone(), Arc::clone(budget));
+            let core = Core::new(era, Numbers::random()?);
+            io::Result::Ok(Keeper::new(channel, core, launch, budget, metrics, readiness, peer))
         };
-        let modern = keeper(Era::Modern, None);
-        let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)));
+        let modern = keeper(Era::Modern, None)?;
+        let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)))?;
         let subscriptions = Mutex::new(Some(Vec::new()));
-        let target = StdioTarget { channel: channel.clone(), legacy, modern, ttl, subscriptions };
+        let target = StdioTarget {
+            channel: channel.clone(),
+            legacy,
+            modern,
+            ttl,
+            subscriptions,
+            conversations: RandomState::new(),
+        };
         // Until it runs there is nothing to be ready with.
         readiness.child_down(channel, NOT_STARTED);
         target.legacy.start(pulses)?;
@@ -101,16 +114,28 @@ impl StdioTarget {
 
     /// A cancellation follows the call that it names. One that names calls of both children is
     /// nobody's, unless it says which era it belongs to.
-    fn cancel(&self, message: &Message) -> Outcome {
-        if message.era(None) == Era::Modern {
-            return admitted(self.modern.admit(message));
-        }
-        match (self.legacy.is_named_by(message), self.modern.is_named_by(message)) {
-            // To cancel the wrong call harms; one that is not cancelled only works in vain.
-            (true, true) => admitted(Admission::Taken),
-            (false, true) => admitted(self.modern.admit(message)),
-            (_, false) => admitted(self.legacy.admit(message)),
-        }
+    fn cancel(&self, message: &Arc<Message>, conversation: Conversation) -> Outcome {
+        let named = |keeper: &Keeper| keeper.is_named_by(message, conversation);
+        let keeper = if message.era(None) == Era::Modern {
+            &self.modern
+        } else {
+            match (named(&self.legacy), named(&self.modern)) {
+                // To cancel the wrong call harms; one that is not cancelled only works in vain.
+                (true, true) => return admitted(Admission::Taken),
+                (false, true) => &self.modern,
+                (_, false) => &self.legacy,
+            }
+        };
+        admitted(keeper.admit(message, conversation))
+    }
+
+    /// What a caller's conversation is known by: its session, else its credentials. Callers share a child, and
+    /// ids are small numbers: without this anybody's cancellation could reach anybody's call. Only a digest is
+    /// kept, since it outlives the call.
+    fn conversation(&self, command: &Command) -> Conversation {
+        let named = ["mcp-session-id", "authorization"].into_iter();
+        let value = named.filter_map(|name| Some((name, command.headers.get(name)?.as_bytes()))).next();
+        value.map(|value| self.conversations.hash_one(value))
     }
 
     /// Keeps a subscription in mind, or ends it when they have been ended already.
@@ -136,9 +161,10 @@ impl StdioTarget {
         }
     }
 
-    fn admit_message(&self, command: &Arc<Command>, message: &Message) -> Box<dyn Call> {
+    fn admit_message(&self, command: &Arc<Command>, message: &Arc<Message>) -> Box<dyn Call> {
+        let conversation = self.conversation(command);
         if message.kind() == Kind::Notification && message.method() == Some("notifications/cancelled") {
-            return Box::new(Done(self.cancel(message)));
+            return Box::new(Done(self.cancel(message, conversation)));
         }
         let keeper = self.keeper(message, command);
         // Answered for the server, as one that speaks both would: the caller goes on in the other era at
@@ -146,7 +172,8 @@ impl StdioTarget {
         if keeper.is_refused() {
             return Box::new(Done(unknown(message)));
         }
-        match keeper.admit(message) {
+        match keeper.admit(message, conversation) {
+            Admission::Answered(answer) => Box::new(Remembered { answer, caller: Arc::clone(message) }),
             Admission::Call(number, mailbox) => {
                 if command.is_subscription() {
                     self.subscribed(&mailbox);
@@ -218,7 +245,7 @@ fn unknown(message: &Message) -> Outcome {
 fn admitted(admission: Admission) -> Outcome {
     match admission {
         Admission::Refused(failure) => Outcome::Failed(failure),
-        Admission::Taken | Admission::Call(..) => {
+        Admission::Taken | Admission::Answered(_) | Admission::Call(..) => {
             Outcome::Acknowledged { status: 200, headers: ReplyHeaders::default() }
         }
     }
@@ -230,6 +257,19 @@ struct Done(Outcome);
 impl Call for Done {
     fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
         self.0
+    }
+}
+
+/// A call that was answered before.
+struct Remembered {
+    answer: Arc<Message>,
+    caller: Arc<Message>,
+}
+
+impl Call for Remembered {
+    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
+        let payload = under(self.answer, self.caller.id().unwrap_or_default(), None);
+        Outcome::Response { status: 200, headers: ReplyHeaders::content("application/json"), payload }
     }
 }
 

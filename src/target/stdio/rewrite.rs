@@ -3,79 +3,149 @@
 //! Every call of a child carries a number of ours in place of the caller's id, so equal ids of two
 //! conversations cannot meet and a late answer cannot reach a newer call. A progress token becomes
 //! the same number. Both keep their JSON type; everything else keeps its text.
+//!
+//! Whoever could guess the number of another's call could have it answered by a server that takes a
+//! message's id from elsewhere. So the first number of a child is random, and strings carry a random mark.
+
+use std::io;
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::relay::json::{self, Span};
-use crate::relay::message::Malformed;
+use crate::relay::message::Message;
 
-/// What a private string looks like; numbers need no mark.
-const PREFIX: &str = "tc-";
+/// Bits of the first number. Servers exist that keep ids in 32 bits and answer under what is left of a
+/// longer one; half of what fits there remains to count in.
+const FIRST_BITS: u32 = 30;
 
-/// Where a progress token stands in a request, and in a notification.
-pub(super) const REQUEST_TOKEN: [&str; 3] = ["params", "_meta", "progressToken"];
-pub(super) const PROGRESS_TOKEN: [&str; 2] = ["params", "progressToken"];
-/// Where a cancellation names its request.
-pub(super) const CANCELLED_ID: [&str; 2] = ["params", "requestId"];
-/// Where a subscription's messages name it: in notifications, and in its result.
-pub(super) const SUBSCRIPTION: [&str; 3] = ["params", "_meta", "io.modelcontextprotocol/subscriptionId"];
-pub(super) const SUBSCRIPTION_RESULT: [&str; 3] =
-    ["result", "_meta", "io.modelcontextprotocol/subscriptionId"];
+/// Longest spelling of a private id that is looked at: ours with every letter escaped.
+const LITERAL_BYTES_MAX: usize = 256;
 
-/// The value at a path of members. A member that is named twice is refused: the child could read the
-/// other one.
-pub(super) fn find(text: &str, path: &[&'static str]) -> Result<Option<Span>, Malformed> {
-    let mut at = json::value(text).map_err(Malformed::Json)?;
-    for name in path {
-        let Some(members) = json::members(text, at).map_err(Malformed::Json)? else {
-            return Ok(None);
-        };
-        let mut named = members.iter().filter(|member| member.name == *name);
-        let Some(first) = named.next() else { return Ok(None) };
-        if named.next().is_some() {
-            return Err(Malformed::Duplicate(name));
+/// The private ids of one child. None is given out twice.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    /// What private strings begin with; numbers need no mark.
+    mark: String,
+    first: u64,
+    next: u64,
+}
+
+impl Numbers {
+    /// Those that nobody can guess. Fails when the system has no random bytes.
+    pub(super) fn random() -> io::Result<Numbers> {
+        let mut bytes = [0; 16];
+        let filled = SystemRandom::new().fill(&mut bytes);
+        filled.map_err(|_| io::Error::other("the system gave no random bytes"))?;
+        let drawn = u128::from_le_bytes(bytes);
+        let mark = u64::try_from(drawn >> 64).unwrap_or_default();
+        let first = u64::try_from(drawn & ((1 << FIRST_BITS) - 1)).unwrap_or_default();
+        Ok(Numbers { mark: format!("tc-{mark:016x}-"), first, next: first })
+    }
+
+    /// Those that tests can foretell.
+    #[cfg(test)]
+    pub(super) fn known() -> Numbers {
+        Numbers { mark: "tc-".into(), first: 1, next: 1 }
+    }
+
+    /// The next number.
+    pub(super) fn give(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// Whether a number was given out.
+    pub(super) fn has_given(&self, number: u64) -> bool {
+        (self.first..self.next).contains(&number)
+    }
+
+    /// The private form of a number for a caller's id or token, of the same JSON type.
+    pub(super) fn private(&self, number: u64, like: &str) -> String {
+        if like.starts_with('"') { format!("\"{}{number}\"", self.mark) } else { number.to_string() }
+    }
+
+    /// The number behind a private id or token.
+    pub(super) fn read(&self, literal: &str) -> Option<u64> {
+        if literal.len() > LITERAL_BYTES_MAX {
+            return None;
         }
-        at = first.value;
-    }
-    Ok(Some(at))
-}
-
-/// The private form of number `n` for a caller's id or token, of the same JSON type.
-pub(super) fn private(n: u64, like: &str) -> String {
-    if like.starts_with('"') { format!("\"{PREFIX}{n}\"") } else { n.to_string() }
-}
-
-/// The number behind a private id or token.
-pub(super) fn number(literal: &str) -> Option<u64> {
-    match json::string(literal) {
-        Some(text) => text.strip_prefix(PREFIX)?.parse().ok(),
-        None => literal.parse().ok(),
+        match json::string(literal) {
+            Some(text) => text.strip_prefix(&self.mark)?.parse().ok(),
+            None => literal.parse().ok(),
+        }
     }
 }
 
-/// The text with its spans replaced.
-pub(super) fn splice(text: &str, mut replacements: Vec<(Span, String)>) -> String {
-    replacements.sort_by_key(|(span, _)| span.start);
-    let mut out = String::with_capacity(text.len() + 32);
+/// A line that waits for a child. Its text is a caller's and may be large, so the line is made by the
+/// thread that writes it, when nobody waits for a lock.
+#[derive(Debug)]
+pub(super) struct Line {
+    text: Text,
+    replaced: Vec<(Span, String)>,
+    /// The call that it begins; written only while that still waits.
+    pub(super) call: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Text {
+    Own(String),
+    Caller(Arc<Message>),
+}
+
+impl Line {
+    /// A text of our own making.
+    pub(super) fn own(text: String) -> Line {
+        Line { text: Text::Own(text), replaced: Vec::new(), call: None }
+    }
+
+    /// A caller's message with its spans replaced, and the call that it begins.
+    pub(super) fn of(message: &Arc<Message>, replaced: Vec<(Span, String)>, call: Option<u64>) -> Line {
+        Line { text: Text::Caller(Arc::clone(message)), replaced, call }
+    }
+
+    /// How many bytes of text it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.text().len()
+    }
+
+    /// What is written. Raw line ends can only stand between tokens, where a space is as good: otherwise one
+    /// command could smuggle in others.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let mut line = splice(self.text(), &self.replaced).into_bytes();
+        for byte in &mut line {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        line.push(b'\n');
+        line
+    }
+
+    fn text(&self) -> &str {
+        match &self.text {
+            Text::Own(text) => text,
+            Text::Caller(message) => message.text(),
+        }
+    }
+}
+
+/// The text with its spans replaced, of which there are two at most.
+pub(super) fn splice(text: &str, replaced: &[(Span, String)]) -> String {
+    let mut replaced: Vec<_> = replaced.iter().collect();
+    replaced.sort_by_key(|(span, _)| span.start);
+    let added: usize = replaced.iter().map(|(_, new)| new.len()).sum();
+    // One more byte, for the end of a line.
+    let mut out = String::with_capacity(text.len() + added + 1);
     let mut at = 0;
-    for (span, replacement) in replacements {
+    for (span, new) in replaced {
         out.push_str(Span { start: at, end: span.start }.of(text));
-        out.push_str(&replacement);
+        out.push_str(new);
         at = span.end;
     }
     out.push_str(Span { start: at, end: text.len() }.of(text));
     out
-}
-
-/// A message as one line. Raw line ends can only stand between tokens, where a space is as good:
-/// otherwise one command could smuggle in others.
-pub(super) fn line(text: String) -> Vec<u8> {
-    let mut line = text.into_bytes();
-    for byte in &mut line {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
-    line.push(b'\n');
-    line
 }
 
 #[cfg(test)]
@@ -83,31 +153,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_to_values_and_duplicates_are_refused() {
-        let text = r#"{"params":{"_meta":{"progressToken":"t"}}}"#;
-        assert_eq!(find(text, &REQUEST_TOKEN).unwrap().unwrap().of(text), "\"t\"");
-        assert_eq!(find(r#"{"params":[]}"#, &REQUEST_TOKEN), Ok(None));
-        let twice = r#"{"params":{"_meta":{"progressToken":1,"progress\u0054oken":2}}}"#;
-        assert_eq!(find(twice, &REQUEST_TOKEN), Err(Malformed::Duplicate("progressToken")));
+    fn private_forms_keep_the_type_and_lead_back() {
+        let numbers = Numbers { mark: "tc-a-".into(), first: 5, next: 8 };
+        assert_eq!(
+            (numbers.private(7, "1.5"), numbers.private(7, "\"x\"")),
+            ("7".into(), "\"tc-a-7\"".into())
+        );
+        for literal in ["7", "\"tc-a-7\"", "\"\\u0074c-a-7\""] {
+            assert_eq!(numbers.read(literal), Some(7));
+        }
+        for literal in ["\"x\"", "1.5", "\"tc-7\"", "\"7\""] {
+            assert_eq!(numbers.read(literal), None);
+        }
+        assert_eq!([4, 5, 7, 8].map(|number| numbers.has_given(number)), [false, true, true, false]);
     }
 
     #[test]
-    fn private_forms_keep_the_type_and_lead_back() {
-        assert_eq!((private(7, "1.5"), private(7, "\"x\"")), ("7".into(), "\"tc-7\"".into()));
-        assert_eq!(
-            (number("7"), number("\"tc-7\""), number("\"x\""), number("1.5")),
-            (Some(7), Some(7), None, None)
-        );
+    fn private_ids_begin_anywhere_and_fit_into_32_bits() {
+        let drawn: Vec<Numbers> = (0..8).map(|_| Numbers::random().unwrap()).collect();
+        assert!(drawn.iter().all(|numbers| numbers.first < 1 << 30 && numbers.mark.len() == 20));
+        assert!(drawn.windows(2).any(|two| two[0].first.abs_diff(two[1].first) > 1 << 16));
+        assert!(drawn.windows(2).all(|two| two[0].mark != two[1].mark));
     }
 
     #[test]
     fn only_spans_change_and_lines_stay_lines() {
         let text = "{\"id\":1,\n\"x\":\"a\\nb\",\"t\":2}";
-        let spliced = splice(
-            text,
-            vec![(Span { start: 24, end: 25 }, "9".into()), (Span { start: 6, end: 7 }, "88".into())],
-        );
-        assert_eq!(spliced, "{\"id\":88,\n\"x\":\"a\\nb\",\"t\":9}");
-        assert_eq!(line(spliced), b"{\"id\":88, \"x\":\"a\\nb\",\"t\":9}\n");
+        let replaced =
+            vec![(Span { start: 24, end: 25 }, "9".to_owned()), (Span { start: 6, end: 7 }, "88".to_owned())];
+        assert_eq!(splice(text, &replaced), "{\"id\":88,\n\"x\":\"a\\nb\",\"t\":9}");
+        let line = Line { replaced, ..Line::own(text.to_owned()) };
+        assert_eq!(line.into_bytes(), b"{\"id\":88, \"x\":\"a\\nb\",\"t\":9}\n");
     }
 }

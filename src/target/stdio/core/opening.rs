@@ -6,41 +6,32 @@ use std::time::Instant;
 use crate::relay::message::{Era, Message};
 
 use super::super::handshake::{Handshake, Opening};
-use super::super::mailbox::{End, Mailbox};
-use super::super::rewrite::line;
-use super::{Admission, Core, Line, refused, under};
+use super::super::mailbox::Mailbox;
+use super::super::rewrite::Line;
+use super::{Admission, Conversation, Core};
 
 impl Core {
     /// The first `initialize` goes to the child. While its answer is awaited others wait for the same
     /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
-    pub(super) fn initialize(&mut self, message: &Message) -> Admission {
-        let id = message.id().unwrap_or_default();
-        let mailbox = Arc::<Mailbox>::default();
+    pub(super) fn initialize(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
         match self.handshake.open(message) {
-            Opening::First => return self.begin(message),
-            Opening::Answered(result) => mailbox.end(End::Answer(under(&result, id))),
+            Opening::First => self.begin(message, conversation),
+            Opening::Answered(answer) => Admission::Answered(answer),
             Opening::Awaited => {
-                self.handshake.follow(self.next, id.to_owned(), Arc::clone(&mailbox));
+                let (number, mailbox) = (self.numbers.give(), Arc::<Mailbox>::default());
+                self.handshake.follow(number, Arc::clone(message), Arc::clone(&mailbox));
+                mailbox.written();
+                Admission::Call(number, mailbox)
             }
         }
-        mailbox.written();
-        let number = self.number();
-        Admission::Call(number, mailbox)
     }
 
     /// Sends an `initialize`; nothing else is written before the child has answered it.
-    fn begin(&mut self, message: &Message) -> Admission {
-        match self.call(message, true) {
-            Ok((number, mailbox, line)) => {
-                self.opening_since = Some(Instant::now());
-                self.urgent.push_back(line);
-                Admission::Call(number, mailbox)
-            }
-            Err(malformed) => {
-                self.handshake.withdrawn();
-                refused(malformed)
-            }
-        }
+    fn begin(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
+        let (number, mailbox, line) = self.call(message, conversation, true);
+        self.opening_since = Some(Instant::now());
+        self.urgent.push_back(line);
+        Admission::Call(number, mailbox)
     }
 
     /// Sends an `initialize` that no caller waits for: the last good one, else one of our own.
@@ -48,7 +39,7 @@ impl Core {
         let message = self.handshake.remembered();
         self.handshake.open(&message);
         self.handshake.on_behalf();
-        self.begin(&message);
+        self.begin(&message, None);
     }
 
     /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
@@ -66,7 +57,7 @@ impl Core {
     pub(super) fn confirm(&mut self) {
         if self.handshake.confirm() {
             let text = Handshake::confirmation().to_owned();
-            self.outgoing.push_back(Line { bytes: line(text), call: None });
+            self.outgoing.push_back(Line::own(text));
         }
     }
 

@@ -54,8 +54,8 @@ impl Keeper {
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
             };
-            // No lock is held: a child that does not read blocks this thread and nobody else.
-            if let Err(error) = stdin.write_all(&line) {
+            // No lock is held: a large line, or a child that does not read, holds up this thread and nobody else.
+            if let Err(error) = stdin.write_all(&line.into_bytes()) {
                 log::debug!(channel = self.channel.as_str(); "the server takes no input: {error}");
                 return self.end(generation, "closed_pipe");
             }
@@ -71,7 +71,8 @@ impl Keeper {
         while let Ok(Some(frame)) = frames.next(&mut source) {
             let events = match frame {
                 Frame::Noise => vec![Event::Noise],
-                Frame::Text(text) => self.receive(text, frames.held(), generation),
+                Frame::Message(message) => self.receive(vec![Some(*message)], frames.held(), generation),
+                Frame::Text(text) => self.receive(framing::messages(text), frames.held(), generation),
                 Frame::Skipped(id) => vec![self.refuse(id.as_deref(), generation)],
             };
             events.iter().for_each(|event| self.count(*event));
@@ -83,25 +84,32 @@ impl Keeper {
     }
 
     /// Hands messages to the calls that wait for them. What is to be counted comes back.
-    fn receive(&self, text: String, held: Option<Reservation>, generation: u64) -> Vec<Event> {
+    fn receive(
+        &self,
+        messages: Vec<Option<Message>>,
+        held: Option<Reservation>,
+        generation: u64,
+    ) -> Vec<Event> {
         // Answers that wait to be posted share one bound with those of all servers.
         let held = held.map(Arc::new);
-        let messages = framing::messages(text);
+        let mut deliveries = Vec::with_capacity(messages.len());
         let mut state = self.state();
         // Read before its child was replaced. Those calls have failed already.
         if state.generation != generation {
             return Vec::new();
         }
         let mut incoming = |message: Option<Message>| match message {
-            Some(message) => state.core.incoming(message, held.clone()),
+            Some(message) => state.core.incoming(message, &mut deliveries),
             None => Some(Event::Noise),
         };
-        let events = messages.into_iter().filter_map(&mut incoming).collect();
+        let mut events: Vec<Event> = messages.into_iter().filter_map(&mut incoming).collect();
         if state.core.answered && !state.speaks {
             (state.speaks, state.refused, state.silent_until) = (true, false, None);
         }
         self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
         self.changed.notify_all();
+        drop(state);
+        events.extend(deliveries.into_iter().filter_map(|delivery| delivery.deliver(held.clone())));
         events
     }
 
