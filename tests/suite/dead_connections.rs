@@ -37,7 +37,7 @@ fn after_a_silent_poll_nothing_old_is_used() {
 fn what_came_while_the_process_was_stopped_is_answered() {
     let (plane, gate) = (Plane::start(), Gate::new());
     // More than fits into a socket: the rest of it comes when the process reads again.
-    let text = "x".repeat(256 * 1024);
+    let text = "x".repeat(64 * 1024);
     let payload = format!(r#"{{"jsonrpc":"2.0","id":"1","method":"ping","params":{{"text":"{text}"}}}}"#);
     let commands: Vec<Command> = (0..10).map(|_| Command::rpc(&payload)).collect();
     plane.next_poll(Reply::json(200, envelope(&commands)).behind(&gate));
