@@ -65,7 +65,7 @@ impl Destination<'_> {
         let (why, next) = match error.certificate {
             Some(fault) => self.certificate(fault),
             None if error.kind == Kind::AddressForbidden => self.address(),
-            None => self.connection(error.kind, error.request_sent),
+            None => self.connection(error),
         };
         Check::fail(id, error.to_string(), why, next)
             .evidence([format!("failure: {} ({})", error.source_word(), error.kind_word()), self.way()])
@@ -130,9 +130,9 @@ impl Destination<'_> {
         (FORBIDDEN, next)
     }
 
-    /// What it means that nothing, or only a part, was exchanged. `was_asked` tells a peer that hangs from a
-    /// way that leads nowhere: the first is looked for in its log, the second in a firewall.
-    fn connection(&self, kind: Kind, was_asked: bool) -> (&'static str, Vec<String>) {
+    /// What it means that nothing, or only a part, was exchanged. Whether the peer was asked tells one that
+    /// hangs from a way that leads nowhere: the first is looked for in its log, the second in a firewall.
+    fn connection(&self, error: &Error) -> (&'static str, Vec<String>) {
         let route = self.client.route();
         let (to, proxy) = (&route.destination, self.proxy);
         let host = |of: &str| of.rsplit_once(':').map_or(of, |(host, _)| host).to_owned();
@@ -149,7 +149,7 @@ impl Destination<'_> {
         // A proxy that is set already, or a socket of this host, is not what is missing.
         let is_direct = route.proxy.is_none() && self.socket.is_none();
         let way_out = is_direct.then(|| format!("where only a proxy leads out: --{proxy} http://PROXY:PORT"));
-        match kind {
+        match error.kind {
             Kind::Dns => (
                 "This machine cannot resolve the name. With a proxy it would not have to: the proxy resolves.",
                 [format!("getent hosts {}", host(dialled.rsplit('/').next().unwrap_or_default()))]
@@ -163,14 +163,17 @@ impl Destination<'_> {
             Kind::Proxy(status) => self.refusal(status),
             Kind::NotTls => (
                 "What answers on this port does not speak TLS: it may be an http server.",
-                vec![format!("check scheme and port of {named_by}: http:// where no TLS is spoken"), curl],
+                vec![format!(
+                    "check scheme and port of {}: http:// where no TLS is spoken",
+                    if error.proxy { named_by } else { self.setting }
+                )],
             ),
             Kind::Tls => (
                 "The other side ended the TLS handshake: it wants a client certificate, or does not speak TLS on \
                  this port.",
                 vec![self.identity.into(), format!("see what it says: {}", self.look())],
             ),
-            Kind::Timeout if was_asked => (
+            Kind::Timeout if error.request_sent => (
                 "The connection stands and no whole answer came in time: the other side, or what it waits for, hangs.",
                 vec![format!("see the log of what {named_by} names"), curl],
             ),
@@ -193,11 +196,15 @@ impl Destination<'_> {
                 "The proxy wants to know who asks.",
                 vec![format!("put user:password@ into the proxy URL, by reference: --{proxy} env:PROXY_URL")],
             ),
+            502..=504 => (
+                "The proxy cannot reach the destination, or is out of order itself.",
+                vec![format!("see the proxy's own log for {to}, or ask whoever runs it")],
+            ),
             _ if !self.tls => (
-                "The proxy does not let this destination through. Plain http is tunnelled by CONNECT as well, \
-                 which many proxies allow to port 443 alone.",
+                "The proxy does not let this destination through.",
                 vec![format!(
-                    "have CONNECT to {to} allowed, or reach it directly: NO_PROXY={}",
+                    "have {to} allowed on the proxy (CONNECT to its port, where it was asked for a tunnel), or \
+                     reach it directly: NO_PROXY={}",
                     to.rsplit_once(':').map_or(to.as_str(), |(host, _)| host)
                 )],
             ),

@@ -1,13 +1,15 @@
-//! Asks whether the proxy on a route lets us through: a TCP connection, then CONNECT to the destination. Or
-//! whether a connection can be made at all.
+//! Asks whether the proxy on a route lets us through: a TCP connection, then CONNECT to the destination, or for
+//! plain http a question in absolute form. Or whether a connection can be made at all.
 //!
 //! Made of the same steps as a real connection, credentials and TLS included, and closed at once. It informs;
-//! nothing depends on it. The destination sees a connection without a request.
+//! nothing depends on it. The destination sees a connection without a request; or nothing; or, behind a proxy
+//! that passes on what it should answer, an OPTIONS.
 
 use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::error::{Error, Kind};
+use super::proxy;
 
 /// Bounds each phase. A proxy that needs longer is unhealthy to the people behind it.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,8 +65,14 @@ impl Client {
         let mut phases = vec![Phase::new("tcp", began, opened.as_ref().err(), "dial_error")];
         if let Ok(wire) = opened {
             let began = Instant::now();
-            let tunnelled = dialer.tunnel(wire, proxy, dialer.origin(), began + PHASE_TIMEOUT);
-            phases.push(Phase::new("connect", began, tunnelled.as_ref().err(), "connect_error"));
+            let deadline = began + PHASE_TIMEOUT;
+            let asked = dialer.secure_proxy(wire, proxy, deadline).and_then(|mut wire| {
+                match dialer.forwarder(dialer.origin()) {
+                    Some(_) => proxy::ask(&mut wire, proxy, dialer.origin()),
+                    None => proxy::connect(&mut wire, proxy, dialer.origin()),
+                }
+            });
+            phases.push(Phase::new("connect", began, asked.as_ref().err(), "connect_error"));
         }
         Some(ProxyCheck { phases })
     }

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::transport::NextTimeout;
 
 use super::connect::{Dial, Dialer};
 use super::error::{Error, Kind};
 use super::pool::{Idle, Pool};
+use super::proxy;
 use super::raw;
 use super::reply::Reply;
 use super::route::{Route, proxy_url};
@@ -109,12 +110,18 @@ impl Client {
         // Headers are given away with the request; only who may need them again pays for a copy.
         let spare = replay_when_stale.then(|| headers.clone());
         let first = self.attempt(&method, uri, headers, body, deadline, self.pool.idle().age());
-        match (first, spare) {
+        let reply = match (first, spare) {
             // No rested connection is good enough for the second attempt: the others are as old.
             (Err(error), Some(headers)) if error.stale => {
                 self.attempt(&method, uri, headers, body, deadline, Duration::ZERO)
             }
             (outcome, _) => outcome,
+        }?;
+        // A proxy that forwards answers in the place of the destination when it cannot.
+        let forwarder = if reply.status < 400 { None } else { self.dialer.forwarder(&origin) };
+        match forwarder.and_then(|proxy| proxy::failure(proxy, &origin, reply.status, &reply.headers)) {
+            Some(error) => Err(error),
+            None => Ok(reply),
         }
     }
 
@@ -159,6 +166,9 @@ impl Client {
         // connection for a body, or a part of this body for a request.
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
+        // The body is not held back for a leave; and a password of a proxy is `proxy`'s to add.
+        headers.remove(EXPECT);
+        headers.remove(PROXY_AUTHORIZATION);
         if takes_body(method) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(total(body.unwrap_or_default())));
         }

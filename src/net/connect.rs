@@ -22,12 +22,13 @@ use super::guard::Guard;
 use super::happy_eyeballs::{Family, Race};
 use super::patience::Patience;
 use super::pool::{Lent, Pool, Pools};
+use super::proxy::{self, Forwarding};
 use super::resolve::Names;
 use super::roots::{self, Roots};
 use super::route::{Routes, Way, authority, proxy_url};
 use super::socket::{Handle, Liveness, PLANE, Socket};
+use super::tls;
 use super::transport::{Connection, Wire};
-use super::{proxy, tls};
 use crate::config::{Network, Origin, Proxy};
 
 /// How long each step to a connection takes at most: connecting in all, the proxy's answer, a handshake. The kernel
@@ -170,6 +171,7 @@ impl Dialer {
     ) -> Result<Connection, Error> {
         let way = self.routes.way(destination);
         self.guard.permits(destination, way)?;
+        let mut forwarding = None;
         let mut wire = match way {
             Way::Direct(_) => {
                 let (host, port) = (&destination.host, destination.port);
@@ -186,7 +188,13 @@ impl Dialer {
             Way::Proxy(proxy, _) => {
                 // The proxy resolves the destination's name; this host may not be able to.
                 let wire = self.to_proxy(proxy, deadline, register)?;
-                self.tunnel(wire, proxy, destination, deadline)?
+                let mut wire = self.secure_proxy(wire, proxy, deadline)?;
+                if self.forwarder(destination).is_some() {
+                    forwarding = Some(Forwarding::new(proxy, destination));
+                } else {
+                    proxy::connect(&mut wire, proxy, destination)?;
+                }
+                wire
             }
         };
         if destination.tls {
@@ -199,18 +207,21 @@ impl Dialer {
             wire = setup.handshake(&destination.host, wire)?;
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection::new(wire, destination.clone(), Arc::clone(&self.patience)))
+        Ok(Connection::new(wire, destination.clone(), forwarding, Arc::clone(&self.patience)))
     }
 
-    /// Connects to a proxy.
+    /// Connects to a proxy. Whatever fails is said to be the proxy's: it is not the host that was meant.
     pub(super) fn to_proxy(
         &self,
         proxy: &Proxy,
         deadline: Instant,
         register: Register<'_>,
     ) -> Result<Wire, Error> {
-        let addresses = self.shared.names.resolve(&proxy.host, proxy.port, deadline)?;
-        self.reach((&proxy.host, proxy.port), &addresses, PLANE, deadline, register)
+        let addresses = self.shared.names.resolve(&proxy.host, proxy.port, deadline);
+        let reach = |addresses: Vec<SocketAddr>| {
+            self.reach((&proxy.host, proxy.port), &addresses, PLANE, deadline, register)
+        };
+        addresses.and_then(reach).map_err(|error| error.about_proxy(&proxy_url(proxy)))
     }
 
     /// Connects to one of these addresses.
@@ -226,26 +237,32 @@ impl Dialer {
         Ok(Wire::Plain(Race { peer, addresses, family, liveness, deadline }.run(register)?))
     }
 
-    /// Makes a connection to `proxy` one to `destination`. What the proxy answers is the last that it may say
-    /// in clear about an `https` destination; from there on it only carries.
-    pub(super) fn tunnel(
+    /// Speaks TLS with a proxy that wants it. The proxy is a stranger to the destination: it is verified, and
+    /// learns nothing of the identity. What is asked of it next is another step.
+    pub(super) fn secure_proxy(
         &self,
         mut wire: Wire,
         proxy: &Proxy,
-        destination: &Origin,
         deadline: Instant,
     ) -> Result<Wire, Error> {
-        // The proxy is a stranger to the destination: it is verified, and learns nothing of the identity.
         if proxy.tls {
             let setup = &self.shared.trust()?.anonymous;
             wire.socket().set_deadline(step(deadline));
-            wire = setup
-                .handshake(&proxy.host, wire)
-                .map_err(|error| error.about(&format!("proxy {}", proxy_url(proxy))))?;
+            wire =
+                setup.handshake(&proxy.host, wire).map_err(|error| error.about_proxy(&proxy_url(proxy)))?;
         }
         wire.socket().set_deadline(step(deadline));
-        proxy::connect(&mut wire, proxy, &authority(&destination.host, destination.port))?;
         Ok(wire)
+    }
+
+    /// The proxy that is asked for each request to `destination`, in absolute form: for plain http, unless the
+    /// outside chooses what is called. To all others a proxy only carries, and what it answers to CONNECT is
+    /// the last that it may say.
+    pub(super) fn forwarder(&self, destination: &Origin) -> Option<&Proxy> {
+        match (destination.tls, &self.guard, self.routes.way(destination)) {
+            (false, Guard::Open, Way::Proxy(proxy, _)) => Some(proxy),
+            _ => None,
+        }
     }
 }
 

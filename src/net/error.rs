@@ -19,6 +19,8 @@ pub struct Error {
     pub request_sent: bool,
     /// A reused connection died before the first byte of the reply: the peer had dropped it while idle.
     pub(super) stale: bool,
+    /// The proxy failed, and not the destination.
+    pub proxy: bool,
     /// What was wrong with the peer's certificate, when that is why.
     pub certificate: Option<CertificateFault>,
     detail: String,
@@ -103,7 +105,14 @@ impl Error {
 
     /// A failure before any byte of the request left. `detail` is for people: no path, no query, no secret.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Error {
-        Error { kind, request_sent: false, stale: false, certificate: None, detail: detail.into() }
+        Error {
+            kind,
+            request_sent: false,
+            stale: false,
+            proxy: false,
+            certificate: None,
+            detail: detail.into(),
+        }
     }
 
     /// The same failure, after bytes may have left.
@@ -112,10 +121,16 @@ impl Error {
         self
     }
 
-    /// The same failure with a word in front that says whose it is.
-    pub(super) fn about(mut self, whose: &str) -> Error {
-        self.detail = format!("{whose}: {}", self.detail);
+    /// The same failure, whose text already says that it is the proxy's.
+    pub(super) fn of_proxy(mut self) -> Error {
+        self.proxy = true;
         self
+    }
+
+    /// The same failure, said to be that of the proxy at `url`.
+    pub(super) fn about_proxy(mut self, url: &str) -> Error {
+        self.detail = format!("proxy {url}: {}", self.detail);
+        self.of_proxy()
     }
 
     /// A connection to `peer` that could not be made.

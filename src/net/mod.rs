@@ -9,7 +9,7 @@
 //! - Nothing listens here, and nothing is sent but what a caller asks for: no redirect is followed, no
 //!   challenge answered, no cookie kept (`client`).
 //! - A client certificate meets the configured origin alone; so do the credentials of its URL (`connect`,
-//!   `client`). Proxy credentials meet the proxy alone (`proxy`).
+//!   `client`). Proxy credentials meet the proxy alone (`proxy`, which alone writes them).
 //! - Where the outside chooses what is called, every address is judged before it is dialled, and what was judged
 //!   is what is dialled (`guard`, `connect`).
 //! - Every peer's certificate is verified, a proxy's too, and again once it has ended; no setting turns that

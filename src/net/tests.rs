@@ -11,6 +11,7 @@ use super::*;
 mod bodies;
 mod guarded;
 pub(super) mod peers;
+mod proxied;
 mod resting;
 mod secure;
 
@@ -112,16 +113,16 @@ fn the_deadline_bounds_head_body_proxy_and_handshake() {
     let error = send(&half, &url, None, shortly()).and_then(body).unwrap_err();
     assert_eq!(error.kind, Kind::Timeout);
 
-    let mut through = server("http://destination.test:80/");
+    let authority = Authority::new("Corp CA");
+    let bundle = authority.bundle();
+    let mut through = server("https://destination.test:443/");
     through.proxy = proxy_at(false, stalls(""), None);
-    let error =
-        send(&client(&network(None), &through).unwrap(), "http://destination.test:80/", None, shortly())
-            .unwrap_err();
+    let through = client(&network(Some(&bundle)), &through).unwrap();
+    let error = send(&through, "https://destination.test:443/", None, shortly()).unwrap_err();
     assert_eq!((error.kind, error.request_sent), (Kind::Timeout, false));
 
-    let authority = Authority::new("Corp CA");
     let url = format!("https://127.0.0.1:{}/", stalls(""));
-    let tls = client(&network(Some(&authority.bundle())), &server(&url)).unwrap();
+    let tls = client(&network(Some(&bundle)), &server(&url)).unwrap();
     let error = send(&tls, &url, None, shortly()).unwrap_err();
     assert_eq!((error.kind, error.request_sent), (Kind::Timeout, false));
 }

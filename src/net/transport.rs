@@ -16,6 +16,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout};
 use super::client::{HEAD_MAX_BYTES, deadline};
 use super::error::{Error, Kind};
 use super::patience::Patience;
+use super::proxy::Forwarding;
 use super::socket::Socket;
 use crate::config::Origin;
 
@@ -56,6 +57,8 @@ pub(super) struct Connection {
     wire: Wire,
     /// Where it leads to, whoever is on the way.
     destination: Origin,
+    /// How requests are written where a proxy forwards them.
+    forwarding: Option<Forwarding>,
     /// The HTTP crate's way to what is sent and what came.
     pub(super) buffers: IoBuffers,
     /// Begun so far: the second one is the first that may meet a peer that has gone.
@@ -73,12 +76,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A connection to `destination` over `wire`.
-    pub(super) fn new(wire: Wire, destination: Origin, patience: Arc<Patience>) -> Connection {
+    /// A connection to `destination` over `wire`; `forwarding` says how a proxy is asked that forwards each request.
+    pub(super) fn new(
+        wire: Wire,
+        destination: Origin,
+        forwarding: Option<Forwarding>,
+        patience: Arc<Patience>,
+    ) -> Connection {
         let (buffers, rests_since) = (IoBuffers::default(), Instant::now());
         Connection {
             wire,
             destination,
+            forwarding,
             buffers,
             exchanges: 0,
             heard: true,
@@ -168,11 +177,18 @@ impl Connection {
     }
 
     /// Takes `amount` bytes of output; the first of them begin an exchange.
-    pub(super) fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+    pub(super) fn transmit_output(&mut self, mut amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         if self.heard {
             self.heard = false;
             self.exchanges = self.exchanges.saturating_add(1);
             self.wire.socket().renew();
+            // Here a request begins, and nowhere else: nothing is pending, since what was written before had
+            // to leave before a reply could be heard, and no reply is heard in the middle of a request, since
+            // none asks for leave to go on (`client`). The HTTP crate writes the request line first and whole.
+            if let Some(forwarding) = &self.forwarding {
+                self.buffers.output.truncate(amount);
+                amount += forwarding.rewrite(&mut self.buffers.output)?;
+            }
         }
         self.buffers.pending += amount;
         // A head and a small body leave together, when the reply is waited for.

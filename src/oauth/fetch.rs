@@ -214,7 +214,8 @@ impl Miss {
     fn net(origin: &Origin, error: &Error) -> Miss {
         let words = (error.source_word(), error.kind_word());
         let (timed_out, cut) = (error.kind == Kind::Timeout, error.kind == Kind::Shutdown);
-        let unsent = !error.request_sent;
+        // What failed at a proxy did not reach the server either.
+        let unsent = error.proxy || !error.request_sent;
         Miss { timed_out, cut, unsent, stops: cut, words, ..Miss::of(format!("{origin}: {error}")) }
     }
 

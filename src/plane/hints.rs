@@ -8,6 +8,7 @@
 //! command into an operator's hands. Nothing is decided by them.
 
 use super::refusal::StatusError;
+use crate::net::{Error, Kind};
 
 /// What to do about a refusal of the control plane, or of what answers in its place.
 pub fn of(error: &StatusError) -> &'static str {
@@ -24,8 +25,22 @@ pub fn of(error: &StatusError) -> &'static str {
     }
 }
 
-/// One sentence for the log, by the error code and, failing that, by the status. A status may also be a
-/// proxy's, which is why 407 has a hint. Nothing, where there is nothing that anybody could do.
+/// One sentence for the log about a connection that failed before the plane answered.
+pub(super) fn of_connection(error: &Error) -> &'static str {
+    match (error.kind, error.proxy) {
+        (Kind::Proxy(407), _) => hint(None, 407),
+        (Kind::NotTls, true) => "The proxy does not speak TLS: its URL should begin with http://.",
+        (Kind::NotTls, false) => "Check control-plane.base-url: what answers there is no https server.",
+        (Kind::Timeout, _) => "",
+        (_, true) => {
+            "The proxy failed, not the control plane: check the proxy's URL and what it allows, or ask whoever runs it."
+        }
+        _ => "",
+    }
+}
+
+/// One sentence for the log, by the error code and, failing that, by the status. A status may also be that of a
+/// proxy which was not configured, which is why 407 has a hint. Nothing, where there is nothing that anybody could do.
 pub fn hint(code: Option<&str>, status: u16) -> &'static str {
     // A walk over thirty lines, since a refusal is rare. The colon belongs to the match: one code may begin
     // like another.

@@ -343,11 +343,8 @@ impl Poller {
         let wait = trouble.backoff.next(matches!(status, 401 | 403), refusal.retry_after());
         let error = refusal.to_string();
         let (summary, mitigation) = match refusal {
-            Refusal::Transport(error) => match error.kind {
-                Kind::Timeout => ("poll timed out; backing off", ""),
-                Kind::Proxy(status) => ("poll failed; backing off", hints::hint(None, status)),
-                _ => ("poll failed; backing off", ""),
-            },
+            Refusal::Transport(error) if error.kind == Kind::Timeout => ("poll timed out; backing off", ""),
+            Refusal::Transport(error) => ("poll failed; backing off", hints::of_connection(error)),
             Refusal::Status(said) => ("poll failed; backing off", hints::of(said)),
         };
         let told = if mitigation.is_empty() { error.clone() } else { format!("{error}. {mitigation}") };

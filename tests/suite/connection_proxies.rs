@@ -1,5 +1,8 @@
 //! Proxies: which one is asked for which destination, how, and what its refusal says.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use base64::Engine;
 
 use crate::support::certs::Authority;
@@ -24,7 +27,20 @@ fn basic(userinfo: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(userinfo))
 }
 
-/// `host:port` of a peer as it stands in a CONNECT.
+/// A server that answers whatever comes first in plain http, as most do when somebody speaks TLS to them.
+fn http_only() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _hello = stream.read(&mut [0; 1024]);
+            let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    url
+}
+
+/// `host:port` of a peer.
 fn target(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
@@ -36,25 +52,36 @@ fn asked(proxy: &Proxy, rig: &Rig) -> (bool, bool) {
     (has(rig.plane.server.port()), has(rig.mcp.server.port()))
 }
 
-/// MCP-092, MCP-094: polls, answers and MCP calls go by CONNECT, also to plain http and to loopback.
+/// MCP-092, MCP-094: polls, answers and MCP calls over plain http are forwarded, also to loopback, several over
+/// one connection to the proxy.
 #[test]
-fn every_purpose_goes_by_connect() {
+fn plain_http_is_forwarded() {
     let proxy = open();
     let rig = Rig::with(|b| b.flag("http-proxy", &proxy.url()));
-    rig.assert_alive();
+    for _ in 0..3 {
+        rig.assert_alive();
+    }
     assert_eq!(asked(&proxy, &rig), (true, true));
-    let seen = proxy.requests();
-    assert!(seen.iter().all(|r| r.method == "CONNECT"), "{:?}", proxy.targets());
-    assert!(seen.iter().all(|r| r.header("host") == Some(r.target.as_str())));
+    // What came out of the proxy first: it notes a request before it passes it on.
+    let behind: Vec<_> = rig.plane.server.requests().into_iter().chain(rig.mcp.server.requests()).collect();
+    let seen: Vec<_> = proxy.requests().into_iter().filter(|r| r.method != "OPTIONS").collect();
+    let ports = [rig.plane.server.port(), rig.mcp.server.port()];
+    assert!(
+        seen.iter()
+            .all(|r| ports.iter().any(|port| r.target.starts_with(&format!("http://127.0.0.1:{port}/")))),
+        "{:?}",
+        proxy.targets()
+    );
+    assert!(seen.iter().all(|r| r.target.contains(r.header("host").unwrap())));
+    assert!(seen.iter().map(|r| r.connection).collect::<std::collections::BTreeSet<_>>().len() < seen.len());
     // Nobody came past the proxy, and nobody behind it got absolute targets.
-    assert!(rig.plane.server.connections() <= seen.len());
-    let behind = rig.plane.server.requests().into_iter().chain(rig.mcp.server.requests());
-    assert!(behind.into_iter().all(|r| r.target.starts_with('/')));
+    assert!(behind.len() <= seen.len());
+    assert!(behind.iter().all(|r| r.target.starts_with('/')));
 }
 
-/// MCP-094: TLS runs end to end through the tunnel.
+/// MCP-094: TLS runs end to end through a tunnel, and the proxy hears of nothing but host and port.
 #[test]
-fn tls_runs_through_a_proxy() {
+fn tls_goes_by_connect() {
     let authority = Authority::new("Test Root");
     let proxy = open();
     let plane = Plane::start_with(Some(authority.server()));
@@ -63,6 +90,9 @@ fn tls_runs_through_a_proxy() {
         Rig::over(plane, mcp, |b| b.flag("ca-bundle", &authority.bundle()).flag("http-proxy", &proxy.url()));
     rig.assert_alive();
     assert_eq!(asked(&proxy, &rig), (true, true));
+    let seen = proxy.requests();
+    assert!(seen.iter().all(|r| r.method == "CONNECT" && r.header("host") == Some(r.target.as_str())));
+    assert!(seen.iter().all(|r| r.headers.len() == 1), "{seen:?}");
 }
 
 /// MCP-094: a proxy may speak TLS itself; the bundle vouches for it too.
@@ -84,7 +114,7 @@ fn a_proxy_may_speak_tls() {
     assert!(rig.plane.server.requests().is_empty());
 }
 
-/// MCP-094: credentials go out with the first CONNECT and never reach what lies behind the proxy.
+/// MCP-094: credentials go out with every request and never reach what lies behind the proxy.
 #[test]
 fn credentials_are_sent_up_front_and_to_the_proxy_only() {
     // Escapes in a URL stand for the bytes themselves.
@@ -121,21 +151,74 @@ fn a_407_names_the_schemes() {
 /// MCP, proxies: a call that a proxy refuses is answered 502 `connect`, and the cause stays in the log.
 #[test]
 fn a_refusing_proxy_fails_the_call_only() {
-    for (status, rest) in [
-        ("407", "Denied\r\nProxy-Authenticate: Basic realm=\"r\""),
-        ("403", "Forbidden by policy"),
-        ("502", "Bad Gateway"),
-        ("302", "Found\r\nLocation: http://login.example/"),
+    let authority = Authority::new("Test Root");
+    for (tls, status, rest) in [
+        (true, "407", "Denied\r\nProxy-Authenticate: Basic realm=\"r\""),
+        (true, "403", "Forbidden by policy"),
+        (true, "502", "Bad Gateway"),
+        (true, "302", "Found\r\nLocation: http://login.example/"),
+        (false, "407", "Denied\r\nProxy-Authenticate: Basic realm=\"r\""),
+        (false, "502", "Bad Gateway\r\nVia: 1.1 squid\r\nContent-Type: text/html"),
+        (false, "504", "Gone\r\nProxy-Status: squid; error=connection_timeout"),
     ] {
         let proxy = refusing(&format!("{status} {rest}"));
-        let rig = Rig::with(|b| b.flag("mcp.http-proxy", &proxy.url()));
+        let mcp = Mcp::start_with(tls.then(|| authority.server()));
+        let rig = Rig::over(Plane::start(), mcp, |b| {
+            b.flag("ca-bundle", &authority.bundle()).flag("mcp.http-proxy", &proxy.url())
+        });
         let answer = rig.send(&Command::method("ping", "1"));
         assert_eq!(answer.code(), 502);
-        assert!(answer.cause().starts_with("connect/"), "{}", answer.cause());
+        assert_eq!(answer.cause(), "connect/proxy_refused");
         assert!(!answer.request.text().contains("policy"));
-        rig.client.wait_log(|line| line.contains("upstream error") && line.contains(status));
+        rig.client.wait_log(|line| {
+            line.contains("upstream error") && line.contains(&format!("the proxy {} refused", proxy.url()))
+        });
         assert!(rig.mcp.server.requests().is_empty());
     }
+}
+
+/// CP, proxies: what a proxy does to the polls is said to be the proxy's, with what can be done.
+#[test]
+fn failures_of_a_proxy_are_not_the_planes() {
+    let said = |url: &str, tls: bool| {
+        let authority = Authority::new("Test Root");
+        let plane = Plane::start_with(tls.then(|| authority.server()));
+        let rig = Rig::over(plane, Mcp::start(), |b| {
+            b.flag("ca-bundle", &authority.bundle()).flag("control-plane.http-proxy", url)
+        });
+        let line = rig.client.wait_log(|line| line.contains("backing off"));
+        assert!(!line.contains("control plane reports a fault"), "{line}");
+        line
+    };
+    let unavailable = refusing("503 Unavailable\r\nVia: 1.1 squid");
+    for tls in [true, false] {
+        let line = said(&unavailable.url(), tls);
+        assert!(line.contains(&format!("the proxy {} refused", unavailable.url())), "{line}");
+        assert!(
+            line.contains("with status 503") && line.contains("The proxy failed, not the control plane"),
+            "{line}"
+        );
+    }
+    let closed = crate::support::closed::port();
+    let line = said(&format!("http://127.0.0.1:{closed}"), true);
+    let expected =
+        format!("proxy http://127.0.0.1:{closed}: connect to 127.0.0.1:{closed}: Connection refused");
+    assert!(line.contains(&expected) && line.contains("The proxy failed"), "{line}");
+    let line = said(&http_only().replace("http", "https"), true);
+    assert!(
+        line.contains("does not speak TLS; is it http?") && line.contains("should begin with http://"),
+        "{line}"
+    );
+}
+
+/// CP: an https URL that leads to an http server is named as that.
+#[test]
+fn a_plane_without_tls_is_named() {
+    let url = http_only().replace("http", "https");
+    let rig = Rig::with(|b| b.set("control-plane.base-url", &url));
+    let line = rig.client.wait_log(|line| line.contains("backing off"));
+    assert!(line.contains("127.0.0.1 does not speak TLS; is it http?"), "{line}");
+    assert!(line.contains("Check control-plane.base-url"), "{line}");
 }
 
 /// MCP, proxies: a proxy that is not there, or speaks no HTTP, fails the call only.
@@ -192,6 +275,11 @@ fn proxies_of_the_environment_are_used() {
     rig.client.wait_get("/readyz", |answer| answer.status == 503);
     rig.client.wait_log(|line| line.contains("mcp probe failed"));
     assert!(secure.targets().iter().all(|t| t == "plane.test:443") && !secure.targets().is_empty());
+    assert!(
+        plain.requests().iter().all(|r| r.target.starts_with("http://tools.test")),
+        "{:?}",
+        plain.targets()
+    );
     assert!(plain.targets().iter().all(|t| t == "tools.test:80") && !plain.targets().is_empty());
     drop(rig);
     let before = plain.requests().len() + secure.requests().len();

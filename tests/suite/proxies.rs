@@ -1,9 +1,16 @@
 //! The periodic check of proxies: figures for an operator, and nothing that gives credentials away.
 
+use std::sync::Arc;
+
 use base64::Engine;
 
+use rustls::ServerConfig;
+
+use crate::support::certs::Authority;
 use crate::support::client::Client;
 use crate::support::closed;
+use crate::support::http::Request;
+use crate::support::mcp::Mcp;
 use crate::support::plane::Plane;
 use crate::support::proxy::{Manner, Proxy};
 use crate::support::rig::Rig;
@@ -17,11 +24,22 @@ fn dead_proxy() -> String {
     format!("http://127.0.0.1:{}", closed::port())
 }
 
-/// MCP-182: a proxied route is checked by CONNECT at start and at every interval; a 2xx is health.
+/// MCP-182: a proxied route is checked at start and at every interval, by CONNECT where TLS follows, else by a
+/// question in absolute form that the proxy may not pass on.
 #[test]
 fn proxied_routes_are_checked_again_and_again() {
+    let authority = Authority::new("Test Root");
+    for tls in [None, Some(authority.server())] {
+        checked_again_and_again(tls, &authority.bundle());
+    }
+}
+
+fn checked_again_and_again(tls: Option<Arc<ServerConfig>>, bundle: &str) {
     let proxy = Proxy::start(None, Manner::Open);
-    let mut rig = Rig::with(|b| b.flag("mcp.http-proxy", &proxy.url()).flag("proxy.check-interval", "100ms"));
+    let is_plain = tls.is_none();
+    let mut rig = Rig::over(Plane::start(), Mcp::start_with(tls), |b| {
+        b.flag("ca-bundle", bundle).flag("mcp.http-proxy", &proxy.url()).flag("proxy.check-interval", "100ms")
+    });
     let text = wait_line(&mut rig.client, |l| l.starts_with("proxy_health_state{") && l.ends_with(" 1"));
     let line = text.lines().find(|l| l.starts_with("proxy_health_state{")).unwrap();
     let id = line.split('"').nth(1).unwrap();
@@ -42,7 +60,10 @@ fn proxied_routes_are_checked_again_and_again() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let wanted = format!("127.0.0.1:{}", rig.mcp.server.port());
-    assert!(proxy.requests().iter().all(|r| r.method == "CONNECT" && r.target == wanted));
+    assert!(proxy.targets().iter().all(|target| *target == wanted));
+    let checks = |r: &Request| (r.method == "OPTIONS") == is_plain && (r.method == "CONNECT") != is_plain;
+    assert!(proxy.requests().iter().filter(|r| checks(r)).count() > 10);
+    assert!(rig.mcp.server.requests().iter().all(|r| r.method != "OPTIONS"));
 }
 
 /// MCP-182: without a proxy nothing is checked, and the families stay empty.
@@ -97,7 +118,7 @@ fn checks_do_not_change_readiness() {
     let plane = Plane::start();
     let url = dead_proxy();
     let list = format!("127.0.0.1:{}", plane.server.port());
-    let mcp = crate::support::mcp::Mcp::start();
+    let mcp = Mcp::start();
     let list = format!("{list},127.0.0.1:{}", mcp.server.port());
     let mut rig = Rig::over(plane, mcp, |b| {
         b.flag("http-proxy", &url).env("NO_PROXY", &list).flag("proxy.check-interval", "50ms")

@@ -1,11 +1,13 @@
-//! A proxy that tunnels by CONNECT, or refuses to.
+//! A proxy that tunnels by CONNECT and forwards plain http, or refuses to.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::ServerConfig;
 
 use super::http::{Request, read_request};
@@ -23,7 +25,7 @@ pub enum Manner {
     Refusing(String),
 }
 
-/// A CONNECT proxy on loopback.
+/// A proxy on loopback.
 pub struct Proxy {
     port: u16,
     tls: bool,
@@ -74,9 +76,9 @@ impl Proxy {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The targets that were asked for.
+    /// The places (`host:port`) that were asked for.
     pub fn targets(&self) -> Vec<String> {
-        self.requests().into_iter().map(|r| r.target).collect()
+        self.requests().iter().map(|request| place(&request.target)).collect()
     }
 }
 
@@ -90,6 +92,13 @@ impl Drop for Proxy {
     }
 }
 
+/// `host:port` of what was asked for.
+fn place(target: &str) -> String {
+    let Some(rest) = target.strip_prefix("http://") else { return target.to_owned() };
+    let place = rest.split('/').next().unwrap_or_default();
+    if place.contains(':') { place.to_owned() } else { format!("{place}:80") }
+}
+
 fn serve(
     mut stream: Stream,
     number: usize,
@@ -100,28 +109,82 @@ fn serve(
     if let Some(config) = &tls {
         stream = stream.secure(config)?;
     }
-    let Some(request) = read_request(&mut stream, number)? else {
-        return Ok(());
-    };
-    log.lock().unwrap().push(request.clone());
-    let refusal = match manner {
-        Manner::Open => None,
-        Manner::Authorized(wanted) if request.header("proxy-authorization") == Some(wanted) => None,
-        Manner::Authorized(_) => Some(
-            "HTTP/1.1 407 Proxy Authentication Required\r\n\
-             Proxy-Authenticate: Basic realm=\"test\"\r\nContent-Length: 0\r\n\r\n",
-        ),
-        Manner::Refusing(answer) => Some(answer.as_str()),
-    };
-    if let Some(answer) = refusal {
-        stream.write_all(answer.as_bytes())?;
-        return stream.flush();
+    let mut upstream = None;
+    while let Some(request) = read_request(&mut stream, number)? {
+        if request.last_byte_queued {
+            stream.read_exact(&mut [0])?;
+        }
+        log.lock().unwrap().push(request.clone());
+        let refusal = match manner {
+            Manner::Open => None,
+            Manner::Authorized(wanted) if request.header("proxy-authorization") == Some(wanted) => None,
+            Manner::Authorized(_) => Some(
+                "HTTP/1.1 407 Proxy Authentication Required\r\n\
+                 Proxy-Authenticate: Basic realm=\"test\"\r\nContent-Length: 0\r\n\r\n",
+            ),
+            Manner::Refusing(answer) => Some(answer.as_str()),
+        };
+        if let Some(answer) = refusal {
+            stream.write_all(answer.as_bytes())?;
+            return stream.flush();
+        }
+        if request.method == "CONNECT" {
+            let target = TcpStream::connect(&request.target)?;
+            target.set_nodelay(true)?;
+            stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+            stream.flush()?;
+            return relay(stream, target);
+        }
+        if request.header("max-forwards") == Some("0") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+            stream.flush()?;
+            continue;
+        }
+        // One place a connection, as the client promises; the server's words go back as they come.
+        if upstream.is_none() {
+            let target = TcpStream::connect(place(&request.target))?;
+            target.set_nodelay(true)?;
+            upstream = Some(target);
+        }
+        let target = upstream.as_mut().unwrap();
+        target.write_all(&forwarded(&request))?;
+        if !copy_until_asked(&mut stream, target)? {
+            return Ok(());
+        }
     }
-    let target = TcpStream::connect(&request.target)?;
-    target.set_nodelay(true)?;
-    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
-    stream.flush()?;
-    relay(stream, target)
+    Ok(())
+}
+
+/// The request as the server gets it: in origin form, without what is the proxy's.
+fn forwarded(request: &Request) -> Vec<u8> {
+    let rest = request.target.strip_prefix("http://").unwrap();
+    let (_, path) = rest.split_at(rest.find('/').unwrap());
+    let mut bytes = format!("{} {path} HTTP/1.1\r\n", request.method).into_bytes();
+    for (name, value) in &request.headers {
+        if !name.eq_ignore_ascii_case("proxy-authorization") {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&request.body);
+    bytes
+}
+
+/// Copies what the server says until the client speaks; false at the server's end.
+fn copy_until_asked(stream: &mut Stream, target: &mut TcpStream) -> io::Result<bool> {
+    let client = stream.tcp_handle().ok_or(io::ErrorKind::Unsupported)?;
+    let mut buffer = vec![0_u8; 64 * 1024];
+    loop {
+        let mut ends = [&*target, &client].map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
+        poll(&mut ends, PollTimeout::NONE)?;
+        let [said, asked] = ends.map(|end| end.any().unwrap_or_default());
+        if said && !copy_once(target, stream, &mut buffer)? {
+            return Ok(false);
+        }
+        if asked && !said {
+            return Ok(true);
+        }
+    }
 }
 
 /// Copies both ways on one thread when TLS is in between, on two otherwise.

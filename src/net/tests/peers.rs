@@ -123,25 +123,44 @@ pub(super) fn echo(_number: usize, stream: &mut dyn Duplex) {
     }
 }
 
-/// A proxy that tunnels; returns its port and the heads of the CONNECT requests that it saw.
+/// A proxy that tunnels and forwards; returns its port and the heads of the requests to itself that it saw.
 pub(super) fn proxy(tls: Option<Arc<rustls::ServerConfig>>) -> (u16, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let port = serve_with(tls, move |_, stream| {
-        let Some((head, _)) = read_request(stream) else {
-            return;
-        };
-        let target = head.split(' ').nth(1).unwrap().to_owned();
-        log.lock().unwrap().push(head);
-        let mut upstream = TcpStream::connect(target).unwrap();
-        stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
-        stream.flush().unwrap();
-        relay(stream, &mut upstream);
+        while let Some((head, body)) = read_request(stream) {
+            log.lock().unwrap().push(head.clone());
+            let target = head.split(' ').nth(1).unwrap().to_owned();
+            let Some(rest) = target.strip_prefix("http://") else {
+                let mut upstream = TcpStream::connect(target).unwrap();
+                stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+                stream.flush().unwrap();
+                return relay(stream, &mut upstream);
+            };
+            let answer = if head.starts_with("OPTIONS ") {
+                reply(b"")
+            } else {
+                let (place, path) = rest.split_at(rest.find('/').unwrap());
+                forwarded(place, &head.replacen(&target, path, 1), &body)
+            };
+            stream.write_all(&answer).unwrap();
+            stream.flush().unwrap();
+        }
     });
     (port, seen)
 }
 
-fn relay(stream: &mut dyn Duplex, upstream: &mut TcpStream) {
+/// The answer of the server at `place`, with whom the proxy keeps no secret of its own.
+fn forwarded(place: &str, head: &str, body: &[u8]) -> Vec<u8> {
+    let mut upstream = TcpStream::connect(place).unwrap();
+    let lines = head.split_inclusive("\r\n").filter(|line| !line.starts_with("Proxy-Authorization: "));
+    upstream.write_all(lines.collect::<String>().as_bytes()).unwrap();
+    upstream.write_all(body).unwrap();
+    let (head, body) = read_request(&mut upstream).unwrap();
+    [head.as_bytes(), &body].concat()
+}
+
+pub(super) fn relay(stream: &mut dyn Duplex, upstream: &mut TcpStream) {
     stream.glance();
     upstream.glance();
     while carry(stream, upstream) && carry(upstream, stream) {}

@@ -1,4 +1,4 @@
-//! TLS, client certificates and proxies.
+//! TLS and client certificates.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -113,75 +113,6 @@ fn unusable_client_certificates_stop_the_start() {
     assert!(failure(two).contains("group or others may write to the file"));
     let directory = config::Identity { certificate: one.certificate, key: authority.directory.clone() };
     assert!(failure(directory).contains("not a regular file"));
-}
-
-#[test]
-fn a_proxy_gets_connect_with_credentials_for_every_scheme() {
-    let authority = Authority::new("Corp CA");
-    let plain = serve(echo);
-    let secure = serve_with(Some(authority.server(None)), echo);
-    let (port, seen) = proxy(None);
-    let mut network = network(Some(&authority.bundle()));
-    network.proxy = proxy_at(false, port, Some("user:pass"));
-    for url in [format!("http://127.0.0.1:{plain}/p"), format!("https://127.0.0.1:{secure}/s")] {
-        let through = client(&network, &server(&url)).unwrap();
-        let head = get(&through, &url).unwrap();
-        assert!(head.starts_with("GET /"), "{head}");
-        assert!(!head.to_ascii_lowercase().contains("proxy-"), "{head}");
-        assert_eq!(through.route().reason, "http-proxy");
-        assert_eq!(through.route().proxy, Some(format!("http://127.0.0.1:{port}")));
-        assert_eq!(through.proxy_id().unwrap().len(), 64);
-        let check = through.check_proxy().unwrap();
-        assert!(check.healthy() && check.phases.len() == 2, "{check:?}");
-        let head = seen.lock().unwrap().remove(0);
-        assert!(head.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"), "{head}");
-        seen.lock().unwrap().clear();
-    }
-    network.environment.no_proxy = "127.0.0.0/8".into();
-    let url = format!("http://127.0.0.1:{plain}/p");
-    let direct = client(&network, &server(&url)).unwrap();
-    get(&direct, &url).unwrap();
-    assert_eq!(direct.route().reason, "NO_PROXY");
-    assert!(seen.lock().unwrap().is_empty());
-}
-
-#[test]
-fn a_refusing_proxy_says_what_it_offers() {
-    let port = serve(|_, stream| {
-        read_request(stream);
-        let head = "HTTP/1.1 407 Denied\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM, Basic realm=\"r, s\"\r\n\r\n";
-        stream.write_all(head.as_bytes()).unwrap();
-    });
-    let mut through = server("https://destination.test:443/");
-    through.proxy = proxy_at(false, port, None);
-    let authority = Authority::new("Corp CA");
-    let refused = client(&network(Some(&authority.bundle())), &through).unwrap();
-    let error = get(&refused, "https://destination.test:443/").unwrap_err();
-    assert_eq!(
-        (error.kind, error.request_sent, error.kind_word()),
-        (Kind::Proxy(407), false, "proxy_refused")
-    );
-    assert!(error.to_string().contains("it offers Negotiate, NTLM, Basic); put user:password@"), "{error}");
-    let check = refused.check_proxy().unwrap();
-    let failure = check.phases[1].failure.as_ref().unwrap();
-    assert_eq!((failure.reason, failure.category), ("bad_status", Some("4xx")));
-}
-
-#[test]
-fn an_https_proxy_never_sees_the_client_certificate() {
-    let authority = Authority::new("Corp CA");
-    let url = format!("https://127.0.0.1:{}/", serve_with(Some(authority.server(Some(true))), echo));
-    // A proxy that takes client certificates of another authority only: one of ours would be refused.
-    let outsider = Authority::new("Outsider CA");
-    let (port, _) = proxy(Some(outsider.server(Some(false))));
-    let both =
-        [authority.bundle(), outsider.bundle()].map(|path| std::fs::read_to_string(path).unwrap()).concat();
-    let mut through = server(&url);
-    through.identity = Some(authority.identity("agent"));
-    through.proxy = proxy_at(true, port, None);
-    let network = network(Some(&authority.write("both.pem", &both)));
-    let head = get(&client(&network, &through).unwrap(), &url).unwrap();
-    assert!(head.starts_with("GET / "), "{head}");
 }
 
 /// A certificate that signed itself, for the names, with the dates as seconds from now.

@@ -148,7 +148,8 @@ fn proxies_are_passed_or_explained() {
     assert!(found.summary("harpoon_target:a").contains(&way), "{}", found.json);
     assert_eq!(found.summary("harpoon"), "1 target");
     assert_eq!(open.targets(), [format!("127.0.0.1:{}", plain.port())]);
-    for (status, wanted) in [("407 No", "--harpoon.http-proxy env:PROXY_URL"), ("403 No", "CONNECT to 127.0")]
+    for (status, wanted) in
+        [("407 No", "--harpoon.http-proxy env:PROXY_URL"), ("403 No", "CONNECT to its port")]
     {
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
         let proxy = Proxy::start(None, Manner::Refusing(answer));

@@ -50,7 +50,7 @@ fn advice_takes_the_same_way() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = format!("http://{}", silent.local_addr().unwrap());
     let found = good(|b| b.set("mcp.server-url", "http://h.test/mcp").flag("mcp.http-proxy", &proxy));
-    let text = found.assert_failed(&["mcp_server_reachable", "mcp_proxy_reachable"]);
+    let text = found.assert_failed(&["mcp_server_reachable", "oauth_metadata", "mcp_proxy_reachable"]);
     assert!(!text.contains("where only a proxy leads out"), "{text}");
 }
 
@@ -142,7 +142,11 @@ fn refusing_proxies_are_explained() {
     let offers = "Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM";
     for (head, wanted) in [
         (format!("407 No\r\n{offers}"), &["it offers Negotiate, NTLM", "who asks"][..]),
-        ("403 Forbidden".to_owned(), &["with status 403", "CONNECT as well"]),
+        (
+            "403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0".to_owned(),
+            &["with status 403", "NO_PROXY=127"],
+        ),
+        ("503 Busy\r\nVia: 1.1 squid".to_owned(), &["with status 503", "cannot reach the destination"]),
     ] {
         let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n");
         let proxy = Proxy::start(None, Manner::Refusing(answer));
