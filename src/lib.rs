@@ -32,7 +32,7 @@
 //!
 //! | thread | number | waits for | bound |
 //! | --- | --- | --- | --- |
-//! | main | 1 | signals, and the next time to tell the service manager something, where there is one | 10 s, or half its watchdog's interval |
+//! | main | 1 | signals, its next look at connections that rest, and what the service manager is to be told, where there is one | 5 s, or half its watchdog's interval |
 //! | poller | 1 | the control plane | poll time-out and guardrail |
 //! | worker | N = `mcp.max-concurrent-requests` | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
 //! | quick | 1 | the queue, for what expects no answer | as a worker |

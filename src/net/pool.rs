@@ -52,7 +52,10 @@ impl Pools {
     pub(super) fn add(self: &Arc<Pools>, idle: Idle, most: usize) -> Arc<Pool> {
         let pool = Arc::new(Pool { idle, most, resting: Mutex::default(), all: Arc::clone(self) });
         let mut all = lock(&self.0);
-        all.retain(|pool| pool.strong_count() > 0);
+        // Before it grows: there may be ten thousand endpoints with a pool each.
+        if all.len() == all.capacity() {
+            all.retain(|pool| pool.strong_count() > 0);
+        }
         all.push(Arc::downgrade(&pool));
         pool
     }
