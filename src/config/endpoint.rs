@@ -307,7 +307,7 @@ mod tests {
             ("https://h/a\\b", "contains characters that must be percent-encoded"),
             ("https://h/a b", "contains characters that must be percent-encoded"),
             ("https://h:/", "port is invalid; leave it out, or write it without zeros in front"),
-            ("https://h:0/", "port is invalid; leave it out, or write it without zeros in front"),
+            ("https://h:0/", "port is invalid"),
             ("https://h:0443/", "port is invalid; leave it out, or write it without zeros in front"),
             ("https://h:99999/", "port is invalid"),
             ("https://127.1/", SPELLING),

@@ -48,7 +48,10 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
             lookup.read(flag, |found| if taken { Err(second_main(found)) } else { Ok(()) })?;
         }
         // An ordinary server from here on: whatever is tried with the stub takes the way of a real one.
-        let server = HttpServer::at(&format!("http://{}/mcp", stub.listen)).map_err(Error::invalid)?;
+        // Port 0 stands in no URL; where the stub really listens takes its place before anybody connects.
+        let port = stub.listen.port().max(1);
+        let address = std::net::SocketAddr::new(stub.listen.ip(), port);
+        let server = HttpServer::at(&format!("http://{address}/mcp")).map_err(Error::invalid)?;
         mcp.bindings.push(Binding { channel: Channel::main(), server: Server::Http(server) });
     }
     // A certificate that nobody will be shown is a mistake: its owner believes in it.
