@@ -55,10 +55,14 @@ mod rows {
         "A workspace that the tunnel is for");
     pub(super) const TENANTS: Row = Row::option("tenant-id", IDS, "id", "",
         "A tenant that the tunnel is for");
+    pub(super) const UNUSED_ORGANIZATIONS: Row = Row::option("organization-id", IDS, "id", "", UNUSED);
+    pub(super) const UNUSED_WORKSPACES: Row = Row::option("workspace-id", IDS, "id", "", UNUSED);
+    const UNUSED: &str = "Accepted for command lines of the reference client; the tunnel's id alone counts";
     pub(super) const CONFIRM: Row = Row::option("confirm", Kind::Boolean, "", "false",
         "Really delete it; nothing brings it back");
 }
 use rows::{CONFIRM, DESCRIPTION, JSON, KEY, NAME, ORGANIZATIONS, TENANTS, WORKSPACES};
+use rows::{UNUSED_ORGANIZATIONS, UNUSED_WORKSPACES};
 
 /// What the commands take.
 pub(super) const FORM: &[Row] = &[KEY, JSON, NAME, DESCRIPTION, ORGANIZATIONS, WORKSPACES];
@@ -67,7 +71,7 @@ pub(super) const GET: &[Row] = &[KEY, JSON];
 /// The same of `list`.
 pub(super) const LIST: &[Row] = &[KEY, JSON, ORGANIZATIONS, WORKSPACES, TENANTS];
 /// The same of `delete`.
-pub(super) const DELETE: &[Row] = &[KEY, JSON, CONFIRM];
+pub(super) const DELETE: &[Row] = &[KEY, JSON, CONFIRM, UNUSED_ORGANIZATIONS, UNUSED_WORKSPACES];
 
 /// Flags for ids, and the members and parameters that they become.
 const KINDS: [(&str, &str); 3] =

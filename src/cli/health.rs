@@ -1,14 +1,15 @@
 //! `tunnel-client health`: asks a running client how it is, as a probe of a supervisor or container does.
 //!
-//! It finds the listener by URL, by URL file or by port, and asks `/healthz` and `/readyz` once each; on
+//! It finds the listener by URL, by URL file or by port, and asks `/healthz`, `/readyz` and `/ui` once each; on
 //! request also whether a poll has succeeded, and whether a process exists. It contacts nobody else, changes
 //! nothing and needs no settings. Exit code 0 when all that was asked for holds, 2 when something does not; a
 //! mistake in the arguments is 1. The members of its JSON are those of [`Report`], described in
 //! `help/health.txt`.
 
-use std::path::{Path, PathBuf};
+mod peer;
+
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,22 +17,22 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde::Serialize;
-use ureq::http::{HeaderMap, Method, Uri};
 
 use crate::config::settings::{Kind, Row};
-use crate::config::{Flags, Origin, read_text, without_credentials};
-use crate::net::{Client, Net, Request};
+use crate::config::{Flags, read_text, without_credentials};
 use crate::ops::os_text;
 use crate::ops::redact::bounded;
 
 use super::terminal::{Colour, foreign, json, paint};
 use super::{Failure, print};
+use peer::{Peer, SOCKET_SCHEME};
 
 /// What the command takes.
 #[rustfmt::skip]
 pub(super) const OPTIONS: &[Row] = &[
     Row::option("url", Kind::Text, "url", "",
-        "Address of the listener: http://HOST:PORT or http+unix://SOCKET"),
+        "Address of the listener: http://HOST:PORT or http+unix:///PATH/TO/SOCKET"),
+    Row::option("unix-socket", Kind::Path, "path", "", "Unix socket of the listener"),
     Row::option("url-file", Kind::Path, "path", "", "File with that address, as health.url-file writes it"),
     Row::option("port", NUMBER, "number", "", "Port of the listener on 127.0.0.1"),
     Row::option("pid", NUMBER, "number", "", "Also check that this process exists"),
@@ -44,23 +45,11 @@ pub(super) const OPTIONS: &[Row] = &[
 /// Bounds are checked where the texts are.
 const NUMBER: Kind = Kind::Integer { min: i64::MIN, max: i64::MAX };
 
-/// A listener that takes longer is not well, and a supervisor waits for us.
-const PROBE_TIME: Duration = Duration::from_millis(500);
-/// The page of metrics takes longer to make.
-const METRICS_TIME: Duration = Duration::from_secs(2);
-
-/// How much of a page is read; verdicts are one line.
-const PAGE_MAX_BYTES: usize = 4096;
-/// The same of the metrics: some 40 families, the largest with a row a channel.
-const METRICS_MAX_BYTES: usize = 4 << 20;
 /// The same of the files: a path in base64, or a number.
 const FILE_MAX_BYTES: u64 = 8192;
 
 /// More than the longest process id, less than a key.
 const PID_TEXT_MAX_BYTES: usize = 12;
-
-/// Its value is the Unix time of the last poll that succeeded, or zero.
-const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
 
 /// What was found; written in this order. What is empty is left out.
 #[derive(Serialize, Default)]
@@ -119,14 +108,6 @@ struct Poll {
     #[serde(skip_serializing_if = "String::is_empty")] error: String,
 }
 
-/// A listener that can be asked.
-struct Peer {
-    base: String,
-    /// What requests are made for; the socket's own URL is none that HTTP knows.
-    origin: Origin,
-    client: Client,
-}
-
 /// Looks, prints, and says with the exit code what was found.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let (locator, place) = locator(flags)?;
@@ -137,9 +118,11 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     match place.and_then(|base| Peer::new(&base)) {
         Ok(peer) => {
             report.locator.resolved_base_url.clone_from(&peer.base);
-            report.ui_url = format!("{}/ui", peer.base);
             (report.healthz, report.readyz) = (peer.page("/healthz"), peer.page("/readyz"));
             report.control_plane_poll = wants_poll.then(|| peer.poll());
+            if !report.healthz.ok || peer.has_page() {
+                report.ui_url = format!("{}/ui", peer.base);
+            }
             report.base_url = peer.base;
         }
         Err(error) => report.locator.error = error,
@@ -153,11 +136,21 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     Ok(if ok { printed } else { ExitCode::from(2) })
 }
 
-/// Which of the three ways was taken, and the address that it leads to.
+/// What is said when the listener was named twice, or not at all.
+const ONE_LOCATOR: &str = "choose exactly one of --url, --unix-socket, --url-file, or --port";
+
+/// Which of the ways was taken, and the address that it leads to.
 fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> {
     let (url, file) = (flags.option("url").trim(), flags.option("url-file").trim());
-    let port = number(flags, "port", u16::MAX.into())?;
+    let (socket, port) = (flags.option("unix-socket"), number(flags, "port", u16::MAX.into())?);
     match (url, file, port) {
+        ("", "", None) if !socket.is_empty() => {
+            let path = std::path::absolute(socket).map_err(|error| Failure(error.to_string()))?;
+            let url = format!("{SOCKET_SCHEME}{}", path.display());
+            let name = URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes());
+            Ok((Locator { kind: "url", url, ..Locator::default() }, Ok(format!("{SOCKET_SCHEME}{name}"))))
+        }
+        _ if !socket.is_empty() => Err(Failure(ONE_LOCATOR.into())),
         ("", "", Some(port)) => {
             let port = u16::try_from(port).unwrap_or_default();
             let locator = Locator { kind: "port", port: Some(port), ..Locator::default() };
@@ -175,7 +168,7 @@ fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> 
             let locator = Locator { kind: "url", url: without_credentials(url), ..Locator::default() };
             Ok((locator, normalized(url)))
         }
-        _ => Err(Failure("choose exactly one of --url, --url-file, or --port".into())),
+        _ => Err(Failure(ONE_LOCATOR.into())),
     }
 }
 
@@ -234,85 +227,6 @@ fn exists(pid: i32) -> bool {
     matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
 }
 
-impl Peer {
-    /// Takes the address apart. A socket's is what the listener writes: its path in base64.
-    fn new(base: &str) -> Result<Peer, String> {
-        let (origin, socket) = match base.strip_prefix("http+unix://") {
-            Some(name) => {
-                let path = URL_SAFE_NO_PAD.decode(name).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-                let path = path.filter(|path| !path.is_empty()).map(PathBuf::from);
-                (path.is_some().then(|| Origin { tls: false, host: "localhost".into(), port: 80 }), path)
-            }
-            None => {
-                let uri = base.parse::<Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
-                (uri.filter(|_| !base.contains('@')).as_ref().and_then(Origin::of), None)
-            }
-        };
-        let wanted = "health URL must be http://HOST:PORT, or http+unix:// and a path in unpadded base64url";
-        let origin = origin.ok_or(wanted)?;
-        let client = Net::operator(&origin, socket).map_err(|error| error.to_string())?;
-        Ok(Peer { base: base.to_owned(), origin, client })
-    }
-
-    /// One page: any status of success is well.
-    fn page(&self, path: &str) -> Page {
-        let url = format!("{}{path}", self.base);
-        match self.get(path, PROBE_TIME, PAGE_MAX_BYTES) {
-            Ok((status, body)) => {
-                let ok = (200..300).contains(&status);
-                Page { url, ok, status: Some(status), body: body.trim().to_owned(), error: String::new() }
-            }
-            Err(error) => Page { url, error, ..Page::default() },
-        }
-    }
-
-    /// Whether a poll has succeeded since the process started.
-    fn poll(&self) -> Poll {
-        let url = format!("{}/metrics", self.base);
-        let value = match self.get("/metrics", METRICS_TIME, METRICS_MAX_BYTES) {
-            Ok((200, page)) => sample(&page).ok_or_else(|| format!("missing {LAST_POLL} metric")),
-            Ok((status, _)) => Err(format!("HTTP {status}")),
-            Err(error) => Err(error),
-        };
-        match value {
-            Ok(value) if value > 0 => Poll { url, value: Some(value), ok: true, error: String::new() },
-            Ok(value) => {
-                let error = "no successful control-plane poll observed".into();
-                Poll { url, value: Some(value), ok: false, error }
-            }
-            Err(error) => Poll { url, error, ..Poll::default() },
-        }
-    }
-
-    /// Status and the start of the body.
-    fn get(&self, path: &str, time: Duration, max: usize) -> Result<(u16, String), String> {
-        let uri: Uri = format!("{}{path}", self.origin).parse().map_err(|_| "the health URL is not legal")?;
-        let deadline = Instant::now() + time;
-        let (method, headers) = (Method::GET, HeaderMap::new());
-        let request = Request { method, uri: &uri, headers, body: None, deadline, replay_when_stale: false };
-        let mut reply = self.client.send(request).map_err(|error| error.to_string())?;
-        let mut body = vec![0; max];
-        let mut filled = 0;
-        while let Some(room) = body.get_mut(filled..).filter(|room| !room.is_empty()) {
-            match reply.read(room).map_err(|error| error.to_string())? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        body.truncate(filled);
-        Ok((reply.status, String::from_utf8_lossy(&body).into_owned()))
-    }
-}
-
-/// The value of the sample in the text form of Prometheus; labels are passed over.
-fn sample(page: &str) -> Option<i64> {
-    let after = page.lines().find_map(|line| line.strip_prefix(LAST_POLL)?.strip_prefix([' ', '{', '\t']))?;
-    let after = after.rsplit_once('}').map_or(after, |(_, value)| value);
-    let value: f64 = after.split_whitespace().next()?.parse().ok()?;
-    // Samples may be written with an exponent; whole seconds are all that anybody wants to know.
-    format!("{value:.0}").parse().ok()
-}
-
 impl Report {
     /// The same for people.
     fn text(&self) -> String {
@@ -325,7 +239,7 @@ impl Report {
         let mut lines = vec![format!("Locator: {place}")];
         if locator.error.is_empty() {
             lines.push(format!("Base URL: {}", foreign(&self.base_url)));
-            lines.push(format!("UI URL: {}", foreign(&self.ui_url)));
+            lines.extend((!self.ui_url.is_empty()).then(|| format!("UI URL: {}", foreign(&self.ui_url))));
             lines.extend(
                 [("Healthz", &self.healthz), ("Readyz", &self.readyz)].map(|(name, page)| page.line(name)),
             );
@@ -384,17 +298,5 @@ mod tests {
             assert_eq!(normalized(url).unwrap(), "http://h:1", "{url}");
         }
         assert_eq!(normalized("/healthz").unwrap_err(), "health URL is empty after normalization");
-        for url in ["ftp://h", "http://u:p@h", "http://h/other", "h:1", "http+unix://%2Ftmp", "http+unix://"]
-        {
-            assert!(Peer::new(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn the_sample_is_found_with_labels_and_without() {
-        assert_eq!(sample(&format!("# TYPE {LAST_POLL} gauge\n{LAST_POLL} 17\n")), Some(17));
-        assert_eq!(sample(&format!("{LAST_POLL}{{a=\"x y}}\"}} 1.7e9 123\n")), Some(1_700_000_000));
-        assert_eq!(sample(&format!("{LAST_POLL}_other 17\n")), None);
-        assert_eq!(sample(&format!("{LAST_POLL} NaN\n")), None);
     }
 }

@@ -77,9 +77,8 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         selection.push_str(&format!(" --profile-dir {}", shell_quoted(directory)));
     }
     summary.push_str("Next:\n");
-    for word in ["doctor", "run"] {
-        summary.push_str(&format!("  tunnel-client {word} {selection}\n"));
-    }
+    summary.push_str(&format!("  tunnel-client doctor {selection} --explain\n"));
+    summary.push_str(&format!("  tunnel-client run {selection}\n"));
     Ok(print(&summary))
 }
 

@@ -4,7 +4,7 @@
 //! of the profile. Values are quoted, so that none can become a key; none is a secret. Opens nothing.
 
 use crate::config::settings::{Kind, ROWS, Row, Status};
-use crate::config::{Flags, ListenAddress, draft, nearest};
+use crate::config::{Flags, ListenAddress, draft, nearest, without_credentials};
 
 use super::{Failure, usage};
 
@@ -64,7 +64,7 @@ mod options {
     pub(in crate::cli) const LISTEN: Row = Row::option("health-listen-addr", Kind::Text, "address", "127.0.0.1:8080",
         "Where health, readiness and metrics are served");
     pub(in crate::cli) const OPEN_UI: Row = Row::option("open-web-ui", Kind::Boolean, "", "false",
-        "Let run open the status page in a browser");
+        "Known from the reference client; no browser is opened here, and the profile leaves it off");
 }
 
 pub(super) use options::*;
@@ -224,7 +224,10 @@ fn check(flags: &Flags, has_url: bool) -> Result<(), String> {
         ListenAddress::parse(text).map_err(|why| format!("invalid health listen address {text:?}: {why}"))?;
     }
     match has_url {
-        true => draft::server_url(flags.option(SERVER_URL.flag)),
+        true => draft::server_url(flags.option(SERVER_URL.flag)).map_err(|what| {
+            let text = without_credentials(flags.option(SERVER_URL.flag));
+            format!("invalid --mcp-server-url {text:?}: {what}; for example http://127.0.0.1:3000/mcp")
+        }),
         false => draft::command(flags.option(COMMAND.flag)).map(drop),
     }
 }

@@ -25,6 +25,9 @@ pub(super) const PLACES: &str =
   ChatGPT connector settings: https://chatgpt.com/#settings/Connectors
 ";
 
+/// Longest line of a help text whose words can be parted; two columns of it still fit a wide terminal.
+const LINE_CHARS_MAX: usize = 96;
+
 /// What a unit's author has to know of `run`, and cannot see in its flags.
 const RUNNING: &str = "\
 Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
@@ -100,15 +103,51 @@ fn run_help() -> String {
     text.push_str("\nNext steps:\n");
     text.push_str("  Set the tunnel id, the API key and one MCP server, for example:\n");
     text.push_str("  tunnel-client run --control-plane.tunnel-id tunnel_... \\\n");
-    text.push_str("    --control-plane.api-key file:/etc/tunnel-client/key --mcp.server-url http://127.0.0.1:3000/mcp\n");
+    text.push_str("    --control-plane.api-key file:/etc/tunnel-client/key \\\n");
+    text.push_str("    --mcp.server-url http://127.0.0.1:3000/mcp\n");
+    text.push_str("  Or name a profile that tunnel-client init wrote: tunnel-client run --profile prod\n");
     text.push_str(&format!("\n{RUNNING}\nEnvironment variables:\n"));
     // Below the flags and not beside them: a unit's author looks for these alone.
     for row in listed() {
         for name in row.env {
-            text.push_str(&format!("  {name}\t{}\n", row.help));
+            wrapped(&mut text, &format!("  {name}\t"), "      ", &of_variable(row, name));
         }
     }
     text
+}
+
+/// What a variable holds. That of a secret may hold the secret itself, which a flag never does.
+fn of_variable(row: &Row, name: &str) -> String {
+    match (row.kind, row.env.first()) {
+        (Kind::Secret, Some(first)) if *first == name => {
+            format!(
+                "The key or token itself, or env:NAME or file:PATH, as for --{}{}",
+                row.flag,
+                default(row)
+            )
+        }
+        (Kind::Secret, Some(first)) => format!("The same; either will do, and {first} wins"),
+        _ => format!("{}{}", row.help, default(row)),
+    }
+}
+
+/// Text that goes on in the next line at a blank, below `indent`.
+fn wrapped(text: &mut String, head: &str, indent: &str, words: &str) {
+    text.push_str(head);
+    let mut column = head.chars().count();
+    for (number, word) in words.split(' ').enumerate() {
+        let width = word.chars().count();
+        if number > 0 && column + 1 + width > LINE_CHARS_MAX {
+            text.push_str(&format!("\n{indent}"));
+            column = indent.len();
+        } else if number > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text.push('\n');
 }
 
 /// What can be used today: a listed setting that is then refused would only annoy.
@@ -123,17 +162,19 @@ fn flag(text: &mut String, row: &Row) {
         "" => String::new(),
         word => format!(" {word}"),
     };
-    // A default of false or nothing goes without saying.
-    let default = match (row.kind, row.default) {
+    let repeated = if row.repeatable() { " (repeatable)" } else { "" };
+    text.push_str(&format!("      --{}{placeholder}\n", row.flag));
+    let indent = " ".repeat(12);
+    wrapped(text, &indent, &indent, &format!("{}{repeated}{}", row.help, default(row)));
+}
+
+/// A default of false or nothing goes without saying.
+fn default(row: &Row) -> String {
+    match (row.kind, row.default) {
         (_, "") | (Kind::Boolean, "false") => String::new(),
         (Kind::Text, default) => format!(" (default {default:?})"),
         (_, default) => format!(" (default {default})"),
-    };
-    let repeated = if row.repeatable() { " (repeatable)" } else { "" };
-    text.push_str(&format!(
-        "      --{}{placeholder}\n            {}{repeated}{default}\n",
-        row.flag, row.help
-    ));
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +192,23 @@ mod tests {
                 assert_eq!(help.contains(&format!("  {name}\t")), live, "{name}");
             }
         }
+        let key = "\n  CONTROL_PLANE_API_KEY\tThe key or token itself, or env:NAME or file:PATH, as for";
+        assert!(help.contains(key), "{help}");
+        assert!(
+            help.contains("\n  OPENAI_API_KEY\tThe same; either will do, and CONTROL_PLANE_API_KEY wins\n")
+        );
         assert!(help.contains("(default \"https://api.openai.com\")"));
+    }
+
+    #[test]
+    fn no_line_is_too_long_for_a_terminal() {
+        for command in super::super::COMMANDS {
+            let text = of_command(command);
+            // A grammar without a blank stays in one piece.
+            let long =
+                text.lines().find(|line| line.trim().contains(' ') && line.chars().count() > LINE_CHARS_MAX);
+            assert_eq!(long, None, "{}", command.name());
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) fn key_reference(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Checks the URL of a server, or how a reference to one is written.
+/// Checks the URL of a server, or how a reference to one is written. The complaint is what is wrong, alone.
 pub(crate) fn server_url(text: &str) -> Result<(), String> {
     const SETTING: &str = "mcp.server-url";
     let url = match is_reference(text) {
@@ -79,7 +79,7 @@ pub(crate) fn server_url(text: &str) -> Result<(), String> {
         Some(_) => Err("credentials would be written to the profile; pass the URL as env:NAME or file:PATH"),
         None => url.origin().and(url.uri()).map(drop),
     });
-    checked.map_err(|what| format!("invalid {SETTING}: {what}"))
+    checked.map_err(str::to_owned)
 }
 
 /// The words of a server's command, or none where it is a reference, which is not followed.
@@ -133,7 +133,7 @@ mod tests {
         }
         for bad in ["h:1", "ftp://h", "http://u:hidden@h/", "env:", "env:hidden-", "http://h/a b"] {
             let error = server_url(bad).unwrap_err();
-            assert!(error.starts_with("invalid mcp.server-url") && !error.contains("u:hidden"), "{error}");
+            assert!(!error.contains("u:hidden"), "{error}");
         }
         assert_eq!(command("a 'b c'").unwrap(), ["a", "b c"]);
         assert!(command("env:COMMAND").unwrap().is_empty());

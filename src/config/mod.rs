@@ -13,6 +13,7 @@
 pub mod settings;
 
 mod environment;
+mod error;
 mod flags;
 pub(crate) mod profile;
 
@@ -46,8 +47,6 @@ mod mcp;
 
 // What of them nobody may see.
 mod secrets;
-
-mod error;
 #[cfg(test)]
 mod tests;
 
@@ -72,7 +71,7 @@ pub(crate) use binding::arguments;
 pub(crate) use endpoint::learned as learned_target;
 pub(crate) use profile::select as select_source;
 pub(crate) use reference::{is_variable_name, read_text};
-pub(crate) use url::without_credentials;
+pub(crate) use url::{percent_decoded, without_credentials};
 
 use lookup::Lookup;
 
@@ -361,11 +360,11 @@ impl Settings {
     /// they join two sections.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         let source = profile::select(flags, environment)?;
-        Settings::of(&source, flags, environment, false)
-            .map_err(|error| profile::advise(error, &source, flags, environment))
+        let settings = Settings::of(&source, flags, environment, false);
+        settings.map_err(|error| profile::advise(error, &source, flags, environment))
     }
 
-    /// The same with an empty API key, whoever named one: for a look at everything else.
+    /// The same with an empty API key, for a look at everything else.
     pub(crate) fn load_keyless(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         Settings::of(&profile::select(flags, environment)?, flags, environment, true)
     }

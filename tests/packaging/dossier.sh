@@ -6,6 +6,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# Crates of targets that nobody has built for yet are not in cargo's cache, and that is no fault of the file.
+cargo fetch --locked --offline 2>/dev/null >&2 || {
+    echo "crates are missing from cargo's cache: run cargo fetch --locked, then this again" >&2
+    exit 1
+}
+
 targets=(x86_64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-gnu aarch64-unknown-linux-musl)
 
 # `name version` of what is compiled for any of the targets, without the development commands.

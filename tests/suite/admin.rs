@@ -200,7 +200,9 @@ fn update_sends_only_what_changes() {
 #[test]
 fn delete_wants_to_be_confirmed() {
     let server = plane(|_| Reply::status(204).header("X-Request-Id", "r"));
-    let (text, request) = done(&server, &["delete", TUNNEL, "--confirm"]);
+    // The reference takes these flags here too; the id alone counts.
+    let unused = ["--organization-id", "org-1", "--workspace-id", "ws-1"];
+    let (text, request) = done(&server, &[&["delete", TUNNEL, "--confirm"][..], &unused].concat());
     assert_eq!(
         (request.method.as_str(), request.target.as_str()),
         ("DELETE", &*format!("/v1/tunnels/{TUNNEL}"))

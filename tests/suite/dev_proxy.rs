@@ -138,7 +138,13 @@ fn what_is_said_about_the_connection_is_all_on_standard_output() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("MCP URL: http://127.0.0.1:") && text.ends_with(&format!("{PATH}\n")), "{text}");
     assert_eq!((output.status.code(), text.lines().count()), (Some(0), 1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("\"msg\":\"tunnel-client started\""));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("tunnel-client started\""));
+    // What was asked for besides is said as well; the reference's one queue may be named.
+    let more = ["--health-listen-addr", "127.0.0.1:0", "--engine-queue-backend", "inmem"];
+    let watched = run(&[&server[..], &more].concat(), &[]);
+    let text = String::from_utf8(watched.stdout).unwrap();
+    let health = text.lines().nth(1).unwrap();
+    assert!(health.starts_with("Health URL: http://127.0.0.1:") && health.ends_with("/readyz"), "{text}");
     let quiet = run(&server, &[]);
     assert_eq!(String::from_utf8(quiet.stderr).unwrap(), "");
     let socket = directory.join("mcp.sock");
@@ -146,6 +152,23 @@ fn what_is_said_about_the_connection_is_all_on_standard_output() {
     let expected = format!("MCP Unix socket: {}\nMCP URL path: {PATH}\n", socket.display());
     assert_eq!(String::from_utf8(unix.stdout).unwrap(), expected);
     assert!(!socket.exists());
+}
+
+/// Clients that post to `/mcp` whatever their URL says reach the server as well; another path is told where
+/// MCP is spoken.
+#[test]
+fn the_usual_path_leads_to_the_server() {
+    let mcp = Mcp::start();
+    let local = Local::start(&mcp.url());
+    let address = local.address();
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
+    let told = ask(&address, "POST", "/mcp", BOTH, call);
+    assert_eq!((told.status, &json(&told)["id"]), (200, &serde_json::json!(7)), "{told:?}");
+    let told = ask(&address, "POST", "/sse", BOTH, call);
+    assert_eq!(
+        (told.status, message(&told).as_str()),
+        (404, &*format!("not found; MCP is spoken at {PATH}"))
+    );
 }
 
 #[test]
@@ -262,7 +285,11 @@ fn mistakes_on_the_command_line_are_told_first() {
         (&["--response-timeout", "0s"], "response-timeout must be greater than zero"),
         (&["--listen", "nowhere"], "invalid --listen \"nowhere\": expected host:port"),
         (&["more"], "unexpected argument: write every value as --flag=value"),
-        (&["--engine-queue-backend", "redis"], "unknown flag: --engine-queue-backend"),
+        (
+            &["--engine-queue-backend", "redis"],
+            "go local proxy backend does not support redis engine queue backend",
+        ),
+        (&["--engine-queue-backend", "x"], "unknown engine queue backend \"x\" (supported: inmem, redis)"),
     ] {
         let text = with(more);
         assert!(text.contains(expected), "{more:?}: {text}");

@@ -143,6 +143,15 @@ fn sockets_are_asked_too() {
     assert!(
         outcome.stdout.contains(&format!("Healthz: PASS | http+unix://{name}/healthz | HTTP 200 | live\n"))
     );
+    // As people type it.
+    let path = socket.to_str().unwrap();
+    for arguments in [
+        ["--unix-socket", path],
+        ["--url", &format!("http+unix://{path}")],
+        ["--url", &format!("http+unix://{}/readyz", path.replace('/', "%2F"))],
+    ] {
+        assert!(healthy(&arguments).stdout.contains("Healthz: PASS | "), "{arguments:?}");
+    }
     rig.client.stop();
     let (code, report) = report(&["--url", &format!("http+unix://{name}")]);
     assert_eq!((code, &report["healthz"]["ok"]), (Some(2), &json!(false)));
@@ -205,6 +214,20 @@ fn redirects_are_failures() {
     assert_eq!(server.requests().len(), 2);
 }
 
+/// A page that is not there is not offered.
+#[test]
+fn a_page_that_is_not_there_is_not_named() {
+    for (status, named) in [(404, false), (200, true)] {
+        let server = listener(move |path| match path {
+            "/ui" => Reply::body(status, "text/html", "x"),
+            _ => Reply::body(200, "text/plain", "ok"),
+        });
+        assert_eq!(health(&["--url", &server.origin()]).stdout.contains("UI URL: "), named);
+        let (_, found) = report(&["--url", &server.origin()]);
+        assert_eq!(found["ui_url"].is_string(), named, "{found}");
+    }
+}
+
 /// What cannot be found is a failed check, not a mistake.
 #[test]
 fn what_is_not_there_fails() {
@@ -250,11 +273,12 @@ fn what_is_not_there_fails() {
 /// Mistakes of the command line are one line on standard error and exit 1.
 #[test]
 fn arguments_are_checked() {
-    let one = "choose exactly one of --url, --url-file, or --port";
+    let one = "choose exactly one of --url, --unix-socket, --url-file, or --port";
     for (arguments, wanted) in [
         (&[][..], one),
         (&["--url", "http://h", "--port", "1"], one),
         (&["--url", " "], one),
+        (&["--unix-socket", "/x", "--port", "1"], one),
         (&["--port", "0"], "--port must be positive"),
         (&["--port", "-1"], "--port must be positive"),
         (&["--port", "65536"], "--port must be at most 65535"),

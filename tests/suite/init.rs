@@ -49,7 +49,7 @@ fn the_first_profile_is_private_and_the_next_commands_are_the_last_lines() {
     assert!(text.contains("\nConnector runtime note:\n  "), "{text}");
     assert!(text.contains("\n  export CONTROL_PLANE_API_KEY=...\nNext:\n"), "{text}");
     assert!(text.ends_with(
-        "\nNext:\n  tunnel-client doctor --profile sample_mcp_with_dcr\n  tunnel-client run --profile sample_mcp_with_dcr\n"
+        "\nNext:\n  tunnel-client doctor --profile sample_mcp_with_dcr --explain\n  tunnel-client run --profile sample_mcp_with_dcr\n"
     ));
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
@@ -162,15 +162,22 @@ fn refusals_are_sentences_and_write_nothing() {
             with(&url, &["--tunnel-id", "tunnel_x"]),
             "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>",
         ),
-        (vec!["--mcp-server-url", "h:1"], "invalid mcp.server-url: must include scheme and host"),
+        (
+            vec!["--mcp-server-url", "h:1"],
+            "invalid --mcp-server-url \"h:1\": must include scheme and host; for example http://127.0.0.1:3000/mcp",
+        ),
         (
             vec!["--mcp-server-url", "http://u:hidden@h/"],
-            "invalid mcp.server-url: credentials would be written to the profile; pass the URL as env:NAME or file:PATH",
+            "invalid --mcp-server-url \"http://[redacted]@h/\": credentials would be written to the profile; pass the URL as env:NAME or file:PATH; for example http://127.0.0.1:3000/mcp",
         ),
         (vec!["--mcp-command", "'"], "invalid mcp.command: unterminated quoted string"),
         (
             vec!["--mcp-command", "no-such-server-here"],
             "mcp-command preflight failed: stdio MCP executable \"no-such-server-here\" was not found; fix: install it, or write its whole path",
+        ),
+        (
+            vec!["--mcp-command", "sh /nonexistent/server.sh"],
+            "mcp-command preflight failed: stdio MCP script \"/nonexistent/server.sh\" was not found; fix: create it, or name the one that exists",
         ),
         (
             with(&url, &["--profile", "../x"]),

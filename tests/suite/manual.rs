@@ -55,7 +55,11 @@ fn listed(words: &str) -> Vec<Listed> {
     while let Some(line) = lines.next() {
         let Some(line) = line.strip_prefix("      --") else { continue };
         let (flag, placeholder) = line.split_once(' ').unwrap_or((line, ""));
-        let default = lines.peek().and_then(|text| text.split_once("(default ")?.1.strip_suffix(')'));
+        let mut said = String::new();
+        while let Some(text) = lines.next_if(|text| text.starts_with("            ")) {
+            said.push_str(text.trim_start_matches("           "));
+        }
+        let default = said.split_once("(default ").and_then(|(_, text)| text.strip_suffix(')'));
         let default = default.map(|text| text.trim_matches('"').to_owned());
         found.push(Listed { flag: flag.to_owned(), placeholder: placeholder.to_owned(), default });
     }

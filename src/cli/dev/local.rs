@@ -103,7 +103,7 @@ pub(in crate::cli) struct Connection {
     control_plane_base_url: String,
     control_plane_transport: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    health_url: Option<String>,
+    pub(super) health_url: Option<String>,
     backend: &'static str,
 }
 

@@ -39,7 +39,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
          It asks nobody to log in; the metadata are samples for trying discovery out.\n\n\
          Next:\n  \
          tunnel-client init --profile stub --sample sample_mcp_remote_no_auth --tunnel-id tunnel_... --mcp-server-url {url}\n  \
-         tunnel-client doctor --profile stub\n  \
+         tunnel-client doctor --profile stub --explain\n  \
          tunnel-client run --profile stub\n\n\
          Then, in a product that uses the tunnel:\n{prompts}\n\
          Ctrl-C ends it.\n",

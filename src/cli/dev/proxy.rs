@@ -45,6 +45,8 @@ pub(in crate::cli) const OPTIONS: &[Row] = &[
         "File that receives how to connect, as JSON"),
     Row::option("backend", Text, "auto|go", "auto",
         "Accepted for command lines of the reference client; there is one backend, in memory"),
+    Row::option("engine-queue-backend", Text, "inmem", "inmem",
+        "Accepted for command lines of the reference client; there is one queue, in memory"),
     Row::option("print-json", Boolean, "", "false",
         "Print how to connect as JSON"),
     Row::option("duration", Duration(Zero), "duration", "0s",
@@ -90,10 +92,34 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
 
 /// How to connect, for people.
 fn text(connection: &Connection) -> String {
-    match (&connection.mcp_unix_socket, &connection.mcp_url_path) {
+    let mut text = match (&connection.mcp_unix_socket, &connection.mcp_url_path) {
         (Some(socket), Some(path)) => format!("MCP Unix socket: {socket}\nMCP URL path: {path}\n"),
         _ => format!("MCP URL: {}\n", connection.mcp_url),
+    };
+    text.extend(connection.health_url.iter().map(|url| format!("Health URL: {url}\n")));
+    text
+}
+
+/// The reference's other backends and queues are those of an engine that is not here.
+fn check_backend(flags: &Flags) -> Result<(), Failure> {
+    let failure = |text: &str| Err(Failure(text.to_owned()));
+    match flags.option("backend") {
+        "" | "auto" | "go" => {}
+        "rust" => return failure("rust local proxy backend is unavailable in this build"),
+        other => {
+            let text = format!("unknown local proxy backend {other:?} (supported: auto, rust, go)");
+            return Err(Failure(text));
+        }
     }
+    match flags.option("engine-queue-backend") {
+        "" | "inmem" => {}
+        "redis" => return failure("go local proxy backend does not support redis engine queue backend"),
+        other => {
+            let text = format!("unknown engine queue backend {other:?} (supported: inmem, redis)");
+            return Err(Failure(text));
+        }
+    }
+    Ok(())
 }
 
 /// What the flags ask for, in the order in which mistakes are reported.
@@ -111,14 +137,7 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
     if bare && given("profile").is_none() && given("profile-file").is_none() {
         return failure("set --mcp-server-url, --mcp-command, --profile, or --profile-file");
     }
-    match flags.option("backend") {
-        "" | "auto" | "go" => {}
-        "rust" => return failure("rust local proxy backend is unavailable in this build"),
-        other => {
-            let text = format!("unknown local proxy backend {other:?} (supported: auto, rust, go)");
-            return Err(Failure(text));
-        }
-    }
+    check_backend(flags)?;
     for flag in ["readiness-timeout", "response-timeout", "client-last-seen-timeout"] {
         if flags.duration(flag).is_zero() {
             return Err(Failure(format!("{flag} must be greater than zero")));

@@ -172,6 +172,9 @@ impl Plane {
     }
 }
 
+/// Where some clients look for any server.
+const SHORT_PATH: &str = "/mcp";
+
 impl Handler for Plane {
     fn handle(&self, request: Request, responder: Responder<'_>) {
         let outcome = if request.path == "/readyz" {
@@ -182,8 +185,14 @@ impl Handler for Plane {
             return self.serve_caller(rest, &request, responder);
         } else if let Some(id) = request.path.strip_prefix("/.well-known/oauth-protected-resource/v1/mcp/") {
             return self.serve_metadata(id, &request, responder);
+        } else if request.path == SHORT_PATH {
+            // Clients that post there whatever their URL says.
+            return self.serve_caller(&self.options.tunnel_id, &request, responder);
+        } else if request.path.strip_prefix("/.well-known/oauth-protected-resource") == Some(SHORT_PATH) {
+            return self.serve_metadata(&self.options.tunnel_id, &request, responder);
         } else {
-            Err(Reply::not_found())
+            let text = format!("not found; MCP is spoken at /v1/mcp/{}", self.options.tunnel_id);
+            Err(Reply::refusal(404, &text, None))
         };
         outcome.unwrap_or_else(|refusal| refusal).send(responder);
     }

@@ -1,0 +1,148 @@
+//! The listener that `health` asks: its address taken apart, and its pages within time and size.
+//!
+//! Connects to nobody else. A page that does not come is a sentence in the report.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ureq::http::{HeaderMap, Method, Uri};
+
+use super::{Page, Poll};
+use crate::config::{Origin, percent_decoded};
+use crate::net::{Client, Net, Request};
+
+/// What stands before the path of a socket.
+pub(super) const SOCKET_SCHEME: &str = "http+unix://";
+
+/// A listener that takes longer is not well, and a supervisor waits for us.
+const PROBE_TIME: Duration = Duration::from_millis(500);
+/// The page of metrics takes longer to make.
+const METRICS_TIME: Duration = Duration::from_secs(2);
+
+/// How much of a page is read; verdicts are one line.
+const PAGE_MAX_BYTES: usize = 4096;
+/// The same of the metrics: some 40 families, the largest with a row a channel.
+const METRICS_MAX_BYTES: usize = 4 << 20;
+/// Its value is the Unix time of the last poll that succeeded, or zero.
+const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
+
+/// A listener that can be asked.
+pub(super) struct Peer {
+    pub(super) base: String,
+    /// What requests are made for; the socket's own URL is none that HTTP knows.
+    origin: Origin,
+    client: Client,
+}
+
+impl Peer {
+    /// Takes the address apart. A socket's is what the listener writes, its path in base64, or what people
+    /// type: the path as it is, or percent-encoded.
+    pub(super) fn new(base: &str) -> Result<Peer, String> {
+        let (origin, socket) = match base.strip_prefix(SOCKET_SCHEME) {
+            Some(name) => {
+                let typed = Some(name).filter(|name| name.starts_with(['/', '%']));
+                let typed = typed.map(|name| percent_decoded(name).unwrap_or_else(|| name.to_owned()));
+                let written = || String::from_utf8(URL_SAFE_NO_PAD.decode(name).ok()?).ok();
+                let path = typed.or_else(written).filter(|path| !path.is_empty()).map(PathBuf::from);
+                (path.is_some().then(|| Origin { tls: false, host: "localhost".into(), port: 80 }), path)
+            }
+            None => {
+                let uri = base.parse::<Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
+                (uri.filter(|_| !base.contains('@')).as_ref().and_then(Origin::of), None)
+            }
+        };
+        let wanted = "health URL must be http://HOST:PORT, or http+unix:// and the path of a socket";
+        let origin = origin.ok_or(wanted)?;
+        let client = Net::operator(&origin, socket).map_err(|error| error.to_string())?;
+        Ok(Peer { base: base.to_owned(), origin, client })
+    }
+
+    /// One page: any status of success is well.
+    pub(super) fn page(&self, path: &str) -> Page {
+        let url = format!("{}{path}", self.base);
+        match self.get(path, PROBE_TIME, PAGE_MAX_BYTES) {
+            Ok((status, body)) => {
+                let ok = (200..300).contains(&status);
+                Page { url, ok, status: Some(status), body: body.trim().to_owned(), error: String::new() }
+            }
+            Err(error) => Page { url, error, ..Page::default() },
+        }
+    }
+
+    /// Whether a poll has succeeded since the process started.
+    pub(super) fn poll(&self) -> Poll {
+        let url = format!("{}/metrics", self.base);
+        let value = match self.get("/metrics", METRICS_TIME, METRICS_MAX_BYTES) {
+            Ok((200, page)) => sample(&page).ok_or_else(|| format!("missing {LAST_POLL} metric")),
+            Ok((status, _)) => Err(format!("HTTP {status}")),
+            Err(error) => Err(error),
+        };
+        match value {
+            Ok(value) if value > 0 => Poll { url, value: Some(value), ok: true, error: String::new() },
+            Ok(value) => {
+                let error = "no successful control-plane poll observed".into();
+                Poll { url, value: Some(value), ok: false, error }
+            }
+            Err(error) => Poll { url, error, ..Poll::default() },
+        }
+    }
+
+    /// Whether there may be a page for people. Listeners that other machines reach have none; one that says
+    /// nothing may have one.
+    pub(super) fn has_page(&self) -> bool {
+        !matches!(self.get("/ui", PROBE_TIME, PAGE_MAX_BYTES), Ok((404, _)))
+    }
+
+    /// Status and the start of the body.
+    fn get(&self, path: &str, time: Duration, max: usize) -> Result<(u16, String), String> {
+        let uri: Uri = format!("{}{path}", self.origin).parse().map_err(|_| "the health URL is not legal")?;
+        let deadline = Instant::now() + time;
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let request = Request { method, uri: &uri, headers, body: None, deadline, replay_when_stale: false };
+        let mut reply = self.client.send(request).map_err(|error| error.to_string())?;
+        let mut body = vec![0; max];
+        let mut filled = 0;
+        while let Some(room) = body.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match reply.read(room).map_err(|error| error.to_string())? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        body.truncate(filled);
+        Ok((reply.status, String::from_utf8_lossy(&body).into_owned()))
+    }
+}
+
+/// The value of the sample in the text form of Prometheus; labels are passed over.
+fn sample(page: &str) -> Option<i64> {
+    let after = page.lines().find_map(|line| line.strip_prefix(LAST_POLL)?.strip_prefix([' ', '{', '\t']))?;
+    let after = after.rsplit_once('}').map_or(after, |(_, value)| value);
+    let value: f64 = after.split_whitespace().next()?.parse().ok()?;
+    // Samples may be written with an exponent; whole seconds are all that anybody wants to know.
+    format!("{value:.0}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_named_as_people_and_files_name_them() {
+        for url in ["ftp://h", "http://u:p@h", "http://h/other", "h:1", "http+unix://", "http+unix://tmp/x"] {
+            assert!(Peer::new(url).is_err(), "{url}");
+        }
+        for url in ["http+unix:///tmp/x.sock", "http+unix://%2Ftmp%2Fx.sock", "http+unix://L3RtcC94"] {
+            assert!(Peer::new(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_sample_is_found_with_labels_and_without() {
+        assert_eq!(sample(&format!("# TYPE {LAST_POLL} gauge\n{LAST_POLL} 17\n")), Some(17));
+        assert_eq!(sample(&format!("{LAST_POLL}{{a=\"x y}}\"}} 1.7e9 123\n")), Some(1_700_000_000));
+        assert_eq!(sample(&format!("{LAST_POLL}_other 17\n")), None);
+        assert_eq!(sample(&format!("{LAST_POLL} NaN\n")), None);
+    }
+}
