@@ -227,8 +227,12 @@ impl Trial {
         spawn(Box::new(move || {
             let (mut source, mut frames) = (BufReader::new(stdout), Frames::new(Budget::new(LINE_BYTES_MAX)));
             while let Ok(Some(frame)) = frames.next(&mut source) {
-                let Frame::Text(text) = frame else { continue };
-                for message in framing::messages(text).into_iter().flatten() {
+                let messages = match frame {
+                    Frame::Message(message) => vec![*message],
+                    Frame::Text(text) => framing::messages(text).into_iter().flatten().collect(),
+                    Frame::Noise | Frame::Skipped(_) => continue,
+                };
+                for message in messages {
                     let message = serde_json::from_str(message.text()).unwrap_or_default();
                     drop(told.send(Event::Said(number, message)));
                 }
