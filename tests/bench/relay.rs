@@ -14,6 +14,8 @@
     reason = "a benchmark fails by panicking and prints"
 )]
 
+#[path = "beside.rs"]
+mod beside;
 #[path = "echo.rs"]
 mod echo;
 #[path = "peers.rs"]
@@ -57,6 +59,9 @@ fn main() -> ExitCode {
     );
     for row in rows().iter().filter(|row| runs(row.name)) {
         relay(row);
+    }
+    if runs("beside") {
+        beside::run();
     }
     if runs("returned") {
         returned();
