@@ -266,7 +266,7 @@ fn each_step_to_a_connection_has_ten_seconds() {
     let hangs = || serve(|_, stream| while stream.read(&mut [0]).is_ok_and(|count| count > 0) {});
     let (full, _full) = full_listener();
     let secure = format!("https://127.0.0.1:{}/", hangs());
-    let mut behind = server("http://destination.test:80/");
+    let mut behind = server("https://destination.test:443/");
     behind.proxy = proxy_at(false, hangs(), None);
     let authority = Authority::new("Corp CA");
     let network = network(Some(&authority.bundle()));
