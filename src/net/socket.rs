@@ -49,7 +49,7 @@ const ONE_WINDOW_BYTES: usize = 16 * 1024;
 /// Between two attempts at a unix listener whose backlog is full: nothing tells when it has room.
 const BACKLOG_WAIT: Duration = Duration::from_millis(10);
 
-/// Whoever finds a deadline passed for longer than this did not run: the process was stopped, or the machine slept.
+/// Whoever finds a deadline passed for longer than this did not run: the process was stopped or frozen.
 const STOPPED_MIN: Duration = Duration::from_secs(1);
 /// How long after such a stop the rest of a reply is waited for whose beginning had come meanwhile.
 const LATE_WAIT: Duration = Duration::from_secs(2);
