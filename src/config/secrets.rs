@@ -19,7 +19,8 @@ impl Settings {
         let of_targets = harpoon.targets.iter().map(|target| &target.headers);
         let of_settings = [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers];
         for headers in of_settings.into_iter().chain(of_targets) {
-            let values = headers.values().filter_map(|value| value.to_str().ok());
+            // Not `to_str`, which knows ASCII alone; all of them were written as text.
+            let values = headers.values().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
             found.extend(values.map(|value| Secret::new(value.to_owned())));
         }
         let environment = &self.network.environment;

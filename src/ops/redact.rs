@@ -171,6 +171,19 @@ fn forms(secret: &str) -> Vec<String> {
         forms.push(password.to_owned());
         forms.push(STANDARD.encode(secret));
     }
+    // As a JSON string says it to readers of ASCII.
+    if !secret.is_ascii() {
+        forms.push(secret.chars().fold(String::new(), |mut text, c| {
+            match c.is_ascii() {
+                true => text.push(c),
+                false => c
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
+            }
+            text
+        }));
+    }
     forms.retain(|form| form.len() >= MIN_SECRET_BYTES);
     forms
 }
@@ -178,12 +191,18 @@ fn forms(secret: &str) -> Vec<String> {
 /// What credentials of others look like. The order matters little: every rule leaves text that no
 /// other rule takes for a credential.
 fn rules() -> Vec<(Regex, &'static str)> {
-    let fields = format!("{}|code", NAMES.replace('_', "[-_]").replace(' ', "|"));
-    // A value in quotes, also in JSON that was escaped into a string, or a bare word. The closing
-    // quote may be missing: a body in a dump is cut somewhere.
-    let value = r#"(?:\[[^\]]*\]?|\\"(?:[^\\]|\\[^"])*?\\"|"(?:[^"\\]|\\.)*"?|[^\s,}\]]+)"#;
+    // Names of tokens are many: whatever ends in the word, with another before it.
+    let fields = format!("{}|code|(?:[a-z0-9]+[-_])+token", NAMES.replace('_', "[-_]").replace(' ', "|"));
+    // A value in quotes, also in JSON that was escaped into a string, a list of such, or a bare word. The
+    // closing quote may be missing: a body in a dump is cut somewhere.
+    let escaped = r#"\\"(?:[^\\]|\\[^"])*?\\""#;
+    let quoted = r#""(?:[^"\\]|\\.)*"?"#;
+    let value = format!(
+        r#"(?:\[\s*{escaped}(?:\s*,\s*{escaped})*\s*\]?|\[(?:[^\]"]|{quoted})*\]?|{escaped}|{quoted}|[^\s,}}\]]+)"#
+    );
     // Header lines of dumps, whatever stands before the name (Set-, Proxy-, X-) and whatever the scheme.
-    let header = r"(?i)\b(authorization|cookie|shard-token|mcp-session-id|api-?key)([ \t]*:[ \t]*)[^\r\n]+";
+    let header =
+        r"(?i)\b(authorization|cookie|[a-z0-9]+-token|mcp-session-id|api-?key)([ \t]*:[ \t]*)[^\r\n]+";
     vec![
         (pattern(header), "$1$2[REDACTED]"),
         (pattern(r"\bsk-[A-Za-z0-9_-]{10,}"), "sk-REDACTED"),
@@ -233,6 +252,17 @@ mod tests {
             ("Password=\"two words\" x", "Password=[REDACTED] x"),
             (r#"{"access_token": "a\"b", "n":1}"#, r#"{"access_token": "[REDACTED]", "n":1}"#),
             (r#"{"Authorization":["Bearer x","y"],"n":1}"#, r#"{"Authorization":"[REDACTED]","n":1}"#),
+            ("Private-Token: t u\r\nHost: x", "Private-Token: [REDACTED]\r\nHost: x"),
+            ("X-Amz-Security-Token: t", "X-Amz-Security-Token: [REDACTED]"),
+            ("unexpected token: x", "unexpected token: x"),
+            (r#"{"X-Vault-Token":["t"],"n":1}"#, r#"{"X-Vault-Token":"[REDACTED]","n":1}"#),
+            (r#"{"x_auth_token":"t","n":1}"#, r#"{"x_auth_token":"[REDACTED]","n":1}"#),
+            (r#"{"Cookie":["a=[x]; sid=S","b=\"]\"; c"],"n":1}"#, r#"{"Cookie":"[REDACTED]","n":1}"#),
+            (
+                r#"{"t":"{\"cookie\":[\"a=[x]; sid=S\"]}","n":1}"#,
+                r#"{"t":"{\"cookie\":"[REDACTED]"}","n":1}"#,
+            ),
+            (r#"{"Cookie":["a=[x]; si"#, r#"{"Cookie":"[REDACTED]""#),
             (r#"{"secret":12,"n":1}"#, r#"{"secret":"[REDACTED]","n":1}"#),
             (r#"{"authorization":"Bearer x"}"#, r#"{"authorization":"[REDACTED]"}"#),
             (r#"{"t":"{\"password\":\"p q\"}"}"#, r#"{"t":"{\"password\":"[REDACTED]"}"}"#),
