@@ -241,6 +241,8 @@ fn it_says_where_it_is_and_ends_on_a_signal() {
         let info = stub.modern("tools/call", "server_info", &(call("server_info", "{}") + ",")).json();
         let told = &info["result"]["structuredContent"];
         assert_eq!((&told["name"], &told["version"]), (&json!("mine"), &json!("9")));
+        // It serves before it has said all of it.
+        stub.client.wait_log(|line| line.contains("Next:"));
         let log = stub.client.log();
         assert!(log.starts_with(&format!("MCP stub listening on http://{}", stub.address)), "{log}");
         for wanted in ["Protected resource metadata: ", "Authorization server metadata: ", "Next:"] {

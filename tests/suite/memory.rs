@@ -111,7 +111,7 @@ fn large_commands_take_turns() {
     });
     for (number, command) in large.iter().enumerate() {
         rig.plane.queue(command);
-        gate.wait_arrivals(number + 1);
+        gate.wait_arrivals_within(number + 1, 3 * BOUND);
     }
     rig.client.wait_log(|line| line.contains("polling pauses"));
     let small = Command::method("small", "3");

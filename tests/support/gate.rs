@@ -1,7 +1,7 @@
 //! A door that a test opens: replies wait behind it instead of sleeping.
 
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::BOUND;
 
@@ -27,17 +27,22 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Waits until the gate is open; returns at [`BOUND`] all the same, the test fails elsewhere.
+    /// Waits until the gate is open; returns at three [`BOUND`]s all the same, the test fails elsewhere.
     pub fn pass(&self) {
         let mut state = self.0.0.lock().unwrap();
         state.arrived += 1;
         self.0.1.notify_all();
-        let _ = self.0.1.wait_timeout_while(state, BOUND, |s| !s.open).unwrap();
+        let _ = self.0.1.wait_timeout_while(state, 3 * BOUND, |s| !s.open).unwrap();
     }
 
     /// Waits until `count` have come to the gate since it was made.
     pub fn wait_arrivals(&self, count: usize) {
-        let end = Instant::now() + BOUND;
+        self.wait_arrivals_within(count, BOUND);
+    }
+
+    /// The same for what takes long to come.
+    pub fn wait_arrivals_within(&self, count: usize, bound: Duration) {
+        let end = Instant::now() + bound;
         let mut state = self.0.0.lock().unwrap();
         while state.arrived < count {
             let left = end.saturating_duration_since(Instant::now());
