@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::Settings;
+use crate::config::{Server, Settings};
 use crate::harpoon::Harpoon;
 use crate::net::{self, Net};
 use crate::ops::metrics::Metrics;
@@ -142,6 +142,18 @@ impl Tunnel {
             children,
             harpoon,
         })
+    }
+
+    /// How many connections and pipes calls and answers may hold at once.
+    pub(crate) fn connections(settings: &Settings) -> usize {
+        /// Three pipes and the lifeline of its guard.
+        const PIPES: usize = 4;
+        let (workers, bindings) = (settings.mcp.max_concurrent_requests, &settings.mcp.bindings);
+        let children = bindings.iter().filter(|one| matches!(one.server, Server::Stdio(_))).count();
+        // Whoever calls a child holds no connection.
+        let dialled =
+            if children < bindings.len() || !settings.harpoon.targets.is_empty() { workers } else { 0 };
+        dialled + (2 * workers).min(COURIERS_MAX) + PIPES * children
     }
 
     /// Starts workers, prober, metadata and poller. The threads end with the process or by [`Tunnel::drain`].

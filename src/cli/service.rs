@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Server, Settings, Source};
 use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
+use crate::ops::descriptors;
 use crate::ops::files::{self, Published};
 use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
@@ -112,6 +113,7 @@ impl Service {
             log::warn!(active = dump; "raw HTTP logging is enabled; it may expose data of callers and servers");
         }
 
+        descriptors::provide(Tunnel::connections(settings)).map_err(|error| start(&error))?;
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
         let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
         let tunnel = Tunnel::prepare(settings, &net, &process.instance_id);

@@ -14,10 +14,9 @@ mod connection;
 pub(crate) mod http;
 
 use std::cell::Cell;
-use std::io::{self, ErrorKind};
-use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,16 +27,18 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
+use super::descriptors;
 use super::metrics::Metrics;
 use super::pulse::{Pulse, Pulses};
 use super::readiness::Readiness;
 use crate::config;
-use bind::{SocketFile, base_url, bind_health, bind_unix};
+use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
 use calls::{CALLS_MAX, Calls, Offer};
-use connection::{Connection, HEAD_TIME, Next, Service, Stream};
+use connection::{Connection, HEAD_TIME, Next, Service};
 use http::{Reply, Request};
 
-/// Connections at once: above what monitoring opens, below a quarter of the usual 1024 descriptors.
+/// Connections at once, at most: above what monitoring opens, below a quarter of the usual 1024 descriptors. Where
+/// the process may have fewer, a quarter of those: the rest is for answers.
 const MAX_CONNECTIONS: usize = 240;
 
 /// How long nothing is accepted after accept failed. When descriptors have run out, the waiting
@@ -80,12 +81,6 @@ pub struct Listener {
     _socket: Option<SocketFile>,
 }
 
-/// A bound socket of either kind.
-enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 impl Listener {
     /// Binds and serves. Fails when the address or the socket path cannot be had.
     pub(crate) fn start(
@@ -116,8 +111,15 @@ impl Listener {
         let calls = offer.map(|offer| Calls::start(offer, pulses)).transpose().map_err(failed)?;
         let has_page = page.is_some();
         let pages = Pages { metrics, readiness, local_name, page, made: Cell::default(), calls };
-        let mut server =
-            Server { bound, woken, pages, connections: Vec::new(), accepted: 0, paused_until: None };
+        let mut server = Server {
+            bound,
+            woken,
+            pages,
+            connections: Vec::new(),
+            connections_max: descriptors::quarter().clamp(1, MAX_CONNECTIONS),
+            accepted: 0,
+            paused_until: None,
+        };
         let pulse = pulses.add("health-listener");
         let thread = thread::Builder::new()
             .name("health-listener".into())
@@ -164,6 +166,8 @@ struct Server {
     pages: Pages,
     /// Oldest first.
     connections: Vec<Connection>,
+    /// How many there may be.
+    connections_max: usize,
     /// How many there have been.
     accepted: u64,
     /// Nothing is accepted before; set after a failed accept, cleared by one that works.
@@ -236,14 +240,14 @@ impl Server {
     /// Accepts what is waiting, at most a table full a round, so that the others are served too. No
     /// failure of accept ends the listener: most are about one peer, the rest pass with time.
     fn accept(&mut self, now: Instant) {
-        for _ in 0..MAX_CONNECTIONS {
+        for _ in 0..self.connections_max {
             match self.bound.accept() {
                 Ok(stream) => {
                     self.paused_until = None;
                     // The oldest has had the longest time to speak. Refusing newcomers instead would
                     // let whoever holds the table open keep the supervisor out. Calls stay: they are few,
                     // may take long, and need a token that whoever floods need not have.
-                    if self.connections.len() >= MAX_CONNECTIONS {
+                    if self.connections.len() >= self.connections_max {
                         let oldest = self.connections.iter().position(|one| !one.is_call());
                         self.connections.remove(oldest.unwrap_or(0));
                     }
@@ -317,9 +321,12 @@ impl Pages {
         let all = |name| request.all(name).collect::<Vec<&str>>();
         let (hosts, origins) = (all("host"), all("origin"));
         let from_here = |name: &String| http::is_from_here(&hosts, &origins, request.old_version, name);
-        let refused = self.local_name.as_ref().is_some_and(|name| !from_here(name));
-        let text = "This listener answers only to requests for localhost or a loopback address.";
-        refused.then(|| Reply::text(403, text))
+        if self.local_name.as_ref().is_some_and(|name| !from_here(name)) {
+            let text = "This listener answers only to requests for localhost or a loopback address.";
+            return Some(Reply::text(403, text));
+        }
+        let text = "This listener answers no requests of other sites.";
+        request.is_of_another_site().then(|| Reply::text(403, text))
     }
 
     /// Paths are exact: nothing is decoded, joined or looked up on a disk, so there is nothing to
@@ -367,31 +374,6 @@ fn html(body: String) -> Reply {
             ("Referrer-Policy", "no-referrer".to_owned()),
         ],
         ..Reply::text(200, body)
-    }
-}
-
-impl Bound {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Bound::Tcp(listener) => listener.as_fd(),
-            Bound::Unix(listener) => listener.as_fd(),
-        }
-    }
-
-    /// Fails also when the socket cannot be made non-blocking, without which it must not be kept.
-    fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        match self {
-            Bound::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Box::new(stream))
-            }
-            Bound::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Box::new(stream))
-            }
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 
 pub mod civil;
+pub(crate) mod descriptors;
 pub mod files;
 pub mod hardening;
 pub mod listener;

@@ -94,6 +94,86 @@ fn foreign_names_are_refused_on_loopback() {
     }
 }
 
+/// A page of another site may lead a person here, and can load nothing from here into itself.
+#[test]
+fn other_sites_can_load_nothing() {
+    let mut rig = Rig::start();
+    let address = rig.client.address();
+    let get = |site: &str, mode: &str, destination: &str| {
+        let head = format!(
+            "Host: {address}\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {destination}\r\n"
+        );
+        let answer = fetch(&address, "GET", "/metrics", &head).unwrap();
+        assert!(answer.head.contains("Cross-Origin-Resource-Policy: same-origin"), "{}", answer.head);
+        answer.status
+    };
+    assert_eq!(get("cross-site", "no-cors", "image"), 403);
+    assert_eq!(get("cross-site", "cors", "empty"), 403);
+    assert_eq!(get("cross-site", "navigate", "iframe"), 403);
+    assert_eq!(get("cross-site", "navigate", "document"), 200);
+    assert_eq!(get("same-origin", "no-cors", "image"), 200);
+    assert_eq!(get("none", "navigate", "document"), 200);
+    let extension = format!("Host: {address}\r\nOrigin: moz-extension://localhost\r\n");
+    assert_eq!(fetch(&address, "GET", "/metrics", &extension).unwrap().status, 403);
+}
+
+/// Whoever comes while the listener is busy waits in the system's queue, and does not have to come again.
+#[test]
+fn a_flood_of_connections_has_room_to_wait() {
+    let longest: usize =
+        std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    let mut rig = Rig::start();
+    let address: std::net::SocketAddr = rig.client.address().parse().unwrap();
+    rig.client.signal(nix::sys::signal::Signal::SIGSTOP);
+    let within = std::time::Duration::from_millis(900);
+    // More than the 128 of the standard library, by connections that are there at the first attempt.
+    let flood: Vec<_> = (0..300.min(longest)).map(|_| TcpStream::connect_timeout(&address, within)).collect();
+    rig.client.signal(nix::sys::signal::Signal::SIGCONT);
+    assert!(flood.iter().all(Result::is_ok));
+    assert_eq!(rig.client.get("/healthz").body, "live");
+}
+
+/// Where few descriptors are there, held connections leave those that answers need; where too few are there, the
+/// start says so.
+#[test]
+fn connections_leave_descriptors_for_answers() {
+    let (plane, mcp) = (Plane::start(), Mcp::start());
+    let limited = |limit: &str, workers: &str| {
+        let directory = TempDir::new();
+        let url_file = directory.join("url");
+        let child = std::process::Command::new("/bin/sh")
+            .args(["-c", "ulimit -n $0; exec \"$@\"", limit, env!("CARGO_BIN_EXE_tunnel-client"), "run"])
+            .args(["--health.listen-addr", "127.0.0.1:0", "--health.url-file", url_file.to_str().unwrap()])
+            .args(["--mcp.server-url", &mcp.url(), "--mcp.max-concurrent-requests", workers])
+            .args(["--control-plane.base-url", &plane.server.origin()])
+            .args(["--control-plane.tunnel-id", crate::support::plane::TUNNEL])
+            .env_clear()
+            .env("CONTROL_PLANE_API_KEY", crate::support::client::API_KEY)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        (child, url_file, directory)
+    };
+    let (mut child, url_file, _directory) = limited("64", "10");
+    plane.wait_polls(1);
+    let url = std::fs::read_to_string(url_file).unwrap();
+    let held: Vec<_> = (0..100).map(|_| TcpStream::connect(url.strip_prefix("http://").unwrap())).collect();
+    let commands = [(); 60].map(|()| Command::method("ping", "1"));
+    plane.queue_all(&commands);
+    for command in &commands {
+        assert_eq!(plane.wait_answer(command).code(), 200);
+    }
+    drop(held);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (child, _, _directory) = limited("64", "128");
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("64 open files are too few") && text.contains("need 278"), "{text}");
+}
+
 /// DESIGN, faults: 200 half-open connections delay no scrape and no call.
 #[test]
 fn half_open_connections_delay_nobody() {

@@ -6,17 +6,18 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
 
+use super::connection::Stream;
 use crate::config;
 use crate::ops::Error;
 
@@ -32,11 +33,18 @@ pub(crate) struct SocketFile {
     inode: u64,
 }
 
+/// A bound socket of either kind.
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// Binds an address; the error names it as the operator wrote it. Gives the address that was
 /// really bound, which is what port 0 and host names leave open.
 pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
     let written = format!("{}:{}", bracketed(&listen.host), listen.address.port());
     let bound = TcpListener::bind(listen.address).and_then(|listener| {
+        lengthen(&listener)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address.ip(), address.port()))
@@ -70,10 +78,16 @@ pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, Socket
         bound
     };
     let listener = bound.map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
+    lengthen(&listener).and_then(|()| listener.set_nonblocking(true)).map_err(failed)?;
     let found = fs::symlink_metadata(path).map_err(failed)?;
     let file = SocketFile { path: path.into(), device: found.dev(), inode: found.ino() };
     Ok((listener, file))
+}
+
+/// Lets as many connections wait to be accepted as the system allows. The standard library's 128 are full after a
+/// few milliseconds of a flood, and whoever comes then tries again a second later.
+fn lengthen(listener: &impl AsFd) -> io::Result<()> {
+    Ok(nix::sys::socket::listen(listener, Backlog::MAXALLOWABLE)?)
 }
 
 /// Tries what a start would do, and takes it back: says where the listener would stand. A socket file is
@@ -127,6 +141,31 @@ fn is_alive(path: &Path) -> io::Result<bool> {
         Ok(()) | Err(Errno::EAGAIN) => Ok(true),
         Err(Errno::ECONNREFUSED) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Bound {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Bound::Tcp(listener) => listener.as_fd(),
+            Bound::Unix(listener) => listener.as_fd(),
+        }
+    }
+
+    /// Takes a connection that waits. Fails also when the socket cannot be made non-blocking, without which it must not be kept.
+    pub(super) fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Bound::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Box::new(stream))
+            }
+            Bound::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Box::new(stream))
+            }
+        }
     }
 }
 

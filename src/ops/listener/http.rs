@@ -57,6 +57,13 @@ impl Request {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a browser says that a page of another site loads this into itself; to lead a person here is fine.
+    pub(crate) fn is_of_another_site(&self) -> bool {
+        let is = |name: &str, value: &str| self.all(name).any(|own| own.eq_ignore_ascii_case(value));
+        let visits = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
+        is("sec-fetch-site", "cross-site") && !visits
+    }
+
     /// All headers of this name, which is given in lower case.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.headers.iter().filter(move |(own, _)| own == name);
@@ -130,7 +137,7 @@ impl Reply {
             let _ = write!(out, "{name}: {value}\r\n");
         }
         out.push_str(
-            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n\r\n",
         );
         if !head_only {
             out.push_str(body);
@@ -183,7 +190,9 @@ fn is_local_authority(authority: &str, configured: &str) -> bool {
 
 /// Whether an `Origin` is one of such a host.
 fn is_local_origin(origin: &str, configured: &str) -> bool {
-    origin.split_once("://").is_some_and(|(_, authority)| is_local_authority(authority, configured))
+    let web = |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let parts = origin.split_once("://").filter(|(scheme, _)| web(scheme));
+    parts.is_some_and(|(_, authority)| is_local_authority(authority, configured))
 }
 
 /// The host of `host[:port]`, without brackets; empty when it is none.
