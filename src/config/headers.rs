@@ -21,6 +21,9 @@ pub(crate) const RESERVED: &[&str] = &[
     "x-tunnel-mcp-server-info",
 ];
 
+/// More stand in no request, and servers refuse fewer.
+const HEADERS_MAX: usize = 256;
+
 /// The headers of a setting, with references resolved and without the reserved names. MCP servers
 /// reserve none: which names may go there besides those of a command, `target` decides.
 pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &[&str]) -> Result<HeaderMap, Error> {
@@ -46,6 +49,16 @@ pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &[&str]) -> Result<Hea
         }
     })?;
     Ok(headers.unwrap_or_default())
+}
+
+/// Names of headers, when a list of them was set; an empty list is one.
+pub(crate) fn names(lookup: &Lookup, flag: &str) -> Result<Option<Vec<HeaderName>>, Error> {
+    lookup.read(flag, |found| {
+        let names = found.list().iter().map(|name| name.trim()).map(|name| {
+            name.parse().map_err(|_| format!("{flag} contains invalid HTTP header name {name:?}"))
+        });
+        names.collect()
+    })
 }
 
 /// Adds one header. Spellings that differ in case name one header: equal values collapse, and
@@ -77,6 +90,9 @@ pub(crate) fn add(
     value.set_sensitive(true);
     if headers.get(&header).is_some_and(|present| *present != value) {
         return Err(format!("{flag} contains conflicting values for case-insensitive HTTP header {shown:?}"));
+    }
+    if headers.len() >= HEADERS_MAX && !headers.contains_key(&header) {
+        return Err(format!("{flag} contains more than {HEADERS_MAX} headers"));
     }
     headers.insert(header, value);
     Ok(())

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::document::Raw;
 use super::lookup::{Found, Lookup};
 use super::settings::{Kind, ROWS, Row, Status};
-use super::{Error, Health, ListenAddress, Log, LogFormat, Network, Process, Roots, proxy, value};
+use super::{Error, Health, ListenAddress, Log, LogFormat, Network, Process, Roots, proxy, trust, value};
 
 /// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
@@ -83,14 +83,17 @@ pub(crate) fn listen(lookup: &Lookup, flag: &str) -> Result<ListenAddress, Error
 }
 
 /// Process files and shutdown. The bound of the drain stands here and not in the table because it
-/// is said in the words of durations.
-pub(crate) fn process(lookup: &Lookup) -> Result<Process, Error> {
+/// is said in the words of durations. Directories in which others could exchange what is written are named.
+pub(crate) fn process(lookup: &Lookup, log: &Log, health: &Health) -> Result<Process, Error> {
     const FLAG: &str = "process.drain-timeout";
     let drain_timeout = lookup.duration(FLAG)?;
     if drain_timeout > DRAIN_MAX {
         return Err(lookup.fault(FLAG, &format!("{FLAG} must be less than or equal to 10m0s")));
     }
-    Ok(Process { pid_file: lookup.plain_path("pid.file")?, drain_timeout })
+    let pid_file = lookup.plain_path("pid.file")?;
+    let written = [&log.file, &health.url_file, &health.unix_socket, &pid_file];
+    lookup.references.warn(written.into_iter().flatten().filter_map(|path| trust::beside(path)));
+    Ok(Process { pid_file, drain_timeout })
 }
 
 /// Refuses settings whose features are not here, unless they leave the feature off: a setting

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::document::{self, Document, Raw};
 use super::reference::References;
 use super::settings::{Kind, Least, ROWS, Row};
-use super::{Environment, Error, Flags, plane, value};
+use super::{Environment, Error, Flags, literal, plane, value};
 
 /// Answers questions about settings.
 pub(crate) struct Lookup<'a> {
@@ -54,9 +54,11 @@ impl<'a> Lookup<'a> {
         keyless: bool,
     ) -> Result<Self, Error> {
         let mut lookup = Lookup { flags, file: None, keyless, references: References::new(environment) };
+        lookup.references.warn(literal::of_flags(flags));
         if let Some(path) = file {
             let (mut document, warnings) = document::read(&path)?;
             lookup.references.warn(warnings);
+            lookup.references.warn(literal::of_file(&path, &document));
             lookup.resolve(&path, &mut document)?;
             lookup.file = Some((path, document));
         }

@@ -40,6 +40,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         proxy: proxy::load(lookup, "mcp.http-proxy")?,
         extra_headers: headers::load(lookup, "mcp.extra-headers", &[])?,
         discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
+        forward_headers: headers::names(lookup, "mcp.forward-headers")?,
         oauth_trusted_origins: trusted_origins(lookup)?,
         stub: stub(lookup)?,
     };

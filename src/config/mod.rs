@@ -21,6 +21,7 @@ pub(crate) mod profile;
 mod yaml;
 
 mod document;
+mod literal;
 mod lookup;
 
 // What can be said of a file that is not used yet.
@@ -54,7 +55,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Uri};
+use ureq::http::{HeaderMap, HeaderName, Uri};
 
 pub use admin::{Admin, tunnel_id};
 pub use binding::Channel;
@@ -223,6 +224,8 @@ pub struct Mcp {
     pub extra_headers: HeaderMap,
     /// Sent with probes and discovery only.
     pub discovery_extra_headers: HeaderMap,
+    /// The only headers of callers that pass, besides those of the protocol; `None` where all do that may.
+    pub forward_headers: Option<Vec<HeaderName>>,
     /// Origins of others that OAuth discovery may ask, and register.
     pub oauth_trusted_origins: Vec<Origin>,
     /// The stub that serves `main`. Where it really listens is known once it does; until then the binding
@@ -356,8 +359,7 @@ pub struct Process {
 impl Settings {
     /// Reads and validates everything; the first mistake wins. The order of the sections is that
     /// of the reference client. Absent features come late, so that a profile that was written for
-    /// it is first shown what is wrong for both programs; the channels come after them, since
-    /// they join two sections.
+    /// it is first shown what is wrong for both programs; then the channels, which join two sections.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         let source = profile::select(flags, environment)?;
         let settings = Settings::of(&source, flags, environment, false);
@@ -381,18 +383,15 @@ impl Settings {
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
         let health = local::health(&lookup)?;
         harpoon::check_listener(&lookup, &harpoon, &health)?;
-        let process = local::process(&lookup)?;
-        let written = [&log.file, &health.url_file, &health.unix_socket, &process.pid_file];
-        lookup.references.warn(written.into_iter().flatten().filter_map(|path| trust::beside(path)));
         Ok(Settings {
             source: source.clone(),
+            process: local::process(&lookup, &log, &health)?,
             network,
             control_plane,
             mcp,
             harpoon,
             log,
             health,
-            process,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,
             warnings: lookup.references.warnings.into_inner(),
         })

@@ -281,6 +281,8 @@ pub const ROWS: &[Row] = &[
         "Header 'Name: value' for MCP requests; the value may be env:NAME or file:PATH").alias("mcp-extra-headers"),
     new("mcp.discovery-extra-headers", &["MCP_DISCOVERY_EXTRA_HEADERS"], "mcp.discovery_extra_headers", Headers, "header", "",
         "The same, for probes and discovery only").alias("mcp-discovery-extra-headers"),
+    new("mcp.forward-headers", &["MCP_FORWARD_HEADERS"], "mcp.forward_headers", List(&[',', ';', '\n']), "name", "",
+        "Header of callers that may pass; once one is named, only those and the protocol's do"),
     new("mcp.oauth-trusted-origin", &["MCP_OAUTH_TRUSTED_ORIGINS"], "mcp.oauth_trusted_origins", List(&[',', ';', '\n']), "origin", "",
         "Origin besides the MCP server's own that OAuth discovery may ask and register, such as https://idp.internal"),
     new("mcp.startup-wait-timeout", &["MCP_STARTUP_WAIT_TIMEOUT"], "mcp.startup_wait_timeout", Duration(Zero), "duration", "0s",

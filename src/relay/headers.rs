@@ -18,7 +18,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 ///   the caller's own proxy may write them, and here that is nobody.
 /// * `Proxy` becomes `HTTP_PROXY` in a CGI program, and its own requests go where the caller says.
 /// * `Content-Type` belongs to the body, which is ours to describe.
-const REFUSED: [&str; 45] = [
+const REFUSED: [&str; 50] = [
     "accept-encoding",
     "cf-connecting-ip",
     "connection",
@@ -27,10 +27,12 @@ const REFUSED: [&str; 45] = [
     "content-type",
     "cookie",
     "expect",
+    "fastly-client-ip",
     "forwarded",
     "host",
     "keep-alive",
     "openai-organization",
+    "openai-project",
     "proxy",
     "proxy-authenticate",
     "proxy-authorization",
@@ -42,11 +44,13 @@ const REFUSED: [&str; 45] = [
     "upgrade",
     "user-agent",
     "via",
+    "x-azure-clientip",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-custom-cf-witness-actor",
     "x-custom-cf-witness-authorization",
     "x-envoy-external-address",
+    "x-host",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -59,12 +63,47 @@ const REFUSED: [&str; 45] = [
     "x-openai-request-path",
     "x-openai-skip-auth",
     "x-original-forwarded-for",
+    "x-original-host",
     "x-original-url",
     "x-real-ip",
     "x-rewrite-url",
     "x-tunnel-shard-token",
     "x-tunnel-traffic-source",
 ];
+
+/// What names begin with that proxies write to say who calls, and that servers behind them believe. The manual
+/// lists all of them. Credentials of callers, such as `X-Goog-Api-Key`, begin with none.
+const REFUSED_PREFIXES: [&str; 24] = [
+    "cf-access-",
+    "client-cert",
+    "oidc-claim-",
+    "remote-",
+    "ssl-client-",
+    "tailscale-",
+    "x-amzn-mtls-",
+    "x-amzn-oidc-",
+    "x-appengine-",
+    "x-arr-clientcert",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-authentik-",
+    "x-client-cert",
+    "x-consumer-",
+    "x-forwarded",
+    "x-goog-authenticated-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-pomerium-",
+    "x-remote-",
+    "x-ssl-",
+    "x-vouch-",
+    "x-webauth-",
+];
+
+/// What a command cannot do without: content negotiation, resumption, and the names of MCP itself.
+const PROTOCOL: [&str; 2] = ["accept", "last-event-id"];
+/// What the names of MCP begin with.
+const PROTOCOL_PREFIX: &str = "mcp-";
 
 /// What may pass from a server's reply, and how it is spelt on the wire. Never a cookie, which would be
 /// the server's way to follow a caller, nor a name that says what runs inside.
@@ -81,9 +120,14 @@ const ALLOWED: [(HeaderName, &str); 6] = [
 const NOMINATED_MAX: usize = 64;
 
 /// The headers of a command that its server may see, `Authorization` and the session's among them.
-/// An empty value says nothing and is left out, so that an empty `Accept` gets our default.
-pub fn forwardable(polled: &HeaderMap) -> HeaderMap {
-    kept(polled, is_refused)
+/// An empty value says nothing and is left out, so that an empty `Accept` gets our default. Where names are
+/// `allowed`, they and those of the protocol are all that pass.
+pub fn forwardable(polled: &HeaderMap, allowed: Option<&[HeaderName]>) -> HeaderMap {
+    let is_shut_out = |name: &HeaderName| {
+        let of_protocol = PROTOCOL.contains(&name.as_str()) || name.as_str().starts_with(PROTOCOL_PREFIX);
+        allowed.is_some_and(|allowed| !of_protocol && !allowed.contains(name))
+    };
+    kept(polled, |name| is_refused(name) || is_shut_out(name))
 }
 
 /// The same of headers that come with a body of the caller's own, which it describes.
@@ -111,7 +155,8 @@ pub fn plain(name: &HeaderName) -> String {
 /// Whether no caller may send this, in any spelling that a server could take for it.
 pub fn is_refused(name: &HeaderName) -> bool {
     let name = plain(name);
-    REFUSED.binary_search(&name.as_str()).is_ok() || name.starts_with("x-forwarded-")
+    REFUSED.binary_search(&name.as_str()).is_ok()
+        || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a body came in an encoding. None is ever asked for, so nothing here can undo one.
@@ -219,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_refused_names_are_sorted_for_the_search() {
-        assert!(REFUSED.is_sorted());
+        assert!(REFUSED.is_sorted() && REFUSED_PREFIXES.is_sorted());
     }
 
     #[test]
@@ -240,10 +285,38 @@ mod tests {
             ("x-forwarded-user", "root"),
             ("x-http-method-override", "DELETE"),
         ]);
-        let kept = forwardable(&polled);
+        let kept = forwardable(&polled, None);
         assert_eq!(kept.len(), 3);
         assert_eq!(kept.get_all("x-custom").iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(kept.get("authorization").unwrap(), "Bearer x");
+    }
+
+    #[test]
+    fn the_manual_lists_all_prefixes() {
+        let page = include_str!("../../man/tunnel-client.yaml.5");
+        for prefix in REFUSED_PREFIXES {
+            let item = |line: &str| line.split(' ').nth(1) == Some(prefix) && line.starts_with(".Ql ");
+            assert!(page.lines().any(item), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn an_allow_list_shuts_out_all_but_the_protocol() {
+        let polled = map(&[
+            ("accept", "a"),
+            ("authorization", "Bearer x"),
+            ("mcp-session-id", "s"),
+            ("x-tenant", "t"),
+            ("x-other", "o"),
+            ("x-remote-user", "root"),
+        ]);
+        let names = |allowed: &[&'static str]| {
+            let allowed: Vec<HeaderName> = allowed.iter().map(|name| HeaderName::from_static(name)).collect();
+            let kept = forwardable(&polled, Some(&allowed));
+            kept.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["accept", "mcp-session-id"]);
+        assert_eq!(names(&["x-tenant", "x-remote-user"]), ["accept", "mcp-session-id", "x-tenant"]);
     }
 
     #[test]

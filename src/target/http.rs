@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, Method};
+use ureq::http::{HeaderMap, HeaderName, Method};
 
 use crate::config::{self, Channel};
 use crate::net::{Budget, Client, Error, Net, Reply};
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) stop: Arc<Stop>,
     /// Sent with probes only; commands never carry them.
     pub(super) probe_headers: HeaderMap,
+    /// The only headers of callers that pass, where there is such a list.
+    forwarded: Option<Vec<HeaderName>>,
 }
 
 impl HttpTarget {
@@ -75,6 +77,7 @@ impl HttpTarget {
                 metrics,
                 stop,
                 probe_headers: mcp.discovery_extra_headers.clone(),
+                forwarded: mcp.forward_headers.clone(),
             }),
         })
     }
@@ -179,7 +182,7 @@ impl HttpCall {
             (ttl, &shared.calls, sse::EVENT_BYTES_MAX)
         };
         let deadline = self.command.deadline(ttl);
-        let mut headers = headers::forwardable(&self.command.headers);
+        let mut headers = headers::forwardable(&self.command.headers, shared.forwarded.as_deref());
         // After filtering: what the caller was not allowed to send counts as not sent.
         modern::complete(&mut headers, message);
         let id = message.id().unwrap_or_default();
@@ -198,7 +201,7 @@ impl HttpCall {
     /// Ends the caller's session. Any status is an answer: servers may refuse to end sessions (405).
     fn terminate(&self) -> Outcome {
         let shared = &*self.shared;
-        let headers = headers::forwardable(&self.command.headers);
+        let headers = headers::forwardable(&self.command.headers, shared.forwarded.as_deref());
         let deadline = self.command.deadline(shared.ttl);
         match shared.exchange(&shared.calls, &Method::DELETE, &headers, None, deadline.end()) {
             Ok(reply) => {

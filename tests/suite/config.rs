@@ -257,3 +257,18 @@ fn ranges_are_checked() {
         assert_eq!(refusal(&arguments, &[]), expected);
     }
 }
+
+/// More headers than any request carries are refused by their key, from wherever they come.
+#[test]
+fn maps_of_headers_are_bounded() {
+    let map = |count: usize| (0..count).map(|n| format!("    X-{n}: v\n")).collect::<String>();
+    let refusal = |name: &str, text: &str| {
+        let path = file(name, text, 0o600);
+        refusal(&["--config", path.to_str().unwrap()], &[TUNNEL, KEY, SERVER])
+    };
+    let error = refusal("headers", &format!("mcp:\n  extra_headers:\n{}", map(40_000)));
+    assert!(error.ends_with("mcp.extra-headers contains more than 256 headers"), "{error}");
+    let target = "harpoon:\n  targets:\n    - label: a\n      url: https://h/\n      headers:\n";
+    let error = refusal("target-headers", &format!("{target}{}", map(257).replace("    X", "        X")));
+    assert!(error.ends_with("harpoon.targets.headers contains more than 256 headers"), "{error}");
+}

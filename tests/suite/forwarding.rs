@@ -156,6 +156,83 @@ fn headers_that_are_not_the_callers_are_dropped() {
     rig.assert_alive();
 }
 
+/// Names by which proxies say who calls, and that servers behind them believe, are nobody's to send; credentials of
+/// callers pass.
+#[test]
+fn names_of_identity_do_not_pass() {
+    let rig = Rig::start();
+    let names = [
+        "X-Remote-User",
+        "Remote-User",
+        "REMOTE_USER",
+        "X-Auth-Request-User",
+        "X-Auth-Request-Email",
+        "X-WEBAUTH-USER",
+        "X-Goog-Authenticated-User-Email",
+        "X-Goog-IAP-JWT-Assertion",
+        "X-Amzn-Oidc-Data",
+        "X-Amzn-Mtls-Clientcert",
+        "X-MS-CLIENT-PRINCIPAL",
+        "X-MS-CLIENT-PRINCIPAL-NAME",
+        "X-SSL-Client-Verify",
+        "SSL_CLIENT_CERT",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "X-Client-Cert",
+        "X-ARR-ClientCert",
+        "Tailscale-User-Login",
+        "Cf-Access-Jwt-Assertion",
+        "X-Pomerium-Claim-Email",
+        "X-Authentik-Username",
+        "X-Authenticated-Userid",
+        "X-Consumer-Username",
+        "X-Vouch-User",
+        "OIDC_CLAIM_email",
+        "X-Original-Host",
+        "X-Host",
+        "X-Forwarded",
+        "X-Forwarded-User",
+        "Fastly-Client-IP",
+        "X-Azure-ClientIP",
+        "X-Appengine-User-Email",
+        "OpenAI-Project",
+        "OpenAI-Organization",
+    ];
+    let pass = ["X-Goog-Api-Key", "X-Api-Key", "X-Tenant", "Private-Token"];
+    let mut command = Command::method("m", "1");
+    for name in names {
+        command = command.header(name, &["zzz-evil"]);
+    }
+    for name in pass {
+        command = command.header(name, &["good"]);
+    }
+    let request = rig.forwarded(&command, "m");
+    assert!(!request.dump().contains("zzz-evil"), "{}", request.dump());
+    for name in pass {
+        assert_eq!(request.header(&name.to_lowercase()), Some("good"), "{name}");
+    }
+}
+
+/// `mcp.forward_headers` shuts out what it does not name, but for the protocol's own.
+#[test]
+fn an_allow_list_shuts_all_others_out() {
+    let command = Command::method("m", "1")
+        .header("Authorization", &["Bearer b"])
+        .header("X-Tenant", &["t"])
+        .header("X-Remote-User", &["root"])
+        .header("Mcp-Session-Id", &["s"]);
+    let seen = |adjust: &dyn Fn(Builder) -> Builder| {
+        let request = Rig::with(adjust).forwarded(&command, "m");
+        ["authorization", "x-tenant", "x-remote-user", "mcp-session-id"]
+            .map(|name| request.header(name).is_some())
+    };
+    assert_eq!(seen(&|b| b), [true, true, false, true]);
+    assert_eq!(seen(&|b| b.flag("mcp.forward-headers", "X-Tenant")), [false, true, false, true]);
+    let both = |b: Builder| b.env("MCP_FORWARD_HEADERS", "authorization, x-remote-user");
+    assert_eq!(seen(&both), [true, false, false, true]);
+    assert_eq!(seen(&|b| b.yaml("mcp:\n  forward_headers: []\n")), [false, false, false, true]);
+}
+
 /// CP-085, MCP-022: a header that cannot be sent is a 502, and no request.
 #[test]
 fn illegal_headers_are_refused() {

@@ -32,7 +32,7 @@ pub(super) fn of_caller(request: &Request) -> Headers {
         map.append(name, value);
     }
     let mut headers = Headers::new();
-    for (name, value) in &forwardable(&map) {
+    for (name, value) in &forwardable(&map, None) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.entry(name.as_str().to_owned()).or_default().push(value);
     }

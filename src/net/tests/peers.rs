@@ -309,6 +309,7 @@ pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error>
         proxy: None,
         extra_headers: Default::default(),
         discovery_extra_headers: Default::default(),
+        forward_headers: None,
         oauth_trusted_origins: Vec::new(),
         stub: None,
     };

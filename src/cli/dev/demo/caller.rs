@@ -63,6 +63,7 @@ impl Caller {
             proxy: None,
             extra_headers: HeaderMap::new(),
             discovery_extra_headers: HeaderMap::new(),
+            forward_headers: None,
             oauth_trusted_origins: Vec::new(),
             stub: None,
         };
