@@ -83,12 +83,14 @@ pub(crate) fn is_ours(metadata: &Metadata, what: &str) -> io::Result<()> {
     if owner == us || owner == 0 {
         return Ok(());
     }
-    let unknown =
-        if owner == OVERFLOW_USER { ", or to one that this user namespace does not know" } else { "" };
     let trusted = if us == 0 { "root".to_owned() } else { format!("root or user {us}") };
-    Err(io::Error::other(format!(
-        "{what} belongs to user {owner}{unknown}, and must belong to {trusted}: chown it, or run this program as its owner (a container: --user {owner})"
-    )))
+    let remedy = match owner {
+        OVERFLOW_USER => {
+            "chown it; in a container or unit with users of its own, where its owner is known".to_owned()
+        }
+        _ => format!("chown it, or run this program as its owner (a container: --user {owner})"),
+    };
+    Err(io::Error::other(format!("{what} belongs to user {owner}, and must belong to {trusted}: {remedy}")))
 }
 
 /// Warns when everybody may exchange the files of a directory.
