@@ -1,7 +1,8 @@
 //! The benchmark of the relay: a load driver in this process, the release binary in another.
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
-//! those whose name begins with the given word, and `-- soak SECONDS` the soak alone.
+//! those whose name begins with the given word, `-- faults` the faults of the plane, which lose no answer, and
+//! `-- soak SECONDS` the soak alone.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
 #![allow(unreachable_pub, reason = "a benchmark has no outside")]
@@ -18,6 +19,8 @@
 mod beside;
 #[path = "echo.rs"]
 mod echo;
+#[path = "faults.rs"]
+mod faults;
 #[path = "peers.rs"]
 mod peers;
 #[path = "process.rs"]
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
+    if wanted == ["faults"] {
+        return faults::run();
+    }
     if let [word, seconds] = wanted.as_slice() {
         if word == "soak" {
             return soak::run(Duration::from_secs(seconds.parse().expect("a number of seconds")));
