@@ -67,6 +67,7 @@ pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
             impostor(&format!("the answer is of tunnel \"{}\", not of {wanted}", found.id), settings)
         }
         Err(Refusal::Transport(error)) => return to.failed(METADATA.into(), &error),
+        Err(Refusal::Status(error)) if error.is_page => impostor(&described(&error), settings),
         Err(Refusal::Status(error)) if error.status < 300 => impostor(&error.message, settings),
         Err(Refusal::Status(error)) => refused(&error),
     }
@@ -99,9 +100,19 @@ fn impostor(what: &str, settings: &Settings) -> Check {
     )
 }
 
+/// What was answered, in the words of the log, and what it says.
+fn described(error: &StatusError) -> String {
+    let mut text = error.to_string();
+    for part in [error.code.as_deref().unwrap_or_default(), &error.message] {
+        if !part.is_empty() {
+            text.push_str(&format!(": {part}"));
+        }
+    }
+    text
+}
+
 /// Any other status: who has to act depends on it.
 fn refused(error: &StatusError) -> Check {
-    let code = error.code.as_deref();
     let why = match error.status {
         300..=399 => "Redirects of the control plane are not followed, because the key would go along.",
         401 => "Without a key that is accepted nothing is polled.",
@@ -131,10 +142,7 @@ fn refused(error: &StatusError) -> Check {
         _ => &["check control-plane.base-url and control-plane.url-path"],
     });
     next.retain(|line| !line.is_empty());
-    let mut summary = format!("the control plane answered {}", error.status);
-    for part in [code.unwrap_or_default(), &error.message].into_iter().filter(|part| !part.is_empty()) {
-        summary.push_str(&format!(": {part}"));
-    }
+    let summary = described(error);
     // What the plane's support asks for.
     let id = error.tunnel_request_id.iter().map(|id| format!("request id: {id}"));
     let wait = error.retry_after.iter().map(|wait| format!("asked to stay away for {} s", wait.as_secs()));

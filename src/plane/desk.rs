@@ -226,3 +226,102 @@ impl Parcel {
         self.answer.payload.as_ref().map_or(0, |payload| payload.bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ureq::http::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::config::Channel;
+    use crate::ops::pulse::Pulses;
+    use crate::relay::command::Body;
+    use crate::relay::headers::ReplyHeaders;
+    use crate::relay::inflight::InFlight;
+    use crate::relay::payload::Payload;
+    use crate::relay::port::AnswerKind;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn bring(desk: &Desk, flight: &InFlight, until: Instant) -> Result<(), Box<Parcel>> {
+        let command = Command {
+            request_id: "r".into(),
+            shard_token: HeaderValue::from_static("t"),
+            channel: Channel::main(),
+            headers: HeaderMap::new(),
+            body: Body::SessionTermination,
+            received: Instant::now(),
+            created_at: None,
+            silent_after: None,
+            ticket: flight.enter(0),
+        };
+        let (kind, headers) = (AnswerKind::Response, ReplyHeaders::default());
+        let answer = Answer { kind, status: 200, headers, payload: Some(Payload::own("0123456789".into())) };
+        desk.bring(Arc::new(command), answer, until)
+    }
+
+    fn take(desk: &Desk) -> Parcel {
+        desk.take(&Pulses::default().add("courier")).unwrap()
+    }
+
+    #[test]
+    fn fresh_answers_go_first_and_starve_none() {
+        let (desk, flight, until) = (Desk::new(99, 99), InFlight::default(), Instant::now() + LONG);
+        (0..2).for_each(|_| bring(&desk, &flight, until).unwrap());
+        let (first, second) = (take(&desk), take(&desk));
+        assert_eq!([first.number, second.number], [1, 2]);
+        desk.postpone(first, None).unwrap();
+        desk.postpone(second, Some(LONG / 2)).unwrap();
+        std::thread::sleep(WAIT_MIN + Duration::from_millis(5));
+        (0..9).for_each(|_| bring(&desk, &flight, until).unwrap());
+        let taken: Vec<u64> = (0..10).map(|_| take(&desk).number).collect();
+        assert_eq!(taken, [3, 4, 5, 6, 7, 8, 9, 1, 10, 11]);
+        assert_eq!(desk.postponed(), 1, "the plane asked for more time");
+    }
+
+    #[test]
+    fn what_waits_is_in_flight_and_holds_up_who_brings_more() {
+        let (desk, flight, now) = (Arc::new(Desk::new(9, 10)), InFlight::default(), Instant::now());
+        bring(&desk, &flight, now + LONG).unwrap();
+        desk.postpone(take(&desk), None).unwrap();
+        assert!(!flight.wait_below(10, now) && flight.wait_below(11, now));
+        let waiting = {
+            let (desk, flight) = (Arc::clone(&desk), flight.clone());
+            std::thread::spawn(move || bring(&desk, &flight, now + LONG).is_ok())
+        };
+        while flight.now() < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(take(&desk).number, 1, "its time has come, and nothing fresh came in between");
+        assert!(waiting.join().unwrap());
+    }
+
+    #[test]
+    fn no_wait_outlasts_its_deadline() {
+        let (desk, flight, now) = (Desk::new(9, 99), InFlight::default(), Instant::now());
+        bring(&desk, &flight, now + 2 * WAIT_MIN).unwrap();
+        let mut parcel = take(&desk);
+        for _ in 0..9 {
+            let _ = parcel.backoff.next(false, None);
+        }
+        desk.postpone(parcel, None).unwrap();
+        assert_eq!(take(&desk).number, 1);
+        assert!(Instant::now() < now + 2 * WAIT_MIN, "half of what is left, not the longest wait");
+        bring(&desk, &flight, now + LONG).unwrap();
+        assert!(desk.postpone(take(&desk), Some(2 * LONG)).is_err(), "too late");
+    }
+
+    #[test]
+    fn an_end_shortens_every_wait_and_a_closed_list_takes_nothing() {
+        let (desk, flight, now) = (Desk::new(1, 99), InFlight::default(), Instant::now());
+        bring(&desk, &flight, now + LONG).unwrap();
+        desk.postpone(take(&desk), Some(LONG / 2)).unwrap();
+        desk.end_by(Instant::now() + Duration::from_secs(20));
+        assert_eq!(take(&desk).number, 1);
+        // Beyond the bound as well: who waits here would hold up the end.
+        (0..2).for_each(|_| bring(&desk, &flight, now + LONG).unwrap());
+        assert_eq!(desk.close().len(), 2);
+        assert!(bring(&desk, &flight, now + LONG).is_err());
+        assert!(desk.take(&Pulses::default().add("courier")).is_none());
+        assert_eq!(flight.now(), 0);
+    }
+}

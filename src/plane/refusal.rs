@@ -40,7 +40,7 @@ pub struct StatusError {
     pub status: u16,
     /// The plane's error code.
     pub code: Option<String>,
-    /// The plane's message, or the start of whatever the body was.
+    /// The plane's message, the title of a page, or the start of whatever the body was.
     pub message: String,
     /// The body is a page for people. The control plane has none.
     pub is_page: bool,
@@ -62,14 +62,18 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Refusal::Transport(error) => error.fmt(f),
-            Refusal::Status(error) => {
-                write!(f, "the control plane answered {}", error.status)?;
-                match &error.redirect {
-                    Some(host) => write!(f, ", a redirect to {host}"),
-                    None if error.is_page => f.write_str(" with a web page"),
-                    None => Ok(()),
-                }
-            }
+            Refusal::Status(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Display for StatusError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the control plane answered {}", self.status)?;
+        match &self.redirect {
+            Some(host) => write!(f, ", a redirect to {host}"),
+            None if self.is_page => f.write_str(" with a web page"),
+            None => Ok(()),
         }
     }
 }
@@ -112,7 +116,11 @@ impl Refusal {
         let body =
             reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data).unwrap_or_default();
         let is_page = says_page || looks_like_page(&body);
-        let Description { code, message, .. } = describe(&body);
+        let Description { code, message, .. } = if is_page {
+            Description { message: title(&body), ..Description::default() }
+        } else {
+            describe(&body)
+        };
         let error = StatusError { status, code, message, is_page, redirect, retry_after, tunnel_request_id };
         Refusal::Status(Box::new(error))
     }
@@ -121,6 +129,7 @@ impl Refusal {
     /// answers 200 to everything must not be asked in a loop.
     pub(super) fn unreadable(message: String, body: &[u8], tunnel_request_id: Option<String>) -> Refusal {
         let is_page = looks_like_page(body);
+        let message = if is_page { title(body) } else { message };
         Refusal::Status(Box::new(StatusError {
             status: 200,
             code: None,
@@ -136,6 +145,15 @@ impl Refusal {
 /// Whether a body begins like HTML or XML.
 fn looks_like_page(body: &[u8]) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
+}
+
+/// The title of a page, which often says whose it is. Its source tells an operator nothing more.
+fn title(page: &[u8]) -> String {
+    let text = String::from_utf8_lossy(page);
+    let folded = text.to_ascii_lowercase();
+    let within = |tag: &str| folded.split_once(tag).map(|(before, _)| before.len() + tag.len());
+    let span = within("<title>").zip(folded.find("</title>")).and_then(|(start, end)| text.get(start..end));
+    span.unwrap_or_default().trim().chars().take(ERROR_TEXT_CHARS_MAX).collect()
 }
 
 /// The host that a redirect names. What is no host name is not shown.
@@ -196,5 +214,13 @@ mod tests {
         assert_eq!(of(r#"{"detail":[1]}"#), (None, "[1]".into()));
         assert_eq!(of("<html>"), (None, "<html>".into()));
         assert_eq!(of(&"x".repeat(5000)).1.len(), ERROR_TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_page_is_known_by_its_title() {
+        assert_eq!(title("\u{130}<TITLE> Hotel \u{e4} </Title>".as_bytes()), "Hotel \u{e4}");
+        for page in ["<html>", "<title>", "</title><title>", ""] {
+            assert_eq!(title(page.as_bytes()), "");
+        }
     }
 }

@@ -174,7 +174,7 @@ fn redirects_of_the_plane_are_not_followed() {
 /// What answers in the plane's place is named as what it is, and the key is not blamed.
 #[test]
 fn portals_are_named() {
-    let page = |status| Reply::body(status, "text/html", "<html>Welcome to the hotel</html>");
+    let page = |status| Reply::body(status, "text/html", "<html><title>Hotel</title>Sign in</html>");
     let away = Reply::status(302).header("Location", "http://portal.example:8080/login?secret=1");
     for (reply, error, mitigation) in [
         (page(200), "answered 200 with a web page", "captive portal"),
@@ -185,7 +185,8 @@ fn portals_are_named() {
         rig.plane.metadata(Reply::status(503));
         let line = rig.client.wait_log(|line| line.contains("backing off"));
         assert!(line.contains(error) && line.contains(mitigation) && !line.contains("API key"), "{line}");
-        assert!(!line.contains("secret=1"), "{line}");
+        assert!(!line.contains("secret=1") && !line.contains("Sign in"), "{line}");
+        assert_eq!(line.contains("\"error_message\":\"Hotel\""), error.contains("page"), "{line}");
         let down = rig.client.wait_get("/readyz", |a| a.status == 503 && a.body.contains(error));
         assert!(
             down.body.starts_with("control plane not reached: ") && down.body.contains(mitigation),
