@@ -38,8 +38,9 @@ Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
   WATCHDOG=1  at half the time of WATCHDOG_USEC, while no thread is stuck
 
 Exit codes: 0 stopped, every caller told by an answer or a failure; 1 not
-started, made to stop at once, or answers lost in the drain; 78 in place of 1 under a service manager when settings
-cannot be used, for RestartPreventExitStatus=78.
+started, made to stop at once, or answers lost in the drain; 78 in place of 1
+under a service manager when settings cannot be used, for
+RestartPreventExitStatus=78.
 ";
 
 /// The commands of a group; of all when `words` is empty.

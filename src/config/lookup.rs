@@ -108,7 +108,10 @@ impl<'a> Lookup<'a> {
         match found.giver {
             Giver::Table => "the default".to_owned(),
             Giver::File(..) => format!("set by {}", found.row.yaml),
-            _ => format!("set by {}{}", found.label(), if hides { hidden.as_str() } else { "" }),
+            giver => {
+                let dashes = if matches!(giver, Giver::Flag) { "--" } else { "" };
+                format!("set by {dashes}{}{}", found.label(), if hides { hidden.as_str() } else { "" })
+            }
         }
     }
 

@@ -34,6 +34,9 @@ pub(super) const KEY: &str = "control_plane_api_key";
 /// On one host that is plenty, and the other checks wait meanwhile.
 const NEIGHBOUR_TIME: Duration = Duration::from_secs(1);
 
+/// What to do about a mistake that says itself what is wrong.
+const CORRECT: &str = "correct the setting";
+
 /// Why a mistake in the settings matters, whichever it is.
 const CONFIG_WHY: &str = "run does not start with settings that it cannot use.";
 
@@ -83,12 +86,25 @@ pub(super) fn fault(error: &config::Error, source: &Source) -> Check {
         _ if source.path().is_some_and(|path| text.contains(&*path.to_string_lossy())) => "profile_load",
         _ => "config_validation",
     };
-    unusable(id, error)
+    // A reference that leads nowhere is the state of whoever has made no key yet.
+    let otherwise = match id {
+        KEY => {
+            "put a runtime API key where control-plane.api-key says; keys are made at \
+             https://platform.openai.com/settings/organization/api-keys"
+        }
+        _ => CORRECT,
+    };
+    complaint(id, error, otherwise)
 }
 
 /// Settings that cannot be used.
 pub(super) fn unusable(id: &str, error: &config::Error) -> Check {
-    let next = error.hint().unwrap_or("correct the setting");
+    complaint(id, error, CORRECT)
+}
+
+/// The check of a mistake, with its own advice or, where it has none, this one.
+fn complaint(id: &str, error: &config::Error, otherwise: &str) -> Check {
+    let next = error.hint().unwrap_or(otherwise);
     let check = Check::fail(id, error.to_string(), CONFIG_WHY, [next]);
     check.step(format!("then ask again: {ASK_AGAIN}")).of_settings()
 }
