@@ -4,7 +4,7 @@
 //! of the profile. Values are quoted, so that none can become a key; none is a secret. Opens nothing.
 
 use crate::config::settings::{Kind, ROWS, Row, Status};
-use crate::config::{Flags, ListenAddress, draft, nearest, without_credentials};
+use crate::config::{Flags, ListenAddress, Origin, draft, nearest, without_credentials};
 
 use super::{Failure, usage};
 
@@ -174,6 +174,15 @@ impl Sample {
             true => include_str!("samples/server_url.yaml"),
             false => include_str!("samples/command.yaml"),
         };
+        // The proxy leads out: a server on this host is reached without it.
+        let value_of = |flag: &str| match flag {
+            "control-plane.http-proxy" if self.enterprise => draft::quoted("env:HTTPS_PROXY"),
+            "mcp.http-proxy" if self.enterprise && !is_local(&value_of(SERVER_URL.flag)) => {
+                draft::quoted("env:HTTPS_PROXY")
+            }
+            "control-plane.http-proxy" | "mcp.http-proxy" => String::new(),
+            flag => value_of(flag),
+        };
         let parts = [include_str!("samples/common.yaml"), network, include_str!("samples/host.yaml"), server];
         let mut text = format!("# A tunnel-client profile, made from {}.\n", self.name);
         if self.enterprise {
@@ -190,6 +199,12 @@ impl Sample {
         }
         text
     }
+}
+
+/// Whether a quoted URL leads to this host. A reference may lead anywhere.
+fn is_local(quoted: &str) -> bool {
+    let url = quoted.trim_matches('"').parse().ok();
+    url.as_ref().and_then(Origin::of).is_some_and(|origin| origin.is_loopback())
 }
 
 /// Whether the browser is to be opened: not as long as `run` would refuse that.
@@ -304,6 +319,20 @@ mod tests {
             draft::check(Path::new("p"), &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert!(uncommented > 8, "{uncommented}");
         }
+    }
+
+    #[test]
+    fn the_proxy_leads_out_and_not_to_this_host() {
+        let count = |server: [&str; 2]| {
+            let text = rendered("sample_mcp_enterprise_proxy", &[&TUNNEL[..], &server].concat()).unwrap();
+            text.lines().filter(|line| *line == "  http_proxy: \"env:HTTPS_PROXY\"").count()
+        };
+        for local in ["http://127.0.0.1:3000/mcp", "https://LOCALHOST/mcp", "http://[::1]:8/"] {
+            assert_eq!(count(["--mcp-server-url", local]), 1, "{local}");
+        }
+        assert_eq!(count(["--mcp-command", "server"]), 1);
+        assert_eq!(count(["--mcp-server-url", "https://mcp.example.com/mcp"]), 2);
+        assert_eq!(count(["--mcp-server-url", "env:SERVER"]), 2);
     }
 
     #[test]

@@ -123,8 +123,8 @@ pub(crate) fn check_proxied_plaintext(
     if plane.origin.tls || !proxied || lookup.boolean("control-plane.allow-plaintext-http")? {
         return Ok(());
     }
-    let what = "http through a proxy would send the API key in plain text; use https, or set \
-                control-plane.allow-plaintext-http";
+    let what = "http through a proxy would send the API key in plain text; use https, or insist with \
+                --control-plane.allow-plaintext-http (control_plane.allow_plaintext_http in YAML)";
     Err(lookup.fault("control-plane.base-url", &format!("invalid control-plane.base-url: {what}")))
 }
 
@@ -175,9 +175,10 @@ pub(crate) fn base_url(text: &str, insists: bool) -> Result<Origin, &'static str
     let url = Url::parse(text)?;
     match url.origin()? {
         _ if url.credentials.is_some() => Err("must not contain credentials"),
-        origin if !origin.tls && !origin.is_loopback() && !insists => Err(
-            "http would send the API key in plain text; use https, or set control-plane.allow-plaintext-http",
-        ),
+        origin if !origin.tls && !origin.is_loopback() && !insists => {
+            Err("http would send the API key in plain text; use https, or insist with \
+             --control-plane.allow-plaintext-http (control_plane.allow_plaintext_http in YAML)")
+        }
         origin => Ok(origin),
     }
 }

@@ -125,7 +125,10 @@ fn plain_http_needs_loopback_or_a_switch() {
     }
     let error = refusal(&[], [TUNNEL, KEY, SERVER, base("http://plane.example")]);
     assert!(
-        error.starts_with("invalid control-plane.base-url: http would send the API key in plain text"),
+        error.starts_with("invalid control-plane.base-url: http would send the API key in plain text")
+            && error.contains(
+                "--control-plane.allow-plaintext-http (control_plane.allow_plaintext_http in YAML)"
+            ),
         "{error}"
     );
     loaded(&["--control-plane.allow-plaintext-http"], [TUNNEL, KEY, SERVER, base("http://plane.example")]);

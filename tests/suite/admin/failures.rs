@@ -169,10 +169,10 @@ fn settings_are_checked_as_in_run() {
     let plain = refused(&server, get().flag("control-plane.base-url", "http://plane.example"));
     assert_eq!(
         plain,
-        "configure tunnel-client: invalid control-plane.base-url: http would send the API key in plain text; use https, or set control-plane.allow-plaintext-http"
+        "configure tunnel-client: invalid control-plane.base-url: http would send the API key in plain text; use https, or insist with --control-plane.allow-plaintext-http (control_plane.allow_plaintext_http in YAML)"
     );
     let proxied = refused(&server, get().flag("http-proxy", "http://p.example:1"));
-    assert!(proxied.contains("http through a proxy would send the API key in plain text"), "{proxied}");
+    assert!(proxied.contains("http through a proxy would send the API key in plain text; use https, or insist with --control-plane.allow-plaintext-http "), "{proxied}");
     let absent = refused(&server, get().env("CA_BUNDLE", "/absent/ca.pem"));
     assert!(absent.starts_with("configure tunnel-client: ") && absent.contains("/absent/ca.pem"), "{absent}");
     let half = refused(&server, get().flag("control-plane.client-cert", "/c.pem"));
