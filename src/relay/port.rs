@@ -15,7 +15,8 @@ use super::payload::Payload;
 /// A private MCP server.
 pub trait Target: Send + Sync {
     /// Takes a command in the order of dequeuing. Runs under the queue's lock, so it must not block, nor
-    /// ask the queue anything. What it returns does the work, or is dropped when the command expired.
+    /// ask the queue anything, nor look at the payload, which may be large: all channels wait meanwhile.
+    /// What it returns does the work, or is dropped when the command expired.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call>;
 
     /// How long one of its calls takes at most, subscriptions aside.
