@@ -1,5 +1,7 @@
 //! The end of stdio servers: asked first, then told, then killed, and never left behind.
 
+use std::time::Duration;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -113,6 +115,8 @@ fn a_second_signal_leaves_nobody() {
     rig.begin(&held, "never");
     rig.client.signal(Signal::SIGTERM);
     rig.client.wait_log(|line| line.contains("stopping"));
+    // Sooner it would be one with the first.
+    std::thread::sleep(Duration::from_millis(200));
     rig.client.signal(Signal::SIGINT);
     rig.client.wait_exit();
     rig.journal.wait_gone();
