@@ -1,14 +1,19 @@
 //! The bounded queue between the poller and the workers.
 //!
 //! A plain channel cannot serve three kinds of worker: what expects no answer must overtake the
-//! calls that it may cancel, subscriptions have workers of their own, and no channel may take them
-//! all. So this is a deque under one lock. Commands start in the order of their arrival.
+//! calls that it may cancel, subscriptions have workers of their own, and no channel may hold up the
+//! others: `shares` says who may have how much. So this is a deque under one lock. Commands start in the
+//! order of their arrival, as far as their channels may begin.
 //!
 //! The bound is the only brake of the program: when workers are slow the queue fills, the poller
 //! waits in [`Queue::push`], and what is not polled stays with the control plane. Nothing is ever
 //! dropped here. It fails in one way, by being closed.
 
-use std::collections::{HashMap, VecDeque};
+mod shares;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +22,7 @@ use crate::config::Channel;
 use crate::ops::metrics::RequestKind;
 
 use super::command::Command;
+use shares::{Limits, Shares};
 
 /// Workers for calls that never end by themselves; each holds a thread and a connection, for a day.
 /// They have workers of their own because ten of them would otherwise be all workers there are.
@@ -33,7 +39,7 @@ const PUSH_STEP: Duration = Duration::from_secs(1);
 pub enum Lane {
     /// Calls, and whatever else waits.
     Ordinary,
-    /// Only what expects no answer.
+    /// Only what expects no answer, one of a channel at a time.
     Quick,
     /// Only subscriptions.
     Listen,
@@ -58,41 +64,39 @@ pub struct Queue {
     room: Condvar,
 }
 
-/// What one channel may take of everything.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    busy: usize,
-    waiting: usize,
-    listens: usize,
+/// What a worker holds while it runs a command.
+#[derive(Debug)]
+#[must_use = "a place is lost unless it is given back to `done`"]
+pub struct Held {
+    lane: Lane,
+    channel: Channel,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<(Lane, Command)>,
-    /// Ordinary workers busy, by channel.
-    busy: HashMap<Channel, usize>,
+    /// What each channel holds. Subscriptions are counted from the push on, so that those which wait cannot be
+    /// more than there are workers to take them.
+    shares: Shares,
     /// Ordinary workers that wait for work.
     idle: usize,
-    /// Subscriptions waiting or running. Counted from the push on, so that those which wait cannot be
-    /// more than there are workers to take them.
-    listens: HashMap<Channel, usize>,
     closed: bool,
 }
 
 impl Queue {
-    /// A queue for `capacity` commands and `workers` ordinary workers that serve `channels` channels.
+    /// A queue for `capacity` commands and `workers` commands that run at once, of `channels` channels. Each
+    /// channel beyond the first needs a worker of its own besides.
     pub fn new(capacity: usize, workers: usize, channels: usize) -> Queue {
-        // With several channels a worker and some places always remain for the others: a server that
-        // hangs holds what it has until its calls time out.
-        let shared = |all: usize, reserve: usize| all.saturating_sub(reserve).max(1);
-        let waiting = shared(capacity, (capacity / 4).max(1));
-        let several = Limits { busy: shared(workers, 1), waiting, listens: LISTENERS_OF_ONE };
-        let alone = Limits { busy: workers, waiting: capacity, listens: LISTENERS };
-        // A channel that comes late leads to where the first one does, so it hangs with it: it gets a worker of
-        // its own now and then. A burst of the first still waits with the plane and is not refused.
-        let joined = Limits { busy: several.busy, ..alone };
+        let alone = Limits { workers, running: workers, waiting: capacity, listens: LISTENERS };
+        // With several channels one place must be left for passing on what another one gets.
+        let places = capacity.max(2);
+        let waiting = places - (places / 4).max(1);
+        let several = Limits { running: workers - workers / 4, waiting, listens: LISTENERS_OF_ONE, ..alone };
+        // A channel that comes late leads to where the first one does, so it hangs with it. A burst of the first
+        // still waits with the plane and is not refused.
+        let joined = Limits { running: several.running, ..alone };
         Queue {
-            capacity,
+            capacity: if channels > 1 { places } else { capacity },
             limits: if channels > 1 { several } else { alone },
             limits_late: [alone, joined].get(channels).copied().unwrap_or(several),
             late: Arc::default(),
@@ -125,11 +129,7 @@ impl Queue {
         if state.closed {
             return Err(Box::new(command));
         }
-        let lane = state.lane_of(&command, self.limits());
-        if lane == Lane::Listen {
-            *state.listens.entry(command.channel.clone()).or_default() += 1;
-        }
-        state.waiting.push_back((lane, command));
+        state.append(command, self.limits());
         self.wake(&state);
         Ok(())
     }
@@ -150,19 +150,16 @@ impl Queue {
     /// Waits for a command that this worker may take and hands it to `admit` before anybody can take
     /// the next: order of dequeuing is order of admission, which a server on a pipe can see. `admit`
     /// therefore runs under the lock and must not block. `None` when the queue is closed and empty.
-    pub fn pop<T>(&self, worker: Lane, admit: impl FnOnce(Lane, Command) -> T) -> Option<T> {
+    pub fn pop<T>(&self, worker: Lane, admit: impl FnOnce(Lane, Command) -> T) -> Option<(Held, T)> {
         let mut state = self.state();
         state.idle += usize::from(worker == Lane::Ordinary);
         loop {
-            if let Some((lane, command)) = state.take(worker, self.limits().busy) {
-                if worker == Lane::Ordinary {
-                    state.idle = state.idle.saturating_sub(1);
-                    *state.busy.entry(command.channel.clone()).or_default() += 1;
-                }
-                let admitted = admit(lane, command);
+            if let Some((held, command)) = state.take(worker, self.limits()) {
+                state.idle -= usize::from(worker == Lane::Ordinary);
+                let admitted = admit(held.lane, command);
                 self.wake(&state);
                 self.room.notify_one();
-                return Some(admitted);
+                return Some((held, admitted));
             }
             if state.closed && state.waiting.is_empty() {
                 return None;
@@ -171,22 +168,15 @@ impl Queue {
         }
     }
 
-    /// A worker has finished what it popped. Each [`Queue::pop`] needs one, or its place is lost.
-    pub fn done(&self, worker: Lane, channel: &Channel) {
+    /// A worker has finished what it popped.
+    pub fn done(&self, held: Held) {
         let mut state = self.state();
-        match worker {
-            Lane::Ordinary => {
-                if let Some(busy) = state.busy.get_mut(channel) {
-                    *busy = busy.saturating_sub(1);
-                }
-            }
-            Lane::Listen => {
-                if let Some(listens) = state.listens.get_mut(channel) {
-                    *listens = listens.saturating_sub(1);
-                }
-            }
-            // The quick worker counts nowhere: what it runs is short, and it takes nobody's place.
-            Lane::Quick | Lane::Refused => {}
+        match held.lane {
+            Lane::Ordinary => state.shares.ends(&held.channel),
+            Lane::Quick => state.shares.quick(&held.channel, false),
+            Lane::Listen => state.shares.listens(&held.channel, false),
+            // It held nothing.
+            Lane::Refused => {}
         }
         self.wake(&state);
     }
@@ -194,7 +184,7 @@ impl Queue {
     /// How many commands wait, and how many ordinary workers are busy.
     pub fn load(&self) -> (usize, usize) {
         let state = self.state();
-        (state.waiting.len(), state.busy.values().sum())
+        (state.waiting.len(), state.shares.running())
     }
 
     /// Takes nothing more in; workers end when what waits is done. Whoever waits for anything is woken:
@@ -249,143 +239,79 @@ impl Queue {
 }
 
 impl State {
+    /// Takes a command in, and refuses one when too many wait.
+    fn append(&mut self, command: Command, limits: Limits) {
+        let lane = self.lane_of(&command, limits);
+        let channel = command.channel.clone();
+        self.waiting.push_back((lane, command));
+        match lane {
+            Lane::Listen => self.shares.listens(&channel, true),
+            Lane::Refused => {}
+            Lane::Ordinary | Lane::Quick => {
+                self.shares.waits(&channel);
+                if let Some(crowding) = self.shares.crowding(limits, Instant::now()) {
+                    self.refuse_newest(&crowding);
+                }
+            }
+        }
+    }
+
     /// Decided once, when a command comes in: a fifth subscription is refused even if a place becomes
     /// free while it waits, because its caller is told sooner than the fourth would end.
     fn lane_of(&self, command: &Command, limits: Limits) -> Lane {
-        let own =
-            |(lane, waiting): &&(Lane, Command)| *lane != Lane::Refused && waiting.channel == command.channel;
-        if self.waiting.len() >= limits.waiting && self.waiting.iter().filter(own).count() >= limits.waiting {
-            return Lane::Refused;
-        }
         match command.kind() {
             RequestKind::Notification => Lane::Quick,
             RequestKind::Call if command.is_subscription() => {
-                let own = self.listens.get(&command.channel).copied().unwrap_or_default();
-                let all: usize = self.listens.values().sum();
+                let (own, all) = self.shares.subscriptions(&command.channel);
                 if all < LISTENERS && own < limits.listens { Lane::Listen } else { Lane::Refused }
             }
             _ => Lane::Ordinary,
         }
     }
 
+    fn refuse_newest(&mut self, channel: &Channel) {
+        let waits = |(lane, command): &&mut (Lane, Command)| {
+            matches!(lane, Lane::Ordinary | Lane::Quick) && command.channel == *channel
+        };
+        if let Some((lane, _)) = self.waiting.iter_mut().rev().find(waits) {
+            *lane = Lane::Refused;
+            self.shares.leaves(channel);
+        }
+    }
+
     /// Removes the first command that this kind of worker may take.
-    fn take(&mut self, worker: Lane, busy_max: usize) -> Option<(Lane, Command)> {
+    fn take(&mut self, worker: Lane, limits: Limits) -> Option<(Held, Command)> {
+        let division = self.shares.division(limits);
         let at = self.waiting.iter().enumerate().position(|(index, (lane, command))| {
-            let busy = self.busy.get(&command.channel).copied().unwrap_or_default();
-            let full = busy >= busy_max;
-            match worker {
-                // A full channel's commands are passed over, not waited for: its slow server must not
-                // hold up the commands of others behind it.
-                Lane::Ordinary => *lane != Lane::Listen && !full,
+            // The commands of a channel that may not begin are passed over, not waited for: its slow server
+            // must not hold up the commands of others behind it.
+            let may_begin = || self.shares.may_begin(&command.channel, division);
+            match (worker, lane) {
+                (Lane::Ordinary | Lane::Quick, Lane::Refused) => true,
+                (Lane::Ordinary, Lane::Ordinary | Lane::Quick) => may_begin(),
                 // Overtakes only what no ordinary worker could start now; otherwise order is kept, or
                 // `notifications/initialized` could reach a server before its `initialize`.
-                Lane::Quick => {
-                    matches!(lane, Lane::Quick | Lane::Refused) && (index == 0 || self.idle == 0 || full)
+                (Lane::Quick, Lane::Quick) => {
+                    self.shares.may_be_quick(&command.channel)
+                        && (index == 0 || self.idle == 0 || !may_begin())
                 }
-                Lane::Listen => *lane == Lane::Listen,
-                Lane::Refused => false,
+                (Lane::Listen, Lane::Listen) => true,
+                _ => false,
             }
         })?;
-        self.waiting.remove(at)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ureq::http::{HeaderMap, HeaderValue};
-
-    use super::super::command::Body;
-    use super::super::inflight::InFlight;
-    use super::super::message::Message;
-    use super::*;
-
-    fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<(), Box<Command>> {
-        let command = Command {
-            request_id: id.into(),
-            shard_token: HeaderValue::from_static("t"),
-            channel: Channel::parse(channel).unwrap(),
-            headers: HeaderMap::new(),
-            body: Body::Message(Message::parse(message.into()).unwrap().into()),
-            received: Instant::now(),
-            created_at: None,
-            silent_after: None,
-            ticket: InFlight::default().enter(0),
-        };
-        queue.push(command, || ())
-    }
-
-    const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-    const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
-    const LISTEN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#;
-
-    fn pop(queue: &Queue, worker: Lane) -> String {
-        queue.pop(worker, |_, command| command.request_id.clone()).unwrap()
-    }
-
-    #[test]
-    fn commands_leave_in_the_order_of_arrival() {
-        let queue = Queue::new(10, 2, 1);
-        ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
-        assert_eq!(queue.wait_free(1, Instant::now()), 8);
-        assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "b"]);
-    }
-
-    #[test]
-    fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
-        let queue = Queue::new(10, 1, 1);
-        ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
-        push(&queue, "c", "main", CANCEL).unwrap();
-        assert_eq!(pop(&queue, Lane::Ordinary), "a");
-        assert_eq!(pop(&queue, Lane::Quick), "c");
-    }
-
-    #[test]
-    fn one_worker_always_remains_for_the_other_channels() {
-        let queue = Queue::new(10, 2, 2);
-        ["a", "b"].iter().for_each(|id| push(&queue, id, "x", CALL).unwrap());
-        push(&queue, "c", "y", CALL).unwrap();
-        assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "c"]);
-        queue.done(Lane::Ordinary, &Channel::parse("x").unwrap());
-        assert_eq!(pop(&queue, Lane::Ordinary), "b");
-    }
-
-    #[test]
-    fn the_fifth_subscription_is_refused_until_one_ends() {
-        let queue = Queue::new(10, 1, 1);
-        ["a", "b", "c", "d", "e"].iter().for_each(|id| push(&queue, id, "main", LISTEN).unwrap());
-        let refused = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id));
-        assert_eq!(refused, Some((Lane::Refused, "e".into())));
-        assert_eq!(pop(&queue, Lane::Listen), "a");
-        queue.done(Lane::Listen, &Channel::main());
-        push(&queue, "f", "main", LISTEN).unwrap();
-        assert_eq!(["b", "c", "d", "f"].map(|_| pop(&queue, Lane::Listen)), ["b", "c", "d", "f"]);
-    }
-
-    #[test]
-    fn a_late_channel_costs_the_first_no_place() {
-        let queue = Queue::new(4, 2, 1).with_late(Arc::new(true.into()));
-        (0..4).for_each(|_| push(&queue, "a", "main", CALL).unwrap());
-        assert!(queue.state().waiting.iter().all(|(lane, _)| *lane == Lane::Ordinary));
-    }
-
-    #[test]
-    fn the_rest_is_taken_and_nothing_comes_after_it() {
-        let queue = Queue::new(10, 1, 1);
-        push(&queue, "a", "main", CALL).unwrap();
-        let rest: Vec<String> = queue.take_rest().into_iter().map(|command| command.request_id).collect();
-        assert_eq!(rest, ["a"]);
-        assert!(push(&queue, "b", "main", CALL).is_err());
-        assert!(queue.pop(Lane::Quick, |_, _| ()).is_none());
-    }
-
-    #[test]
-    fn a_closed_queue_refuses_and_drains() {
-        let queue = Queue::new(1, 1, 1);
-        push(&queue, "a", "main", CALL).unwrap();
-        assert_eq!(queue.wait_free(1, Instant::now() + Duration::from_millis(5)), 0);
-        queue.close();
-        assert_eq!(push(&queue, "b", "main", CALL).unwrap_err().request_id, "b");
-        assert_eq!(pop(&queue, Lane::Ordinary), "a");
-        assert!(queue.pop(Lane::Ordinary, |_, _| ()).is_none());
+        let (lane, command) = self.waiting.remove(at)?;
+        let lane = if lane == Lane::Refused { lane } else { worker };
+        match lane {
+            Lane::Ordinary => {
+                self.shares.leaves(&command.channel);
+                self.shares.begins(&command.channel);
+            }
+            Lane::Quick => {
+                self.shares.leaves(&command.channel);
+                self.shares.quick(&command.channel, true);
+            }
+            Lane::Listen | Lane::Refused => {}
+        }
+        Some((Held { lane, channel: command.channel.clone() }, command))
     }
 }

@@ -65,11 +65,13 @@ enum Work {
 }
 
 impl Relay {
-    /// Starts `count` ordinary workers, the quick one and those for subscriptions. They end with the
-    /// queue; nobody waits for them, because what they have in hand is counted as in flight.
+    /// Starts the ordinary workers for `count` calls at once, the quick ones and those for subscriptions. Each
+    /// channel has one quick worker, and beyond the first one ordinary worker besides: see `queue::shares`.
+    /// They end with the queue; nobody waits for them, because what they have in hand is counted as in flight.
     pub fn start(self: &Arc<Relay>, count: usize, pulses: &Pulses) -> io::Result<()> {
-        let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count)
-            .chain([(Lane::Quick, "quick")])
+        let channels = self.targets.len().max(1);
+        let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + channels - 1)
+            .chain(std::iter::repeat_n((Lane::Quick, "quick"), channels))
             .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS));
         for (number, (lane, name)) in lanes.enumerate() {
             let (relay, pulse) = (Arc::clone(self), pulses.add(name));
@@ -97,11 +99,12 @@ impl Relay {
 
     /// One worker's life. A worker that ends takes nothing with it: what it popped, it has finished.
     fn serve(&self, lane: Lane, pulse: &Pulse) {
-        while let Some((command, work)) = self.queue.pop(lane, |lane, command| self.admit(lane, command)) {
+        while let Some((held, (command, work))) =
+            self.queue.pop(lane, |lane, command| self.admit(lane, command))
+        {
             self.publish_load();
-            let channel = command.channel.clone();
             self.run(command, work, pulse);
-            self.queue.done(lane, &channel);
+            self.queue.done(held);
             self.publish_load();
         }
     }

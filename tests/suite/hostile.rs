@@ -21,7 +21,7 @@ fn a_hung_channel_leaves_places_for_the_others() {
     });
     let calls: Vec<Command> = (0..60).map(|n| Command::method("held", &n.to_string())).collect();
     rig.plane.queue_all(&calls);
-    gate.wait_arrivals(9);
+    gate.wait_arrivals(8);
     for n in 0..5 {
         let answer = rig.send(&Command::method("ping", &n.to_string()).channel("docs"));
         assert_eq!(answer.code(), 200, "{}", answer.request.text());

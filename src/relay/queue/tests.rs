@@ -1,0 +1,138 @@
+//! The queue, one worker after the other.
+
+use ureq::http::{HeaderMap, HeaderValue};
+
+use super::super::command::Body;
+use super::super::inflight::InFlight;
+use super::super::message::Message;
+use super::*;
+
+fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<(), Box<Command>> {
+    let command = Command {
+        request_id: id.into(),
+        shard_token: HeaderValue::from_static("t"),
+        channel: Channel::parse(channel).unwrap(),
+        headers: HeaderMap::new(),
+        body: Body::Message(Message::parse(message.into()).unwrap().into()),
+        received: Instant::now(),
+        created_at: None,
+        silent_after: None,
+        ticket: InFlight::default().enter(0),
+    };
+    queue.push(command, || ())
+}
+
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
+const LISTEN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#;
+
+fn pop(queue: &Queue, worker: Lane) -> String {
+    take(queue, worker).1
+}
+
+fn take(queue: &Queue, worker: Lane) -> (Held, String) {
+    queue.pop(worker, |_, command| command.request_id.clone()).unwrap()
+}
+
+#[test]
+fn commands_leave_in_the_order_of_arrival() {
+    let queue = Queue::new(10, 2, 1);
+    ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
+    assert_eq!(queue.wait_free(1, Instant::now()), 8);
+    assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "b"]);
+}
+
+#[test]
+fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
+    let queue = Queue::new(10, 1, 1);
+    ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
+    push(&queue, "c", "main", CANCEL).unwrap();
+    assert_eq!(pop(&queue, Lane::Ordinary), "a");
+    assert_eq!(pop(&queue, Lane::Quick), "c");
+}
+
+#[test]
+fn workers_are_shared_while_others_wait() {
+    let queue = Queue::new(10, 4, 2);
+    let next = || take(&queue, Lane::Ordinary);
+    (0..5).for_each(|n| push(&queue, &format!("x{n}"), "x", CALL).unwrap());
+    let (first, second) = (next().0, next().0);
+    assert_eq!(next().1, "x2");
+    // One channel takes no more than three of four; another one begins at once, also when the four are taken.
+    ["y0", "y1", "y2"].iter().for_each(|id| push(&queue, id, "y", CALL).unwrap());
+    assert_eq!(next().1, "y0");
+    // What becomes free goes to who has less than a half, though others came before it.
+    queue.done(first);
+    assert_eq!(next().1, "y1");
+    queue.done(second);
+    assert_eq!(next().1, "x3");
+}
+
+#[test]
+fn the_channel_that_crowds_the_queue_is_refused() {
+    let queue = Queue::new(4, 1, 2);
+    let refused = || queue.state().waiting.iter().filter(|(lane, _)| *lane == Lane::Refused).count();
+    for (id, channel, expected) in [("a", "x", 0), ("b", "x", 0), ("c", "x", 0), ("d", "y", 1)] {
+        push(&queue, id, channel, CALL).unwrap();
+        assert_eq!(refused(), expected, "{id}");
+    }
+    let (held, (lane, id)) = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id)).unwrap();
+    assert_eq!((lane, id.as_str()), (Lane::Refused, "c"));
+    queue.done(held);
+    assert_eq!(["a", "d"].map(|_| pop(&queue, Lane::Ordinary)), ["a", "d"]);
+}
+
+#[test]
+fn one_channel_holds_one_quick_worker() {
+    let queue = Queue::new(10, 1, 2);
+    for (id, channel) in [("a", "x"), ("b", "x"), ("c", "y")] {
+        push(&queue, id, channel, CANCEL).unwrap();
+    }
+    let (held, first) = take(&queue, Lane::Quick);
+    let _ordinary = take(&queue, Lane::Ordinary);
+    push(&queue, "d", "x", CANCEL).unwrap();
+    assert_eq!((first.as_str(), pop(&queue, Lane::Quick).as_str()), ("a", "c"));
+    queue.done(held);
+    assert_eq!(pop(&queue, Lane::Quick), "d");
+}
+
+#[test]
+fn the_fifth_subscription_is_refused_until_one_ends() {
+    let queue = Queue::new(10, 1, 1);
+    ["a", "b", "c", "d", "e"].iter().for_each(|id| push(&queue, id, "main", LISTEN).unwrap());
+    let (_, refused) = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id)).unwrap();
+    assert_eq!(refused, (Lane::Refused, "e".into()));
+    let (held, first) = take(&queue, Lane::Listen);
+    assert_eq!(first, "a");
+    queue.done(held);
+    push(&queue, "f", "main", LISTEN).unwrap();
+    assert_eq!(["b", "c", "d", "f"].map(|_| pop(&queue, Lane::Listen)), ["b", "c", "d", "f"]);
+}
+
+#[test]
+fn a_late_channel_costs_the_first_no_place() {
+    let queue = Queue::new(4, 2, 1).with_late(Arc::new(true.into()));
+    (0..4).for_each(|_| push(&queue, "a", "main", CALL).unwrap());
+    assert!(queue.state().waiting.iter().all(|(lane, _)| *lane == Lane::Ordinary));
+}
+
+#[test]
+fn the_rest_is_taken_and_nothing_comes_after_it() {
+    let queue = Queue::new(10, 1, 1);
+    push(&queue, "a", "main", CALL).unwrap();
+    let rest: Vec<String> = queue.take_rest().into_iter().map(|command| command.request_id).collect();
+    assert_eq!(rest, ["a"]);
+    assert!(push(&queue, "b", "main", CALL).is_err());
+    assert!(queue.pop(Lane::Quick, |_, _| ()).is_none());
+}
+
+#[test]
+fn a_closed_queue_refuses_and_drains() {
+    let queue = Queue::new(1, 1, 1);
+    push(&queue, "a", "main", CALL).unwrap();
+    assert_eq!(queue.wait_free(1, Instant::now() + Duration::from_millis(5)), 0);
+    queue.close();
+    assert_eq!(push(&queue, "b", "main", CALL).unwrap_err().request_id, "b");
+    assert_eq!(pop(&queue, Lane::Ordinary), "a");
+    assert!(queue.pop(Lane::Ordinary, |_, _| ()).is_none());
+}
