@@ -34,13 +34,13 @@
 //! | --- | --- | --- | --- |
 //! | main | 1 | signals, its next look at connections that rest, and what the service manager is to be told, where there is one | 5 s, or half its watchdog's interval |
 //! | poller | 1 | the control plane | poll time-out and guardrail |
-//! | worker | N = `mcp.max-concurrent-requests` | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
-//! | quick | 1 | the queue, for what expects no answer | as a worker |
+//! | worker | N = `mcp.max-concurrent-requests`, and 1 for each channel beyond the first | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
+//! | quick | 1 a channel | the queue, for what expects no answer | as a worker |
 //! | listen | 4 | the queue, for subscriptions | a day |
 //! | courier | M = min(2 N, 64) | answers, then the control plane | a poll's time a post |
 //! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |
 //! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |
-//! | stdio-writer, -reader, -stderr | 3 a running child | lines for its pipe | its child's end |
+//! | stdio-writer, -reader, -stderr, -clock | 4 a running child | lines for its pipe; its silence | its child's end |
 //! | metadata | 1 | the control plane, once | a poll's time |
 //! | health-listener | 1 | connections of the operator | 5 s each |
 //! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host, then an endpoint | 120 s |

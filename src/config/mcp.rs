@@ -22,6 +22,8 @@ const SERVER_FLAG: &str = "mcp.server-url";
 const COMMAND_FLAG: &str = "mcp.command";
 /// Names the setting that puts the stub on `main`.
 const STUB_FLAG: &str = "embedded-mcp-stub";
+/// Names the setting of variables for all servers over stdio.
+const PASS_FLAG: &str = "mcp.pass-env";
 /// Names the setting of the key that no server may see.
 const KEY_FLAG: &str = "control-plane.api-key";
 
@@ -35,6 +37,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
     let mut mcp = Mcp {
         bindings: Vec::new(),
         connection_max_ttl: lookup.duration("mcp.connection-max-ttl")?,
+        stdio_silence: lookup.duration("mcp.stdio-silence")?,
         startup_wait: lookup.duration("mcp.startup-wait-timeout")?,
         max_concurrent_requests: lookup.integer("mcp.max-concurrent-requests")?,
         proxy: proxy::load(lookup, "mcp.http-proxy")?,
@@ -63,8 +66,9 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
             .map_err(|fault| lookup.fault(SERVER_FLAG, &fault))?;
     }
     // No identity and no proxy: nothing is dialled for a program of this host.
+    let pass = passed_to_all(lookup)?;
     for (channel, argv, entry) in commands.unwrap_or_default() {
-        stdio_server(lookup, argv, &entry)
+        stdio_server(lookup, argv, &entry, &pass)
             .and_then(|server| bind(&mut mcp.bindings, COMMAND_FLAG, channel, Server::Stdio(server)))
             .map_err(|fault| lookup.fault(COMMAND_FLAG, &fault))?;
     }
@@ -169,18 +173,36 @@ fn command_entry(entry: Entry) -> Result<(Channel, Vec<String>, Entry), String> 
     Ok((entry.channel()?, argv, entry))
 }
 
-/// Resolves what a command entry sets for its server. The values may be secrets, by reference above all.
-fn stdio_server(lookup: &Lookup, argv: Vec<String>, entry: &Entry) -> Result<StdioServer, String> {
-    let named = |name: &str| {
-        let legal = is_variable_name(name);
-        if legal {
-            Ok(name.to_string())
-        } else {
-            Err(format!("{COMMAND_FLAG}: {name:?} is no variable name"))
-        }
-    };
+/// The variables that every server over stdio gets.
+fn passed_to_all(lookup: &Lookup) -> Result<Vec<String>, Error> {
+    let names = lookup.read(PASS_FLAG, |found| {
+        let texts = found.list();
+        // A flag may hold several too.
+        let names = texts.iter().flat_map(|text| text.split(','));
+        let names = names.map(str::trim).filter(|name| !name.is_empty());
+        names.map(|name| passed(lookup, PASS_FLAG, named(PASS_FLAG, name)?)).collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(names.unwrap_or_default())
+}
+
+fn named(flag: &str, name: &str) -> Result<String, String> {
+    if is_variable_name(name) {
+        Ok(name.to_string())
+    } else {
+        Err(format!("{flag}: {name:?} is no variable name"))
+    }
+}
+
+/// Resolves what a command entry sets for its server, which gets the variables `pass` too. The values may be
+/// secrets, by reference above all.
+fn stdio_server(
+    lookup: &Lookup,
+    argv: Vec<String>,
+    entry: &Entry,
+    pass: &[String],
+) -> Result<StdioServer, String> {
     let variables = entry.members("env").map(|(name, value)| {
-        let source = format!("mcp.commands.env.{}", named(name)?);
+        let source = format!("mcp.commands.env.{}", named(COMMAND_FLAG, name)?);
         // An empty variable is how one that every server sees is taken from this one.
         let value = match value.trim() {
             "" => value.to_string(),
@@ -191,10 +213,12 @@ fn stdio_server(lookup: &Lookup, argv: Vec<String>, entry: &Entry) -> Result<Std
     });
     let working_dir = entry.get("working_dir");
     passable("mcp.commands.working_dir", working_dir.unwrap_or_default())?;
+    let own = entry.all("pass_env");
+    let own = own.map(|name| passed(lookup, "mcp.commands.pass_env", named(COMMAND_FLAG, name)?));
     Ok(StdioServer {
         argv,
         environment: variables.collect::<Result<_, String>>()?,
-        pass: entry.all("pass_env").map(|name| passed(lookup, named(name)?)).collect::<Result<_, _>>()?,
+        pass: own.chain(pass.iter().cloned().map(Ok)).collect::<Result<_, _>>()?,
         working_dir: working_dir.map(Into::into),
     })
 }
@@ -202,7 +226,7 @@ fn stdio_server(lookup: &Lookup, argv: Vec<String>, entry: &Entry) -> Result<Std
 /// Refuses the variable that our own key is in: with the key a server could answer in our place. What the
 /// setting says is a reference to a variable or, of a file, what it led to; so a variable is the key's
 /// by its name or by what it holds.
-fn passed(lookup: &Lookup, name: String) -> Result<String, String> {
+fn passed(lookup: &Lookup, flag: &str, name: String) -> Result<String, String> {
     let key = lookup.read(KEY_FLAG, |found| Ok(found.text().trim().to_string())).ok().flatten();
     let is_referred_to = |key: &str| {
         let reference = key.split_once(':').filter(|(form, _)| form.eq_ignore_ascii_case("env"));
@@ -211,9 +235,7 @@ fn passed(lookup: &Lookup, name: String) -> Result<String, String> {
     let value = lookup.references.environment.filled(&name).map(str::trim);
     let holds_key = key.is_some_and(|key| is_referred_to(&key) || value == Some(key.as_str()));
     if holds_key || ROWS.iter().any(|row| row.flag == KEY_FLAG && row.env.contains(&name.as_str())) {
-        return Err(format!(
-            "mcp.commands.pass_env: {name} is for the control plane's key, which no server gets"
-        ));
+        return Err(format!("{flag}: {name} is for the control plane's key, which no server gets"));
     }
     Ok(name)
 }
@@ -339,6 +361,15 @@ mod tests {
             let expected = format!("{variable} is for the control plane's key, which no server gets");
             assert!(error.ends_with(&expected) && !error.contains("sk-"), "{error}");
         }
+        let all = |names: &str| {
+            let entry = ["command: x".to_owned(), format!("pass_env: [B]\n  pass_env: {names}")];
+            stdio("all", &[&entry[0], &entry[1]])
+        };
+        assert_eq!(all("[A, HOME]").unwrap().pass, ["B", "A", "HOME"]);
+        assert!(
+            all("[OPENAI_API_KEY]").unwrap_err().contains("mcp.pass-env: OPENAI_API_KEY is for the control")
+        );
+        assert!(all("['A=1']").unwrap_err().contains("mcp.pass-env: \"A=1\" is no variable name"));
         assert_eq!(stdio("fine", &["command: x", "pass_env: [A, HOME]"]).unwrap().pass, ["A", "HOME"]);
     }
 

@@ -3,11 +3,10 @@
 //! This room reads files and environment variables and nothing else: it opens no connection and
 //! starts no thread. It fails with an [`Error`] that says what was wrong, where, and what to do.
 //!
-//! Everything that it reads comes from the operator, who is trusted; what it guards against is
-//! mistakes. Three of them matter most: a setting that is ignored in silence, a secret that ends
-//! in an error text, and a value that means something else on the wire than it did on paper. So
-//! unknown names are errors, texts are quoted only where they cannot hold a secret, and every
-//! value is parsed here, once, into a type that no other room needs to check again.
+//! Everything that it reads comes from the operator, who is trusted; what it guards against is mistakes. Three of
+//! them matter most: a setting that is ignored in silence, a secret that ends in an error text, and a value that
+//! means something else on the wire than it did on paper. So unknown names are errors, texts are quoted only where
+//! they cannot hold a secret, and every value is parsed here, once, into a type that no other room checks again.
 
 // The table, and what is typed against it.
 pub mod settings;
@@ -214,6 +213,8 @@ pub struct Mcp {
     pub bindings: Vec<Binding>,
     /// Bounds one whole call (`mcp.connection-max-ttl`).
     pub connection_max_ttl: Duration,
+    /// How long a server over stdio that owes answers may say nothing (`mcp.stdio-silence`).
+    pub stdio_silence: Duration,
     /// How long the first poll may wait for a server that refuses connections; zero: not at all.
     pub startup_wait: Duration,
     /// Ordinary workers, 1 to 128.
@@ -228,8 +229,7 @@ pub struct Mcp {
     pub forward_headers: Option<Vec<HeaderName>>,
     /// Origins of others that OAuth discovery may ask, and register.
     pub oauth_trusted_origins: Vec<Origin>,
-    /// The stub that serves `main`. Where it really listens is known once it does; until then the binding
-    /// of `main` names the address that was asked for.
+    /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
     pub stub: Option<Stub>,
 }
 

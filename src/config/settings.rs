@@ -289,8 +289,12 @@ pub const ROWS: &[Row] = &[
         "How long the first poll waits for an MCP server that refuses connections"),
     new("mcp.connection-max-ttl", &["MCP_CONNECTION_MAX_TTL"], "mcp.connection_max_ttl", Duration(Positive), "duration", "10m",
         "Longest time that one MCP call may take"),
+    new("mcp.stdio-silence", &["MCP_STDIO_SILENCE"], "mcp.stdio_silence", Duration(Positive), "duration", "60s",
+        "How long a server over stdio may say nothing while calls wait before its channel is not ready"),
+    new("mcp.pass-env", &["MCP_PASS_ENV"], "mcp.pass_env", List(&[',']), "name", "",
+        "Variable that every server over stdio gets from this program's environment"),
     new("mcp.max-concurrent-requests", &["MCP_MAX_CONCURRENT_REQUESTS"], "mcp.max_concurrent_requests", Integer { min: 1, max: 128 }, "number", "10",
-        "Calls to MCP servers at once, 1 to 128"),
+        "Calls to MCP servers at once, 1 to 128; a channel that has none running may always begin one"),
     new("mcp.body-budget-bytes", &["MCP_BODY_BUDGET_BYTES"], "mcp.body_budget_bytes", BUDGET, "bytes", "134217728",
         "Memory for large bodies of servers, and again for commands in flight; polling pauses beyond it"),
 

@@ -94,6 +94,8 @@ pub enum ChildEvent {
     Noise,
     /// It answered a call that had ended, or told of one.
     Late,
+    /// It printed on standard error faster than is logged.
+    Dropped,
 }
 
 impl ChildEvent {
@@ -102,6 +104,7 @@ impl ChildEvent {
             ChildEvent::Start => "start",
             ChildEvent::Noise => "noise",
             ChildEvent::Late => "late",
+            ChildEvent::Dropped => "dropped",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! likes. A ready tunnel does not turn unready by one bad event: a run of failures must reach
 //! `RUN_FAILURES` or span `RUN_SPAN`. One success ends any run.
 
+mod child;
 mod polls;
 mod posts;
 mod run;
@@ -83,6 +84,8 @@ struct Target {
     fault: Option<Fault>,
     /// Its child has ended, and how.
     down: Option<String>,
+    /// Its child owes answers and says nothing.
+    silent: Option<String>,
 }
 
 /// What makes a target unready.
@@ -172,17 +175,6 @@ impl Readiness {
         };
     }
 
-    /// The channel's child runs.
-    pub fn child_up(&self, channel: &Channel) {
-        self.target(channel, |target| target.down = None);
-    }
-
-    /// The channel's child has ended; it is started again, but nothing works meanwhile. Not debounced:
-    /// a dead process is no matter of chance.
-    pub fn child_down(&self, channel: &Channel, why: &str) {
-        self.target(channel, |target| target.down = Some(shorten(why)));
-    }
-
     /// Whether traffic of this channel succeeded within the last `seconds`.
     pub fn answered_within(&self, channel: &Channel, seconds: u64) -> bool {
         let answered = self.state().targets.get(channel).and_then(|target| target.answered);
@@ -193,7 +185,9 @@ impl Readiness {
     pub fn is_well(&self, channel: &Channel) -> bool {
         let state = self.state();
         let target = state.targets.get(channel);
-        target.is_some_and(|target| !target.pending && target.fault.is_none() && target.down.is_none())
+        target.is_some_and(|target| {
+            !target.pending && target.fault.is_none() && target.down.is_none() && target.silent.is_none()
+        })
     }
 
     /// What is known of the server of this channel, in the words of the verdict.
@@ -202,6 +196,9 @@ impl Readiness {
         let Some(target) = state.targets.get(channel) else { return "not asked yet".into() };
         match (&target.down, &target.fault, &target.remark) {
             (Some(why), ..) => format!("down: {why}"),
+            _ if target.silent.is_some() => {
+                format!("silent: {}", target.silent.as_deref().unwrap_or_default())
+            }
             (_, Some(fault), _) => fault.text(channel),
             _ if target.pending => "mcp startup probe pending".into(),
             (.., Some(remark)) => remark.clone(),
@@ -251,6 +248,10 @@ impl Readiness {
         if let Some((name, why)) = targets().find_map(|(name, target)| Some((name, target.down.as_ref()?))) {
             return (false, format!("mcp server of channel \"{}\" is down: {why}", name.as_str()));
         }
+        if let Some((name, why)) = targets().find_map(|(name, target)| Some((name, target.silent.as_ref()?)))
+        {
+            return (false, format!("mcp server of channel \"{}\" is silent: {why}", name.as_str()));
+        }
         let faults = targets().filter_map(|(name, target)| Some((name, target.fault.as_ref()?)));
         // What a probe found comes before what traffic met: it names the cause more plainly.
         if let Some((channel, fault)) = faults.min_by_key(|(_, fault)| matches!(fault, Fault::Traffic(_))) {
@@ -299,8 +300,8 @@ impl Target {
 
     /// The server answers: nothing is pending and nothing is wrong.
     fn clear(&mut self, remark: Option<String>) {
-        let (answered, down) = (self.answered, self.down.take());
-        *self = Target { proven: true, answered, remark, down, ..Target::default() };
+        let (answered, down, silent) = (self.answered, self.down.take(), self.silent.take());
+        *self = Target { proven: true, answered, remark, down, silent, ..Target::default() };
     }
 
     /// What a probe found is kept: traffic only meets its consequences.

@@ -22,8 +22,8 @@ use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
 use crate::target::http::HttpTarget;
 use crate::target::prober::{Prober, Search};
-use crate::target::stdio::StdioTarget;
 use crate::target::stdio::launch::{self, Launch};
+use crate::target::stdio::{self, StdioTarget};
 
 use super::Error;
 
@@ -164,7 +164,9 @@ pub(crate) fn plane(
     served: &Arc<AtomicBool>,
 ) -> Result<Plane, Error> {
     let plane = &settings.control_plane;
-    let clients = clients(net, plane, settings.mcp.max_concurrent_requests, couriers)?;
+    // Each channel may have a worker of its own besides.
+    let workers = settings.mcp.max_concurrent_requests + settings.mcp.bindings.len();
+    let clients = clients(net, plane, workers, couriers)?;
     let (server_info, late) = (server_info(settings, false)?, server_info(settings, true));
     // What is configured must be declared; what may be found stays out where everything is taken.
     let late = match late {
@@ -198,8 +200,20 @@ pub(crate) fn launch(server: &StdioServer) -> Launch {
     Launch {
         argv: server.argv.clone(),
         environment: launch::environment(std::env::vars_os(), &server.pass, &set.collect::<Vec<_>>()),
+        withheld: withheld(server),
         working_dir: server.working_dir.clone(),
     }
+}
+
+/// The variables of this process that a server does not get, in order; our own settings are none that it could need.
+fn withheld(server: &StdioServer) -> Vec<String> {
+    let own = |name: &str| config::settings::ROWS.iter().any(|row| row.env.contains(&name));
+    let set = |name: &str| server.environment.iter().any(|(known, _)| known == name);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> =
+        names.filter(|name| !launch::is_passed(name, &server.pass) && !set(name) && !own(name)).collect();
+    names.sort();
+    names
 }
 
 /// The connections to the control plane, as many of each kind as there are threads that use them: with
@@ -225,12 +239,18 @@ pub(super) fn children(
     readiness: &Arc<Readiness>,
     pulses: &Pulses,
 ) -> Result<Vec<Arc<StdioTarget>>, Error> {
+    let shared = stdio::Shared {
+        ttl: settings.mcp.connection_max_ttl,
+        silence: settings.mcp.stdio_silence,
+        budget: Arc::clone(budget),
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        guards: Arc::default(),
+    };
     let mut children = Vec::new();
     for binding in &settings.mcp.bindings {
         let Server::Stdio(server) = &binding.server else { continue };
-        let ttl = settings.mcp.connection_max_ttl;
-        let launch = launch(server);
-        let child = StdioTarget::start(&binding.channel, launch, ttl, budget, metrics, readiness, pulses);
+        let child = StdioTarget::start(&binding.channel, launch(server), &shared, pulses);
         let channel = binding.channel.as_str();
         let child =
             child.map_err(|error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}")))?;

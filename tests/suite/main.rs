@@ -79,6 +79,7 @@ mod stdio_deaths;
 mod stdio_eras;
 mod stdio_launch;
 mod stdio_output;
+mod stdio_silence;
 mod stdio_stops;
 mod streaming;
 mod subscriptions;

@@ -331,3 +331,32 @@ fn last_words_are_logged() {
     let line = rig.client.wait_log(|line| line.contains("\"WARN\"") && line.contains("these are last words"));
     assert!(line.contains("\"main\""), "{line}");
 }
+
+/// Calls that one death cut make no channel that keeps failing: the next process clears them without traffic.
+#[test]
+fn one_death_is_no_run_of_failures() {
+    let mut rig = Rig::start("plain");
+    rig.open();
+    let calls = ["1", "2", "3", "4"].map(|id| call("late", id, ""));
+    rig.plane.queue_all(&calls);
+    rig.journal.wait("late", 4);
+    rig.kill_server();
+    for command in &calls {
+        assert_lost(&rig, command, "eof");
+    }
+    rig.journal.wait("(start)", 2);
+    rig.wait_ready(200);
+}
+
+/// Calls that come while a server is still starting wait longer than for one that is down.
+#[test]
+fn calls_wait_for_a_slow_start() {
+    let rig = Rig::start("slow");
+    let (patient, clock) = (call("echo", "1", "\"n\":1"), call("echo", "2", "").timeout("5500ms"));
+    rig.plane.queue_all(&[patient.clone(), clock]);
+    // The deadline of the second one tells when the first would have failed.
+    rig.client.wait_log(|line| line.contains("response deadline"));
+    assert_eq!(rig.plane.posts_of(&patient).len(), 0);
+    rig.journal.open_gate();
+    assert_eq!(rig.plane.wait_answer(&patient).payload()["result"]["n"], 1);
+}

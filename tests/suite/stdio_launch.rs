@@ -229,3 +229,37 @@ fn one_handshake_serves_all() {
 fn the_scripted_server_is_built() {
     assert!(program().ends_with("/examples/stdio-server"));
 }
+
+/// The guard is our own program: nothing that is set for its server applies to it, or stands in its arguments.
+#[test]
+fn guards_do_not_get_the_environment_of_servers() {
+    let rig = Rig::with("plain", |builder| {
+        let builder = builder.flag("mcp.pass-env", "MARK,LD_PRELOAD").env("MARK", "marked value");
+        builder.env("LD_PRELOAD", "")
+    });
+    let facts = facts(&rig);
+    assert_eq!(
+        (&facts["environment"]["MARK"], &facts["environment"]["LD_PRELOAD"]),
+        (&json!("marked value"), &json!(""))
+    );
+    let server = rig.server_pid();
+    let guard = rig.journal.processes().into_iter().find(|pid| *pid != server).unwrap();
+    assert_eq!(std::fs::read(format!("/proc/{guard}/environ")).unwrap(), b"");
+    let arguments = std::fs::read(format!("/proc/{guard}/cmdline")).unwrap();
+    assert!(!String::from_utf8_lossy(&arguments).contains("marked"));
+}
+
+/// A server that ends at once is told of with the names, and not the values, of what it did not get.
+#[test]
+fn withheld_variables_are_named() {
+    let rig = Rig::with("down", |b| b.env("GITHUB_TOKEN", "hidden-value").env("LC_ALL", "C"));
+    let line = rig.client.wait_log(|line| line.contains("mcp.pass-env"));
+    assert!(line.contains("GITHUB_TOKEN") && !line.contains("LC_ALL"), "{line}");
+    assert!(!line.contains("CONTROL_PLANE_API_KEY"), "{line}");
+    rig.client.wait_log(|line| line.contains("\"deaths\":2"));
+    let log = rig.client.log();
+    assert!(
+        log.lines().filter(|line| line.contains("mcp.pass-env")).count() == 1
+            && !log.contains("hidden-value")
+    );
+}

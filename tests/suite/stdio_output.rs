@@ -28,7 +28,7 @@ fn noise_is_skipped() {
         survives(&mut rig, "noisy");
     }
     let line = rig.client.wait_log(|line| line.contains("no messages"));
-    assert!(line.contains("\"main\""), "{line}");
+    assert!(line.contains("\"main\"") && line.contains("\"first\":\"starting up...\""), "{line}");
     // Said once, not once a line.
     assert_eq!(rig.client.log().lines().filter(|line| line.contains("no messages")).count(), 1);
     rig.wait_metric("noise", 15.0);
@@ -118,10 +118,31 @@ fn a_flood_of_standard_error_is_harmless() {
     let mut rig = Rig::start("plain");
     rig.open();
     survives(&mut rig, "flood");
-    rig.client.wait_log(|line| line.contains("line 4999 of a flood"));
+    rig.wait_metric("\"dropped\"", 1.0);
+    rig.kill_server();
+    rig.client.wait_log(|line| line.contains("lines of the mcp server's standard error dropped"));
+    let shown =
+        rig.client.log().lines().filter(|line| line.contains("of a flood") && line.contains("INFO")).count();
+    // A slow machine may need some seconds for it.
+    assert!((200..5_000).contains(&shown), "{shown}");
+    rig.client.wait_log(|line| line.contains("WARN") && line.contains("line 4999 of a flood"));
 }
 
-/// Standard error without a line end fills no memory and reaches the log in bounded pieces.
+/// A secret that lies across the end of what is looked at of a line leaves no half of itself.
+#[test]
+fn no_half_of_a_secret_is_shown() {
+    let rig = Rig::with("plain", |b| b.flag("mcp.extra-headers", "X-Key: first-HALF-second-REST"));
+    rig.open();
+    for before in [990, 1_010, 4_090, 8_180] {
+        let text = format!("{}first-HALF-second-REST tail", "b".repeat(before));
+        rig.call("stderr", &format!(r#""text":"{text}""#));
+    }
+    rig.call("stderr", r#""text":"the last one""#);
+    rig.client.wait_log(|line| line.contains("the last one"));
+    assert!(!rig.client.log().contains("REST") && !rig.client.log().contains("HALF"));
+}
+
+/// Standard error without a line end fills no memory, and the log gets the beginning of the line.
 #[test]
 fn long_lines_of_standard_error_are_cut() {
     let rig = Rig::start("plain");

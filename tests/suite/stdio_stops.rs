@@ -185,3 +185,38 @@ fn an_end_without_a_server_is_quick() {
         rig.journal.wait_gone();
     }
 }
+
+/// The present guard: the process that has not noted a start.
+fn guard(rig: &Rig) -> Pid {
+    let starts = rig.journal.of("(start)");
+    let is_guard = |pid: &i32| starts.iter().all(|note| note.pid != *pid);
+    Pid::from_raw(rig.journal.processes().into_iter().find(is_guard).unwrap())
+}
+
+/// A server that kills its guard is ended while the tunnel runs, with whatever it started, and replaced.
+#[test]
+fn nobody_outlives_a_killed_guard() {
+    let mut rig = Rig::start("stubborn");
+    rig.open();
+    assert_eq!(rig.call("detached", "").code(), 200);
+    let old = rig.journal.wait("(start)", 2);
+    // As the server could: it runs as the same user.
+    kill(guard(&rig), Signal::SIGKILL).unwrap();
+    let fresh = rig.journal.wait("(start)", 3)[2].pid;
+    rig.assert_alive();
+    let left = rig.journal.processes();
+    assert!(old.iter().all(|note| !left.contains(&note.pid)), "{left:?}");
+    assert!(left.len() == 2 && left.contains(&fresh), "the new server and its guard: {left:?}");
+    assert_eq!(rig.client.stop().code(), Some(0));
+    rig.journal.wait_gone();
+}
+
+/// Nor does one that stops its guard and ignores the end of its input and TERM outlive the tunnel.
+#[test]
+fn nobody_outlives_a_stopped_guard() {
+    let mut rig = Rig::with("stubborn", |b| b.flag("process.drain-timeout", "300ms"));
+    rig.open();
+    kill(guard(&rig), Signal::SIGSTOP).unwrap();
+    assert_eq!(rig.client.stop().code(), Some(0));
+    assert_eq!(rig.journal.processes(), [0; 0], "gone when the client is");
+}

@@ -304,6 +304,7 @@ pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error>
     let mcp = Mcp {
         bindings: Vec::new(),
         connection_max_ttl: Duration::ZERO,
+        stdio_silence: Duration::ZERO,
         startup_wait: Duration::ZERO,
         max_concurrent_requests: 1,
         proxy: None,

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::net::{Budget, Reservation};
+use crate::ops::redact::head;
 use crate::relay::json;
 use crate::relay::message::{Malformed, Message};
 
@@ -16,6 +17,9 @@ use super::lines::{Line, Lines, Source};
 
 /// Longest message that may be spread over several lines: what is kept of one that never ends.
 const SPREAD_BYTES_MAX: usize = 256 * 1024;
+
+/// How much of a skipped line is kept for the log.
+const SKIPPED_BYTES_MAX: usize = 4096;
 
 /// One step of reading.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(super) enum Frame {
 #[derive(Debug)]
 pub(super) struct Frames {
     unfinished: String,
+    /// The beginning of a line that was skipped.
+    skipped: Option<String>,
     /// How far into a value `unfinished` leads.
     scan: Scan,
     lines: Lines,
@@ -42,7 +48,7 @@ pub(super) struct Frames {
 impl Frames {
     /// Reads lines within this budget.
     pub(super) fn new(budget: Arc<Budget>) -> Frames {
-        Frames { unfinished: String::new(), scan: Scan::default(), lines: Lines::new(budget) }
+        Frames { unfinished: String::new(), skipped: None, scan: Scan::default(), lines: Lines::new(budget) }
     }
 
     /// What the last text occupies of the byte budget, for whoever keeps the text.
@@ -73,6 +79,11 @@ impl Frames {
                 return Ok(Some(frame));
             }
         }
+    }
+
+    /// The beginning of the line that was skipped since the last call.
+    pub(super) fn skipped(&mut self) -> Option<String> {
+        self.skipped.take()
     }
 
     fn take(&mut self, line: String) -> Option<Frame> {
@@ -121,6 +132,7 @@ impl Frames {
             && line.trim_start().starts_with(['{', '['])
             && matches!(self.scan.pass(&line), Progress::Open);
         if !begins {
+            self.skipped = Some(head(&line, SKIPPED_BYTES_MAX).to_owned());
             return Some(Frame::Noise);
         }
         self.unfinished = line;

@@ -3,13 +3,15 @@
 //! It runs the server in a process group of its own and holds the reading end of a pipe whose other
 //! end only the tunnel has. When that closes, be it by a stop or because the tunnel was killed, the
 //! server gets TERM, and KILL if it is still there some seconds later. Everything that it started goes
-//! with it, in whatever group or session: the guard is the reaper of all of them. It knows no secret and
-//! reads no setting. It ends with the server's own status.
+//! with it, in whatever group or session: the guard is the reaper of all of them. It reads no setting, and
+//! what is set for the server does not apply to itself: the server's environment comes through the pipe, so
+//! that no variable of it is in force here, and stands in no argument. It ends with the server's own status.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -67,15 +69,18 @@ fn start(
     // The tunnel blocks its stop signals in all threads; a server must be able to receive them.
     SigSet::empty().thread_set_mask()?;
     // A descriptor of our own, closed on exec; the inherited one must not reach the server.
-    let own = File::open(format!("/proc/self/fd/{lifeline}"))?;
+    let mut own = File::open(format!("/proc/self/fd/{lifeline}"))?;
     close_inherited(own.as_raw_fd())?;
+    let environment = read_environment(&mut own)?;
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     // Whoever leaves the group, as detached processes do, comes back to us as an orphan. Without that
     // there is still the group.
     let _ = set_child_subreaper(true);
-    let server = Command::new(program).args(arguments).process_group(0).spawn()?;
+    let mut server = Command::new(program);
+    server.args(arguments).env_clear().envs(environment).process_group(0);
+    let server = server.spawn()?;
     // A terminal's or a service manager's signals go to every process; this one ends with its server,
     // or else nobody would end that.
     SigSet::all().thread_block()?;
@@ -84,6 +89,37 @@ fn start(
     unistd::dup2_stdin(&null)?;
     unistd::dup2_stdout(&null)?;
     Ok((own, children, server))
+}
+
+/// A server's environment as it goes through the lifeline: `NAME=value` and a NUL each, and a NUL at the end.
+pub(super) fn environment_bytes(environment: &[(OsString, OsString)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in environment {
+        bytes.extend([name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat());
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// Reads it back. Nothing follows it but the end of the tunnel.
+fn read_environment(lifeline: &mut File) -> io::Result<Vec<(OsString, OsString)>> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    while bytes != [0] && !bytes.ends_with(&[0, 0]) {
+        match lifeline.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => bytes.extend(chunk.iter().take(read)),
+        }
+    }
+    let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    let pair = |entry: &[u8]| {
+        let at = entry.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = entry.split_at_checked(at)?;
+        Some((
+            OsStr::from_bytes(name).to_owned(),
+            OsString::from_vec(value.iter().skip(1).copied().collect()),
+        ))
+    };
+    Ok(entries.filter_map(pair).collect())
 }
 
 /// Closes what this process was given besides its standard streams and `own`: the lifeline under its old
@@ -192,7 +228,7 @@ impl Family {
     /// The same, one by one. Whoever is left is found the next time.
     fn reap_listed(&mut self) -> bool {
         self.status = self.status.or_else(|| self.server.try_wait().ok().flatten());
-        for pid in children().into_iter().filter(|pid| *pid != self.group) {
+        for pid in children().unwrap_or_default().into_iter().filter(|pid| *pid != self.group) {
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
         }
         true
@@ -203,7 +239,7 @@ impl Family {
         if !std::mem::replace(&mut self.group_asked, true) {
             self.signal_group(Some(Signal::SIGTERM));
         }
-        for pid in children() {
+        for pid in children().unwrap_or_default() {
             // The group was asked as a whole; a second TERM can mean haste.
             let inside = getpgid(Some(pid)) == Ok(self.group);
             if !inside && !self.asked.contains(&pid) {
@@ -219,7 +255,7 @@ impl Family {
         if self.status.is_none() {
             let _ = kill(self.group, Signal::SIGKILL);
         }
-        for pid in children() {
+        for pid in children().unwrap_or_default() {
             let _ = kill(pid, Signal::SIGKILL);
         }
     }
@@ -231,17 +267,40 @@ impl Family {
     }
 }
 
-/// Our children. None if the kernel does not list them; then only the server and its group are in reach.
-fn children() -> Vec<Pid> {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+/// The children of this process; `None` where the kernel does not list them.
+pub(super) fn children() -> Option<Vec<Pid>> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     let pids =
-        |list: String| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>();
-    lists.flat_map(pids).map(Pid::from_raw).collect()
+        |list: String| -> Vec<i32> { list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect() };
+    // A thread that ended meanwhile has no list; its children are another one's by then.
+    let lists: Vec<Vec<i32>> = lists.map(pids).collect();
+    (!lists.is_empty()).then(|| lists.into_iter().flatten().map(Pid::from_raw).collect())
 }
 
 /// The status in the form of a shell: the code, or 128 and the signal.
 fn code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_survives_the_way() {
+        let (reading, writing) = std::io::pipe().unwrap();
+        let mut lifeline = File::from(std::os::fd::OwnedFd::from(reading));
+        let mut writing = File::from(std::os::fd::OwnedFd::from(writing));
+        let long = "x".repeat(10_000);
+        for entries in [vec![], vec![("A", "1=2"), ("EMPTY", ""), ("LONG", long.as_str()), ("B", "\n")]] {
+            let entries: Vec<(OsString, OsString)> =
+                entries.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            writing.write_all(&environment_bytes(&entries)).unwrap();
+            assert_eq!(read_environment(&mut lifeline).unwrap(), entries);
+        }
+        drop(writing);
+        assert!(read_environment(&mut lifeline).is_err());
+    }
 }

@@ -4,9 +4,12 @@
 //! The keeper's own thread starts the child and outlives it. A child that dies costs its calls, which
 //! fail at once; what was not written yet waits for the next child.
 
+mod death;
+mod pause;
 mod pipes;
+mod silence;
+mod stderr;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,28 +17,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
-use crate::net::Budget;
-use crate::ops::metrics::{ChildEvent, Metrics};
+use crate::ops::metrics::ChildEvent;
 use crate::ops::pulse::{Pulse, Pulses};
-use crate::ops::readiness::Readiness;
 use crate::relay::failure::Failure;
 use crate::relay::message::{Era, Message};
 
+use super::Shared;
 use super::core::{Admission, Conversation, Core};
+use super::guards::{self, SWEEP_MAX};
 use super::launch::{Launch, Process};
-
-/// Waits between a death and the next start.
-const RESTART_MIN: Duration = Duration::from_millis(200);
-const RESTART_MAX: Duration = Duration::from_secs(30);
+use pause::Pause;
+use silence::Silence;
+use stderr::LastWords;
 
 /// How long a start may take on a slow disk.
 const START_MAX: Duration = Duration::from_secs(60);
-
-/// A child that lived this long was healthy; its death is a first one again.
-const HEALTHY: Duration = Duration::from_secs(60);
-
-/// Deaths without one answer after which readiness says so.
-const DEATHS_MAX: u32 = 10;
 
 /// A child of the newer era that leaves its first message unanswered for so long does not speak it.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -49,10 +45,11 @@ const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 /// How long a child may take to end after its input was closed.
 const EOF_WAIT: Duration = Duration::from_secs(2);
 
-/// How long it and its group may take after that, before and after TERM; the guard keeps these times.
-const KILL_WAIT: Duration = Duration::from_secs(4);
+/// How long it and its group may take after that, before and after TERM; the guard keeps these times. Then
+/// the guard itself is killed.
+const KILL_WAIT: Duration = Duration::from_millis(4_500);
 
-/// Both together, twice: a channel may have a child of each era, and they end one after the other at worst.
+/// All together with a sweep, and time to spare for a slow machine. Any number of children end side by side.
 pub(super) const END_MAX: Duration = Duration::from_secs(12);
 
 /// Stack of the threads of a child; the reader validates JSON without recursion.
@@ -66,9 +63,9 @@ pub(super) struct Keeper {
     state: Mutex<State>,
     /// Something to write, or a change of the state.
     changed: Condvar,
-    budget: Arc<Budget>,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
+    /// The child has ended, or its guard was told to.
+    clock: Condvar,
+    shared: Shared,
     /// The child of the other era; a new start of this one is a new chance for that one.
     peer: Option<Arc<Keeper>>,
 }
@@ -78,9 +75,13 @@ struct State {
     /// Counts the children, so that threads of an old one do no harm to the next.
     generation: u64,
     lifeline: Option<OwnedFd>,
+    /// When that was closed.
+    cut: Option<Instant>,
     running: bool,
-    /// Input is closed; nothing is written any more.
+    /// Nobody will be served any more; nothing is written.
     closing: bool,
+    /// When the child's input was closed.
+    input_closed: Option<Instant>,
     deaths: u32,
     /// The server does not speak this era; it is not started again.
     refused: bool,
@@ -88,7 +89,11 @@ struct State {
     speaks: bool,
     /// Until when a child that was found silent may still prove that it speaks.
     silent_until: Option<Instant>,
-    stderr: VecDeque<String>,
+    /// How long it has said nothing while calls wait.
+    silence: Silence,
+    /// It was said which variables it does not get.
+    withheld_said: bool,
+    last_words: LastWords,
 }
 
 impl Keeper {
@@ -96,9 +101,7 @@ impl Keeper {
         channel: Channel,
         core: Core,
         launch: Launch,
-        budget: Arc<Budget>,
-        metrics: Arc<Metrics>,
-        readiness: Arc<Readiness>,
+        shared: Shared,
         peer: Option<Arc<Keeper>>,
     ) -> Arc<Keeper> {
         let era = core.era;
@@ -106,17 +109,20 @@ impl Keeper {
             core,
             generation: 0,
             lifeline: None,
+            cut: None,
             running: false,
             closing: false,
+            input_closed: None,
             deaths: 0,
             refused: false,
             speaks: false,
             silent_until: None,
-            stderr: VecDeque::new(),
+            silence: Silence::new(shared.silence),
+            withheld_said: false,
+            last_words: LastWords::default(),
         };
-        let state = Mutex::new(state);
-        let changed = Condvar::new();
-        Arc::new(Keeper { channel, era, launch, state, changed, budget, metrics, readiness, peer })
+        let (changed, clock) = (Condvar::new(), Condvar::new());
+        Arc::new(Keeper { channel, era, launch, state: Mutex::new(state), changed, clock, shared, peer })
     }
 
     /// Starts the thread that keeps the child. A modern child is started with its first message.
@@ -132,8 +138,10 @@ impl Keeper {
             return Admission::Refused(Failure::closed("connection_closed", "shutting down"));
         }
         let admission = state.core.admit(message, conversation);
-        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
-        self.changed.notify_all();
+        if matches!(admission, Admission::Call(..)) && state.core.owes(u64::MAX) {
+            state.silence.owed(Instant::now());
+        }
+        self.publish(&state);
         admission
     }
 
@@ -165,15 +173,24 @@ impl Keeper {
             log::warn!(channel = self.channel.as_str(); "the server did not answer its handshake; replacing it");
             // What comes from now on waits for the next one.
             state.core.died("eof", "the server is being replaced");
-            state.lifeline = None;
+            self.cut(&mut state);
         }
-        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
-        self.changed.notify_all();
+        self.publish(&state);
+    }
+
+    /// Why what was taken is not written to the child, and whether that is because it is still starting.
+    pub(super) fn why_unwritten(&self) -> (bool, &'static str) {
+        let state = self.state();
+        match (state.running, state.core.is_opening()) {
+            (false, _) => (false, "the server is not running"),
+            (true, true) => (true, "the server is still starting"),
+            (true, false) => (false, "the server does not read its input"),
+        }
     }
 
     /// The last lines of its standard error.
     pub(super) fn last_words(&self) -> Vec<String> {
-        self.state().stderr.iter().cloned().collect()
+        self.state().last_words.all()
     }
 
     /// Fails every call and closes the child's input, which asks it to end. Does not wait.
@@ -181,25 +198,36 @@ impl Keeper {
         let mut state = self.state();
         state.closing = true;
         state.core.closed("shutting down");
+        self.input_closes(&mut state);
         self.changed.notify_all();
     }
 
-    /// Waits for the end of a stopped child, which its guard kills in the end. Takes up to
-    /// [`EOF_WAIT`] and [`KILL_WAIT`].
+    /// The child is asked to end by the end of its input; how long it may take is counted from now.
+    fn input_closes(&self, state: &mut State) {
+        state.input_closed.get_or_insert_with(Instant::now);
+        self.clock.notify_all();
+    }
+
+    /// Waits for the end of a stopped child, which its guard kills in the end, or else of its guard: up to
+    /// [`EOF_WAIT`], [`KILL_WAIT`] and the time of a sweep after the stop.
     pub(super) fn close(&self) {
-        // The writer does this too, unless its child reads nothing.
-        self.ask_louder();
-        drop(self.wait_end(self.state(), KILL_WAIT));
+        let state = self.state();
+        let waited = state.input_closed.map_or(Duration::ZERO, |at| at.elapsed());
+        let left = (EOF_WAIT + KILL_WAIT + SWEEP_MAX).saturating_sub(waited);
+        drop(self.wait_while(state, left, |state| state.running));
     }
 
-    /// Gives a child whose input has ended its time, then has its group told and killed. The writers do
-    /// this for their own, so that any number of children end side by side.
-    fn ask_louder(&self) {
-        self.wait_end(self.state(), EOF_WAIT).lifeline = None;
+    /// Has the guard end its server, at once.
+    fn cut(&self, state: &mut State) {
+        state.lifeline = None;
+        state.cut.get_or_insert_with(Instant::now);
+        self.clock.notify_all();
     }
 
-    fn wait_end<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
-        self.wait_while(state, time, |state| state.running)
+    /// What waits is counted, and whoever waits for a change looks again.
+    fn publish(&self, state: &State) {
+        self.shared.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
+        self.changed.notify_all();
     }
 
     fn wait_while<'a>(
@@ -215,13 +243,13 @@ impl Keeper {
     }
 
     fn keep(self: &Arc<Keeper>, pulse: &Pulse) {
-        let mut pause = RESTART_MIN;
+        let mut pauses = Pause::new();
         while self.wait_wanted() {
             let started = Instant::now();
             // A folder or a program on a file system that does not answer.
             pulse.within(START_MAX);
-            self.metrics.child_event(&self.channel, ChildEvent::Start);
-            let (cause, why) = match self.launch.start() {
+            self.shared.metrics.child_event(&self.channel, ChildEvent::Start);
+            let (cause, why) = match self.shared.guards.start(&self.launch) {
                 Ok(process) => self.attend(process, pulse),
                 Err(error) => ("not_started", format!("cannot be started: {error}")),
             };
@@ -229,13 +257,11 @@ impl Keeper {
             if state.closing {
                 return;
             }
-            self.record_death(&mut state, cause, &why);
-            if started.elapsed() >= HEALTHY {
-                pause = RESTART_MIN;
-            }
+            let lived = started.elapsed();
+            self.record_death(&mut state, cause, &why, lived);
+            let pause = pauses.after(lived, state.core.answered);
             pulse.within(pause);
             drop(self.wait_while(state, pause, |state| !state.closing));
-            pause = (pause * 2).min(RESTART_MAX);
             pulse.rest();
         }
     }
@@ -261,60 +287,53 @@ impl Keeper {
         if let Some(peer) = &self.peer {
             peer.forgive();
         }
-        let generation = {
-            let mut state = self.state();
-            state.generation += 1;
-            state.running = true;
-            state.lifeline = Some(lifeline);
-            state.core.started();
-            if self.era == Era::Legacy {
-                self.readiness.child_up(&self.channel);
-            }
-            state.generation
-        };
+        let generation = self.begin(lifeline);
         log::info!(channel = self.channel.as_str(), era = era_word(self.era), guard_pid = guard.id(); "mcp server started");
-        let (writer, reader, pump) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let (writer, reader, pump, clock) =
+            (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let pid = guards::pid(&guard);
         let threads = [
             self.spawn("stdio-writer", move || writer.write(stdin, generation)),
             self.spawn("stdio-reader", move || reader.read(stdout, generation)),
             self.spawn("stdio-stderr", move || pump.pump(stderr)),
+            pid.and_then(|pid| self.spawn("stdio-clock", move || clock.keep_time(generation, pid))),
         ];
         if let Some(error) = threads.into_iter().find_map(Result::err) {
             log::error!("cannot serve the mcp server: {error}");
-            self.state().lifeline = None;
+            self.cut(&mut self.state());
         }
         // A child may live as long as it likes.
         pulse.rest();
-        let status = guard.wait();
+        let status = self.shared.guards.wait(&mut guard);
         pulse.within(LAST_WORDS_WAIT);
-        let cause = status.as_ref().map_or("unknown", |status| cause(*status));
+        let cause = status.as_ref().map_or("unknown", |status| death::cause(*status));
         let why = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         // Its last answers may still stand in the pipe.
         let mut state = self.wait_while(self.state(), LAST_WORDS_WAIT, |state| state.core.is_running());
         state.running = false;
         state.silent_until = None;
-        state.lifeline = None;
         state.core.died("eof", "the server process ended");
-        self.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
-        self.changed.notify_all();
+        self.cut(&mut state);
+        self.publish(&state);
         (cause, format!("ended with {why}"))
     }
 
-    fn record_death(&self, state: &mut State, cause: &'static str, why: &str) {
-        let answered = state.core.answered;
-        state.deaths = if answered { 1 } else { state.deaths.saturating_add(1) };
-        // That no process could be made says nothing about the server.
-        if self.era == Era::Modern && !state.speaks && cause != "not_started" {
-            state.refused = true;
-            state.core.closed("the server does not speak this revision");
+    /// A fresh child runs; the number by which its threads know it.
+    fn begin(&self, lifeline: OwnedFd) -> u64 {
+        let mut state = self.state();
+        state.generation += 1;
+        state.running = true;
+        (state.lifeline, state.cut) = (Some(lifeline), None);
+        state.input_closed = state.input_closed.filter(|_| state.closing);
+        state.silence.reset();
+        state.core.started();
+        if state.core.owes(u64::MAX) {
+            state.silence.owed(Instant::now());
         }
-        self.metrics.child_death(&self.channel, cause);
-        let last = state.stderr.back().map_or("", String::as_str);
-        log::warn!(channel = self.channel.as_str(), deaths = state.deaths, last_words = last; "mcp server {why}");
         if self.era == Era::Legacy {
-            let many = if state.deaths >= DEATHS_MAX { " again and again, without one answer" } else { "" };
-            self.readiness.child_down(&self.channel, &format!("{why}{many}"));
+            self.shared.readiness.child_up(&self.channel);
         }
+        state.generation
     }
 
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -326,47 +345,9 @@ impl Keeper {
     }
 }
 
-/// How a child ended, by the status that its guard hands on.
-fn cause(status: std::process::ExitStatus) -> &'static str {
-    match status.code() {
-        Some(0) => "exit_0",
-        Some(126 | 127) => "not_executed",
-        Some(129..) => "signal",
-        Some(_) => "exit",
-        None => "guard_killed",
-    }
-}
-
 fn era_word(era: Era) -> &'static str {
     match era {
         Era::Legacy => "legacy",
         Era::Modern => "modern",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::rewrite::Numbers;
-    use super::*;
-
-    #[test]
-    fn readiness_tells_of_many_deaths_without_one_answer() {
-        let channel = Channel::main();
-        let channels = [channel.clone()];
-        let metrics = Arc::new(Metrics::new("t", 1, 1, &channels));
-        let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
-        readiness.poll_succeeded();
-        let launch = Launch { argv: Vec::new(), environment: Vec::new(), working_dir: None };
-        let core = Core::new(Era::Legacy, Numbers::known());
-        let keeper =
-            Keeper::new(channel, core, launch, Budget::new(1), metrics, Arc::clone(&readiness), None);
-        let why = || {
-            keeper.record_death(&mut keeper.state(), "exit", "ended with exit status: 1");
-            readiness.verdict().1
-        };
-        for _ in 1..DEATHS_MAX {
-            assert!(!why().contains("again and again"));
-        }
-        assert!(why().contains("ended with exit status: 1 again and again, without one answer"));
     }
 }

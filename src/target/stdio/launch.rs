@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct Launch {
     pub argv: Vec<String>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Names of variables of this process that are not among it.
+    pub withheld: Vec<String>,
     /// Where it runs; our own directory otherwise.
     pub working_dir: Option<PathBuf>,
 }
@@ -68,6 +70,16 @@ impl Launch {
 
     /// Starts the server. To be called on a thread that outlives it.
     pub fn start(&self) -> io::Result<Process> {
+        let mut process = self.spawn()?;
+        self.tell(&process).inspect_err(|_| {
+            let _ = process.guard.kill();
+            let _ = process.guard.wait();
+        })?;
+        Ok(process)
+    }
+
+    /// Starts the guard, which waits to be told the server's environment.
+    pub(super) fn spawn(&self) -> io::Result<Process> {
         // The reading end crosses the exec into the guard by its number, the writing end never does.
         let (reading, lifeline) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&reading, FcntlArg::F_SETFD(FdFlag::empty()))?;
@@ -77,8 +89,8 @@ impl Launch {
             .arg(guard::COMMAND)
             .arg(reading.as_raw_fd().to_string())
             .args(&self.argv)
+            // The guard is our own program: what is set for the server (LD_PRELOAD, say) must not change it.
             .env_clear()
-            .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -93,6 +105,12 @@ impl Launch {
         let stdout = guard.stdout.take().ok_or_else(missing)?;
         let stderr = guard.stderr.take().ok_or_else(missing)?;
         Ok(Process { guard, lifeline, stdin, stdout, stderr })
+    }
+
+    /// Hands the server's environment to its guard, which then starts it.
+    pub(super) fn tell(&self, process: &Process) -> io::Result<()> {
+        let mut lifeline = File::from(process.lifeline.try_clone()?);
+        lifeline.write_all(&guard::environment_bytes(&self.environment))
     }
 }
 
@@ -116,19 +134,21 @@ pub fn environment(
     pass: &[String],
     set: &[(String, String)],
 ) -> Vec<(OsString, OsString)> {
-    let passes = |name: &str| {
-        let public = PASSED.iter().any(|known| match known.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == *known,
-        });
-        public || pass.iter().any(|passed| passed == name)
-    };
     let mut environment: Vec<(OsString, OsString)> = ours
-        .filter(|(name, _)| name.to_str().is_some_and(passes))
+        .filter(|(name, _)| name.to_str().is_some_and(|name| is_passed(name, pass)))
         .filter(|(name, _)| !set.iter().any(|(own, _)| name == own.as_str()))
         .collect();
     environment.extend(set.iter().map(|(name, value)| (name.into(), value.into())));
     environment
+}
+
+/// Whether a server gets this variable of ours: everybody does, or `pass` names it.
+pub fn is_passed(name: &str, pass: &[String]) -> bool {
+    let public = PASSED.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == *known,
+    });
+    public || pass.iter().any(|passed| passed == name)
 }
 
 /// The program's file as the system would find it: a name without a slash is looked for in `path`.
@@ -200,6 +220,7 @@ mod tests {
         let launch = |program: &str| Launch {
             argv: vec![program.into()],
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            withheld: Vec::new(),
             working_dir: None,
         };
         assert_eq!(launch("sh").check(), Ok(()));
@@ -213,6 +234,7 @@ mod tests {
         let launch = |folder: &str| Launch {
             argv: vec!["/bin/sh".into()],
             environment: Vec::new(),
+            withheld: Vec::new(),
             working_dir: Some(folder.into()),
         };
         assert_eq!(launch("/usr").check(), Ok(()));

@@ -1,6 +1,6 @@
 //! Servers over stdio: one child a channel and era, kept running, with calls that cannot meet.
 //!
-//! The parts, each testable alone: `preflight` sees whether a command could start, `launch` and `guard`
+//! The parts, each testable alone: `preflight` sees whether a command could start, `launch`, `guard` and `guards`
 //! start and end processes, `lines` reads lines and `framing` messages, `rewrite` and `core` decide about ids, `handshake`
 //! remembers how a session was opened, `keeper` has the threads, and `probe` asks children of its own. A
 //! child never sees a setting or a key of ours, and its death is never ours.
@@ -8,6 +8,7 @@
 mod core;
 mod framing;
 pub mod guard;
+mod guards;
 mod handshake;
 mod keeper;
 pub mod launch;
@@ -38,6 +39,7 @@ use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 
 use self::core::{Admission, Conversation, Core, under};
+pub use self::guards::Guards;
 use self::keeper::{Keeper, SILENCE_MAX};
 use self::launch::Launch;
 use self::mailbox::{End, Letter, Mailbox};
@@ -48,8 +50,28 @@ use self::rewrite::Numbers;
 /// apart from a slow one.
 const DOWN_WAIT: Duration = Duration::from_secs(5);
 
+/// How long it waits for one that is starting, and has not answered its handshake.
+const STARTING_WAIT: Duration = Duration::from_secs(60);
+
 /// How long the end of a stopped child takes at most.
 pub const END_MAX: Duration = keeper::END_MAX;
+
+/// What the servers of one tunnel share.
+#[derive(Clone)]
+pub struct Shared {
+    /// How long a call may take.
+    pub ttl: Duration,
+    /// How long a server that owes an answer may say nothing before readiness tells of it.
+    pub silence: Duration,
+    /// The memory for large answers.
+    pub budget: Arc<Budget>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The verdict behind `/readyz`.
+    pub readiness: Arc<Readiness>,
+    /// All guards of this process.
+    pub guards: Arc<Guards>,
+}
 
 /// A stdio server behind one channel.
 pub struct StdioTarget {
@@ -68,32 +90,26 @@ impl StdioTarget {
     pub fn start(
         channel: &Channel,
         launch: Launch,
-        ttl: Duration,
-        budget: &Arc<Budget>,
-        metrics: &Arc<Metrics>,
-        readiness: &Arc<Readiness>,
+        shared: &Shared,
         pulses: &Pulses,
     ) -> io::Result<StdioTarget> {
         launch.check().map_err(io::Error::other)?;
         let keeper = |era, peer| {
-            let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
-            let (channel, launch, budget) = (channel.clone(), launch.clone(), Arc::clone(budget));
             let core = Core::new(era, Numbers::random()?);
-            io::Result::Ok(Keeper::new(channel, core, launch, budget, metrics, readiness, peer))
+            io::Result::Ok(Keeper::new(channel.clone(), core, launch.clone(), shared.clone(), peer))
         };
         let modern = keeper(Era::Modern, None)?;
         let legacy = keeper(Era::Legacy, Some(Arc::clone(&modern)))?;
-        let subscriptions = Mutex::new(Some(Vec::new()));
         let target = StdioTarget {
             channel: channel.clone(),
             legacy,
             modern,
-            ttl,
-            subscriptions,
+            ttl: shared.ttl,
+            subscriptions: Mutex::new(Some(Vec::new())),
             conversations: RandomState::new(),
         };
         // Until it runs there is nothing to be ready with.
-        readiness.child_down(channel, NOT_STARTED);
+        shared.readiness.child_down(channel, NOT_STARTED);
         target.legacy.start(pulses)?;
         // Its thread alone: a child of the newer era is made for the first message that wants one, since most
         // servers know only the older.
@@ -302,7 +318,7 @@ impl Call for Waiting {
         // The first question of callers that try the newer era: a server that does not know it may stay
         // silent, and the caller should be free to try the other one soon.
         let end = if discovers { deadline.within(SILENCE_MAX) } else { deadline.end() };
-        let (began, unwritten) = (Instant::now(), deadline.within(DOWN_WAIT));
+        let (began, mut unwritten) = (Instant::now(), deadline.within(DOWN_WAIT));
         loop {
             match self.mailbox.next(end, unwritten) {
                 Letter::Note(payload) => {
@@ -321,11 +337,15 @@ impl Call for Waiting {
                 }
                 Letter::Nothing => {
                     let down = Instant::now() < end;
+                    let (starting, cause) = self.keeper.why_unwritten();
+                    if down && starting && began.elapsed() < STARTING_WAIT {
+                        unwritten = deadline.within(DOWN_WAIT);
+                        continue;
+                    }
                     self.keeper.give_up(self.number, began.elapsed());
                     if deadline.is_silent() {
                         return Outcome::Expired;
                     }
-                    let cause = "the server is not running";
                     return Outcome::Failed(if down {
                         Failure::local(502, "connect", "dial", cause)
                     } else {

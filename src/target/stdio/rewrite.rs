@@ -28,7 +28,8 @@ pub(super) struct Numbers {
     /// What private strings begin with; numbers need no mark.
     mark: String,
     first: u64,
-    next: u64,
+    /// The next number.
+    pub(super) next: u64,
 }
 
 impl Numbers {

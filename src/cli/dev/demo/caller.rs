@@ -58,6 +58,7 @@ impl Caller {
         let mcp = Mcp {
             bindings: Vec::new(),
             connection_max_ttl: ANSWER_TIME,
+            stdio_silence: ANSWER_TIME,
             startup_wait: Duration::ZERO,
             max_concurrent_requests: 1,
             proxy: None,

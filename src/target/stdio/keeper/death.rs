@@ -1,0 +1,95 @@
+//! The end of a child: who is told of it, and how.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::relay::message::Era;
+
+use super::{Keeper, State};
+
+/// A child that ends so soon after its start may lack something of its environment.
+const EARLY: Duration = Duration::from_secs(5);
+
+/// Names of variables that one log line tells.
+const WITHHELD_MAX: usize = 40;
+
+/// Deaths without one answer after which readiness says so.
+const DEATHS_MAX: u32 = 10;
+
+impl Keeper {
+    /// Tells log, metrics and readiness that a child has ended, or could not be started.
+    pub(super) fn record_death(&self, state: &mut State, cause: &'static str, why: &str, lived: Duration) {
+        let answered = state.core.answered;
+        state.deaths = if answered { 1 } else { state.deaths.saturating_add(1) };
+        // That no process could be made says nothing about the server.
+        if self.era == Era::Modern && !state.speaks && cause != "not_started" {
+            state.refused = true;
+            state.core.closed("the server does not speak this revision");
+        }
+        self.shared.metrics.child_death(&self.channel, cause);
+        let last = state.last_words.last();
+        log::warn!(channel = self.channel.as_str(), deaths = state.deaths, last_words = last; "mcp server {why}");
+        let withheld = &self.launch.withheld;
+        if lived < EARLY && !withheld.is_empty() && !std::mem::replace(&mut state.withheld_said, true) {
+            let names = withheld.iter().take(WITHHELD_MAX).map(String::as_str).collect::<Vec<_>>().join(" ");
+            log::info!(channel = self.channel.as_str(), count = withheld.len(), variables = names.as_str(); "the mcp server ended soon after its start; it does not get these variables of this process unless mcp.pass-env names them");
+        }
+        if self.era == Era::Legacy {
+            let many = if state.deaths >= DEATHS_MAX { " again and again, without one answer" } else { "" };
+            self.shared.readiness.child_down(&self.channel, &format!("{why}{many}"));
+        }
+    }
+}
+
+/// How a child ended, by the status that its guard hands on.
+pub(super) fn cause(status: ExitStatus) -> &'static str {
+    match status.code() {
+        Some(0) => "exit_0",
+        Some(126 | 127) => "not_executed",
+        Some(129..) => "signal",
+        Some(_) => "exit",
+        None => "guard_killed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::super::Shared;
+    use super::super::super::core::Core;
+    use super::super::super::launch::Launch;
+    use super::super::super::rewrite::Numbers;
+    use super::*;
+    use crate::config::Channel;
+    use crate::net::Budget;
+    use crate::ops::metrics::Metrics;
+    use crate::ops::readiness::Readiness;
+
+    #[test]
+    fn readiness_tells_of_many_deaths_without_one_answer() {
+        let channel = Channel::main();
+        let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
+        readiness.poll_succeeded();
+        let shared = Shared {
+            ttl: Duration::from_secs(1),
+            silence: Duration::from_secs(1),
+            budget: Budget::new(1),
+            metrics: Arc::new(Metrics::new("t", 1, 1, std::slice::from_ref(&channel))),
+            readiness: Arc::clone(&readiness),
+            guards: Arc::default(),
+        };
+        let launch =
+            Launch { argv: Vec::new(), environment: Vec::new(), withheld: Vec::new(), working_dir: None };
+        let keeper = Keeper::new(channel, Core::new(Era::Legacy, Numbers::known()), launch, shared, None);
+        let why = || {
+            let state = &mut keeper.state();
+            keeper.record_death(state, "exit", "ended with exit status: 1", Duration::ZERO);
+            readiness.verdict().1
+        };
+        for _ in 1..DEATHS_MAX {
+            assert!(!why().contains("again and again"));
+        }
+        assert!(why().contains("ended with exit status: 1 again and again, without one answer"));
+    }
+}
