@@ -126,6 +126,25 @@ fn large_commands_take_turns() {
     rig.client.assert_within(LEAST_BUDGET_BYTES);
 }
 
+/// Notifications that a child does not read are in flight until it does, although nobody waits for them.
+#[test]
+fn notifications_that_nobody_reads_count() {
+    let budget = LEAST_BUDGET_BYTES.to_string();
+    let rig = stdio::Rig::with("slow", |builder| builder.flag("mcp.body-budget-bytes", &budget));
+    let text = "x".repeat(33 << 20);
+    for _ in 0..2 {
+        let large =
+            Command::rpc(format!(r#"{{"jsonrpc":"2.0","method":"large","params":{{"text":"{text}"}}}}"#));
+        rig.plane.queue(&large);
+        rig.plane.wait_answer_within(&large, 3 * BOUND);
+    }
+    rig.client.wait_log(|line| line.contains("polling pauses"));
+    rig.client.assert_within(LEAST_BUDGET_BYTES);
+    let polls = rig.plane.polls().len();
+    rig.journal.open_gate();
+    rig.plane.wait_polls(polls + 1);
+}
+
 /// A subscription holds its message for a day. One that is large would keep room from everybody else for as long, so
 /// it is refused; polls go on.
 #[test]

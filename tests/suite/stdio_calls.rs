@@ -143,20 +143,22 @@ fn errors_of_the_server_pass() {
 /// nobody's again.
 #[test]
 fn output_without_a_home_is_dropped() {
-    let rig = Rig::start("plain");
+    let mut rig = Rig::start("plain");
     rig.open();
-    let talk = || assert_eq!(rig.send(&Command::notification("talk")).code(), 200);
-    talk();
+    let talk = |rig: &Rig| assert_eq!(rig.send(&Command::notification("talk")).code(), 200);
+    talk(&rig);
+    // Only then may a call begin that it could belong to.
+    rig.wait_metric("noise", 1.0);
     let quiet = call("echo", "1", "");
     rig.send(&quiet);
     assert_eq!(notes_of(&rig, &quiet).len(), 0);
     let [one] = held(&rig, ["1"]);
-    talk();
+    talk(&rig);
     let note = rig.plane.wait_posts(&one, 1, |_| true).remove(0);
     assert_eq!(note.payload()["params"]["data"], "between calls");
     let other = call("late", "1", "");
     rig.begin(&other, "late");
-    talk();
+    talk(&rig);
     release(&rig);
     for command in [&one, &other] {
         rig.plane.wait_answer(command);

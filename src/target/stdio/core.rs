@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::relay::failure::{self, Failure};
+use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Kind, Message, same_id};
 
 use super::super::probe::discover_question;
@@ -219,6 +220,12 @@ impl Core {
     pub(super) fn is_named_by(&self, cancellation: &Message, conversation: Conversation) -> bool {
         let id = cancellation.places().cancelled.map(|span| span.of(cancellation.text()));
         id.is_some_and(|id| self.calls.values().any(|waiting| waiting.is_named(id, conversation)))
+    }
+
+    /// Keeps what the line that was queued last occupies, until it has been written.
+    pub(super) fn hold(&mut self, held: Ticket) {
+        let Some(line) = self.outgoing.back_mut().filter(|line| line.call.is_none()) else { return };
+        line.held.get_or_insert(held);
     }
 
     /// The next line to be written. The caller writes it at once.

@@ -20,6 +20,7 @@ use crate::config::Channel;
 use crate::ops::metrics::ChildEvent;
 use crate::ops::pulse::{Pulse, Pulses};
 use crate::relay::failure::Failure;
+use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Message};
 
 use super::Shared;
@@ -132,7 +133,13 @@ impl Keeper {
     }
 
     /// Takes a message for the child.
-    pub(super) fn admit(&self, message: &Arc<Message>, conversation: Conversation) -> Admission {
+    /// `held` is what it occupies beyond its command's time.
+    pub(super) fn admit(
+        &self,
+        message: &Arc<Message>,
+        conversation: Conversation,
+        held: Ticket,
+    ) -> Admission {
         let mut state = self.state();
         if state.closing {
             return Admission::Refused(Failure::closed("connection_closed", "shutting down"));
@@ -140,6 +147,10 @@ impl Keeper {
         let admission = state.core.admit(message, conversation);
         if matches!(admission, Admission::Call(..)) && state.core.owes(u64::MAX) {
             state.silence.owed(Instant::now());
+        }
+        // Nobody waits for it, so its command ends before a child that does not read has read it.
+        if matches!(admission, Admission::Taken) {
+            state.core.hold(held);
         }
         self.publish(&state);
         admission

@@ -33,6 +33,7 @@ use crate::ops::readiness::{NOT_STARTED, Readiness};
 use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::{self, Failure};
 use crate::relay::headers::ReplyHeaders;
+use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Kind, Message};
 use crate::relay::modern;
 use crate::relay::payload::Payload;
@@ -130,7 +131,7 @@ impl StdioTarget {
 
     /// A cancellation follows the call that it names. One that names calls of both children is
     /// nobody's, unless it says which era it belongs to.
-    fn cancel(&self, message: &Arc<Message>, conversation: Conversation) -> Outcome {
+    fn cancel(&self, message: &Arc<Message>, conversation: Conversation, held: Ticket) -> Outcome {
         let named = |keeper: &Keeper| keeper.is_named_by(message, conversation);
         let keeper = if message.era(None) == Era::Modern {
             &self.modern
@@ -142,7 +143,7 @@ impl StdioTarget {
                 (_, false) => &self.legacy,
             }
         };
-        admitted(keeper.admit(message, conversation))
+        admitted(keeper.admit(message, conversation, held))
     }
 
     /// What a caller's conversation is known by: its session, else its credentials. Callers share a child, and
@@ -178,9 +179,9 @@ impl StdioTarget {
     }
 
     fn admit_message(&self, command: &Arc<Command>, message: &Arc<Message>) -> Box<dyn Call> {
-        let conversation = self.conversation(command);
+        let (conversation, held) = (self.conversation(command), command.ticket.more(message.text().len()));
         if message.kind() == Kind::Notification && message.method() == Some("notifications/cancelled") {
-            return Box::new(Done(self.cancel(message, conversation)));
+            return Box::new(Done(self.cancel(message, conversation, held)));
         }
         let keeper = self.keeper(message, command);
         // Answered for the server, as one that speaks both would: the caller goes on in the other era at
@@ -188,7 +189,7 @@ impl StdioTarget {
         if keeper.is_refused() {
             return Box::new(Done(unknown(message)));
         }
-        match keeper.admit(message, conversation) {
+        match keeper.admit(message, conversation, held) {
             Admission::Answered(answer) => Box::new(Remembered { answer, caller: Arc::clone(message) }),
             Admission::Call(number, mailbox) => {
                 if command.is_subscription() {

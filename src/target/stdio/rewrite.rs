@@ -12,8 +12,12 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::relay::inflight::Ticket;
 use crate::relay::json::{self, Span};
 use crate::relay::message::Message;
+
+/// How much of a line is written at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Bits of the first number. Servers exist that keep ids in 32 bits and answer under what is left of a
 /// longer one; half of what fits there remains to count in.
@@ -87,6 +91,8 @@ pub(super) struct Line {
     replaced: Vec<(Span, String)>,
     /// The call that it begins; written only while that still waits.
     pub(super) call: Option<u64>,
+    /// Its bytes in flight, where its command does not wait for the line to be written.
+    pub(super) held: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -98,12 +104,12 @@ enum Text {
 impl Line {
     /// A text of our own making.
     pub(super) fn own(text: String) -> Line {
-        Line { text: Text::Own(text), replaced: Vec::new(), call: None }
+        Line { text: Text::Own(text), replaced: Vec::new(), call: None, held: None }
     }
 
     /// A caller's message with its spans replaced, and the call that it begins.
     pub(super) fn of(message: &Arc<Message>, replaced: Vec<(Span, String)>, call: Option<u64>) -> Line {
-        Line { text: Text::Caller(Arc::clone(message)), replaced, call }
+        Line { text: Text::Caller(Arc::clone(message)), replaced, call, held: None }
     }
 
     /// How many bytes of text it holds.
@@ -111,17 +117,33 @@ impl Line {
         self.text().len()
     }
 
-    /// What is written. Raw line ends can only stand between tokens, where a space is as good: otherwise one
-    /// command could smuggle in others.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let mut line = splice(self.text(), &self.replaced).into_bytes();
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
+    /// Writes it, a piece at a time, so that a large message does not exist twice for as long as a child does not
+    /// read it. Raw line ends can only stand between tokens, where a space is as good: otherwise one command could
+    /// smuggle in others.
+    pub(super) fn write(&self, pipe: &mut impl io::Write) -> io::Result<()> {
+        let mut buffer = io::BufWriter::with_capacity(PIECE_BYTES.min(self.bytes() + PIECE_BYTES / 64), pipe);
+        for part in parts(self.text(), &self.replaced) {
+            for piece in part.as_bytes().chunks(PIECE_BYTES) {
+                let mut piece = piece.to_vec();
+                for byte in &mut piece {
+                    if matches!(byte, b'\n' | b'\r') {
+                        *byte = b' ';
+                    }
+                }
+                io::Write::write_all(&mut buffer, &piece)?;
             }
         }
-        line.push(b'\n');
-        line
+        io::Write::write_all(&mut buffer, b"\n")?;
+        io::Write::flush(&mut buffer)
+    }
+
+    /// What is written, as a whole.
+    #[cfg(test)]
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // Memory takes everything.
+        let _ = self.write(&mut bytes);
+        bytes
     }
 
     fn text(&self) -> &str {
@@ -134,19 +156,20 @@ impl Line {
 
 /// The text with its spans replaced, of which there are two at most.
 pub(super) fn splice(text: &str, replaced: &[(Span, String)]) -> String {
+    parts(text, replaced).concat()
+}
+
+/// The same in pieces, in their order.
+fn parts<'a>(text: &'a str, replaced: &'a [(Span, String)]) -> Vec<&'a str> {
     let mut replaced: Vec<_> = replaced.iter().collect();
     replaced.sort_by_key(|(span, _)| span.start);
-    let added: usize = replaced.iter().map(|(_, new)| new.len()).sum();
-    // One more byte, for the end of a line.
-    let mut out = String::with_capacity(text.len() + added + 1);
-    let mut at = 0;
+    let (mut parts, mut at) = (Vec::new(), 0);
     for (span, new) in replaced {
-        out.push_str(Span { start: at, end: span.start }.of(text));
-        out.push_str(new);
+        parts.extend([Span { start: at, end: span.start }.of(text), new]);
         at = span.end;
     }
-    out.push_str(Span { start: at, end: text.len() }.of(text));
-    out
+    parts.push(Span { start: at, end: text.len() }.of(text));
+    parts
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! reach the calls of the next. When either breaks, its child is ended, since no call could be answered any
 //! more. Nothing here starts a child.
 
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -53,7 +53,7 @@ impl Keeper {
                 }
             };
             // No lock is held: a large line, or a child that does not read, holds up this thread and nobody else.
-            if let Err(error) = stdin.write_all(&line.into_bytes()) {
+            if let Err(error) = line.write(&mut stdin) {
                 log::debug!(channel = self.channel.as_str(); "the server takes no input: {error}");
                 return self.end(generation, "closed_pipe");
             }
