@@ -70,7 +70,7 @@ in_empty_root() {
 }
 
 runs_in_empty_root() {
-    test "$(in_empty_root --version)" = "$(package_version <Cargo.toml)"
+    test "$(in_empty_root --version | cut -d' ' -f1)" = "$(package_version <Cargo.toml)"
 }
 
 # Settings are read, the key too, and what is missing is the MCP server alone.

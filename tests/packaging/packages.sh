@@ -133,7 +133,7 @@ check_licences() {
 }
 
 check_versions() {
-    same "version of the binary" "$version" "$("$input/tunnel-client" --version)"
+    same "version of the binary" "$version" "$("$input/tunnel-client" --version | cut -d' ' -f1)"
     same "version of the RPM" "$version-1" "$(rpm -qp --qf '%{VERSION}-%{RELEASE}' "$rpm")"
     same "version of the source RPM" "$version-1" "$(rpm -qp --qf '%{VERSION}-%{RELEASE}' "$source")"
     same "newest entry of the spec" "$version-1" "$(sed -n '/^%changelog/,$s/^\* .* - //p' "$spec" | sed -n 1p)"
