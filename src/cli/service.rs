@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{Server, Settings, Source};
+use crate::config::{self, Server, Settings, Source};
 use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
 use crate::ops::descriptors;
@@ -291,12 +291,22 @@ impl Drop for Surface {
     }
 }
 
+/// The URL of a listener on all addresses says localhost, which is one of them.
+fn tell_of_all_addresses(health: &config::Health) {
+    if health.unix_socket.is_none() && health.listen.address.ip().to_canonical().is_unspecified() {
+        log::info!(
+            "the listener stands on all addresses of this host; other machines may read health, readiness and metrics there"
+        );
+    }
+}
+
 /// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
 /// only, no paths: some servers are reached by a path that is a secret.
 fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&Listener>) {
     let base_url = listener.map(Listener::base_url).unwrap_or_default();
     if listener.is_some() {
         log::info!(addr = base_url.trim_start_matches("http://"); "health server listening");
+        tell_of_all_addresses(&settings.health);
     }
     let page_url = listener.and_then(Listener::page_url).unwrap_or_default();
     if !page_url.is_empty() {

@@ -36,7 +36,7 @@ pub(crate) fn of_flags(flags: &Flags) -> Vec<String> {
         .flat_map(|(row, values)| found(row.kind, &format!("--{}", row.flag), &Raw::List(values.to_vec())));
     given
         .map(|what| {
-            format!("{what} stands on the command line, where every user of this host can read it; write env:NAME or file:PATH, or use the setting's variable")
+            format!("{what} stands on the command line, where every user of this host can read it; use the setting's variable, or a profile with a reference")
         })
         .collect()
 }

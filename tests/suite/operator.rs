@@ -267,7 +267,7 @@ fn the_url_file_stands_before_the_first_poll() {
     assert!(log.find("pid file written").unwrap() < log.find("HEALTH URL").unwrap());
 }
 
-/// MCP-176: wildcard addresses are written as localhost.
+/// MCP-176: wildcard addresses are written as localhost, and said to be what they are.
 #[test]
 fn a_wildcard_is_written_as_localhost() {
     for listen in ["0.0.0.0:0", ":0"] {
@@ -277,6 +277,7 @@ fn a_wildcard_is_written_as_localhost() {
             .start();
         let address = client.address();
         let port = address.strip_prefix("localhost:").unwrap();
+        client.wait_log(|line| line.contains("the listener stands on all addresses of this host"));
         let answer = fetch(&format!("127.0.0.1:{port}"), "GET", "/healthz", "Host: box.example\r\n").unwrap();
         assert_eq!(answer.body, "live");
     }
