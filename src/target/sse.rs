@@ -369,14 +369,16 @@ mod tests {
     #[test]
     fn data_and_the_line_being_read_have_one_bound() {
         let half = "x".repeat(FREE_BYTES / 2);
-        let text = format!("data: {half}\ndata: {half}");
+        let text = format!("data: {half}\ndata: {half}{half}");
         let pieces = || text.as_bytes().chunks(CHUNK_BYTES).map(<[u8]>::to_vec).collect();
         let read = |bound| {
             let mut stream = Stream::new(Pieces(pieces()), Budget::new(1 << 30), bound, Instant::now());
-            stream.next(&mut Position::default()).map(|event| event.is_some())
+            let read = stream.next(&mut Position::default()).map(|event| event.is_some());
+            (read.map_err(|error| error.kind), stream.source.0.is_empty())
         };
-        assert!(read(FREE_BYTES * 2).unwrap());
-        assert_eq!(read(FREE_BYTES * 3 / 4).unwrap_err().kind, Kind::TooLarge);
+        assert_eq!(read(FREE_BYTES * 2), (Ok(true), true));
+        // At once, and not when the line has ended.
+        assert_eq!(read(FREE_BYTES * 3 / 4), (Err(Kind::TooLarge), false));
     }
 
     #[test]
