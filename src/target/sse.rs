@@ -356,12 +356,8 @@ mod tests {
             assert_eq!((event.data.as_str(), stream.id, stream.foreign), ("a", None, false));
             assert!(stream.pending.capacity() < 8 * CHUNK_BYTES);
         }
-        let mut stream = Stream::new(
-            Pieces(vec![format!("id: {long}\nevent: {long}\n: more").into()]),
-            Budget::new(0),
-            EVENT_BYTES_MAX,
-            Instant::now(),
-        );
+        let unfinished = Pieces(vec![format!("id: {long}\nevent: {long}\n: more").into()]);
+        let mut stream = Stream::new(unfinished, Budget::new(0), EVENT_BYTES_MAX, Instant::now());
         assert!(stream.next(&mut Position::default()).unwrap().is_none());
         assert_eq!((stream.id.unwrap().len(), stream.foreign), (ID_BYTES_MAX + 1, true));
     }
