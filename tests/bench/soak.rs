@@ -1,13 +1,16 @@
-//! The soak: a steady mixed load over stdio for as long as asked, while servers are killed all the time.
+//! The soak: a steady mixed load for as long as asked, while servers, children and the plane fail all the time.
 //!
-//! `cargo bench --bench relay -- soak SECONDS`. Every third second two servers are killed: that of the
+//! `cargo bench --bench relay -- soak SECONDS`. Every third second two servers over stdio are killed: that of the
 //! channel `main`, whose restarts soon wait longer and longer, and one of the others in turn, each of which
-//! lives for over a minute, so that its restart is a first one again. Every command must be answered once.
+//! lives for over a minute, so that its restart is a first one again. At the same time the plane refuses posts or
+//! polls or hangs up on everybody, or the server over HTTP hangs up, each for a second. Every command whose poll
+//! reply was written whole must be answered; once, unless the plane hung up on the reply to its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::BufReader;
-use std::net::TcpStream;
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::echo;
 use super::peers::{listen, plane_reply, request, respond};
@@ -28,16 +31,42 @@ const KILL_EVERY: Duration = Duration::from_secs(3);
 /// Commands a second, and how many may be open.
 const RATE: f64 = 200.0;
 const CALLERS: usize = 8;
+/// The channel of the server over HTTP, and which share of the commands is for it.
+const HTTP: &str = "h";
+const HTTP_SHARE: usize = 10;
+/// How long a fault lasts.
+const FAULT: Duration = Duration::from_millis(1200);
 /// One command in so many is for `main`, where it may have to wait long.
 const MAIN_SHARE: usize = 401;
 /// For so long before a kill, all commands are slow ones for the server that will die: it dies busy.
 const AIM: Duration = Duration::from_millis(150);
 const LARGE: usize = 1024 * 1024;
 
+/// Who fails.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// Posts are answered 503.
+    Posts,
+    /// Polls are answered 503.
+    Polls,
+    /// The plane hangs up.
+    Plane,
+    /// The server over HTTP hangs up.
+    Server,
+}
+
+const FAULTS: [Fault; 4] = [Fault::Posts, Fault::Plane, Fault::Polls, Fault::Server];
+
 /// What became of the commands; the index of a command is its number.
 #[derive(Default)]
 struct Ledger {
     ends: Vec<u32>,
+    /// Commands whose poll reply could not be written.
+    unheard: BTreeSet<usize>,
+    /// Answers whose reply could not be written: they come again.
+    untold: BTreeSet<usize>,
+    fault: Option<Fault>,
+    connections: Vec<TcpStream>,
     open: usize,
     /// The channel whose server is about to be killed.
     aim: Option<usize>,
@@ -64,8 +93,11 @@ pub fn run(length: Duration) -> ExitCode {
     });
     let shared = Arc::clone(&plane);
     let port = listen(move |stream| shared.serve(stream));
+    let shared = Arc::clone(&plane);
+    let http = listen(move |stream| shared.serve_http(stream));
     let mark = format!("soak-{}", std::process::id());
-    let flags = flags(&mark);
+    let mut flags = flags(&mark);
+    flags.push(format!("--mcp.server-url=channel={HTTP},url=http://127.0.0.1:{http}/mcp"));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let client = Client::launch(&format!("http://127.0.0.1:{port}"), &flags);
     thread::sleep(Duration::from_secs(2));
@@ -79,13 +111,15 @@ pub fn run(length: Duration) -> ExitCode {
     let status = client.end();
     let left = processes(&mark).len();
     let ledger = plane.ledger.lock().unwrap();
-    let lost = ledger.ends.iter().filter(|ends| **ends == 0).count();
-    let twice = ledger.ends.iter().filter(|ends| **ends > 1).count();
+    let numbered = || ledger.ends.iter().enumerate();
+    let lost = numbered().filter(|(n, ends)| **ends == 0 && !ledger.unheard.contains(n)).count();
+    let twice = numbered().filter(|(n, ends)| **ends > 1 && !ledger.untold.contains(n)).count();
     println!(
-        "soak {} s: calls {}, answered {}, notifications {}, failed {:?}, wrong {}, lost {lost}, twice {twice}, \
+        "soak {} s: calls {} ({} never arrived), answered {}, notifications {}, failed {:?}, wrong {}, lost {lost}, twice {twice}, \
          deaths {deaths}, {status}, processes left {left}, rss {:.1} -> {:.1} MB, fds {} -> {}, threads {} -> {}",
         length.as_secs(),
         ledger.ends.len(),
+        ledger.unheard.len(),
         ledger.results,
         ledger.notes,
         ledger.failures,
@@ -112,11 +146,12 @@ fn flags(mark: &str) -> Vec<String> {
 fn kill_for(length: Duration, mark: &str, plane: &Plane) -> usize {
     let (began, mut deaths) = (Instant::now(), 0);
     for round in 0.. {
-        thread::sleep(KILL_EVERY.min(length.saturating_sub(began.elapsed())));
+        thread::sleep((KILL_EVERY - FAULT).min(length.saturating_sub(began.elapsed())));
         if began.elapsed() >= length {
             break;
         }
         plane.ledger.lock().unwrap().aim = Some(round % CHANNELS);
+        plane.begin(FAULTS[round % FAULTS.len()]);
         thread::sleep(AIM);
         let other = format!("c{}", round % CHANNELS);
         for (pid, arguments) in processes(mark) {
@@ -127,6 +162,8 @@ fn kill_for(length: Duration, mark: &str, plane: &Plane) -> usize {
             }
         }
         plane.ledger.lock().unwrap().aim = None;
+        thread::sleep(FAULT.saturating_sub(AIM));
+        plane.ledger.lock().unwrap().fault = None;
     }
     deaths
 }
@@ -143,18 +180,82 @@ fn processes(mark: &str) -> Vec<(i32, Vec<String>)> {
 }
 
 impl Plane {
+    /// Begins a fault; whoever hangs up does so at once.
+    fn begin(&self, fault: Fault) {
+        let mut ledger = self.ledger.lock().unwrap();
+        ledger.fault = Some(fault);
+        if fault == Fault::Plane {
+            for connection in ledger.connections.drain(..) {
+                // One that its thread has closed is gone already.
+                let _ = connection.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn fails(&self, fault: Fault) -> bool {
+        self.ledger.lock().unwrap().fault == Some(fault)
+    }
+
     fn serve(&self, stream: TcpStream) {
+        self.ledger.lock().unwrap().connections.push(stream.try_clone().expect("a descriptor"));
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
         while let Some((line, body)) = request(&mut stream) {
-            let reply = plane_reply(&line, || self.poll(&line), || self.take(&body));
+            let refusal = if line.starts_with("POST") { Fault::Posts } else { Fault::Polls };
+            if self.fails(Fault::Plane) {
+                // The list holds the connection as well, so that letting go of it does not close it.
+                let _ = stream.get_ref().shutdown(Shutdown::Both);
+                return;
+            }
+            if self.fails(refusal) {
+                let refused = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
+                if stream.get_mut().write_all(refused).is_err() {
+                    return;
+                }
+                continue;
+            }
+            let (mut handed, mut taken) = (0..0, None);
+            let poll = || {
+                let (numbers, text) = self.poll(&line);
+                handed = numbers;
+                text
+            };
+            let reply = plane_reply(&line, poll, || taken = self.take(&body));
             if respond(stream.get_mut(), "application/json", reply.as_bytes()).is_err() {
+                let mut ledger = self.ledger.lock().unwrap();
+                ledger.open -= handed.len();
+                ledger.unheard.extend(handed);
+                ledger.untold.extend(taken);
                 return;
             }
         }
     }
 
-    /// Hands out what is due, at the latest after a while nothing.
-    fn poll(&self, line: &str) -> String {
+    /// The server over HTTP: it echoes the number of a call.
+    fn serve_http(&self, stream: TcpStream) {
+        let mut stream = BufReader::with_capacity(64 * 1024, stream);
+        while let Some((line, body)) = request(&mut stream) {
+            if self.fails(Fault::Server) {
+                return;
+            }
+            let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let (id, n) = (&message["id"], &message["params"]["n"]);
+            let sent = if line.starts_with("POST") && id.is_null() {
+                stream.get_mut().write_all(b"HTTP/1.1 202 Taken\r\nContent-Length: 0\r\n\r\n")
+            } else if line.starts_with("POST") {
+                let result = json!({"n": n, "supportedVersions": ["2026-07-28"]});
+                let reply = json!({"jsonrpc": "2.0", "id": id, "result": result});
+                respond(stream.get_mut(), "application/json", reply.to_string().as_bytes())
+            } else {
+                stream.get_mut().write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands out what is due, at the latest after a while nothing; tells their numbers.
+    fn poll(&self, line: &str) -> (Range<usize>, String) {
         let limit = line.split("limit=").nth(1).and_then(|rest| rest.split('&').next());
         let limit: usize = limit.and_then(|text| text.parse().ok()).expect("a limit");
         let end = Instant::now() + Duration::from_secs(25);
@@ -174,26 +275,30 @@ impl Plane {
                     drop(ledger);
                     thread::sleep(Duration::from_millis(100));
                 }
-                return format!("{{\"commands\":[{}]}}", commands.join(","));
+                return (first..last, format!("{{\"commands\":[{}]}}", commands.join(",")));
             }
             ledger = self.changed.wait_timeout(ledger, Duration::from_millis(5)).unwrap().0;
         }
     }
 
-    fn take(&self, body: &[u8]) {
+    /// Takes an answer and tells the number of its command.
+    fn take(&self, body: &[u8]) -> Option<usize> {
         let post: Value = serde_json::from_slice(body).expect("a post is JSON");
         let mut ledger = self.ledger.lock().unwrap();
         if post["resp_type"] == "jsonrpc_notify" {
             ledger.notes += 1;
-            return;
+            return None;
         }
         let id = post["request_id"].as_str().and_then(|id| id.strip_prefix("req-"));
         let n: usize = id.and_then(|id| id.parse().ok()).expect("a request id of ours");
         ledger.ends[n] += 1;
         if ledger.ends[n] > 1 {
-            return;
+            return Some(n);
         }
-        ledger.open -= 1;
+        // One whose poll reply broke off near its end may be answered all the same.
+        if !ledger.unheard.contains(&n) {
+            ledger.open -= 1;
+        }
         let answer = &post["resp_json"];
         let source = &answer["error"]["data"]["tunnel_failure"]["source"];
         if let Some(source) = source.as_str() {
@@ -204,6 +309,7 @@ impl Plane {
             ledger.wrong += 1;
         }
         self.changed.notify_all();
+        Some(n)
     }
 
     /// Hands out nothing more and waits for what is open.
@@ -217,8 +323,11 @@ impl Plane {
 
 /// The command of this number: in forty, one with a large answer, four with progress, four notifications.
 fn command(n: usize, aim: Option<usize>) -> String {
-    let channel =
-        if n % MAIN_SHARE == 0 { "main".to_owned() } else { format!("c{}", aim.unwrap_or(n % CHANNELS)) };
+    let channel = match aim {
+        _ if n % MAIN_SHARE == 0 => "main".to_owned(),
+        None if n % HTTP_SHARE == 0 => HTTP.to_owned(),
+        _ => format!("c{}", aim.unwrap_or(n % CHANNELS)),
+    };
     let wait = if aim.is_some() { 20 } else { 0 };
     let params = match n % 40 {
         1 => format!("\"n\":{n},\"bytes\":{LARGE}"),
