@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use crate::config::{Environment, Flags, Settings};
 use crate::ops::manager::{self, Manager};
+use crate::ops::signals::Hangup;
 
 use super::service::{Process, Service, Unstarted};
 use super::{Failure, terminal};
@@ -27,7 +28,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         Ok(settings) => settings,
         Err(error) => return refuse(error.into()),
     };
-    let process = Process::begin()?;
+    let process = Process::begin(Hangup::Reopens)?;
     #[cfg(feature = "dev")]
     let _stub = super::dev::embed(&mut settings)?;
     let service = match Service::start(&settings, &process, true) {

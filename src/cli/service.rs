@@ -20,7 +20,7 @@ use crate::ops::log::{self as logging, Identity};
 use crate::ops::manager::Manager;
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
-use crate::ops::signals::{Signal, Signals};
+use crate::ops::signals::{Hangup, Signal, Signals};
 use crate::tunnel::{STACK_BYTES, Tunnel};
 
 use super::Failure;
@@ -75,9 +75,9 @@ pub(super) struct Surface {
 
 impl Process {
     /// Takes hold of stop signals.
-    pub(super) fn begin() -> Result<Process, Failure> {
+    pub(super) fn begin(hangup: Hangup) -> Result<Process, Failure> {
         // Before the first thread, so that every thread inherits it.
-        let signals = Signals::block().map_err(|error| start(&error))?;
+        let signals = Signals::block(hangup).map_err(|error| start(&error))?;
         let instance_id = logging::instance_id().map_err(|error| start(&error))?;
         Ok(Process { signals, instance_id })
     }

@@ -1,10 +1,10 @@
 //! Signals, received as data by the main thread.
 //!
 //! They are blocked before any thread starts and read from a descriptor, so no handler ever runs in
-//! the middle of other code. `SIGTERM`, `SIGINT` and `SIGQUIT` ask for a stop, `SIGHUP` for a new log file. Signals
-//! that tools send by habit, and that would end the process without a drain, stay blocked and have no effect.
-//! `SIGPIPE` is ignored by the standard library. A child inherits the blocked set: who starts one must empty it
-//! there.
+//! the middle of other code. `SIGTERM`, `SIGINT` and `SIGQUIT` ask for a stop, `SIGHUP` for a new log file
+//! or, of a command that runs in a terminal, for a stop too. Signals that tools send by habit, and that would end
+//! the process without a drain, stay blocked and have no effect. `SIGPIPE` is ignored by the standard library. A
+//! child inherits the blocked set: who starts one must empty it there.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -29,6 +29,16 @@ const WITHOUT_EFFECT: [Number; 4] = [Number::SIGUSR1, Number::SIGUSR2, Number::S
 pub struct Signals {
     descriptor: SignalFd,
     log_file: Arc<LogFile>,
+    hangup: Hangup,
+}
+
+/// What `SIGHUP` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// A new log file, as daemons take it.
+    Reopens,
+    /// A stop, when a terminal closes; unless whoever started this process had it ignored, as `nohup` does.
+    Stops,
 }
 
 /// A request to stop.
@@ -40,6 +50,8 @@ pub enum Signal {
     Interrupt,
     /// `SIGQUIT`, from a terminal or a container's `STOPSIGNAL`.
     Quit,
+    /// `SIGHUP`, from a terminal that closes.
+    HangUp,
 }
 
 impl Signal {
@@ -49,20 +61,22 @@ impl Signal {
             Signal::Terminate => "SIGTERM",
             Signal::Interrupt => "SIGINT",
             Signal::Quit => "SIGQUIT",
+            Signal::HangUp => "SIGHUP",
         }
     }
 }
 
 impl Signals {
     /// Blocks the signals in this thread and in all that it starts from now on.
-    pub fn block() -> Result<Signals, Error> {
+    pub fn block(hangup: Hangup) -> Result<Signals, Error> {
         let failed = |cause| Error::caused("block signals", cause);
         let read: SigSet = READ.into_iter().collect();
         let blocked: SigSet = READ.into_iter().chain(WITHOUT_EFFECT).collect();
         blocked.thread_block().map_err(failed)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let descriptor = SignalFd::with_flags(&read, flags).map_err(failed)?;
-        Ok(Signals { descriptor, log_file: Arc::default() })
+        let hangup = if ignores_hangup() { Hangup::Reopens } else { hangup };
+        Ok(Signals { descriptor, log_file: Arc::default(), hangup })
     }
 
     /// The log file that `SIGHUP` has opened anew.
@@ -82,6 +96,7 @@ impl Signals {
             Ok(Number::SIGTERM) => Some(Signal::Terminate),
             Ok(Number::SIGINT) => Some(Signal::Interrupt),
             Ok(Number::SIGQUIT) => Some(Signal::Quit),
+            Ok(Number::SIGHUP) if self.hangup == Hangup::Stops => Some(Signal::HangUp),
             Ok(Number::SIGHUP) => {
                 match self.log_file.reopen() {
                     Some(path) => {
@@ -96,6 +111,14 @@ impl Signals {
     }
 }
 
+/// Whether this process was started with `SIGHUP` ignored. One that is blocked is read all the same.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // The lowest bit is that of the first signal.
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & 1 == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +127,7 @@ mod tests {
     fn a_signal_to_a_blocking_thread_is_read_as_data() {
         // A thread of its own: what it blocks must not spread to other tests.
         let test = std::thread::spawn(|| {
-            let signals = Signals::block().unwrap();
+            let signals = Signals::block(Hangup::Reopens).unwrap();
             assert_eq!(signals.wait(Duration::ZERO), None);
             // Raised in this thread, where it is blocked and stays pending.
             nix::sys::signal::raise(Number::SIGTERM).unwrap();

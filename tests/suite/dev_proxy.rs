@@ -301,3 +301,17 @@ fn mistakes_on_the_command_line_are_told_first() {
     let text = with(&["--tunnel-id", "tunnel_1"]);
     assert!(text.contains("must match tunnel_<32 lowercase letters or digits>"), "{text}");
 }
+
+/// A terminal that closes ends it; not so after `nohup`.
+#[test]
+fn a_closing_terminal_ends_it_without_nohup() {
+    let mcp = Mcp::start();
+    let builder = || bare().flag("mcp-server-url", &mcp.url()).env("LOG_FORMAT", "json");
+    let mut local = Local::with(builder());
+    local.client.signal(Signal::SIGHUP);
+    assert_eq!(local.client.wait_exit().code(), Some(0));
+    let mut local = Local::with(builder().after("trap '' HUP;"));
+    local.client.signal(Signal::SIGHUP);
+    local.client.wait_log(|line| line.contains("SIGHUP has no effect"));
+    assert_eq!(local.client.stop().code(), Some(0));
+}

@@ -234,7 +234,7 @@ fn metadata_name_the_host_that_was_asked() {
 
 #[test]
 fn it_says_where_it_is_and_ends_on_a_signal() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let builder =
             Builder::bare("dev").argument("mcp-stub").flag("server-name", "mine").flag("server-version", "9");
         let mut stub = Stub::with(builder);

@@ -18,11 +18,15 @@ use super::temp::TempDir;
 /// The key in every client's environment; it may stand in no line that a client writes.
 pub const API_KEY: &str = "sk-runtime_KEY-4f9a1c77";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tunnel-client");
+
 /// What a client is started with.
 pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     directory: TempDir,
+    /// What a shell does before it becomes the client.
+    before: Option<String>,
 }
 
 /// What a command that ended by itself left behind.
@@ -63,7 +67,14 @@ impl Builder {
             arguments: Vec::new(),
             environment: vec![("CONTROL_PLANE_API_KEY".to_owned(), API_KEY.to_owned())],
             directory: TempDir::new(),
+            before: None,
         }
+    }
+
+    /// Has a shell do this and then become the client, as start scripts of containers do.
+    pub fn after(mut self, script: &str) -> Builder {
+        self.before = Some(script.to_owned());
+        self
     }
 
     /// `run` with all that every test needs.
@@ -144,7 +155,12 @@ impl Builder {
     }
 
     fn start_into(self, output: &Arc<Output>, complaints: &Arc<Output>) -> Client {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
+        let mut command = std::process::Command::new(PROGRAM);
+        if let Some(script) = self.before {
+            command = std::process::Command::new("/bin/sh");
+            command.arg("-c").arg(format!("{script} exec \"$0\" \"$@\"")).arg(PROGRAM);
+        }
+        let mut child = command
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment)

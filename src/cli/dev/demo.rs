@@ -23,6 +23,7 @@ use crate::config::settings::Kind::{Boolean, List, Text};
 use crate::config::settings::Row;
 use crate::dev::stub::Stub;
 use crate::ops::redact::bounded;
+use crate::ops::signals::Hangup;
 
 use super::local::{LocalTunnel, Options};
 use caller::Caller;
@@ -62,7 +63,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         }
         tool => Call::Named(tool),
     };
-    let process = Process::begin()?;
+    let process = Process::begin(Hangup::Stops)?;
     let progress = Progress::new();
     print("A whole tunnel on this machine: MCP client -> control plane <- relay -> MCP server.\n\n");
     let begun = Instant::now();

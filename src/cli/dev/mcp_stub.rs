@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::config::settings::{Kind, Row};
 use crate::config::{Flags, ListenAddress};
 use crate::dev::stub::SAMPLE_PROMPTS;
+use crate::ops::signals::Hangup;
 
 use super::super::service::Process;
 use super::super::terminal::complain;
@@ -28,7 +29,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let text = flags.option(LISTEN);
     let listen =
         ListenAddress::parse(text).map_err(|why| Failure(format!("invalid {LISTEN} {text:?}: {why}")))?;
-    let process = Process::begin()?;
+    let process = Process::begin(Hangup::Stops)?;
     let stub = super::start(listen.address, flags.option(NAME), flags.option(VERSION))?;
     if let Some(warning) = super::openness("MCP stub", listen.address) {
         complain(&warning);

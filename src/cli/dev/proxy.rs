@@ -15,6 +15,7 @@ use crate::config::settings::Row;
 use crate::config::{Flags, ListenAddress};
 use crate::dev::server::Place;
 use crate::ops::files;
+use crate::ops::signals::Hangup;
 
 use super::local::{Connection, LocalTunnel, Options, TUNNEL_ID};
 
@@ -62,7 +63,7 @@ pub(in crate::cli) const OPTIONS: &[Row] = &[
 /// Runs the tunnel.
 pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let options = options(flags)?;
-    let process = Process::begin()?;
+    let process = Process::begin(Hangup::Stops)?;
     let tunnel = LocalTunnel::start(&process, &options)?;
     let json = serde_json::to_string_pretty(tunnel.connection()).unwrap_or_default() + "\n";
     let file = match flags.option("url-file") {
