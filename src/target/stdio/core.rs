@@ -44,8 +44,7 @@ const OPENING_MAX: Duration = Duration::from_secs(60);
 const ENDED_FOR: Duration = Duration::from_secs(30);
 const ENDED_MAX: usize = 256;
 
-/// Longest id of a child's own request that is answered, of an ended call that is remembered, and of a
-/// call that can be cancelled.
+/// Longest id of a child's request that is answered, of an ended call that is remembered, of one to cancel.
 const ID_BYTES_MAX: usize = 1024;
 
 /// What became of a command.
@@ -139,7 +138,7 @@ impl Core {
 
     /// Takes a message for the child, in the order of dequeuing.
     pub(super) fn admit(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
-        let bytes: usize = self.outgoing.iter().map(Line::bytes).sum();
+        let bytes: usize = self.urgent.iter().chain(&self.outgoing).map(Line::bytes).sum();
         if self.pending() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             let cause = "the server does not read its input";
             return Admission::Refused(Failure::closed("closed_pipe", cause));
@@ -222,9 +221,10 @@ impl Core {
         id.is_some_and(|id| self.calls.values().any(|waiting| waiting.is_named(id, conversation)))
     }
 
-    /// Keeps what the line that was queued last occupies, until it has been written.
-    pub(super) fn hold(&mut self, held: Ticket) {
-        let Some(line) = self.outgoing.back_mut().filter(|line| line.call.is_none()) else { return };
+    /// Keeps what the line of a message occupies, wherever it waits, until it has been written.
+    pub(super) fn hold(&mut self, message: &Arc<Message>, held: Ticket) {
+        let mut lines = self.urgent.iter_mut().chain(&mut self.outgoing);
+        let Some(line) = lines.find(|line| line.is_of(message)) else { return };
         line.held.get_or_insert(held);
     }
 

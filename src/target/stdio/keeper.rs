@@ -150,7 +150,7 @@ impl Keeper {
         }
         // Nobody waits for it, so its command ends before a child that does not read has read it.
         if matches!(admission, Admission::Taken) {
-            state.core.hold(held);
+            state.core.hold(message, held);
         }
         self.publish(&state);
         admission

@@ -112,6 +112,11 @@ impl Line {
         Line { text: Text::Caller(Arc::clone(message)), replaced, call, held: None }
     }
 
+    /// Whether it is that of this very message, and not of an equal one.
+    pub(super) fn is_of(&self, message: &Arc<Message>) -> bool {
+        matches!(&self.text, Text::Caller(own) if Arc::ptr_eq(own, message))
+    }
+
     /// How many bytes of text it holds.
     pub(super) fn bytes(&self) -> usize {
         self.text().len()

@@ -5,6 +5,7 @@ mod interleavings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::relay::inflight::InFlight;
 use crate::relay::message::{Era, Message};
 
 use super::core::{Admission, Core, Event, under};
@@ -352,4 +353,30 @@ fn a_call_that_was_given_up_before_its_turn_is_never_written() {
         mailbox.next(Instant::now() + Duration::from_millis(1), Instant::now()),
         Letter::Nothing
     ));
+}
+
+/// A cancellation goes before all others, and yet is counted until the child has read it.
+#[test]
+fn what_nobody_waits_for_is_counted_until_it_is_written() {
+    let flight = InFlight::default();
+    let mut core = new(Era::Modern);
+    core.started();
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":7,"method":"x"}"#);
+    assert_eq!(written(&mut core).len(), 1);
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+    for text in [r#"{"jsonrpc":"2.0","method":"notifications/y"}"#, cancel, cancel] {
+        let message = message(text);
+        assert!(matches!(core.admit(&message, None), Admission::Taken));
+        core.hold(&message, flight.enter(1));
+    }
+    assert_eq!(flight.now(), 3);
+    drop(core.next_line());
+    assert_eq!(flight.now(), 2);
+    assert_eq!(written(&mut core).len(), 2);
+    assert_eq!(flight.now(), 0);
+    // What was not queued is not counted either.
+    let stranger = message(&cancel.replace('7', "8"));
+    core.admit(&stranger, None);
+    core.hold(&stranger, flight.enter(1));
+    assert_eq!(flight.now(), 0);
 }
