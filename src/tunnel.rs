@@ -146,8 +146,8 @@ impl Tunnel {
 
     /// How many connections and pipes calls and answers may hold at once.
     pub(crate) fn connections(settings: &Settings) -> usize {
-        /// Three pipes and the lifeline of its guard.
-        const PIPES: usize = 4;
+        /// Three pipes and the lifeline of its guard, for a child of each era.
+        const PIPES: usize = 2 * 4;
         let (workers, bindings) = (settings.mcp.max_concurrent_requests, &settings.mcp.bindings);
         let children = bindings.iter().filter(|one| matches!(one.server, Server::Stdio(_))).count();
         // Whoever calls a child holds no connection.

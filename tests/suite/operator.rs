@@ -174,6 +174,17 @@ fn connections_leave_descriptors_for_answers() {
     assert!(text.contains("64 open files are too few") && text.contains("need 278"), "{text}");
 }
 
+/// A server over stdio needs the pipes of two children, one for each era.
+#[test]
+fn both_children_of_a_server_have_their_descriptors() {
+    let builder = Builder::without_server("http://127.0.0.1:1").after("ulimit -n 70;");
+    let builder = ["main", "two", "three"].into_iter().fold(builder, |builder, channel| {
+        builder.flag("mcp.command", &format!("channel={channel},command=sh -c read"))
+    });
+    let (code, text) = builder.finish();
+    assert!(code == Some(1) && text.contains("need 80"), "{text}");
+}
+
 /// DESIGN, faults: 200 half-open connections delay no scrape and no call.
 #[test]
 fn half_open_connections_delay_nobody() {
