@@ -231,6 +231,12 @@ impl Tunnel {
         self.flight.now()
     }
 
+    /// Ends servers over stdio that would outlive a process which does not wait for the end of a drain.
+    pub(crate) fn leave(&self) {
+        // Their guards are those of one tunnel.
+        self.children.first().into_iter().for_each(|child| child.leave());
+    }
+
     /// How long [`Tunnel::drain`] takes at most.
     pub(crate) fn drain_bound(time: Duration) -> Duration {
         // The poller's last body, the last posts, the children, and a moment for the threads themselves. Each is

@@ -161,6 +161,9 @@ impl Service {
         self.manager.stopping(&format!("stopping within {seconds} s; commands to answer: {commands}"));
         let clean = drain(&self.tunnel, time, &process.signals, &mut self.manager);
         drop(self.surface);
+        if !clean {
+            self.tunnel.leave();
+        }
         clean
     }
 }

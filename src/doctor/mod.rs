@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Environment, Flags, Settings, Source};
 use crate::net::{Client, Net};
 use crate::ops::redact::Redactor;
+use crate::target::stdio::Guards;
 use crate::tunnel;
 
 #[cfg(test)]
@@ -73,6 +74,8 @@ struct Examination {
     order: Vec<String>,
     done: HashMap<String, Check>,
     jobs: Vec<Job>,
+    /// The guards of the servers over stdio that are tried.
+    guards: Arc<Guards>,
     /// How long servers may take to answer, where somebody said so.
     wait: Option<Duration>,
 }

@@ -19,8 +19,8 @@ use crate::ops::readiness::Probe;
 use crate::relay::message::Era;
 use crate::target::http::HttpTarget;
 use crate::target::probe::{self, Finding};
-use crate::target::stdio;
 use crate::target::stdio::launch::{self, Launch};
+use crate::target::stdio::{self, Guards};
 use crate::tunnel;
 
 use super::advice::Destination;
@@ -157,7 +157,8 @@ impl<'a> Site<'a> {
                 all.announce(id.clone(), None);
                 // A program of this machine, so it is started also when the network is to be left alone.
                 let time = all.server_time();
-                all.job(false, move || vec![stdio(&launch, time, id)]);
+                let guards = Arc::clone(&all.guards);
+                all.job(false, move || vec![stdio(&launch, &guards, time, id)]);
             }
         }
     }
@@ -266,8 +267,8 @@ fn preflight(launch: &Launch) -> Result<PathBuf, String> {
 }
 
 /// The handshake of a stdio server, with a child of our own.
-fn stdio(launch: &Launch, time: Duration, id: String) -> Check {
-    let found = stdio::probe::probe(launch, Instant::now() + time);
+fn stdio(launch: &Launch, guards: &Guards, time: Duration, id: String) -> Check {
+    let found = stdio::probe::probe(launch, guards, Instant::now() + time);
     match found.verdict {
         Ok((era, server)) => Check::pass(id, spoken(Some(era), false, server.as_deref(), found.took)),
         Err(why) => {

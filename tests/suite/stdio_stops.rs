@@ -220,3 +220,42 @@ fn nobody_outlives_a_stopped_guard() {
     assert_eq!(rig.client.stop().code(), Some(0));
     assert_eq!(rig.journal.processes(), [0; 0], "gone when the client is");
 }
+
+/// Nor after a second signal, which ends the tunnel before anybody has waited for its servers.
+#[test]
+fn a_second_signal_leaves_nobody_behind_a_stopped_guard() {
+    let mut rig = Rig::with("stubborn", |b| b.flag("process.drain-timeout", "120s"));
+    rig.open();
+    rig.begin(&call("never", "1", ""), "never");
+    let server = rig.server_pid();
+    kill(guard(&rig), Signal::SIGSTOP).unwrap();
+    rig.client.signal(Signal::SIGTERM);
+    rig.client.wait_log(|line| line.contains("stopping"));
+    // Sooner it would be one with the first.
+    std::thread::sleep(Duration::from_millis(200));
+    rig.client.signal(Signal::SIGINT);
+    rig.client.wait_exit();
+    assert!(!rig.journal.processes().contains(&server), "gone when the client is");
+    rig.journal.wait_gone();
+}
+
+/// What a start script began beside the client is no server's, and is not ended with what a server leaves behind.
+#[test]
+fn children_from_before_the_start_are_left_alone() {
+    let mut beside = None;
+    let rig = Rig::with("plain", |builder| {
+        let journal = Journal::new(builder.path("beside"));
+        let script = format!("{} >/dev/null 2>&1 &", journal.command("sleeper"));
+        beside = Some(journal);
+        builder.after(&script)
+    });
+    let beside = beside.unwrap();
+    let sidecar = beside.wait("(start)", 1)[0].pid;
+    rig.open();
+    kill(guard(&rig), Signal::SIGKILL).unwrap();
+    rig.journal.wait("(start)", 2);
+    rig.assert_alive();
+    assert_eq!(beside.of("(start)")[0].pid, sidecar);
+    assert_eq!(beside.processes(), [sidecar]);
+    kill(Pid::from_raw(sidecar), Signal::SIGKILL).unwrap();
+}

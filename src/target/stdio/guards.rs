@@ -2,7 +2,7 @@
 //!
 //! A server can kill or stop its own guard, as both run as the same user. It does not outlive the tunnel by
 //! that: this process is the reaper of everything below it, so whoever loses its guard becomes a child of it,
-//! and all its children but the guards are killed. Processes are waited for by their numbers only, never
+//! and all its children but the guards, and those that it had before, are killed. Processes are waited for by their numbers only, never
 //! "any", and nobody is killed whose number could be another's by now.
 
 use std::collections::BTreeSet;
@@ -28,6 +28,10 @@ pub(super) const SWEEP_MAX: Duration = Duration::from_secs(1);
 /// How often they are looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What a process does, and when it began, in the kernel's own measure.
+const STATE: usize = 0;
+const BEGAN: usize = 19;
+
 /// The guards of one tunnel, which starts no other processes. Shared behind an `Arc`.
 #[derive(Debug, Default)]
 pub struct Guards {
@@ -37,6 +41,9 @@ pub struct Guards {
 #[derive(Debug, Default)]
 struct Running {
     guards: BTreeSet<Pid>,
+    /// Children from before the first guard: a start script may have begun them and then become this program.
+    /// Nobody waits for them, so their numbers stay theirs.
+    others: Option<BTreeSet<Pid>>,
     /// It was said that this kernel does not list children.
     said: bool,
 }
@@ -47,6 +54,7 @@ impl Guards {
         let mut process = {
             // Locked, or a guard that is not listed yet would be swept.
             let mut running = self.running();
+            running.others.get_or_insert_with(|| children().unwrap_or_default().into_iter().collect());
             // Without it orphans go to the init process, as they would without a tunnel.
             let _ = set_child_subreaper(true);
             let process = launch.spawn()?;
@@ -76,6 +84,32 @@ impl Guards {
         status
     }
 
+    /// How a guard has ended, if it has. What it has left behind is for [`Guards::leave`].
+    pub(super) fn try_wait(&self, guard: &mut Child) -> io::Result<Option<ExitStatus>> {
+        let mut running = self.running();
+        let status = guard.try_wait()?;
+        if status.is_some() {
+            running.guards.remove(&pid(guard)?);
+        }
+        Ok(status)
+    }
+
+    /// Before this process ends: kills the guards that were stopped, who could end nobody, and what has no guard.
+    pub(super) fn leave(&self) {
+        let is = |pid: Pid, states: [&str; 2]| stat(pid, STATE).is_some_and(|one| states.contains(&&*one));
+        let mut stopped: Vec<Pid> = self.running().guards.iter().copied().collect();
+        stopped.retain(|guard| is(*guard, ["T", "t"]));
+        stopped.iter().for_each(|guard| self.kill(*guard));
+        let end = Instant::now() + SWEEP_MAX;
+        // Until then what they guarded is not ours yet.
+        while stopped.iter().any(|guard| stat(*guard, STATE).is_some() && !is(*guard, ["Z", "X"]))
+            && Instant::now() < end
+        {
+            thread::sleep(LOOK);
+        }
+        self.sweep();
+    }
+
     /// Kills a guard that does not end by itself, stopped or not.
     pub(super) fn kill(&self, guard: Pid) {
         // While it stands on the list its number is its own.
@@ -84,7 +118,7 @@ impl Guards {
         }
     }
 
-    /// Kills all children of this process but the guards, until none is left. What that orphans comes next.
+    /// Kills all children of this process but the guards and those from before, until none is left. What that orphans comes next.
     fn sweep(&self) {
         let end = Instant::now() + SWEEP_MAX;
         loop {
@@ -98,8 +132,9 @@ impl Guards {
                     }
                     return;
                 };
-                let lost: Vec<Pid> =
-                    children.into_iter().filter(|pid| !running.guards.contains(pid)).collect();
+                let is_other = |pid: &Pid| running.others.as_ref().is_none_or(|others| others.contains(pid));
+                let is_lost = |pid: &Pid| !running.guards.contains(pid) && !is_other(pid);
+                let lost: Vec<Pid> = children.into_iter().filter(is_lost).collect();
                 if lost.is_empty() || Instant::now() >= end {
                     return;
                 }
@@ -117,6 +152,7 @@ impl Guards {
 /// Kills these children and takes their statuses. Only who is still a child of ours, and began when it did at
 /// the first look, is the one that was meant.
 fn end_all(lost: &[Pid]) {
+    let began = |pid: Pid| stat(pid, BEGAN);
     let first: Vec<(Pid, Option<String>)> = lost.iter().map(|pid| (*pid, began(*pid))).collect();
     let still = children().unwrap_or_default();
     for (pid, began_at) in first {
@@ -128,12 +164,11 @@ fn end_all(lost: &[Pid]) {
     }
 }
 
-/// When a process began, in the kernel's own measure; the name before it may hold anything.
-fn began(pid: Pid) -> Option<String> {
-    const BEGAN_AFTER_NAME: usize = 19;
+/// What the kernel says of a process, by its place after the name, which may hold anything.
+fn stat(pid: Pid, place: usize) -> Option<String> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(')')?.1.split_whitespace().nth(BEGAN_AFTER_NAME).map(str::to_owned)
+    stat.rsplit_once(')')?.1.split_whitespace().nth(place).map(str::to_owned)
 }
 
 pub(super) fn pid(guard: &Child) -> io::Result<Pid> {

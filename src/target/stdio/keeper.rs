@@ -161,6 +161,11 @@ impl Keeper {
         self.state().core.is_named_by(cancellation, conversation)
     }
 
+    /// Ends before the process does who would stay, of this tunnel's servers.
+    pub(super) fn leave(&self) {
+        self.shared.guards.leave();
+    }
+
     /// Whether this server was found not to speak this era.
     pub(super) fn is_refused(&self) -> bool {
         self.state().refused

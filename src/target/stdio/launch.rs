@@ -68,16 +68,6 @@ impl Launch {
         found.map(drop).map_err(|why| format!("{}: {why}", shown(program)))
     }
 
-    /// Starts the server. To be called on a thread that outlives it.
-    pub fn start(&self) -> io::Result<Process> {
-        let mut process = self.spawn()?;
-        self.tell(&process).inspect_err(|_| {
-            let _ = process.guard.kill();
-            let _ = process.guard.wait();
-        })?;
-        Ok(process)
-    }
-
     /// Starts the guard, which waits to be told the server's environment.
     pub(super) fn spawn(&self) -> io::Result<Process> {
         // The reading end crosses the exec into the guard by its number, the writing end never does.

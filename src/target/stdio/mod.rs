@@ -123,6 +123,12 @@ impl StdioTarget {
         &self.channel
     }
 
+    /// Before a process that does not wait for the end of its servers: ends those, of all channels, whose guard
+    /// would not.
+    pub fn leave(&self) {
+        self.legacy.leave();
+    }
+
     /// The last lines that its server printed on standard error.
     /// Those of the older era's child, the one that always runs.
     pub fn last_words(&self) -> Vec<String> {

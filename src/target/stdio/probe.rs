@@ -3,7 +3,8 @@
 //! The first child is asked without a handshake, a second one with: servers of the older kind may be silent
 //! to the first question, refuse it or end on it, and a slow one only seems silent. So the first is left
 //! running while the second starts, and whichever answers as a server does decides. Both are started as for
-//! calls, and both are ended before this returns or, if they resist, by their guards soon after.
+//! calls, and both are ended before this returns or, if they resist, by their guards soon after. One that gets rid
+//! of its guard is killed before this returns.
 //!
 //! It cannot fail: whatever goes wrong is its finding. No text that comes back is cleaned or bounded beyond
 //! its number of lines; whoever shows it does that.
@@ -23,6 +24,7 @@ use crate::relay::message::Era;
 
 use super::super::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
 use super::framing::{self, Frame, Frames};
+use super::guards::Guards;
 use super::handshake::Handshake;
 use super::launch::Launch;
 use super::lines::LINE_BYTES_MAX;
@@ -70,7 +72,8 @@ enum Event {
 }
 
 /// A child that serves the probe alone. Dropping it has its guard end it.
-struct Trial {
+struct Trial<'a> {
+    guards: &'a Guards,
     guard: Child,
     stdin: Option<ChildStdin>,
     lifeline: Option<OwnedFd>,
@@ -78,15 +81,17 @@ struct Trial {
     room: usize,
 }
 
-/// Probes the server that `launch` starts; the verdict stands by `deadline`, the end takes up to 1.7 s more.
-pub fn probe(launch: &Launch, deadline: Instant) -> Finding {
+/// Probes the server that `launch` starts; the verdict stands by `deadline`, the end takes up to 1.7 s more, and
+/// up to two where a guard was got rid of.
+pub fn probe(launch: &Launch, guards: &Guards, deadline: Instant) -> Finding {
     let began = Instant::now();
     let (sender, events) = sync_channel(EVENTS_MAX);
     let mut trials = Vec::new();
     let mut last_words = VecDeque::new();
-    let verdict = judge(launch, deadline, (&sender, &events), &mut trials, &mut last_words);
+    let verdict = judge((launch, guards), deadline, (&sender, &events), &mut trials, &mut last_words);
     let took = began.elapsed();
     end(&mut trials);
+    guards.leave();
     // What was said last may still have been in the pipe.
     for event in events.try_iter().take(EVENTS_MAX) {
         complained(event, &mut last_words);
@@ -95,11 +100,11 @@ pub fn probe(launch: &Launch, deadline: Instant) -> Finding {
 }
 
 /// Waits for what the children say and do until one of them has decided.
-fn judge(
-    launch: &Launch,
+fn judge<'a>(
+    (launch, guards): (&Launch, &'a Guards),
     deadline: Instant,
     (sender, events): (&SyncSender<Event>, &Receiver<Event>),
-    trials: &mut Vec<Trial>,
+    trials: &mut Vec<Trial<'a>>,
     last_words: &mut VecDeque<String>,
 ) -> Result<(Era, Option<String>), String> {
     let questions = [discover_question(), initialize_question()];
@@ -113,7 +118,7 @@ fn judge(
             return Err(format!("neither server/discover nor initialize was answered within {seconds} s"));
         }
         if let (Some(question), true) = (questions.get(trials.len()), now >= next_start) {
-            let trial = Trial::begin(launch, trials.len(), question, sender);
+            let trial = Trial::begin((launch, guards), trials.len(), question, sender);
             trials.push(trial.map_err(|cause| format!("the program cannot be started: {cause}"))?);
             next_start = now + HEAD_START;
         }
@@ -156,7 +161,7 @@ fn is_noise(question: Option<&Value>, message: &Value) -> bool {
 }
 
 /// The verdict on the answer to an `initialize`.
-fn opened(trial: Option<&mut Trial>, message: &Value) -> Result<(Era, Option<String>), String> {
+fn opened(trial: Option<&mut Trial<'_>>, message: &Value) -> Result<(Era, Option<String>), String> {
     if message.pointer("/result/protocolVersion").is_some_and(Value::is_string) {
         // Told as a client would; some servers complain about the end otherwise.
         if let Some(trial) = trial {
@@ -180,33 +185,33 @@ fn complained(event: Event, last_words: &mut VecDeque<String>) {
 }
 
 /// Ends all children side by side: their input first, then by their guards.
-fn end(trials: &mut [Trial]) {
+fn end(trials: &mut [Trial<'_>]) {
     trials.iter_mut().for_each(|trial| trial.stdin = None);
     wait_ends(trials, EOF_WAIT);
     trials.iter_mut().for_each(|trial| trial.lifeline = None);
     wait_ends(trials, END_WAIT);
 }
 
-fn wait_ends(trials: &mut [Trial], time: Duration) {
+fn wait_ends(trials: &mut [Trial<'_>], time: Duration) {
     let end = Instant::now() + time;
-    let mut alive = |trial: &mut Trial| matches!(trial.guard.try_wait(), Ok(None));
+    let mut alive = |trial: &mut Trial<'_>| matches!(trial.guards.try_wait(&mut trial.guard), Ok(None));
     while trials.iter_mut().any(&mut alive) && Instant::now() < end {
         thread::sleep(LOOK);
     }
 }
 
-impl Trial {
+impl<'a> Trial<'a> {
     /// Starts a child, asks it, and has what it says reported.
     fn begin(
-        launch: &Launch,
+        (launch, guards): (&Launch, &'a Guards),
         number: usize,
         question: &Value,
         events: &SyncSender<Event>,
-    ) -> io::Result<Trial> {
-        let process = launch.start()?;
+    ) -> io::Result<Trial<'a>> {
+        let process = guards.start(launch)?;
         let (stdout, stderr) = (process.stdout, process.stderr);
         let (stdin, lifeline) = (Some(process.stdin), Some(process.lifeline));
-        let mut trial = Trial { guard: process.guard, stdin, lifeline, room: TOLD_BYTES_MAX };
+        let mut trial = Trial { guards, guard: process.guard, stdin, lifeline, room: TOLD_BYTES_MAX };
         let spawn = |body: Box<dyn FnOnce() + Send>| {
             let builder = thread::Builder::new().name("stdio-probe".into()).stack_size(STACK_BYTES);
             builder.spawn(body).map(drop)
@@ -263,6 +268,6 @@ impl Trial {
     /// How it ended, in the words of the system; its guard needs a moment to tell.
     fn status(&mut self) -> Option<String> {
         wait_ends(std::slice::from_mut(self), EOF_WAIT);
-        self.guard.try_wait().ok().flatten().map(|status| status.to_string())
+        self.guards.try_wait(&mut self.guard).ok().flatten().map(|status| status.to_string())
     }
 }

@@ -103,6 +103,17 @@ fn servers_that_fail_leave_nothing() {
     assert!(summary("stubborn").contains("with a handshake"));
 }
 
+/// One that kills or stops its own guard does not outlive the report either.
+#[test]
+fn servers_that_get_rid_of_their_guards_are_ended() {
+    for signal in ["KILL", "STOP"] {
+        let tried = Tried::new();
+        let command = format!("sh -c 'kill -{signal} $PPID; exec {}'", tried.journal.command("stubborn"));
+        Findings::of(alone().flag("mcp.command", &command)).assert_ok();
+        assert_eq!(tried.journal.processes(), [0; 0], "{signal}");
+    }
+}
+
 /// How long a server may take is the user's to say; one that says nothing may just be slow.
 #[test]
 fn the_time_of_a_slow_server_can_be_set() {
