@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, Uri, header};
 
 use crate::net::{Budget, Error, Reply};
 use crate::ops::redact;
+use crate::relay::tree;
 
 use super::backoff;
 
@@ -185,7 +186,7 @@ pub(crate) struct Description {
 /// Reads an error body in the shapes that the control plane uses: an `error` object, its members at the top,
 /// or a `detail` of any kind.
 pub(crate) fn describe(body: &[u8]) -> Description {
-    let Ok(serde_json::Value::Object(top)) = serde_json::from_slice(body) else {
+    let Ok(serde_json::Value::Object(top)) = tree::read(body) else {
         let message = String::from_utf8_lossy(body).chars().take(ERROR_TEXT_CHARS_MAX).collect();
         return Description { message, ..Description::default() };
     };

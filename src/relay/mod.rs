@@ -23,4 +23,5 @@ pub mod queue;
 pub mod serving;
 pub mod stop;
 pub mod streamable;
+pub mod tree;
 pub mod worker;

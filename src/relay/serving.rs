@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::{CLAIM, Message};
 use super::port::Outcome;
-use super::{failure, json};
+use super::{failure, json, tree};
 
 /// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY_NEWEST];
@@ -131,7 +131,7 @@ impl<'a> Asked<'a> {
         if values > VALUES_MAX {
             return Err(Refusal::new(400, INVALID_REQUEST, "the request holds too many values"));
         }
-        let mut whole: Value = serde_json::from_str(message.text())
+        let mut whole = tree::read(message.text().as_bytes())
             .map_err(|error| Refusal::new(400, PARSE_ERROR, error.to_string()))?;
         // Of members with one name a tree keeps the last, and somebody before us may have judged the first.
         if 1 + places(&whole) != values {

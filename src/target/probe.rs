@@ -17,6 +17,7 @@ use crate::net::{Budget, Error, Kind, Reply};
 use crate::ops::readiness::Probe;
 use crate::relay::message::{CLAIM, Era};
 use crate::relay::modern::PROTOCOL_VERSION;
+use crate::relay::tree;
 
 use super::http::HttpTarget;
 use super::reply::{self, Content};
@@ -189,7 +190,7 @@ fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant
         }
     };
     // Whatever is not JSON is no answer; what it was does not matter.
-    let message = serde_json::from_str(&text).unwrap_or_default();
+    let message = tree::read(text.as_bytes()).unwrap_or_default();
     Ok(Told { status, session, message })
 }
 
@@ -204,7 +205,7 @@ pub(crate) fn first_answer(
     let mut stream = Stream::new(reply, Arc::clone(budget), bytes_max, deadline);
     let mut position = Position::default();
     while let Some(event) = stream.next(&mut position)? {
-        let message: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        let message = tree::read(event.data.as_bytes()).unwrap_or_default();
         if message.get("method").is_none() {
             return Ok(event.data);
         }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::net::Budget;
 use crate::relay::message::Era;
+use crate::relay::tree;
 
 use super::super::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
 use super::framing::{self, Frame, Frames};
@@ -238,7 +239,7 @@ impl<'a> Trial<'a> {
                     Frame::Noise | Frame::Skipped(_) => continue,
                 };
                 for message in messages {
-                    let message = serde_json::from_str(message.text()).unwrap_or_default();
+                    let message = tree::read(message.text().as_bytes()).unwrap_or_default();
                     drop(told.send(Event::Said(number, message)));
                 }
             }
