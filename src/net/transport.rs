@@ -67,6 +67,9 @@ pub(super) struct Connection {
     heard: bool,
     /// Why writing failed. The peer may have answered early and hung up, so its reply is still looked for.
     broken: Option<Error>,
+    /// When the present exchange must be done. It was said first, and counts: once it is over, what the HTTP crate
+    /// says is always the present moment, which a peer that never pauses would keep ahead of.
+    end: Option<Instant>,
     /// When the last exchange ended.
     rests_since: Instant,
     /// After a failure that others may have in store: those that were not used since are not trusted either. A peer
@@ -92,6 +95,7 @@ impl Connection {
             exchanges: 0,
             heard: true,
             broken: None,
+            end: None,
             rests_since,
             suspicion: None,
             patience,
@@ -176,10 +180,16 @@ impl Connection {
         error
     }
 
+    /// The deadline of the present exchange, as it was said first.
+    fn end(&mut self, timeout: NextTimeout) -> Instant {
+        *self.end.get_or_insert_with(|| deadline(timeout))
+    }
+
     /// Takes `amount` bytes of output; the first of them begin an exchange.
     pub(super) fn transmit_output(&mut self, mut amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         if self.heard {
             self.heard = false;
+            self.end = None;
             self.exchanges = self.exchanges.saturating_add(1);
             self.wire.socket().renew();
             // Here a request begins, and nowhere else: nothing is pending, since what was written before had
@@ -191,9 +201,10 @@ impl Connection {
             }
         }
         self.buffers.pending += amount;
+        let end = self.end(timeout);
         // A head and a small body leave together, when the reply is waited for.
         if self.buffers.pending > CORK_MAX_BYTES {
-            self.wire.socket().set_deadline(deadline(timeout));
+            self.wire.socket().set_deadline(end);
             self.flush()?;
         }
         Ok(())
@@ -201,7 +212,8 @@ impl Connection {
 
     /// Sends what waits, and waits for input; false at its end.
     pub(super) fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.wire.socket().set_deadline(self.patience.limit(deadline(timeout)));
+        let end = self.end(timeout);
+        self.wire.socket().set_deadline(self.patience.limit(end));
         self.flush()?;
         let read = match self.wire.read(self.buffers.input_append_buf()) {
             // Before a reply, the end is a failure; so is one that this side made, which would look like

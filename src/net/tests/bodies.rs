@@ -1,5 +1,7 @@
 //! Framing and bounds of heads and bodies, in both directions.
 
+use std::time::{Duration, Instant};
+
 use super::peers::*;
 use crate::net::{Budget, FREE_BYTES, Kind, Request};
 use ureq::http::HeaderMap;
@@ -150,4 +152,30 @@ fn a_reply_that_comes_before_the_body_was_read_is_heard() {
     let answer = send(&client, &url, Some(&[&large]), soon()).unwrap();
     assert_eq!(answer.status, 413);
     assert_eq!(body(answer).unwrap(), b"no");
+}
+
+#[test]
+fn a_peer_that_never_pauses_is_left_at_the_deadline() {
+    for head in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"] {
+        let url = format!(
+            "http://127.0.0.1:{}/",
+            serve(move |_, stream| {
+                read_request(stream);
+                let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+                let mut talks = stream.write_all(head.as_bytes());
+                while talks.is_ok() {
+                    talks = stream.write_all(flood.as_bytes());
+                }
+            })
+        );
+        let client = client(&network(None), &server(&url)).unwrap();
+        let (began, mut piece) = (Instant::now(), [0; 4096]);
+        let ended = send(&client, &url, None, shortly()).and_then(|mut reply| {
+            while began.elapsed() < Duration::from_secs(10) {
+                reply.read(&mut piece)?;
+            }
+            Ok(())
+        });
+        assert_eq!(ended.unwrap_err().kind, Kind::Timeout, "{head:?}");
+    }
 }
