@@ -118,7 +118,9 @@ impl Desk {
             let now = Instant::now();
             if let Some(parcel) = state.next(now) {
                 self.room.notify_one();
-                if !state.lookout && !state.postponed.is_empty() {
+                // Whoever was woken for a fresh answer, or for the time of an older one, may have taken the other.
+                let is_left = !state.fresh.is_empty() || !state.postponed.is_empty();
+                if is_left && !state.lookout {
                     self.work.notify_one();
                 }
                 return Some(parcel);
@@ -276,6 +278,29 @@ mod tests {
         let taken: Vec<u64> = (0..10).map(|_| take(&desk).number).collect();
         assert_eq!(taken, [3, 4, 5, 6, 7, 8, 9, 1, 10, 11]);
         assert_eq!(desk.postponed(), 1, "the plane asked for more time");
+    }
+
+    #[test]
+    fn whoever_takes_an_older_answer_wakes_another_for_the_fresh_one() {
+        let (desk, flight, until) = (Arc::new(Desk::new(99, 99)), InFlight::default(), Instant::now() + LONG);
+        bring(&desk, &flight, until).unwrap();
+        desk.postpone(take(&desk), None).unwrap();
+        std::thread::sleep(WAIT_MIN + Duration::from_millis(5));
+        (0..=FRESH_IN_A_ROW).for_each(|_| bring(&desk, &flight, until).unwrap());
+        (0..FRESH_IN_A_ROW).for_each(|_| drop(take(&desk)));
+        // A courier that began to wait before any of this.
+        let (waits, waiting) = std::sync::mpsc::channel();
+        let courier = {
+            let desk = Arc::clone(&desk);
+            std::thread::spawn(move || {
+                let state = desk.state();
+                waits.send(()).unwrap();
+                !desk.work.wait_timeout(state, LONG / 6).unwrap().1.timed_out()
+            })
+        };
+        waiting.recv().unwrap();
+        assert_eq!(take(&desk).number, 1);
+        assert!(courier.join().unwrap());
     }
 
     #[test]
