@@ -7,22 +7,21 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, socket};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{AccessFlags, access};
 
 use super::connection::Stream;
 use crate::config;
 use crate::ops::Error;
 
-/// Held while the process has the mask of a private file.
-static MASK: Mutex<()> = Mutex::new(());
+/// Who may do what with a socket file.
+const PRIVATE_BITS: u32 = 0o600;
 
 /// The socket file that was bound here, to be removed only while it is still the same one. A path
 /// alone would not tell: a successor binds the same path while this process is still draining.
@@ -67,21 +66,26 @@ pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, Socket
     if stale(what, path)? {
         fs::remove_file(path).map_err(failed)?;
     }
-    // The mask, and not a later chmod, so that there is no moment in which others may connect. It
-    // belongs to the whole process, but can only make a file of another thread more private: two threads
-    // here at once would take the mask from each other, so they do it one after the other.
-    let bound = {
-        let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
-        let mask = umask(Mode::from_bits_truncate(0o177));
-        let bound = UnixListener::bind(path);
-        umask(mask);
-        bound
-    };
-    let listener = bound.map_err(failed)?;
+    let listener = private(path).map_err(failed)?;
     lengthen(&listener).and_then(|()| listener.set_nonblocking(true)).map_err(failed)?;
     let found = fs::symlink_metadata(path).map_err(failed)?;
     let file = SocketFile { path: path.into(), device: found.dev(), inode: found.ino() };
     Ok((listener, file))
+}
+
+/// A socket file of the owner alone on which nobody listens yet. The mask of the process is not touched: a server
+/// over stdio that starts meanwhile would keep it.
+fn private(path: &Path) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // On Linux the file gets the mode of the socket.
+    fchmod(&socket, Mode::from_bits_truncate(PRIVATE_BITS))?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    // Where it does not, nobody could connect so far.
+    if fs::symlink_metadata(path)?.mode() & 0o777 != PRIVATE_BITS {
+        fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE_BITS))?;
+    }
+    Ok(UnixListener::from(socket))
 }
 
 /// Lets as many connections wait to be accepted as the system allows. The standard library's 128 are full after a
@@ -206,28 +210,25 @@ mod tests {
     use std::net::Ipv6Addr;
 
     #[test]
-    fn sockets_made_at_once_are_all_private() {
+    fn sockets_are_private_and_masks_are_left_alone() {
         let scratch = crate::ops::files::tests::Scratch::new("masks");
         let mask = || {
-            let _alone = MASK.lock().unwrap();
-            let mask = umask(Mode::from_bits_truncate(0o077));
-            umask(mask);
-            mask
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            status.lines().find(|line| line.starts_with("Umask:")).unwrap().to_owned()
         };
         let before = mask();
         std::thread::scope(|scope| {
-            for number in 0..8 {
-                let path = scratch.0.join(number.to_string());
-                scope.spawn(move || {
-                    for _ in 0..200 {
-                        let _bound = bind_unix("test", &path).unwrap();
-                        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-                    }
-                });
+            let binding = scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let _bound = bind_unix("test", &scratch.0.join("socket")).unwrap();
+                    assert_eq!(fs::metadata(scratch.0.join("socket")).unwrap().mode() & 0o777, 0o600);
+                }
+            });
+            // A server over stdio that starts meanwhile would keep the other mask.
+            while !binding.is_finished() {
+                assert_eq!(mask(), before);
             }
         });
-        // One thread that puts back the mask of another would leave it so for the process.
-        assert_eq!(mask(), before);
     }
 
     #[test]
