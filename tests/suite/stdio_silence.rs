@@ -44,3 +44,18 @@ fn a_hung_server_is_replaced() {
     rig.assert_alive();
     rig.wait_ready(200);
 }
+
+/// A ping that stays unanswered while the server speaks is no call that waits: the next silence is seen again.
+#[test]
+fn a_ping_without_an_answer_is_forgotten() {
+    let adjust = |b: Builder| b.flag("mcp.stdio-silence", "300ms").flag("mcp.connection-max-ttl", "600ms");
+    let mut rig = Rig::with("rude", adjust);
+    rig.open();
+    for round in 1..=2 {
+        assert_eq!(rig.call("never", "").code(), 502);
+        rig.journal.wait("ping", round);
+        rig.wait_ready(200);
+    }
+    rig.assert_alive();
+    assert_eq!(rig.journal.of("(start)").len(), 1);
+}

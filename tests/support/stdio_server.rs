@@ -52,6 +52,8 @@ enum Mode {
     IgnoresEof,
     /// Runs on at the end of its input and on TERM.
     Stubborn,
+    /// Says something else in place of an answer to a ping.
+    Rude,
     /// Does nothing; what a server leaves behind.
     Sleeper,
 }
@@ -68,6 +70,7 @@ fn mode(name: &str) -> Mode {
         "slow" => Mode::Slow,
         "ignores-eof" => Mode::IgnoresEof,
         "stubborn" => Mode::Stubborn,
+        "rude" => Mode::Rude,
         "sleeper" => Mode::Sleeper,
         other => panic!("no mode {other}"),
     }
@@ -224,6 +227,7 @@ impl Server {
                 }
                 self.held.push(request.clone());
             }
+            "ping" if self.mode == Mode::Rude => print("not now\n"),
             "facts" => say(&result(id, &self.facts())),
             "exit" => std::process::exit(3),
             "half" => {

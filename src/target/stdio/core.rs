@@ -10,18 +10,16 @@
 
 mod incoming;
 mod opening;
+mod question;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::relay::failure::{self, Failure};
 use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Kind, Message, same_id};
 
-use super::super::probe::discover_question;
 use super::handshake::Handshake;
 use super::mailbox::{End, Mailbox};
 use super::rewrite::{Line, Numbers};
@@ -118,6 +116,8 @@ pub(super) struct Core {
     ended: VecDeque<(Instant, Conversation, String)>,
     /// Whether the present child has answered anything.
     pub(super) answered: bool,
+    /// The number of the question that it was asked because it was silent.
+    question: Option<u64>,
 }
 
 impl Core {
@@ -133,6 +133,7 @@ impl Core {
             opening_since: None,
             ended: VecDeque::new(),
             answered: false,
+            question: None,
         }
     }
 
@@ -362,30 +363,6 @@ impl Core {
     /// Whether a child runs whose handshake is unanswered.
     pub(super) fn is_opening(&self) -> bool {
         self.running && self.opening_since.is_some()
-    }
-
-    /// Whether a call below this number waits for an answer that has to come.
-    pub(super) fn owes(&self, number: u64) -> bool {
-        self.calls.range(..number).any(|(_, waiting)| !waiting.endless)
-    }
-
-    /// The number of the next call.
-    pub(super) fn next_number(&self) -> u64 {
-        self.numbers.next
-    }
-
-    /// Asks the child a question that every server answers; nobody waits for the answer.
-    pub(super) fn ask(&mut self) {
-        let mut question = match self.era {
-            Era::Legacy => json!({"jsonrpc": "2.0", "id": 0, "method": "ping"}),
-            Era::Modern => discover_question(),
-        };
-        // No caller's cancellation names it.
-        question.get_mut("id").into_iter().for_each(|id| *id = "tunnel-client-question".into());
-        if let Ok(message) = Message::parse(question.to_string()) {
-            let (_, _, line) = self.call(&Arc::new(message), None, false);
-            self.urgent.push_back(line);
-        }
     }
 
     /// How many calls wait.

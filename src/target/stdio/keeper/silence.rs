@@ -141,6 +141,7 @@ impl Keeper {
 
     /// The child has said something.
     pub(super) fn heard(&self, state: &mut State) {
+        state.core.heard();
         let owes = state.core.owes(u64::MAX);
         if state.silence.heard(Instant::now(), owes) {
             self.shared.readiness.child_silent(&self.channel, None);
