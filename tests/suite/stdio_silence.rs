@@ -49,7 +49,7 @@ fn a_hung_server_is_replaced() {
 #[test]
 fn a_ping_without_an_answer_is_forgotten() {
     let adjust = |b: Builder| b.flag("mcp.stdio-silence", "300ms").flag("mcp.connection-max-ttl", "600ms");
-    let mut rig = Rig::with("rude", adjust);
+    let mut rig = Rig::with("strict", adjust);
     rig.open();
     for round in 1..=2 {
         assert_eq!(rig.call("never", "").code(), 502);

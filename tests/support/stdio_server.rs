@@ -44,7 +44,7 @@ enum Mode {
     Deaf,
     /// Serves the era of its first message and refuses the other.
     Locked,
-    /// Silent before a handshake; refuses a second one.
+    /// Silent before a handshake; refuses a second one, and answers a ping with noise.
     Strict,
     /// Reads nothing until the gate file exists.
     Slow,
@@ -52,8 +52,6 @@ enum Mode {
     IgnoresEof,
     /// Runs on at the end of its input and on TERM.
     Stubborn,
-    /// Says something else in place of an answer to a ping.
-    Rude,
     /// Does nothing; what a server leaves behind.
     Sleeper,
 }
@@ -70,7 +68,6 @@ fn mode(name: &str) -> Mode {
         "slow" => Mode::Slow,
         "ignores-eof" => Mode::IgnoresEof,
         "stubborn" => Mode::Stubborn,
-        "rude" => Mode::Rude,
         "sleeper" => Mode::Sleeper,
         other => panic!("no mode {other}"),
     }
@@ -227,7 +224,7 @@ impl Server {
                 }
                 self.held.push(request.clone());
             }
-            "ping" if self.mode == Mode::Rude => print("not now\n"),
+            "ping" if self.mode == Mode::Strict => print("not now\n"),
             "facts" => say(&result(id, &self.facts())),
             "exit" => std::process::exit(3),
             "half" => {
@@ -383,9 +380,7 @@ fn spoken(method: &str, request: &Value) {
         "batch" => {
             return say(&json!([notification("notifications/message", &json!({ "data": "first" })), answer]));
         }
-        "notify" => {
-            say(&notification("notifications/message", &json!({ "data": "during a call" })));
-        }
+        "notify" => say(&notification("notifications/message", &json!({ "data": "during a call" }))),
         // One byte above the longest line that is taken.
         "endless" => print(&format!("{}x\n", "x".repeat(64 << 20))),
         "stderr" => eprintln!("{}", request["params"]["text"].as_str().unwrap()),
