@@ -155,12 +155,13 @@ impl Builder {
     }
 
     fn start_into(self, output: &Arc<Output>, complaints: &Arc<Output>) -> Client {
-        let mut command = std::process::Command::new(PROGRAM);
-        if let Some(script) = self.before {
-            command = std::process::Command::new("/bin/sh");
-            command.arg("-c").arg(format!("{script} exec \"$0\" \"$@\"")).arg(PROGRAM);
-        }
-        let mut child = command
+        let script = self.before.map(|script| format!("{script} exec \"$0\" \"$@\""));
+        let shell = script.iter().flat_map(|script| ["/bin/sh", "-c", script]);
+        // These tests may run under `nohup`, and what is ignored stays so in children.
+        let mut child = std::process::Command::new("/usr/bin/env")
+            .arg("--default-signal=HUP")
+            .args(shell)
+            .arg(PROGRAM)
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment)
