@@ -28,7 +28,9 @@ fn metadata_is_asked_once_and_its_failure_is_harmless() {
         Reply::json(200, r#"{"id":"x","name":"n","extra":{"deep":[1]}}"#),
         Reply::closed(),
     ];
-    for reply in replies {
+    for (number, reply) in replies.into_iter().enumerate() {
+        // The last one hangs up. On a connection that a poll has used before, a GET is then sent once more.
+        let most = if number == 4 { 2 } else { 1 };
         let plane = Plane::start();
         plane.metadata(reply);
         let rig = Rig::over(plane, Mcp::start(), |b| b);
@@ -36,7 +38,7 @@ fn metadata_is_asked_once_and_its_failure_is_harmless() {
         rig.plane.server.wait_requests(1, is_metadata);
         rig.plane.wait_polls(2);
         let asked = rig.plane.server.requests().into_iter().filter(is_metadata).count();
-        assert_eq!(asked, 1);
+        assert!((1..=most).contains(&asked), "reply {number}: asked {asked} times");
     }
 }
 
