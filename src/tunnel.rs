@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Server, Settings};
 use crate::harpoon::Harpoon;
+use crate::mcp::http::HttpTarget;
+use crate::mcp::prober::Prober;
+use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::{self, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::pulse::Pulses;
@@ -28,9 +31,6 @@ use crate::relay::inflight::InFlight;
 use crate::relay::queue::Queue;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
-use crate::target::http::HttpTarget;
-use crate::target::prober::Prober;
-use crate::target::stdio::{self, StdioTarget};
 
 pub(crate) use parts::{launch, lone_discovery, plane};
 

@@ -31,8 +31,8 @@ const COMMANDS: [&str; 6] = [
     "src/config/admin.rs",
     "src/config/draft.rs",
     "src/doctor/",
-    "src/target/stdio/preflight.rs",
-    "src/target/stdio/probe.rs",
+    "src/mcp/stdio/preflight.rs",
+    "src/mcp/stdio/probe.rs",
 ];
 /// Of these, what `run` is.
 const SERVICE: [&str; 2] = ["src/cli/run.rs", "src/cli/service.rs"];

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use crate::config::settings::{Kind, Row};
 use crate::config::{Environment, Flags, draft};
+use crate::mcp::stdio::preflight;
 use crate::ops::shell_quoted;
-use crate::target::stdio::preflight;
 
 use super::profiles::{self, FORCE, PROFILE_DIR, SAMPLE, plain};
 use super::samples::{

@@ -32,8 +32,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::config;
+use crate::mcp::stdio::guard;
 use crate::ops::hardening;
-use crate::target::stdio::guard;
 
 use command::Command;
 use terminal::print;

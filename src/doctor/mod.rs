@@ -21,9 +21,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Environment, Flags, Settings, Source};
+use crate::mcp::stdio::Guards;
 use crate::net::{Client, Net};
 use crate::ops::redact::Redactor;
-use crate::target::stdio::Guards;
 use crate::tunnel;
 
 #[cfg(test)]

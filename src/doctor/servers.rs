@@ -13,14 +13,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{Binding, Channel, HttpServer, Server, Settings, StdioServer};
+use crate::mcp::http::HttpTarget;
+use crate::mcp::http::probe::{self, Finding};
+use crate::mcp::stdio::launch::{self, Launch};
+use crate::mcp::stdio::{self, Guards};
 use crate::net::{Error, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Probe;
 use crate::relay::message::Era;
-use crate::target::http::HttpTarget;
-use crate::target::probe::{self, Finding};
-use crate::target::stdio::launch::{self, Launch};
-use crate::target::stdio::{self, Guards};
 use crate::tunnel;
 
 use super::advice::Destination;

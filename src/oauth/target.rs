@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::mcp::http::HttpTarget;
 use crate::relay::command::{Body, Command};
 use crate::relay::failure::Failure;
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
-use crate::target::http::HttpTarget;
 
 use super::trail::Trail;
 use super::{Discovery, SEARCH_TIME};

@@ -230,7 +230,7 @@ fn component(target: &str) -> &'static str {
     match (parts.next(), parts.next()) {
         (Some("plane"), _) => "controlplane",
         (Some("relay"), _) => "dispatcher",
-        (Some("target"), _) => "mcpclient",
+        (Some("mcp"), _) => "mcpclient",
         (Some("oauth"), _) => "oauth",
         (Some("harpoon"), _) => "harpoon",
         (Some("ops"), Some("listener" | "http" | "readiness" | "metrics")) => "health",

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use crate::config::{self, Channel, HttpServer, Server, Settings, StdioServer};
 use crate::harpoon::Harpoon;
+use crate::mcp::http::HttpTarget;
+use crate::mcp::prober::{Prober, Search};
+use crate::mcp::stdio::launch::{self, Launch};
+use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::{self, Budget, Net};
 use crate::oauth::{Discovery, Protected, Registrar};
 use crate::ops::metrics::Metrics;
@@ -20,10 +24,6 @@ use crate::plane::courier::PostRoom;
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
-use crate::target::http::HttpTarget;
-use crate::target::prober::{Prober, Search};
-use crate::target::stdio::launch::{self, Launch};
-use crate::target::stdio::{self, StdioTarget};
 
 use super::Error;
 

@@ -83,7 +83,7 @@ fn values_are_bounded_and_dumps_less_so() {
 fn rooms_have_the_names_that_operators_know() {
     for (target, name) in [
         ("tunnel_client::relay", "dispatcher"),
-        ("tunnel_client::target::http", "mcpclient"),
+        ("tunnel_client::mcp::http", "mcpclient"),
         ("tunnel_client::ops::listener", "health"),
         ("tunnel_client::ops::files", "process"),
         ("tunnel_client", "process"),

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use ureq::http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::config::{HttpServer, Mcp, Network, Roots};
+use crate::mcp::http::probe::first_answer;
+use crate::mcp::http::reply::{Content, content};
 use crate::net::{Client, Error, Net, Reply};
 use crate::relay::message::{CLAIM, Message};
 use crate::relay::modern::{self, PROTOCOL_VERSION};
-use crate::target::probe::first_answer;
-use crate::target::reply::{Content, content};
 
 /// The revision that is asked for with a handshake, and the one without.
 pub(super) const LEGACY_VERSION: &str = "2025-11-25";

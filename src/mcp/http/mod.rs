@@ -3,6 +3,13 @@
 //! The caller's headers carry session, revision and credentials; nothing is remembered between two
 //! commands, so two callers can never meet in one session. A command that fails costs itself alone.
 
+mod call;
+pub mod exchange;
+pub mod probe;
+pub mod reply;
+pub mod sse;
+mod streaming;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +27,8 @@ use crate::relay::port::{Call, Outcome, Sink, Target};
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
 
-use super::call::Exchange;
-use super::exchange::{self, Address};
-use super::sse;
+use call::Exchange;
+use exchange::Address;
 
 /// Largest message of a subscription: it tells that something changed, and it may wait for a day.
 const SUBSCRIPTION_EVENT_BYTES_MAX: usize = 1024 * 1024;

@@ -13,7 +13,7 @@ use crate::relay::message::Era;
 use crate::relay::stop::{Phase, Stop};
 
 use super::http::HttpTarget;
-use super::probe::{self, Finding};
+use super::http::probe::{self, Finding};
 
 /// How often a healthy server is asked: twice within the time that traffic counts as fresh.
 const HEALTHY_INTERVAL: Duration = Duration::from_secs(30);

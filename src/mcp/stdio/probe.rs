@@ -23,7 +23,7 @@ use crate::net::Budget;
 use crate::relay::message::Era;
 use crate::relay::tree;
 
-use super::super::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
+use super::super::http::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
 use super::framing::{self, Frame, Frames};
 use super::guards::Guards;
 use super::handshake::Handshake;

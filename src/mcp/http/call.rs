@@ -14,7 +14,7 @@ use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::message::{self, Era, Message};
 use crate::relay::port::{Outcome, Sink};
 
-use super::http::Shared;
+use super::Shared;
 use super::reply::{self, Content, Incoming};
 
 /// How long telling a server that a call was given up may take. It comes on top of the call's own time,

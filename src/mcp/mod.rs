@@ -7,13 +7,6 @@
 //! Servers are trusted with the work, not with anything else: what they send is bounded, validated and
 //! classed, and no text of theirs reaches the plane except as a JSON-RPC message or one of six headers.
 
-mod call;
-pub mod exchange;
 pub mod http;
-pub mod reply;
-pub mod sse;
-mod streaming;
-
-pub mod probe;
 pub mod prober;
 pub mod stdio;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::super::probe::discover_question;
+use super::super::super::http::probe::discover_question;
 use super::Core;
 use crate::relay::message::{Era, Message};
 

@@ -19,7 +19,7 @@ use crate::relay::message::{CLAIM, Era};
 use crate::relay::modern::PROTOCOL_VERSION;
 use crate::relay::tree;
 
-use super::http::HttpTarget;
+use super::HttpTarget;
 use super::reply::{self, Content};
 use super::sse::{Position, Stream};
 
@@ -99,7 +99,7 @@ fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
 }
 
 /// The question that needs no handshake.
-pub(super) fn discover_question() -> Value {
+pub(in crate::mcp) fn discover_question() -> Value {
     json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
         CLAIM: MODERN_VERSION,
         "io.modelcontextprotocol/clientCapabilities": {},
@@ -108,7 +108,7 @@ pub(super) fn discover_question() -> Value {
 }
 
 /// The question that opens a handshake.
-pub(super) fn initialize_question() -> Value {
+pub(in crate::mcp) fn initialize_question() -> Value {
     json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
         "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
     }})
@@ -116,7 +116,7 @@ pub(super) fn initialize_question() -> Value {
 
 /// Whether the answer to a discovery is that of a server without handshakes. `is_refusal`: whether it came
 /// as complaints about a request do.
-pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
+pub(in crate::mcp) fn is_modern(message: &Value, is_refusal: bool) -> bool {
     // Refusals in the words of the modern revision: wrong headers, missing capability, another version.
     // A list of versions proves nothing when it names old ones only.
     let supported = message.pointer("/error/data/supported").and_then(Value::as_array);
@@ -129,12 +129,12 @@ pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
 }
 
 /// The code of an answer that is an error.
-pub(super) fn error_code(message: &Value) -> Option<i64> {
+pub(in crate::mcp) fn error_code(message: &Value) -> Option<i64> {
     message.pointer("/error/code").and_then(Value::as_i64)
 }
 
 /// Name and version that a server gives itself, in either era.
-pub(super) fn server_name(message: &Value) -> Option<String> {
+pub(in crate::mcp) fn server_name(message: &Value) -> Option<String> {
     let info = message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
     let info = info.or_else(|| message.pointer("/result/serverInfo"))?;
     let word = |name: &str| info.get(name).and_then(Value::as_str);
