@@ -85,6 +85,7 @@ pub mod oauth;
 pub mod ops;
 pub mod plane;
 pub mod relay;
+mod sync;
 mod tunnel;
 
 /// The name that this implementation goes by on every wire.

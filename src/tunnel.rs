@@ -11,7 +11,6 @@ mod ways;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{Server, Settings};
@@ -31,11 +30,9 @@ use crate::relay::inflight::InFlight;
 use crate::relay::queue::Queue;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
+use crate::sync;
 
 pub(crate) use parts::{launch, lone_discovery, plane};
-
-/// Stack of the threads that are not workers: a poll's body is decoded without recursion.
-pub(crate) const STACK_BYTES: usize = 256 * 1024;
 
 /// How long answers of cut calls may take to be posted. Supervisors kill after their own bound, so the
 /// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
@@ -261,8 +258,7 @@ fn fetch_metadata(plane: &Plane, readiness: &Readiness) {
 
 /// Starts a thread that nobody joins: it ends with its phase, or with the process.
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
-    builder.spawn(body).map(drop).map_err(Error::Thread)
+    sync::spawn(name, body).map(drop).map_err(Error::Thread)
 }
 
 impl Error {

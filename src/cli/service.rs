@@ -7,7 +7,6 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Server, Settings, Source};
@@ -21,7 +20,8 @@ use crate::ops::manager::Manager;
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
 use crate::ops::signals::{Hangup, Signal, Signals};
-use crate::tunnel::{STACK_BYTES, Tunnel};
+use crate::sync;
+use crate::tunnel::Tunnel;
 
 use super::Failure;
 
@@ -207,7 +207,7 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
     let end = Instant::now() + Tunnel::drain_bound(time);
     let draining = {
         let tunnel = Arc::clone(tunnel);
-        thread::Builder::new().name("drain".into()).stack_size(STACK_BYTES).spawn(move || tunnel.drain(time))
+        sync::spawn("drain", move || tunnel.drain(time))
     };
     let draining = match draining {
         Ok(draining) => draining,

@@ -8,8 +8,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
-use std::thread;
 use std::time::Duration;
+
+use crate::sync;
 
 use super::document::Raw;
 use super::lookup::{Found, Lookup};
@@ -195,7 +196,7 @@ fn in_time<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, String> {
     let (sender, outcome) = sync_channel(1);
-    let thread = thread::Builder::new().name("resolve".into()).spawn(move || drop(sender.send(work())));
+    let thread = sync::spawn("resolve", move || drop(sender.send(work())));
     thread.map_err(|error| error.to_string())?;
     let late = |_| format!("the name was not resolved within {} s", time.as_secs());
     outcome.recv_timeout(time).map_err(late)?.map_err(|error| error.to_string())

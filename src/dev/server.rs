@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::stream::Stream;
 use crate::config::ListenAddress;
 use crate::ops::listener::bind::{SocketFile, bind_tcp, bind_unix};
 use crate::ops::listener::http::is_from_here;
+use crate::sync;
 
 pub(crate) use super::reply::{EventStream, Responder};
 pub(crate) use crate::ops::listener::http::Request;
@@ -35,9 +36,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a stop waits for handlers.
 const JOIN_TIME: Duration = Duration::from_secs(5);
-
-/// Stack of a connection's thread; JSON is decoded on it.
-const STACK_BYTES: usize = 512 * 1024;
 
 /// Answers requests. It is called on the connection's own thread and may wait there.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -116,10 +114,7 @@ impl Server {
             Arc::new(Shared { handler, guard, connections: Mutex::default(), ended: Condvar::new() });
         let (wake, woken) = UnixStream::pair()?;
         let (serving, own_name) = (Arc::clone(&shared), name.to_owned());
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || serving.serve(&bound, &woken, &own_name))?;
+        let thread = sync::spawn(name, move || serving.serve(&bound, &woken, &own_name))?;
         Ok(Server { address, shared, wake: Some(wake), thread: Some(thread), _socket: socket })
     }
 
@@ -194,7 +189,7 @@ impl Shared {
         }
         // Made here, so that the entry also goes when no thread can be started.
         let entry = Entry { shared: Arc::clone(self), number };
-        let started = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+        let started = sync::spawn(name, move || {
             entry.shared.converse(&stream);
             stream.shut_down();
             drop(entry);
@@ -229,7 +224,7 @@ impl Shared {
     }
 
     fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Stream>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.connections)
     }
 }
 

@@ -17,14 +17,13 @@ mod servers;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Environment, Flags, Settings, Source};
 use crate::mcp::stdio::Guards;
 use crate::net::{Client, Net};
 use crate::ops::redact::Redactor;
-use crate::tunnel;
+use crate::sync;
 
 #[cfg(test)]
 pub(crate) use local::PLACES;
@@ -253,9 +252,8 @@ impl Examination {
         let (sender, results) = channel();
         for job in self.jobs.drain(..) {
             let sender = sender.clone();
-            let builder = thread::Builder::new().name("doctor".into()).stack_size(tunnel::STACK_BYTES);
             // One that cannot be started does not finish, and neither does one that comes too late.
-            drop(builder.spawn(move || drop(sender.send(job()))));
+            drop(sync::spawn("doctor", move || drop(sender.send(job()))));
         }
         // Only the threads hold senders now, so that the loop sees when the last one has gone.
         drop(sender);

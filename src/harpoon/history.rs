@@ -4,10 +4,11 @@
 //! operator asked for it, and then only its beginning. It cannot fail.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use crate::ops::redact::{Redactor, bounded, head};
+use crate::sync;
 
 /// As many as the reference keeps.
 const CALLS_MAX: usize = 100;
@@ -70,7 +71,7 @@ impl History {
 
     /// A panic elsewhere cannot leave the list half-changed.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Record>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.calls)
     }
 }
 

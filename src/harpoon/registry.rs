@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::config::HarpoonTarget;
 use crate::net::Client;
+use crate::sync;
 
 /// Most endpoints of all sets together, as in the reference. Each has a client of its own, and a blocked
 /// redirect is compared with all of them.
@@ -89,7 +90,7 @@ impl Registry {
         let stays =
             |one: &Arc<Endpoint>| next.labelled(&one.target.label).is_some_and(|same| Arc::ptr_eq(one, same));
         let gone = now.list.iter().filter(|one| !stays(one)).map(Arc::downgrade);
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replaced = sync::lock(&self.replaced);
         replaced.retain(|one| one.strong_count() > 0);
         replaced.extend(gone);
         *now = next;
@@ -100,7 +101,7 @@ impl Registry {
     /// All endpoints that may be in use: those of now, and those replaced during calls.
     pub fn in_use(&self) -> Vec<Arc<Endpoint>> {
         let mut all = self.now().list.clone();
-        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = sync::lock(&self.replaced);
         all.extend(replaced.iter().filter_map(Weak::upgrade));
         all
     }

@@ -8,8 +8,10 @@
 //! bodies could keep a large one out for ever.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
+
+use crate::sync;
 
 /// Bodies up to this size are not charged: with 128 workers they take 32 MiB at most.
 pub const FREE_BYTES: usize = 256 * 1024;
@@ -66,8 +68,7 @@ impl Budget {
                 self.changed.notify_all();
                 return None;
             }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = sync::wait_for(&self.changed, state, left);
         }
         state.waiting.pop_front();
         // Proven by the loop: no more is taken than was free.
@@ -78,7 +79,7 @@ impl Budget {
 
     /// A panic cannot leave the counts half changed, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     fn give_back(&self, bytes: usize) {

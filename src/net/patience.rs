@@ -5,9 +5,11 @@
 //! are handed from thread to thread, so what is remembered belongs to the thread. It can only shorten a
 //! wait, never lengthen one, and cannot fail.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
+
+use crate::sync;
 
 /// Who is in a hurry, and until when. Shared by the connections of one client.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ impl Patience {
     }
 
     fn table(&self) -> MutexGuard<'_, Vec<(ThreadId, Instant)>> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.until)
     }
 }
 

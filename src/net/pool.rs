@@ -9,7 +9,7 @@
 //! finds out of its peer is true of the others that have rested since before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::http::HeaderMap;
@@ -18,6 +18,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use super::error::{Error, Kind};
 use super::transport::{Connection, IoBuffers};
 use crate::config::Origin;
+use crate::sync;
 
 /// No connection rests longer than this, whatever a server promises.
 const IDLE_MAX: Duration = super::PLANE_IDLE;
@@ -51,7 +52,7 @@ impl Pools {
     /// A new pool. It leaves with its last user.
     pub(super) fn add(self: &Arc<Pools>, idle: Idle, most: usize) -> Arc<Pool> {
         let pool = Arc::new(Pool { idle, most, resting: Mutex::default(), all: Arc::clone(self) });
-        let mut all = lock(&self.0);
+        let mut all = sync::lock(&self.0);
         // Before it grows: there may be ten thousand endpoints with a pool each.
         if all.len() == all.capacity() {
             all.retain(|pool| pool.strong_count() > 0);
@@ -78,7 +79,7 @@ impl Pools {
     }
 
     fn present(&self) -> Vec<Arc<Pool>> {
-        lock(&self.0).iter().filter_map(Weak::upgrade).collect()
+        sync::lock(&self.0).iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -127,7 +128,7 @@ impl Pool {
     }
 
     fn resting(&self) -> MutexGuard<'_, Vec<Connection>> {
-        lock(&self.resting)
+        sync::lock(&self.resting)
     }
 }
 
@@ -178,10 +179,6 @@ impl Transport for Lent {
     fn is_tls(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.destination().tls)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long connections of one purpose may rest.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
+use crate::sync;
+
 use super::budget::Budget;
 use super::error::{Error, Kind, bounded};
 
 /// A resolver that hangs may hold this many threads and no more.
 const RESOLUTIONS_MAX: usize = 4;
-/// The system's resolver keeps answers of 64 KiB on its stack.
-const STACK_BYTES: usize = 256 * 1024;
 /// More addresses of one family than this are not tried: each takes a socket. The other family gets its turn.
 const FAMILY_MAX: usize = 8;
 
@@ -59,16 +59,14 @@ impl Names {
         let slot = self.helpers.reserve(1, deadline).ok_or_else(late)?;
         let (sender, receiver) = sync_channel(1);
         let name = host.to_owned();
-        let helper = std::thread::Builder::new().name("resolve".into()).stack_size(STACK_BYTES);
-        helper
-            .spawn(move || {
-                // The slot travels along: an abandoned resolution counts until the system answers.
-                let _slot = slot;
-                let found = (name.as_str(), port).to_socket_addrs();
-                // The caller may have given up.
-                let _abandoned = sender.send(found.map(few));
-            })
-            .map_err(|cause| failed(format!("no thread: {cause}")))?;
+        sync::spawn("resolve", move || {
+            // The slot travels along: an abandoned resolution counts until the system answers.
+            let _slot = slot;
+            let found = (name.as_str(), port).to_socket_addrs();
+            // The caller may have given up.
+            let _abandoned = sender.send(found.map(few));
+        })
+        .map_err(|cause| failed(format!("no thread: {cause}")))?;
         let answer = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         answer.map_err(|_| late())?.map_err(|cause| failed(bounded(&cause)))
     }

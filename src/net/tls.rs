@@ -9,7 +9,9 @@
 //! The peer may send anything during a handshake: rustls bounds its messages, the wire's deadline its time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::sync;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
@@ -89,7 +91,7 @@ impl Setup {
 
     /// The present term, a new one if the last is over.
     fn term(&self) -> Term {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = sync::lock(&self.current);
         if UnixTime::now().as_secs() > current.verifier.until.load(Ordering::Acquire) {
             let Verifier { webpki, listed, .. } = &*current.verifier;
             let verifier = Arc::new(Verifier::new(Arc::clone(webpki), Arc::clone(listed)));
@@ -149,7 +151,7 @@ impl Term {
             bounded(reason)
         };
         let mut text = format!("the certificate of {host} is refused: {why}");
-        let refused = self.verifier.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = sync::lock(&self.verifier.refused);
         if let Some(own) = refused.first() {
             text.push_str(&format!(
                 "; issued by \"{}\" to \"{}\", valid until {}",
@@ -275,7 +277,7 @@ impl ServerCertVerifier for Verifier {
             Ok(_) => self.accepted(chain, now),
             // Two threads may be refused at once; both met the same server, so either chain tells the truth.
             Err(_) => {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                *sync::lock(&self.refused) =
                     chain.filter_map(|certificate| der::summarise(certificate)).collect();
             }
         }

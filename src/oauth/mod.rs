@@ -28,7 +28,7 @@ mod fetch;
 mod register;
 mod trail;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Uri, header};
@@ -36,6 +36,7 @@ use ureq::http::{HeaderMap, Method, Uri, header};
 use crate::config::{self, Origin};
 use crate::net::{Error, Net, Reservation};
 use crate::ops::readiness::Readiness;
+use crate::sync;
 
 use documents::{AuthServer, Resource};
 use fetch::{Fetcher, Miss, Text};
@@ -332,7 +333,7 @@ impl Discovery {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<AuthServer>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.known)
     }
 }
 

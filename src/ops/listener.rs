@@ -32,6 +32,7 @@ use super::metrics::Metrics;
 use super::pulse::{Pulse, Pulses};
 use super::readiness::Readiness;
 use crate::config;
+use crate::sync;
 use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
 use calls::{CALLS_MAX, Calls, Offer};
 use connection::{Connection, HEAD_TIME, Next, Service};
@@ -51,10 +52,6 @@ const NOT_FOUND: &str = "404 page not found\n";
 /// How long a page is shown again before it is made anew. Making one may take a part of a second, and everybody
 /// on this host may ask for it.
 const PAGE_TIME: Duration = Duration::from_secs(1);
-
-/// The stack of the one thread. The largest things on it are a head of 8 KiB and its parsed lines;
-/// pages are built on the heap.
-const STACK_BYTES: usize = 256 * 1024;
 
 /// What is there besides health, from rooms that the listener does not know.
 #[derive(Default)]
@@ -121,11 +118,7 @@ impl Listener {
             paused_until: None,
         };
         let pulse = pulses.add("health-listener");
-        let thread = thread::Builder::new()
-            .name("health-listener".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || server.run(&pulse))
-            .map_err(failed)?;
+        let thread = sync::spawn("health-listener", move || server.run(&pulse)).map_err(failed)?;
         Ok(Listener { base_url, has_page, wake: Some(wake), thread: Some(thread), _socket: socket })
     }
 

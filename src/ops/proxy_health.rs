@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Duration;
+
+use crate::sync;
 
 use super::Error;
 use super::metrics::Metrics;
@@ -15,9 +16,6 @@ use super::pulse::{Pulse, Pulses};
 
 /// Runs all checks once, and says before each how long it may take.
 pub type Checks = Box<dyn Fn(&Pulse) -> Vec<CheckResult> + Send>;
-
-/// Stack of the checking thread: a TLS handshake with a proxy runs on it.
-const STACK_BYTES: usize = 256 * 1024;
 
 /// What the check of one proxy found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,10 +90,7 @@ impl ProxyHealth {
     ) -> Result<ProxyHealth, Error> {
         let (stop, stopped) = channel();
         let pulse = pulses.add("proxy-health");
-        thread::Builder::new()
-            .name("proxy-health".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || run(interval, &checks, &metrics, &stopped, &pulse))
+        sync::spawn("proxy-health", move || run(interval, &checks, &metrics, &stopped, &pulse))
             .map_err(|cause| Error::caused("start proxy-health thread", cause))?;
         Ok(ProxyHealth { _stop: stop })
     }

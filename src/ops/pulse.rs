@@ -7,8 +7,10 @@
 //! slow it is. It costs one store a wait. Nothing here ends a thread, and nothing fails.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::sync;
 
 /// What a loop may take beyond its bound before it counts as stuck. Bounds are those of waits; this is for
 /// the work between them on a busy host, and for what comes on top of a deadline: a goodbye, a last log line,
@@ -45,14 +47,14 @@ impl Pulses {
     /// One for a loop of this name. Loops are few and none is started twice, so none is ever removed.
     pub fn add(&self, name: &'static str) -> Pulse {
         let pulse = Pulse { start: self.start, due: Arc::new(AtomicU64::new(RESTING)) };
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push((name, Arc::clone(&pulse.due)));
+        sync::lock(&self.all).push((name, Arc::clone(&pulse.due)));
         pulse
     }
 
     /// The name of a loop that is not back in time.
     pub fn overdue(&self, now: Instant) -> Option<&'static str> {
         let now = milliseconds(self.start, now);
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = sync::lock(&self.all);
         all.iter().find(|(_, due)| due.load(Ordering::Relaxed) < now).map(|(name, _)| *name)
     }
 }

@@ -11,11 +11,12 @@ mod posts;
 mod run;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::redact;
 use crate::config::Channel;
+use crate::sync;
 
 use polls::Plane;
 use posts::Posts;
@@ -277,7 +278,7 @@ impl Readiness {
 
     /// Every change is whole by itself, so a panic elsewhere does not spoil the state.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -7,8 +7,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
@@ -18,6 +17,7 @@ use crate::ops::readiness::Readiness;
 use crate::relay::command::Command;
 use crate::relay::port::{Answer, Outbox};
 use crate::relay::stop::{Phase, Stop};
+use crate::sync;
 
 use super::backoff::{Backoff, Repeats};
 use super::client::Plane;
@@ -36,9 +36,6 @@ const UNAUTHORIZED_MAX: Duration = Duration::from_secs(60);
 
 /// Most couriers of one process. Each may hold a connection and a large answer.
 pub const COURIERS_MAX: usize = 64;
-
-/// Stack of a courier; it needs what a worker needs.
-const STACK_BYTES: usize = 256 * 1024;
 
 /// Takes answers from the workers and lets the couriers post them. Answers leave in any order: the plane
 /// tells them apart by their request ids, and a large one must not hold up the small ones behind it.
@@ -90,8 +87,7 @@ impl PostRoom {
         });
         for number in 0..couriers {
             let (room, pulse) = (Arc::clone(&room), pulses.add("courier"));
-            let builder = thread::Builder::new().name(format!("courier-{number}")).stack_size(STACK_BYTES);
-            builder.spawn(move || room.work(&pulse))?;
+            sync::spawn(format!("courier-{number}"), move || room.work(&pulse))?;
         }
         Ok(room)
     }
@@ -145,7 +141,7 @@ impl PostRoom {
             Fate::Again => {
                 self.readiness.answer_refused(parcel.number, &why);
                 let waiting = self.desk.postponed();
-                let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut refusals = sync::lock(&self.refusals);
                 if let Some(left_out) = refusals.line("", Instant::now()) {
                     let id = parcel.command.request_id.as_str();
                     log::warn!(

@@ -6,13 +6,14 @@
 //! of room, and nothing here fails.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::ops::pulse::Pulse;
 use crate::relay::command::Command;
 use crate::relay::inflight::Ticket;
 use crate::relay::port::Answer;
+use crate::sync;
 
 use super::backoff::{Backoff, WAIT_MIN};
 
@@ -87,7 +88,7 @@ impl Desk {
     ) -> Result<(), Box<Parcel>> {
         let mut state = self.state();
         while !state.closed && self.is_full(&state) {
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = sync::wait(&self.room, state);
         }
         state.brought += 1;
         let parcel = Parcel {
@@ -131,13 +132,12 @@ impl Desk {
                     state.lookout = true;
                     pulse.until(due);
                     let left = due.saturating_duration_since(now);
-                    let mut state =
-                        self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                    let mut state = sync::wait_for(&self.work, state, left);
                     pulse.rest();
                     state.lookout = false;
                     state
                 }
-                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => sync::wait(&self.work, state),
             };
         }
     }
@@ -204,7 +204,7 @@ impl Desk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is whole by itself.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

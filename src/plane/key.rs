@@ -3,12 +3,13 @@
 //! A key in a file may be replaced while we run; it is read again when the old one is refused. The redactor learns a
 //! key before it is used. A file that cannot be used is said in the log and changes nothing.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ureq::http::HeaderValue;
 
 use crate::config::{ControlPlane, Secret};
 use crate::ops::redact::Redactor;
+use crate::sync;
 
 /// The key, where it may be renewed.
 pub struct Key {
@@ -42,7 +43,7 @@ impl Key {
         match ControlPlane::key_of_file(&self.label) {
             Ok(key) => {
                 redactor.learn(&key);
-                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = authorization(&key);
+                *sync::lock(&self.renewed) = authorization(&key);
             }
             Err(error) => {
                 log::warn!(error = error.as_str(); "the API key's file cannot be used; the key stays")
@@ -52,7 +53,7 @@ impl Key {
 
     /// The header that takes the place of the first key's.
     pub(super) fn renewed(&self) -> Option<HeaderValue> {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        sync::lock(&self.renewed).clone()
     }
 }
 

@@ -4,7 +4,7 @@
 //! lost: a command is in the queue, or answered as not started. A poll that fails is logged with what to
 //! do about it and repeated after a wait; only a stop ends the loop.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
@@ -15,6 +15,7 @@ use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
+use crate::sync;
 
 use super::backoff::{Backoff, Repeats};
 use super::batch;
@@ -182,8 +183,7 @@ impl Poller {
             _ => Duration::ZERO,
         };
         let wait = |open, time, state| {
-            let waited = self.changed.wait_timeout_while(open, time, |open: &mut Open| open.state == state);
-            waited.unwrap_or_else(PoisonError::into_inner).0
+            sync::wait_while(&self.changed, open, time, |open: &mut Open| open.state == state)
         };
         let end = Instant::now() + LAST_BODY_WAIT;
         let open = wait(open, grace, OpenState::Silent);
@@ -383,6 +383,6 @@ impl Poller {
 
     fn open(&self) -> MutexGuard<'_, Open> {
         // Every change is whole by itself.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.open)
     }
 }

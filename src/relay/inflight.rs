@@ -4,8 +4,10 @@
 //! Numbers and not a list: who is still running is known to the workers, the drain only asks whether
 //! it may end. A command cannot leave the program uncounted, because its ticket is part of it.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
+
+use crate::sync;
 
 /// How much is in flight. Cloning shares the numbers.
 #[derive(Debug, Clone, Default)]
@@ -56,13 +58,12 @@ impl InFlight {
 
     fn wait(&self, deadline: Instant, too_much: impl Fn(&Load) -> bool) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.0.1.wait_timeout_while(self.load(), left, |load| too_much(load));
-        !too_much(&waited.unwrap_or_else(PoisonError::into_inner).0)
+        !too_much(&sync::wait_while(&self.0.1, self.load(), left, |load| too_much(load)))
     }
 
     fn load(&self) -> MutexGuard<'_, Load> {
         // A panic cannot leave plain numbers half written.
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0.0)
     }
 }
 

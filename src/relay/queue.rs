@@ -15,11 +15,12 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::ops::metrics::RequestKind;
+use crate::sync;
 
 use super::command::Command;
 use shares::{Limits, Shares};
@@ -123,8 +124,7 @@ impl Queue {
         let mut state = self.state();
         while self.free(&state) == 0 && !state.closed {
             waiting();
-            let waited = self.room.wait_timeout(state, PUSH_STEP);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = sync::wait_for(&self.room, state, PUSH_STEP);
         }
         if state.closed {
             return Err(Box::new(command));
@@ -138,8 +138,7 @@ impl Queue {
     pub fn wait_free(&self, wanted: usize, deadline: Instant) -> usize {
         let left = deadline.saturating_duration_since(Instant::now());
         let full = |state: &mut State| self.free(state) < wanted && !state.closed;
-        let waited = self.room.wait_timeout_while(self.state(), left, full);
-        self.free(&waited.unwrap_or_else(PoisonError::into_inner).0)
+        self.free(&sync::wait_while(&self.room, self.state(), left, full))
     }
 
     /// How many more commands fit. Their bytes are counted with those that run, by whoever polls.
@@ -164,7 +163,7 @@ impl Queue {
             if state.closed && state.waiting.is_empty() {
                 return None;
             }
-            state = self.bell(worker).wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = sync::wait(self.bell(worker), state);
         }
     }
 
@@ -234,7 +233,7 @@ impl Queue {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Release builds abort on panic; in tests a poisoned queue is still a queue.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

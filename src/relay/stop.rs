@@ -3,8 +3,10 @@
 //! Phases only move forward, so a loop that has seen one reached need not look back. Nothing here
 //! ends a thread: whoever sleeps or polls looks at the phase and ends itself. It cannot fail.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+use crate::sync;
 
 /// The phases of a process, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,13 +50,12 @@ impl Stop {
 
     /// Sleeps for `time`, at most until `phase` is reached; true when it was.
     pub fn sleep(&self, time: Duration, phase: Phase) -> bool {
-        let slept = self.changed.wait_timeout_while(self.phase(), time, |now| *now < phase);
-        *slept.unwrap_or_else(PoisonError::into_inner).0 >= phase
+        *sync::wait_while(&self.changed, self.phase(), time, |now| *now < phase) >= phase
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
         // A panic cannot leave one word half written.
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.phase)
     }
 }
 

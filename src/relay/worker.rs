@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -18,6 +17,7 @@ use crate::ops::metrics::{Metrics, RequestKind};
 use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::fingerprint;
+use crate::sync;
 
 use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL, Unusable};
 use super::failure::{self, Failure};
@@ -25,10 +25,6 @@ use super::headers::ReplyHeaders;
 use super::payload::Payload;
 use super::port::{Answer, AnswerKind, Call, Outbox, Outcome, Sink, Target};
 use super::queue::{LISTENERS, Lane, Queue};
-
-/// Stack of a worker. The deepest path is a TLS handshake; measured below 64 KiB. Nothing recurses
-/// over what a peer sends.
-const STACK_BYTES: usize = 256 * 1024;
 
 /// Silence that counts against a server when a caller's deadline ends it; as long as a probe waits.
 const SILENCE_MIN: Duration = Duration::from_secs(2);
@@ -75,8 +71,7 @@ impl Relay {
             .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS));
         for (number, (lane, name)) in lanes.enumerate() {
             let (relay, pulse) = (Arc::clone(self), pulses.add(name));
-            let builder = thread::Builder::new().name(format!("{name}-{number}")).stack_size(STACK_BYTES);
-            builder.spawn(move || relay.serve(lane, &pulse))?;
+            sync::spawn(format!("{name}-{number}"), move || relay.serve(lane, &pulse))?;
         }
         Ok(())
     }

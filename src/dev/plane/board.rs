@@ -5,7 +5,7 @@
 //! here knows HTTP. It fails by refusing: a full board, an unknown request, a wrong token.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::config::Channel;
 use crate::ops::civil;
+use crate::sync;
 
 /// Commands that may wait to be polled, and their bytes.
 const WAITING_MAX: usize = 1024;
@@ -265,12 +266,11 @@ impl Board {
     /// Waits for a change, but no longer than until the next look at the peer.
     fn wait<'a>(&self, state: MutexGuard<'a, State>, end: Instant) -> MutexGuard<'a, State> {
         let time = end.saturating_duration_since(Instant::now()).min(LOOK);
-        let waited = self.changed.wait_timeout(state, time);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        sync::wait_for(&self.changed, state, time)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::process::{Child, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::sync;
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
@@ -145,7 +147,7 @@ impl Guards {
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.running)
     }
 }
 

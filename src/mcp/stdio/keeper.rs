@@ -12,8 +12,7 @@ mod stderr;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -22,6 +21,7 @@ use crate::ops::pulse::{Pulse, Pulses};
 use crate::relay::failure::Failure;
 use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Message};
+use crate::sync;
 
 use super::Shared;
 use super::core::{Admission, Conversation, Core};
@@ -52,9 +52,6 @@ const KILL_WAIT: Duration = Duration::from_millis(4_500);
 
 /// All together with a sweep, and time to spare for a slow machine. Any number of children end side by side.
 pub(super) const END_MAX: Duration = Duration::from_secs(12);
-
-/// Stack of the threads of a child; the reader validates JSON without recursion.
-const STACK_BYTES: usize = 256 * 1024;
 
 /// One child of a channel, and everything that knows of it.
 pub(super) struct Keeper {
@@ -293,7 +290,7 @@ impl Keeper {
             if wanted {
                 return true;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = sync::wait(&self.changed, state);
         }
     }
 
@@ -353,11 +350,11 @@ impl Keeper {
     }
 
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body).map(drop)
+        sync::spawn(name, body).map(drop)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a waiting call receives from its child: notifications in order, then one end.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::relay::failure::Failure;
 use crate::relay::payload::Payload;
+use crate::sync;
 
 /// Most notifications that may wait for a slow control plane. The child's reader never waits for a
 /// caller, so what exceeds this is dropped and counted.
@@ -101,6 +102,6 @@ impl Mailbox {
     }
 
     fn letters(&self) -> MutexGuard<'_, Letters> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.letters)
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -38,6 +38,7 @@ use crate::relay::message::{Era, Kind, Message};
 use crate::relay::modern;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
+use crate::sync;
 
 use self::core::{Admission, Conversation, Core, under};
 pub use self::guards::Guards;
@@ -173,7 +174,7 @@ impl StdioTarget {
     }
 
     fn subscriptions(&self) -> MutexGuard<'_, Option<Vec<Weak<Mailbox>>>> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.subscriptions)
     }
 
     /// The child that a message belongs to.

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::net::Budget;
 use crate::relay::message::Era;
 use crate::relay::tree;
+use crate::sync;
 
 use super::super::http::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
 use super::framing::{self, Frame, Frames};
@@ -51,9 +52,6 @@ const EVENTS_MAX: usize = 64;
 /// All that a child is told: no more than the smallest pipe holds, so that no child can keep us waiting by
 /// asking much and reading nothing.
 const TOLD_BYTES_MAX: usize = 4096;
-
-/// Stack of the threads that read; messages are looked at without recursion first.
-const STACK_BYTES: usize = 512 * 1024;
 
 /// What a probe found.
 pub struct Finding {
@@ -213,10 +211,7 @@ impl<'a> Trial<'a> {
         let (stdout, stderr) = (process.stdout, process.stderr);
         let (stdin, lifeline) = (Some(process.stdin), Some(process.lifeline));
         let mut trial = Trial { guards, guard: process.guard, stdin, lifeline, room: TOLD_BYTES_MAX };
-        let spawn = |body: Box<dyn FnOnce() + Send>| {
-            let builder = thread::Builder::new().name("stdio-probe".into()).stack_size(STACK_BYTES);
-            builder.spawn(body).map(drop)
-        };
+        let spawn = |body: Box<dyn FnOnce() + Send>| sync::spawn("stdio-probe", body).map(drop);
         // Nobody listens any more once there is a verdict, and then nothing has to be told.
         let told = events.clone();
         spawn(Box::new(move || {

@@ -9,8 +9,7 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
@@ -18,6 +17,7 @@ use ring::digest::{SHA256, digest};
 use super::http::{Reply, Request};
 use crate::config::Secret;
 use crate::ops::pulse::{Pulse, Pulses};
+use crate::sync;
 
 /// Calls whose body is being read, or that run; each has a thread. The programs of one host are few.
 pub(super) const CALLS_MAX: usize = 8;
@@ -27,9 +27,6 @@ pub(super) const BODY_MAX_BYTES: usize = 1024 * 1024;
 
 /// How long a caller is kept: the longest time that one call may have, and a moment.
 const CALL_TIME: Duration = Duration::from_secs(130);
-
-/// The stack of such a thread; JSON is decoded on it.
-const STACK_BYTES: usize = 512 * 1024;
 
 /// Answers calls, on a thread where it may wait.
 pub(crate) trait Answering: Send + Sync {
@@ -83,9 +80,8 @@ impl Calls {
                 replies: sender.clone(),
                 wake: wake.try_clone()?,
             };
-            let builder = thread::Builder::new().name("health-calls".into()).stack_size(STACK_BYTES);
             let pulse = pulses.add("health-calls");
-            builder.spawn(move || worker.run(&pulse))?;
+            sync::spawn("health-calls", move || worker.run(&pulse))?;
         }
         Ok(Calls { offer, jobs, replies, done, running: Cell::new(0) })
     }
@@ -138,7 +134,7 @@ impl Worker {
             // Nobody can say when the next call comes.
             pulse.rest();
             // The lock is held while waiting: the others wait for it instead of for the queue.
-            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let job = sync::lock(&self.jobs).recv();
             let Ok((number, request)) = job else { return };
             // A caller is told that there are too many calls once all threads hang; the operator must know.
             pulse.within(CALL_TIME);
@@ -202,10 +198,10 @@ mod tests {
         assert_eq!((pulses.overdue(Instant::now()), pulses.overdue(late)), (None, Some("health-calls")));
         end.send(()).unwrap();
         while calls.replies().next().is_none() {
-            thread::yield_now();
+            std::thread::yield_now();
         }
         while pulses.overdue(late).is_some() {
-            thread::yield_now();
+            std::thread::yield_now();
         }
     }
 }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::sync;
 
 use super::histogram::Histogram;
 use super::labels::{Label, OTHER};
@@ -169,7 +171,7 @@ impl<V: Value, const N: usize> Family<V, N> {
 
     /// Values are whole after every single change, so a panic elsewhere does not spoil them.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<[Label; N], V>> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.sets)
     }
 }
 

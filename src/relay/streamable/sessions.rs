@@ -4,9 +4,10 @@
 //! Opening fails only where the system gives no random bytes: a session that could be guessed is none.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::ops::log::instance_id;
+use crate::sync;
 
 /// Clients that vanish do not end their sessions, and one costs some hundred bytes.
 const SESSIONS_MAX: usize = 1024;
@@ -48,7 +49,7 @@ impl Sessions {
 
     /// A panic elsewhere cannot leave the list half-changed.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

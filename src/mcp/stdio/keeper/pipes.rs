@@ -8,13 +8,14 @@
 
 use std::io::BufReader;
 use std::process::{ChildStdin, ChildStdout};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::Reservation;
 use crate::ops::metrics::ChildEvent;
 use crate::ops::redact::head;
 use crate::relay::message::{Era, Message};
+use crate::sync;
 
 use super::super::core::Event;
 use super::super::framing::{self, Frame, Frames};
@@ -41,15 +42,14 @@ impl Keeper {
                         break line;
                     }
                     let Some(end) = state.silent_until else {
-                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        state = sync::wait(&self.changed, state);
                         continue;
                     };
                     let left = end.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return self.input_closes(&mut state);
                     }
-                    let waited = self.changed.wait_timeout(state, left);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    state = sync::wait_for(&self.changed, state, left);
                 }
             };
             // No lock is held: a large line, or a child that does not read, holds up this thread and nobody else.

@@ -5,8 +5,9 @@
 //! server answers; only if that stays unanswered too nobody can still be working there. Whatever a child says,
 //! be it noise, ends its silence.
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use crate::sync;
 
 use nix::unistd::Pid;
 
@@ -111,7 +112,7 @@ impl Keeper {
                 }
                 (Some(cut), _) => cut + KILL_WAIT - now,
             };
-            state = self.clock.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state = sync::wait_for(&self.clock, state, wait);
         }
     }
 

@@ -1,0 +1,49 @@
+//! Locks, waits and threads: the forms of `std`'s that every room uses.
+//!
+//! A lock is poisoned when a thread panics while it holds it. Release builds abort at a panic, so no such lock is
+//! ever seen there; in tests the state behind it is as good as it was, and the test's own panic is what counts.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Stack size of every thread that this program starts. Nothing recurses deeply on one of them.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Locks a mutex, poisoned or not.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a notification. It may wake without one.
+pub(crate) fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a notification, at most this long. It may wake without one.
+pub(crate) fn wait_for<'a, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: Duration,
+) -> MutexGuard<'a, T> {
+    condition.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Waits while `blocked` says so, at most this long.
+pub(crate) fn wait_while<'a, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: Duration,
+    blocked: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    condition.wait_timeout_while(guard, time, blocked).unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Starts a named thread.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: impl Into<String>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body)
+}
