@@ -100,7 +100,7 @@ impl Signals {
             Ok(Number::SIGHUP) => {
                 match self.log_file.reopen() {
                     Some(path) => {
-                        log::info!(path = path.display().to_string().as_str(); "log file opened anew")
+                        log::info!(path = path.display().to_string().as_str(); "reopening the log file")
                     }
                     None => log::info!("SIGHUP has no effect: there is no log file to open anew"),
                 }
