@@ -86,6 +86,9 @@ pub mod ops;
 pub mod plane;
 pub mod relay;
 mod sync;
+#[cfg(doc)]
+#[doc = include_str!("threat-model.md")]
+mod threat_model {}
 mod tunnel;
 
 /// The name that this implementation goes by on every wire.

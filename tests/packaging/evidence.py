@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Holds SECURITY.md to the tree: what it names must exist, and its numbers must be those of the code.
+"""Holds the threat model and SECURITY.md to the tree: what they name must exist, with the numbers of the code.
 
     evidence.py             prints what does not hold and exits 1; 0 when everything does
-    evidence.py --self-test breaks copies of the page and fails where nobody notices
+    evidence.py --self-test breaks copies of the pages and fails where nobody notices
 
 Python's standard library is enough. Nothing is compiled: a test is a function below `#[test]` in the file
 that its name leads to.
@@ -15,12 +15,14 @@ from pathlib import Path
 # Nothing is left beside the sources.
 sys.dont_write_bytecode = True
 import mutants  # noqa: E402
+import threat_model  # noqa: E402
+from threat_model import PAGE, ROOT, tokens  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PAGE = ROOT / "SECURITY.md"
+# The page for the hurried, which names the rows of the threat model by number.
+SUMMARY = ROOT / "SECURITY.md"
 # Pages whose links must lead to something; nothing else of them is checked here.
-LINKED = ["SECURITY.md", "packaging/README.md", "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
-# The adversaries of the threat model; each has a table, and R is what remains.
+LINKED = ["README.md", "SECURITY.md", "src/threat-model.md", "packaging/README.md", "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
+# The adversaries of the threat model; each has rows, and R is what remains.
 LETTERS = "ABCDEFGHIR"
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
 
@@ -36,11 +38,6 @@ def tables(text):
         lines = block.splitlines()
         if len(lines) > 2:
             yield cells(lines[0]), [cells(line) for line in lines[2:]]
-
-
-def tokens(cell):
-    """What stands in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
 
 
 def first(candidates):
@@ -102,27 +99,40 @@ def names(name):
     return bool(module([*path, last])) or is_test(name)
 
 
-def row_faults(columns, row):
-    """What does not hold in one row."""
-    cell = dict(zip(columns, row))
-    label = row[0]
-    if len(columns) != len(row):
-        yield f"{label}: {len(row)} cells below {len(columns)} columns"
-    if "test" in cell:
-        found = tokens(cell["test"])
-        yield from (f"{label}: there is no test {each}" for each in found if not is_test(each))
-        if not found and not cell["test"].startswith("no test:"):
-            yield f"{label}: no test is named"
-    for each in tokens(cell.get("where", "")) + tokens(cell.get("module", "")):
+def row_faults(row):
+    """What does not hold in a row of the threat model, or in an item with fields."""
+    label = row.label or row.text[:40]
+    found = row.names("Test")
+    yield from (f"{label}: there is no test {each}" for each in found if not is_test(each))
+    if row.label and row.label[0] != "R" and not found and not row.fields.get("Test", "").startswith("no test:"):
+        yield f"{label}: no test is named"
+    for each in row.names("Module"):
         place = ROOT / each
         if not (place.exists() if "/" in each or "." in each else names(each)):
             yield f"{label}: there is no {each}"
+
+
+def bound_faults(columns, row):
+    """What does not hold in a row of the bounds: a constant or a default of another value."""
+    cell, label = dict(zip(columns, row)), row[0]
+    if len(columns) != len(row):
+        yield f"{label}: {len(row)} cells below {len(columns)} columns"
     for each in tokens(cell.get("constant", "")):
         if constant(each) is None or constant(each) != number(cell["bound"]):
             yield f"{label}: {each} is {constant(each)}, not {cell['bound']}"
     for each in tokens(cell.get("setting", "")):
         if defaults().get(each) != cell["default"]:
             yield f"{label}: {each} is {defaults().get(each)}, not {cell['default']}"
+
+
+def summary_faults(summary, last):
+    """What SECURITY.md counts otherwise than the threat model, where `last` is the number of rows of each letter."""
+    ranges = dict(re.findall(r"\| ([A-I])1 to [A-I](\d+) \|", summary))
+    if ranges != {letter: str(count) for letter, count in last.items() if letter != "R"}:
+        yield f"SECURITY.md: the adversaries have the rows {ranges}, in the threat model {last}"
+    listed = re.findall(r"^\* R(\d+): ", summary, re.MULTILINE)
+    if listed != [str(index) for index in range(1, last["R"] + 1)]:
+        yield f"SECURITY.md: what remains is R{', R'.join(listed)}, in the threat model {last['R']} rows"
 
 
 def drain_faults(text):
@@ -146,57 +156,65 @@ def link_faults(page, text):
             yield f"{page}: {link} leads nowhere"
 
 
-def faults(text):
-    """Everything that does not hold."""
+def faults(text, summary):
+    """Everything that does not hold of the threat model and of SECURITY.md."""
     found, seen = list(drain_faults(text)), {letter: [] for letter in LETTERS}
+    for row in threat_model.rows(text):
+        found += row_faults(row)
+        if row.label:
+            seen.setdefault(row.label[0], []).append(row.label)
     for columns, rows in tables(text):
         for row in rows:
-            found += row_faults(columns, row)
-            if columns[0] == "#":
-                seen.setdefault(row[0][0], []).append(row[0])
+            found += bound_faults(columns, row)
     for letter, labels in seen.items():
         if not labels or labels != [f"{letter}{index}" for index in range(1, len(labels) + 1)]:
             found.append(f"the rows of {letter} are {', '.join(labels) or 'missing'}")
-    for each in re.findall(r"`((?:[a-z_]+::)+\w+)`", text):
+    found += summary_faults(summary, {letter: len(labels) for letter, labels in seen.items()})
+    for each in re.findall(r"`((?:[a-z_]+::)+\w+)`", text + summary):
         if not (names(each) or is_test(each)):
             found.append(f"there is no {each}")
     found += mutants.faults(text)
+    given = {PAGE: text, SUMMARY: summary}
     for page in LINKED:
-        found += link_faults(page, text if ROOT / page == PAGE else (ROOT / page).read_text())
+        found += link_faults(page, given.get(ROOT / page) or (ROOT / page).read_text())
     return list(dict.fromkeys(found))
 
 
-def self_test(text):
+def self_test(text, summary):
     """Each of these changes is a fault, and has to be found."""
     changes = [
         ("secrets::the_process_is_not_dumpable", "secrets::the_process_is_dumpable"),
         ("tests/packaging/dossier.sh", "tests/packaging/absent.sh"),
-        ("`relay::headers` | `forwarding", "`relay::footers` | `forwarding"),
+        ("Module: `relay::headers`", "Module: `relay::footers`"),
         ("| 64 MiB | `plane::client::", "| 63 MiB | `plane::client::"),
         ("| 5 s | `oauth::SEARCH_TIME`", "| 6 s | `oauth::SEARCH_TIME`"),
         ("| 10m | ", "| 11m | "),
-        ("| A3 |", "| A4 |"),
-        ("no test: there is", "there is"),
+        ("**A3**", "**A4**"),
+        ("Test: no test: there is", "Test: there is"),
+        ("  * Test: ", "  * Tested: "),
         ("at most 17 s follow", "at most 18 s follow"),
-        ("](#reporting)", "](#complaining)"),
-        ("| H8 |", "| H9 |"),
+        ("**H8**", "**H9**"),
+        ("**R18**", "**R19**"),
     ]
-    missed = ["the page has faults of its own"] if faults(text) else []
-    for old, new in changes:
-        if old not in text or not faults(text.replace(old, new, 1)):
+    of_summary = [("](#what-remains)", "](#what-has-gone)"), ("A1 to A", "A1 to A1"), ("* R2: ", "* R3: ")]
+    pairs = [(old, new, text, lambda changed: faults(changed, summary)) for old, new in changes]
+    pairs += [(old, new, summary, lambda changed: faults(text, changed)) for old, new in of_summary]
+    missed = ["the pages have faults of their own"] if faults(text, summary) else []
+    for old, new, page, check in pairs:
+        if old not in page or not check(page.replace(old, new, 1)):
             missed.append(f"nobody notices {new!r} in the place of {old!r}")
-    print("\n".join(missed) or f"self-test: each of {len(changes)} changes was noticed")
+    print("\n".join(missed) or f"self-test: each of {len(pairs)} changes was noticed")
     return missed
 
 
 def main():
     """Checks, or checks the check."""
-    text = PAGE.read_text()
+    text, summary = PAGE.read_text(), SUMMARY.read_text()
     if sys.argv[1:] == ["--self-test"]:
-        sys.exit(1 if self_test(text) else 0)
-    found = faults(text)
-    counted = {name for columns, rows in tables(text) if "test" in columns for row in rows for name in tokens(row[-1])}
-    print("\n".join(found) or f"SECURITY.md: {len(counted)} tests are named, and all of them exist")
+        sys.exit(1 if self_test(text, summary) else 0)
+    found = faults(text, summary)
+    counted = {name for row in threat_model.rows(text) for name in row.names("Test")}
+    print("\n".join(found) or f"{PAGE.name}: {len(counted)} tests are named, and all of them exist")
     sys.exit(1 if found else 0)
 
 

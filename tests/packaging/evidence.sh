@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# SECURITY.md is true as far as a machine can tell: every test, module, constant, default and section that it names
-# exists, its numbers are those of the code, and every row of the threat model names a test and has an edit in `mutants.txt` by which
-# that test can be seen to fail (`mutants.py` does so).
+# `src/threat-model.md` and `SECURITY.md` are true as far as a machine can tell: every test, module, constant, default and
+# section that they name exists, their numbers are those of the code, and every row of the threat model names a test and has
+# an edit in `mutants.txt` by which that test can be seen to fail (`mutants.py` does so).
 #
 # Needs python3 alone.
 set -euo pipefail

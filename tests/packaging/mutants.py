@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes one protection of SECURITY.md away at a time, and looks whether a test that its row names fails.
+"""Takes one protection of the threat model away at a time, and looks whether a test that its row names fails.
 
     mutants.py              all of the table, `mutants.txt` beside this file; an hour or so
     mutants.py A2 B10 ...   those of these rows
@@ -18,7 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+# Nothing is left beside the sources.
+sys.dont_write_bytecode = True
+import threat_model  # noqa: E402
+from threat_model import PAGE, ROOT  # noqa: E402
+
 TABLE = Path(__file__).with_suffix(".txt")
 TREE = ROOT / "target" / "mutants" / "tree"
 # A mutant may hang where the program waited before; every wait of the tests ends long before this.
@@ -57,13 +61,9 @@ def table():
 
 
 def rows(page):
-    """The tests that each row of the threat model names."""
-    found = {}
-    for line in page.splitlines():
-        if re.match(r"\| [A-I]\d+ \|", line):
-            row = [cell.strip() for cell in line.strip().strip("|").split("|")]
-            found[row[0]] = re.findall(r"`([^`]+)`", row[-1])
-    return found
+    """The tests that each row of the threat model names, but for those of what remains."""
+    labelled = (row for row in threat_model.rows(page) if row.label and row.label[0] in "ABCDEFGHI")
+    return {row.label: row.names("Test") for row in labelled}
 
 
 def faults(page):
@@ -170,7 +170,7 @@ def copy():
 
 def run(wanted):
     """Runs the mutants of these rows, or all; the number of faults."""
-    page = (ROOT / "SECURITY.md").read_text()
+    page = PAGE.read_text()
     named, mutants = rows(page), [one for one in table()[0] if not wanted or one.row in wanted]
     copy()
     if cargo("build", "--examples").returncode:
@@ -199,7 +199,7 @@ def run(wanted):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
-        found = list(faults((ROOT / "SECURITY.md").read_text()))
+        found = list(faults(PAGE.read_text()))
         print("\n".join(found) or "mutants.txt: every edit applies, and every row has one or a reason")
         sys.exit(1 if found else 0)
     sys.exit(1 if run(sys.argv[1:]) else 0)
