@@ -75,6 +75,7 @@
 
 pub mod cli;
 pub mod config;
+mod crypto;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;

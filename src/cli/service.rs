@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Server, Settings, Source};
+use crate::crypto;
 use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
 use crate::ops::descriptors;
@@ -78,7 +79,7 @@ impl Process {
     pub(super) fn begin(hangup: Hangup) -> Result<Process, Failure> {
         // Before the first thread, so that every thread inherits it.
         let signals = Signals::block(hangup).map_err(|error| start(&error))?;
-        let instance_id = logging::instance_id().map_err(|error| start(&error))?;
+        let instance_id = crypto::random_id().map_err(|error| start(&error))?;
         Ok(Process { signals, instance_id })
     }
 

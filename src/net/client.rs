@@ -27,6 +27,7 @@ use super::raw;
 use super::reply::Reply;
 use super::route::{Route, proxy_url};
 use crate::config::{Origin, Secret};
+use crate::crypto;
 
 /// The largest reply head that is accepted. Real ones are below 8 KiB; some gateways send large cookies.
 pub(super) const HEAD_MAX_BYTES: usize = 64 * 1024;
@@ -146,8 +147,7 @@ impl Client {
     /// Names the proxy in use without revealing it: SHA-256 of its lower-cased `scheme://host:port`, in hex.
     pub fn proxy_id(&self) -> Option<String> {
         let url = proxy_url(self.dialer.proxy()?).to_ascii_lowercase();
-        let digest = ring::digest::digest(&ring::digest::SHA256, url.as_bytes());
-        Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(crypto::sha256_hex(url.as_bytes()))
     }
 
     pub(super) fn dialer(&self) -> &Dialer {

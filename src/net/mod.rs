@@ -64,6 +64,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config;
+use crate::crypto;
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
 pub use check::{CHECK_MAX, Failure, Phase, ProxyCheck};
@@ -107,7 +108,7 @@ impl Net {
         let bundle = network.ca_bundle.as_deref().map(roots::ca_bundle).transpose()?;
         let shared = Shared {
             network: network.clone(),
-            provider: tls::provider(),
+            provider: crypto::provider(),
             bundle: bundle.unwrap_or_default(),
             names: resolve::Names::new(),
             guarded_names: resolve::Names::new(),

@@ -51,11 +51,6 @@ struct Term {
     verifier: Arc<Verifier>,
 }
 
-/// The provider of everything cryptographic.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
 impl Setup {
     /// TLS 1.2 and 1.3 against `roots`, showing `identity` when the peer asks for a certificate; `bundle` holds
     /// those of the roots that may be a server's own. Fails when there is nothing to trust, because then no

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ureq::http::{Method, Uri};
 
 use crate::config::{self, Origin};
+use crate::crypto;
 use crate::harpoon::registry::{Endpoint, Endpoints, OAUTH, Registry};
 use crate::net::Net;
 
@@ -203,9 +204,7 @@ fn records(fetcher: &Fetcher, source: &str, resource: &Resource, server: Option<
     all.push(record(SOURCE, source, &[RESOURCE_TAG, "source-url"], false));
     // It was read because its issuer is trusted. What it names lies with it, or is named by the operator too.
     if let Some(server) = server {
-        let digest = ring::digest::digest(&ring::digest::SHA256, server.issuer.as_bytes());
-        let hex: String = digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let group = format!("group=auth-server:{hex}:0");
+        let group = format!("group=auth-server:{}:0", crypto::fingerprint(&server.issuer));
         all.push(record(SERVER_TAG, &server.url, &[SERVER_TAG, &group], true));
         all.push(record("issuer", &server.issuer, &[SERVER_TAG, "issuer", &group], true));
         let endpoints = server.endpoints.iter();

@@ -17,7 +17,6 @@ use std::time::SystemTime;
 use ::log::kv::{self, Key, Value};
 use ::log::{Level, LevelFilter, Record};
 use env_logger::{Builder, Target};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Error;
 use super::civil;
@@ -80,16 +79,6 @@ pub fn init(
         })
         .try_init()
         .map_err(|_| Error::new("start logging: it was started before"))
-}
-
-/// A random name for one run of the program: 32 hexadecimal digits. Not a secret; it tells two
-/// instances, or two runs, apart in a common log and at the plane.
-pub fn instance_id() -> Result<String, Error> {
-    let mut bytes = [0_u8; 16];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::new("make an instance id: the system gave no random bytes"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Where lines go: the file, else standard error for people, standard output for programs.

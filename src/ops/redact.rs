@@ -129,12 +129,6 @@ pub(super) fn escape(out: &mut String, text: &str) {
     }
 }
 
-/// Tells equal secrets from different ones without showing either: the start of a SHA-256.
-pub fn fingerprint(secret: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The first bytes of the text, at most `limit`, ending between two characters.
 pub(crate) fn head(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));

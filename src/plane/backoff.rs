@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::crypto;
 
 /// Shortest wait, and the wait after a first failure: most failures are a restart behind a balancer.
 pub const WAIT_MIN: Duration = Duration::from_millis(200);
@@ -85,12 +85,8 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 
 /// A random number in [0, 1), so that many tunnels do not come back in step.
 fn fraction() -> f64 {
-    let mut bytes = [0; 4];
     // Without randomness the full wait is the polite choice.
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 1.0,
-    }
+    crypto::random().map_or(1.0, |bytes| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::crypto;
 use crate::ops::metrics::{Metrics, RequestKind};
 use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
-use crate::ops::redact::fingerprint;
 use crate::sync;
 
 use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL, Unusable};
@@ -286,7 +286,7 @@ fn log_failure(command: &Command, failure: &Failure) {
         request_id = command.request_id.as_str(),
         cmd_request_id = command.header("x-request-id").unwrap_or_default(),
         rpc_request_id = command.id().unwrap_or_default(),
-        session_id = command.header("mcp-session-id").map(fingerprint).unwrap_or_default().as_str(),
+        session_id = command.header("mcp-session-id").map(crypto::fingerprint).unwrap_or_default().as_str(),
         channel = command.channel.as_str(),
         failure_source = failure.source,
         transport_error_kind = failure.kind,

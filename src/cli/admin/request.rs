@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::config::{Admin, Environment, Error, Flags};
+use crate::crypto;
 use crate::net::{Budget, Client, Net, Request};
-use crate::ops::log;
 use crate::ops::redact::Redactor;
 use crate::plane::client::{Identity, head};
 use crate::plane::hints::hint;
@@ -83,7 +83,7 @@ impl Session {
     pub(super) fn open(flags: &Flags, runtime_key_will_do: bool) -> Result<Session, Fault> {
         let failed = |error: &dyn fmt::Display| Fault::new(format!("configure tunnel-client: {error}"));
         // As for a running client, so that the plane's own logs can tell one run of a command from another.
-        let instance_id = log::instance_id().map_err(|error| failed(&error))?;
+        let instance_id = crypto::random_id().map_err(|error| failed(&error))?;
         let admin = Admin::load(flags, &Environment::of_process()?, runtime_key_will_do)?;
         for warning in &admin.warnings {
             terminal::complain(warning);

@@ -10,8 +10,7 @@
 use std::io;
 use std::sync::Arc;
 
-use ring::rand::{SecureRandom, SystemRandom};
-
+use crate::crypto;
 use crate::relay::inflight::Ticket;
 use crate::relay::json::{self, Span};
 use crate::relay::message::Message;
@@ -39,10 +38,7 @@ pub(super) struct Numbers {
 impl Numbers {
     /// Those that nobody can guess. Fails when the system has no random bytes.
     pub(super) fn random() -> io::Result<Numbers> {
-        let mut bytes = [0; 16];
-        let filled = SystemRandom::new().fill(&mut bytes);
-        filled.map_err(|_| io::Error::other("the system gave no random bytes"))?;
-        let drawn = u128::from_le_bytes(bytes);
+        let drawn = u128::from_le_bytes(crypto::random()?);
         let mark = u64::try_from(drawn >> 64).unwrap_or_default();
         let first = u64::try_from(drawn & ((1 << FIRST_BITS) - 1)).unwrap_or_default();
         Ok(Numbers { mark: format!("tc-{mark:016x}-"), first, next: first })

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::ops::log::instance_id;
+use crate::crypto;
 use crate::sync;
 
 /// Clients that vanish do not end their sessions, and one costs some hundred bytes.
@@ -25,7 +25,7 @@ struct Session {
 impl Sessions {
     /// Opens one and returns its id.
     pub(super) fn open(&self, version: &'static str) -> Option<String> {
-        let id = instance_id().ok()?;
+        let id = crypto::random_id().ok()?;
         let mut sessions = self.lock();
         if sessions.len() >= SESSIONS_MAX {
             sessions.pop_front();

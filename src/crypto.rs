@@ -1,0 +1,69 @@
+//! Cryptography: SHA-256, comparison of secrets, random bytes and ids, and the provider of TLS.
+//!
+//! No other module of the program names `ring`, so this one decides which provider is compiled.
+
+use std::io;
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::crypto::CryptoProvider;
+
+/// Cipher suites, key exchange groups and signatures of TLS.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// SHA-256 of `data`, in lower-case hexadecimal digits.
+pub(crate) fn sha256_hex(data: &[u8]) -> String {
+    hex(digest(&SHA256, data).as_ref())
+}
+
+/// The first 48 bits of SHA-256, in hexadecimal digits: tells equal texts from different ones without showing either.
+pub(crate) fn fingerprint(text: &str) -> String {
+    hex(digest(&SHA256, text.as_bytes()).as_ref().get(..6).unwrap_or_default())
+}
+
+/// Whether two secrets are the same. It compares digests, so the time that it takes does not tell how much of a
+/// guess was right.
+pub(crate) fn is_same_secret(one: &str, other: &str) -> bool {
+    digest(&SHA256, one.as_bytes()).as_ref() == digest(&SHA256, other.as_bytes()).as_ref()
+}
+
+/// Random bytes that nobody can guess. Fails when the system gives none.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(io::Error::other("the system gave no random bytes")),
+    }
+}
+
+/// Random id of 128 bits, in 32 hexadecimal digits. Fails as [`random`] does.
+pub(crate) fn random_id() -> io::Result<String> {
+    Ok(hex(&random::<16>()?))
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_and_comparisons_are_those_of_the_standard() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_hex(b"abc"), abc);
+        assert!(abc.starts_with(&fingerprint("abc")) && fingerprint("abc").len() == 12);
+        assert!(is_same_secret("a", "a") && !is_same_secret("a", "b") && !is_same_secret("a", ""));
+    }
+
+    #[test]
+    fn ids_are_long_and_differ() {
+        let (one, other) = (random_id().unwrap(), random_id().unwrap());
+        assert!(one.len() == 32 && one != other && one.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
+}
