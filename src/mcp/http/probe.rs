@@ -15,10 +15,11 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 
 use crate::net::{Budget, Error, Kind, Reply};
 use crate::ops::readiness::Probe;
-use crate::relay::message::{CLAIM, Era};
+use crate::relay::message::Era;
 use crate::relay::modern::PROTOCOL_VERSION;
 use crate::relay::tree;
 
+use super::super::questions::{self, MODERN_VERSION};
 use super::HttpTarget;
 use super::reply::{self, Content};
 use super::sse::{Position, Stream};
@@ -32,12 +33,6 @@ const DISCOVER_TIME: Duration = Duration::from_millis(1_200);
 
 /// Largest answer that is read; servers describe their tools at length.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-
-/// The revision that is asked for with a handshake.
-const LEGACY_VERSION: &str = "2025-11-25";
-
-/// The revision that is asked for without one.
-const MODERN_VERSION: &str = "2026-07-28";
 
 /// First revision that wants its version in a header after the handshake.
 const FIRST_WITH_HEADER: &str = "2025-06-18";
@@ -86,7 +81,7 @@ fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
     let mut headers = HeaderMap::new();
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(MODERN_VERSION));
     headers.insert("mcp-method", HeaderValue::from_static("server/discover"));
-    let asked = ask(target, &headers, &discover_question(), deadline.min(Instant::now() + DISCOVER_TIME));
+    let asked = ask(target, &headers, &questions::discover(), deadline.min(Instant::now() + DISCOVER_TIME));
     let told = match asked {
         Ok(told) => told,
         Err(error) if error.kind == Kind::Timeout => return None,
@@ -95,55 +90,12 @@ fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
     if let Some(finding) = refused(&told) {
         return Some(finding);
     }
-    is_modern(&told.message, told.status == 400).then(|| ready(Era::Modern, &told))
-}
-
-/// The question that needs no handshake.
-pub(in crate::mcp) fn discover_question() -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
-        CLAIM: MODERN_VERSION,
-        "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": client_info(),
-    }}})
-}
-
-/// The question that opens a handshake.
-pub(in crate::mcp) fn initialize_question() -> Value {
-    json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
-        "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
-    }})
-}
-
-/// Whether the answer to a discovery is that of a server without handshakes. `is_refusal`: whether it came
-/// as complaints about a request do.
-pub(in crate::mcp) fn is_modern(message: &Value, is_refusal: bool) -> bool {
-    // Refusals in the words of the modern revision: wrong headers, missing capability, another version.
-    // A list of versions proves nothing when it names old ones only.
-    let supported = message.pointer("/error/data/supported").and_then(Value::as_array);
-    match error_code(message) {
-        None => message.pointer("/result/supportedVersions").is_some(),
-        Some(-32020 | -32021) => is_refusal,
-        Some(-32022) => supported.is_some_and(|list| list.iter().any(|v| v.as_str() >= Some(MODERN_VERSION))),
-        Some(_) => false,
-    }
-}
-
-/// The code of an answer that is an error.
-pub(in crate::mcp) fn error_code(message: &Value) -> Option<i64> {
-    message.pointer("/error/code").and_then(Value::as_i64)
-}
-
-/// Name and version that a server gives itself, in either era.
-pub(in crate::mcp) fn server_name(message: &Value) -> Option<String> {
-    let info = message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
-    let info = info.or_else(|| message.pointer("/result/serverInfo"))?;
-    let word = |name: &str| info.get(name).and_then(Value::as_str);
-    Some(format!("{} {}", word("name")?, word("version").unwrap_or_default()).trim_end().to_owned())
+    questions::is_modern(&told.message, told.status == 400).then(|| ready(Era::Modern, &told))
 }
 
 /// Asks with a handshake, and ends the session that it may have opened.
 fn initialize(target: &HttpTarget, deadline: Instant) -> Finding {
-    let told = match ask(target, &HeaderMap::new(), &initialize_question(), deadline) {
+    let told = match ask(target, &HeaderMap::new(), &questions::initialize(), deadline) {
         Ok(told) => told,
         Err(error) => return unreachable_by(error),
     };
@@ -155,7 +107,7 @@ fn initialize(target: &HttpTarget, deadline: Instant) -> Finding {
         return ready(Era::Legacy, &told);
     }
     // Error texts of the server are not repeated: the verdict is served to whoever asks `/readyz`.
-    match error_code(&told.message) {
+    match questions::error_code(&told.message) {
         Some(-32022) => ready(Era::Modern, &told),
         Some(code) => failed(format!("initialize was refused with error {code}")),
         None if is_old_transport(target, deadline) => {
@@ -267,17 +219,12 @@ fn ready(era: Era, told: &Told) -> Finding {
         Era::Legacy => said.map(str::to_owned),
         Era::Modern => Some(MODERN_VERSION.to_owned()),
     };
-    let (era, server) = (Some(era), server_name(&told.message));
+    let (era, server) = (Some(era), questions::server_name(&told.message));
     Finding { probe: Probe::Ready, era, absent: false, server, version, error: None }
 }
 
 fn failed(why: String) -> Finding {
     Finding { probe: Probe::Failed(why), era: None, absent: false, server: None, version: None, error: None }
-}
-
-/// Probes say whose they are, so that a server's owner can tell them from calls in the log.
-fn client_info() -> Value {
-    json!({"name": crate::CLIENT_NAME, "version": crate::VERSION})
 }
 
 /// A status in the words of the standard; never the reason that the server wrote.

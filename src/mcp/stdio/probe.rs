@@ -24,7 +24,7 @@ use crate::relay::message::Era;
 use crate::relay::tree;
 use crate::sync;
 
-use super::super::http::probe::{discover_question, error_code, initialize_question, is_modern, server_name};
+use super::super::questions;
 use super::framing::{self, Frame, Frames};
 use super::guards::Guards;
 use super::handshake::Handshake;
@@ -106,7 +106,7 @@ fn judge<'a>(
     trials: &mut Vec<Trial<'a>>,
     last_words: &mut VecDeque<String>,
 ) -> Result<(Era, Option<String>), String> {
-    let questions = [discover_question(), initialize_question()];
+    let questions = [questions::discover(), questions::initialize()];
     let mut ended = [false; 2];
     let began = Instant::now();
     let mut next_start = began;
@@ -130,8 +130,8 @@ fn judge<'a>(
                 }
             }
             Event::Said(number, message) if is_noise(questions.get(number), &message) => {}
-            Event::Said(0, message) if is_modern(&message, true) => {
-                return Ok((Era::Modern, server_name(&message)));
+            Event::Said(0, message) if questions::is_modern(&message, true) => {
+                return Ok((Era::Modern, questions::server_name(&message)));
             }
             // It wants a handshake, and a fresh child for it.
             Event::Said(0, _) => {
@@ -166,9 +166,9 @@ fn opened(trial: Option<&mut Trial<'_>>, message: &Value) -> Result<(Era, Option
         if let Some(trial) = trial {
             trial.say(Handshake::confirmation());
         }
-        return Ok((Era::Legacy, server_name(message)));
+        return Ok((Era::Legacy, questions::server_name(message)));
     }
-    match error_code(message) {
+    match questions::error_code(message) {
         Some(-32022) => Ok((Era::Modern, None)),
         Some(code) => Err(format!("initialize was refused with error {code}")),
         None => Err("initialize was answered without a protocol version".into()),

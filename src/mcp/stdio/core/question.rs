@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::super::http::probe::discover_question;
 use super::Core;
+use crate::mcp::questions;
 use crate::relay::message::{Era, Message};
 
 impl Core {
@@ -23,7 +23,7 @@ impl Core {
     pub(in super::super) fn ask(&mut self) {
         let mut question = match self.era {
             Era::Legacy => json!({"jsonrpc": "2.0", "id": 0, "method": "ping"}),
-            Era::Modern => discover_question(),
+            Era::Modern => questions::discover(),
         };
         // No caller's cancellation names it.
         question.get_mut("id").into_iter().for_each(|id| *id = "tunnel-client-question".into());

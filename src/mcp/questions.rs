@@ -1,0 +1,62 @@
+//! The two questions of a probe, and how their answers are read, whatever carries them.
+//!
+//! `server/discover` needs no handshake; `initialize` opens one. Answers are read as trees, for verdicts only: no
+//! command is treated by them. Nothing here sends anything or can fail.
+
+use serde_json::{Value, json};
+
+use crate::relay::message::CLAIM;
+
+/// The revision that is asked for with a handshake.
+const LEGACY_VERSION: &str = "2025-11-25";
+
+/// The revision that is asked for without one.
+pub(super) const MODERN_VERSION: &str = "2026-07-28";
+
+/// The request `server/discover`.
+pub(super) fn discover() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
+        CLAIM: MODERN_VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": client_info(),
+    }}})
+}
+
+/// The request `initialize`.
+pub(super) fn initialize() -> Value {
+    json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
+        "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
+    }})
+}
+
+/// Name and version of this program, so that a server's owner can tell probes from calls in the log.
+fn client_info() -> Value {
+    json!({"name": crate::CLIENT_NAME, "version": crate::VERSION})
+}
+
+/// Whether the answer to `server/discover` is that of a server without handshakes. `is_refusal` says whether
+/// the answer came in the way in which complaints about a request come.
+pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
+    // Refusals in the words of the modern revision: wrong headers, missing capability, another version.
+    // A list of versions proves nothing when it names old ones only.
+    let supported = message.pointer("/error/data/supported").and_then(Value::as_array);
+    match error_code(message) {
+        None => message.pointer("/result/supportedVersions").is_some(),
+        Some(-32020 | -32021) => is_refusal,
+        Some(-32022) => supported.is_some_and(|list| list.iter().any(|v| v.as_str() >= Some(MODERN_VERSION))),
+        Some(_) => false,
+    }
+}
+
+/// The code of an answer that is an error.
+pub(super) fn error_code(message: &Value) -> Option<i64> {
+    message.pointer("/error/code").and_then(Value::as_i64)
+}
+
+/// Name and version that a server gives itself, in either era.
+pub(super) fn server_name(message: &Value) -> Option<String> {
+    let info = message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
+    let info = info.or_else(|| message.pointer("/result/serverInfo"))?;
+    let word = |name: &str| info.get(name).and_then(Value::as_str);
+    Some(format!("{} {}", word("name")?, word("version").unwrap_or_default()).trim_end().to_owned())
+}
