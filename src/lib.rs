@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | [`config`] | flags, environment and YAML become one validated [`config::Settings`] | nothing above it |
 //! | [`net`] | makes every outbound connection: roots, certificates, proxies, sockets | `config` |
-//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, pulses, random ids) |
+//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, heartbeats, random ids) |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`mcp`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |
@@ -48,7 +48,7 @@
 //! | doctor, stdio-probe | in `doctor` alone, 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
 //!
-//! Stuck threads: whoever has a loop publishes by when its present wait must end ([`ops::pulse`]), or that it rests
+//! Stuck threads: whoever has a loop publishes by when its present wait must end ([`ops::heartbeat`]), or that it rests
 //! because only new work ends the wait: poller, workers (quick and listen too), couriers, prober, keepers,
 //! health-listener and proxy-health. While one is overdue, main does not feed the service manager's watchdog.
 //! The pipes of a child wait for that child alone; who needs an answer from there has a deadline.

@@ -19,8 +19,8 @@ use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::Prober;
 use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::{self, Net};
+use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
-use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
 use crate::plane::client::{Plane, SetupError};
@@ -48,7 +48,7 @@ pub(crate) struct Tunnel {
     /// Its verdict.
     pub(crate) readiness: Arc<Readiness>,
     /// Whether its loops come back in time.
-    pub(crate) pulses: Pulses,
+    pub(crate) heartbeats: Heartbeats,
     plane: Arc<Plane>,
     post_room: Arc<PostRoom>,
     relay: Arc<Relay>,
@@ -88,7 +88,8 @@ impl Tunnel {
         let channels = parts::channels(settings);
         let queue_capacity = plane_settings.max_inflight;
         let metrics = Arc::new(Metrics::new(&plane_settings.tunnel_id, queue_capacity, workers, &channels));
-        let (stop, flight, pulses) = (Arc::new(Stop::default()), InFlight::default(), Pulses::default());
+        let (stop, flight, heartbeats) =
+            (Arc::new(Stop::default()), InFlight::default(), Heartbeats::default());
         let servers = parts::servers(settings, net, &metrics, &stop)?;
         let harpoon = parts::endpoints(settings, net, &metrics)?;
         let served = harpoon.as_ref().map(|harpoon| harpoon.registry().served()).unwrap_or_default();
@@ -97,9 +98,10 @@ impl Tunnel {
 
         let couriers = (2 * workers).min(COURIERS_MAX);
         let plane = Arc::new(plane(settings, net, instance_id, couriers, &metrics, &served)?);
-        let post_room = parts::post_room(settings, &plane, couriers, &metrics, &readiness, &stop, &pulses)?;
+        let post_room =
+            parts::post_room(settings, &plane, couriers, &metrics, &readiness, &stop, &heartbeats)?;
         // The last thing that can fail: nothing has to be taken back when it does.
-        let children = parts::children(settings, net.budget(), &metrics, &readiness, &pulses)?;
+        let children = parts::children(settings, net.budget(), &metrics, &readiness, &heartbeats)?;
         let mut targets: HashMap<_, _> = children.iter().map(parts::child_target).collect();
         targets.extend(parts::targets(&servers, discovery.as_ref()));
         // With configured endpoints their channel is one like any other; else it is counted while it is served.
@@ -125,7 +127,7 @@ impl Tunnel {
         Ok(Tunnel {
             metrics,
             readiness,
-            pulses,
+            heartbeats,
             plane,
             post_room,
             relay,
@@ -157,20 +159,20 @@ impl Tunnel {
     /// Workers come first: a command must find somebody, and a thread that cannot be started must fail
     /// the start before the first poll.
     pub(crate) fn start(&self) -> Result<(), Error> {
-        self.relay.start(self.workers, &self.pulses).map_err(Error::Thread)?;
+        self.relay.start(self.workers, &self.heartbeats).map_err(Error::Thread)?;
         let (plane, readiness) = (Arc::clone(&self.plane), Arc::clone(&self.readiness));
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
         let (poller, prober, wait) = (Arc::clone(&self.poller), Arc::clone(&self.prober), self.startup_wait);
-        let pulse = self.pulses.add("poller");
+        let heartbeat = self.heartbeats.add("poller");
         // The gate runs on the poller's thread: nothing else has to wait for the server.
         spawn("poller", move || {
             if !wait.is_zero() {
-                prober.gate(wait, &pulse);
+                prober.gate(wait, &heartbeat);
             }
-            poller.run(&pulse);
+            poller.run(&heartbeat);
         })?;
-        let (prober, pulse) = (Arc::clone(&self.prober), self.pulses.add("prober"));
-        spawn("prober", move || prober.run(&pulse))
+        let (prober, heartbeat) = (Arc::clone(&self.prober), self.heartbeats.add("prober"));
+        spawn("prober", move || prober.run(&heartbeat))
     }
 
     /// Stops polling, finishes what is in flight within `time`, answers the rest as failed. Tells how many

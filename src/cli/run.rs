@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use crate::config::{Environment, Flags, Settings};
-use crate::ops::manager::{self, Manager};
+use crate::ops::sd_notify::{self, ServiceManager};
 use crate::ops::signals::Hangup;
 
 use super::service::{Process, Service, Unstarted};
@@ -36,7 +36,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         Err(Unstarted::Settings(failure)) => return refuse(failure),
         Err(Unstarted::System(failure)) => return Err(failure),
     };
-    let mut service = service.reporting_to(Manager::of(&environment));
+    let mut service = service.reporting_to(ServiceManager::of(&environment));
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
     service.attend(&process);
     let clean = service.stop(settings.process.drain_timeout, &process);
@@ -46,7 +46,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
 /// Ends a start that would fail again as it is: flags and settings that cannot be used.
 pub(super) fn refuse(failure: Failure) -> Result<ExitCode, Failure> {
     // Scripts know the reference's exit code, and no script sets this variable.
-    if !manager::is_present() {
+    if !sd_notify::is_present() {
         return Err(failure);
     }
     terminal::complain(&failure.0);

@@ -17,9 +17,9 @@ use crate::ops::descriptors;
 use crate::ops::files::{self, Published};
 use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
-use crate::ops::manager::Manager;
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
+use crate::ops::sd_notify::ServiceManager;
 use crate::ops::signals::{Hangup, Signal, Signals};
 use crate::sync;
 use crate::tunnel::Tunnel;
@@ -51,7 +51,7 @@ pub(super) struct Service {
     pub(super) tunnel: Arc<Tunnel>,
     net: Net,
     checks: Option<ProxyHealth>,
-    manager: Manager,
+    manager: ServiceManager,
     redactor: Arc<Redactor>,
     /// What others see of it.
     pub(super) surface: Surface,
@@ -127,17 +127,17 @@ impl Service {
         surface.publish(settings).map_err(|error| start(&error))?;
         summarize(settings, &net, &tunnel, surface.listener.as_ref());
         let interval = settings.proxy_check_interval;
-        let checks = tunnel
-            .proxy_checks()
-            .map(|checks| ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics), &tunnel.pulses));
+        let checks = tunnel.proxy_checks().map(|checks| {
+            ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics), &tunnel.heartbeats)
+        });
         let checks = checks.transpose().map_err(|error| start(&error))?;
         tunnel.start().map_err(|error| start(&error))?;
         log::info!(version = crate::VERSION; "🟢 tunnel-client started");
-        Ok(Service { tunnel, net, checks, manager: Manager::default(), redactor, surface })
+        Ok(Service { tunnel, net, checks, manager: ServiceManager::default(), redactor, surface })
     }
 
     /// Tells this service manager from now on how the service is.
-    pub(super) fn reporting_to(self, manager: Manager) -> Service {
+    pub(super) fn reporting_to(self, manager: ServiceManager) -> Service {
         Service { manager, ..self }
     }
 
@@ -146,7 +146,7 @@ impl Service {
     pub(super) fn attend(&mut self, process: &Process) {
         loop {
             self.net.sweep();
-            let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.pulses, &self.redactor);
+            let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.heartbeats, &self.redactor);
             let pause = pause.map_or(SWEEP_INTERVAL, |pause| pause.min(SWEEP_INTERVAL));
             if process.wait(Some(pause)).is_some() {
                 return;
@@ -204,7 +204,7 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Fa
 
 /// Drains in a thread of its own, so that a second signal can end the process at once. False when it did,
 /// or when the drain itself got stuck: its bound is checked from outside, where nothing can hold it up.
-fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut Manager) -> bool {
+fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut ServiceManager) -> bool {
     let end = Instant::now() + Tunnel::drain_bound(time);
     let draining = {
         let tunnel = Arc::clone(tunnel);
@@ -229,7 +229,7 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
             log::error!("shutdown took longer than its bound; stopping at once");
             return false;
         }
-        manager.feed(&tunnel.pulses);
+        manager.feed(&tunnel.heartbeats);
     }
     // A drain that panicked has told nobody anything.
     draining.join().is_ok_and(told_all)
@@ -261,8 +261,9 @@ impl Surface {
                 "harpoon.additional-transport has no effect: no endpoint is configured, and none can be found"
             );
         }
-        let pulses = &tunnel.pulses;
-        let listener = listens.then(|| Listener::start(&settings.health, metrics, readiness, pulses, extras));
+        let heartbeats = &tunnel.heartbeats;
+        let listener =
+            listens.then(|| Listener::start(&settings.health, metrics, readiness, heartbeats, extras));
         let listener = listener.transpose()?;
         Ok(Surface { listener, files: Vec::new() })
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::{Server, Settings};
 use crate::net::{self, Certificate};
-use crate::ops::civil;
+use crate::ops::timestamp;
 
 use super::report::Check;
 
@@ -87,7 +87,7 @@ fn line(path: &Path, certificate: &Certificate) -> String {
 
 /// A moment in the form of a certificate's end, for comparison.
 fn text(moment: SystemTime) -> String {
-    format!("{} UTC", civil::plain(moment).replace('/', "-"))
+    format!("{} UTC", timestamp::plain(moment).replace('/', "-"))
 }
 
 /// Who resolves names.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
-use crate::ops::pulse::Pulse;
+use crate::ops::heartbeat::Heartbeat;
 use crate::ops::readiness::{Probe, Readiness};
 use crate::relay::message::Era;
 use crate::relay::stop::{Phase, Stop};
@@ -65,12 +65,12 @@ impl Prober {
     /// Waits until the main server accepts connections, at most `wait`. Only a server that nobody has
     /// started yet is waited for; any other finding ends the wait. Called before the first poll, so that
     /// no command fails merely because two services were started together. A stop ends it at once.
-    pub fn gate(&self, wait: Duration, pulse: &Pulse) {
+    pub fn gate(&self, wait: Duration, heartbeat: &Heartbeat) {
         let Some(target) = self.targets.iter().find(|target| *target.channel() == Channel::main()) else {
             return;
         };
         let end = Instant::now() + wait;
-        pulse.until(end + ROUND_MAX);
+        heartbeat.until(end + ROUND_MAX);
         let mut pause = GATE_WAIT_MIN;
         loop {
             let finding = probe::probe(target, None);
@@ -96,7 +96,7 @@ impl Prober {
 
     /// Probes every server now and then until the process stops. One after the other: a silent one delays
     /// the others by its two seconds, which is less trouble than a thread for each.
-    pub fn run(&self, pulse: &Pulse) {
+    pub fn run(&self, heartbeat: &Heartbeat) {
         let mut rounds: Vec<Round> =
             self.targets.iter().map(|_| Round { era: None, failures: 0, due: Instant::now() }).collect();
         let mut search = (self.discovery.as_ref(), 0, Instant::now());
@@ -104,7 +104,7 @@ impl Prober {
         while !self.stop.reached(Phase::Draining) {
             for (target, round) in self.targets.iter().zip(&mut rounds) {
                 if round.due <= Instant::now() {
-                    pulse.within(ROUND_MAX);
+                    heartbeat.within(ROUND_MAX);
                     self.round(target, round);
                 }
             }
@@ -117,7 +117,7 @@ impl Prober {
             // After the probes, whose findings people look for first; never again once it has succeeded.
             if let (Some(discovery), failures, due) = &mut search {
                 if *due <= Instant::now() {
-                    pulse.within(ROUND_MAX);
+                    heartbeat.within(ROUND_MAX);
                     let done = discovery();
                     *failures += 1;
                     *due = Instant::now() + pause(*failures);
@@ -133,7 +133,7 @@ impl Prober {
             let Some(next) = next else { return };
             // It may have passed long ago: thirty silent servers take more than a minute in all.
             let wait = next.saturating_duration_since(Instant::now());
-            pulse.within(wait);
+            heartbeat.within(wait);
             self.stop.sleep(wait, Phase::Draining);
         }
     }

@@ -28,8 +28,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use super::descriptors;
+use super::heartbeat::{Heartbeat, Heartbeats};
 use super::metrics::Metrics;
-use super::pulse::{Pulse, Pulses};
 use super::readiness::Readiness;
 use crate::config;
 use crate::sync;
@@ -84,7 +84,7 @@ impl Listener {
         health: &config::Health,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
-        pulses: &Pulses,
+        heartbeats: &Heartbeats,
         extras: Extras,
     ) -> Result<Listener, Error> {
         let (bound, base_url, local_name, socket) = match &health.unix_socket {
@@ -105,7 +105,7 @@ impl Listener {
         // Other machines get health and metrics and nothing else.
         let here_only = health.unix_socket.is_some() || local_name.is_some();
         let Extras { page, offer } = if here_only { extras } else { Extras::default() };
-        let calls = offer.map(|offer| Calls::start(offer, pulses)).transpose().map_err(failed)?;
+        let calls = offer.map(|offer| Calls::start(offer, heartbeats)).transpose().map_err(failed)?;
         let has_page = page.is_some();
         let pages = Pages { metrics, readiness, local_name, page, made: Cell::default(), calls };
         let mut server = Server {
@@ -117,8 +117,8 @@ impl Listener {
             accepted: 0,
             paused_until: None,
         };
-        let pulse = pulses.add("health-listener");
-        let thread = sync::spawn("health-listener", move || server.run(&pulse)).map_err(failed)?;
+        let heartbeat = heartbeats.add("health-listener");
+        let thread = sync::spawn("health-listener", move || server.run(&heartbeat)).map_err(failed)?;
         Ok(Listener { base_url, has_page, wake: Some(wake), thread: Some(thread), _socket: socket })
     }
 
@@ -170,15 +170,15 @@ struct Server {
 impl Server {
     /// Moves every connection on by as much as its socket allows, drops those that are done or out
     /// of time, then accepts. Existing connections come first, so that newcomers cannot starve them.
-    fn run(&mut self, pulse: &Pulse) {
+    fn run(&mut self, heartbeat: &Heartbeat) {
         loop {
-            pulse.rest();
+            heartbeat.rest();
             let Some((acceptable, ready)) = self.wait() else {
                 return;
             };
             let now = Instant::now();
             // Nothing of a round waits, so it has no bound of its own.
-            pulse.until(now);
+            heartbeat.until(now);
             let sending = self.connections.iter().filter(|connection| connection.is_sending()).count();
             let running = self.pages.calls.as_ref().map_or(0, Calls::running);
             let service = Round { pages: &self.pages, calls: Cell::new(sending + running) };

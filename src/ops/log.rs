@@ -19,9 +19,9 @@ use ::log::{Level, LevelFilter, Record};
 use env_logger::{Builder, Target};
 
 use super::Error;
-use super::civil;
 use super::files;
 use super::redact::{self, Redactor};
+use super::timestamp;
 use crate::config::{self, LogFormat};
 use sink::Sink;
 
@@ -116,9 +116,9 @@ impl Lines {
         let level = level_word(record.level());
         let message = self.clean("msg", &record.args().to_string());
         let out = match self.format {
-            LogFormat::Unset => format!("{} {level} ", civil::plain(now)),
-            LogFormat::StructText => format!("time={} level={level}", civil::rfc3339_ms(now)),
-            LogFormat::Json => format!("{{\"time\":\"{}\",\"level\":\"{level}\"", civil::rfc3339(now)),
+            LogFormat::Unset => format!("{} {level} ", timestamp::plain(now)),
+            LogFormat::StructText => format!("time={} level={level}", timestamp::rfc3339_ms(now)),
+            LogFormat::Json => format!("{{\"time\":\"{}\",\"level\":\"{level}\"", timestamp::rfc3339(now)),
         };
         let mut line = Line { lines: self, out };
         match self.format {

@@ -9,19 +9,19 @@
 use std::fmt;
 use std::io;
 
-pub mod civil;
 pub(crate) mod descriptors;
 pub mod files;
 pub mod hardening;
+pub mod heartbeat;
 pub mod listener;
 pub mod log;
-pub mod manager;
 pub mod metrics;
 pub mod proxy_health;
-pub mod pulse;
 pub mod readiness;
 pub mod redact;
+pub mod sd_notify;
 pub mod signals;
+pub mod timestamp;
 
 /// An operation of this room that failed: what was attempted, then the system's words. It has one
 /// reader, the line that ends a start, so it is kept as that text; there is no kind to tell apart

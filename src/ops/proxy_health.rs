@@ -11,11 +11,11 @@ use std::time::Duration;
 use crate::sync;
 
 use super::Error;
+use super::heartbeat::{Heartbeat, Heartbeats};
 use super::metrics::Metrics;
-use super::pulse::{Pulse, Pulses};
 
 /// Runs all checks once, and says before each how long it may take.
-pub type Checks = Box<dyn Fn(&Pulse) -> Vec<CheckResult> + Send>;
+pub type Checks = Box<dyn Fn(&Heartbeat) -> Vec<CheckResult> + Send>;
 
 /// What the check of one proxy found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,22 +86,28 @@ impl ProxyHealth {
         interval: Duration,
         checks: Checks,
         metrics: Arc<Metrics>,
-        pulses: &Pulses,
+        heartbeats: &Heartbeats,
     ) -> Result<ProxyHealth, Error> {
         let (stop, stopped) = channel();
-        let pulse = pulses.add("proxy-health");
-        sync::spawn("proxy-health", move || run(interval, &checks, &metrics, &stopped, &pulse))
+        let heartbeat = heartbeats.add("proxy-health");
+        sync::spawn("proxy-health", move || run(interval, &checks, &metrics, &stopped, &heartbeat))
             .map_err(|cause| Error::caused("start proxy-health thread", cause))?;
         Ok(ProxyHealth { _stop: stop })
     }
 }
 
-fn run(interval: Duration, checks: &Checks, metrics: &Metrics, stopped: &Receiver<()>, pulse: &Pulse) {
+fn run(
+    interval: Duration,
+    checks: &Checks,
+    metrics: &Metrics,
+    stopped: &Receiver<()>,
+    heartbeat: &Heartbeat,
+) {
     loop {
-        for result in checks(pulse) {
+        for result in checks(heartbeat) {
             metrics.proxy_checked(&result);
         }
-        pulse.within(interval);
+        heartbeat.within(interval);
         match stopped.recv_timeout(interval) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -126,8 +132,12 @@ mod tests {
                 vec![(Phase::Tcp, Duration::from_millis(1)), (Phase::Connect, Duration::from_millis(2))];
             vec![CheckResult { proxy_id: "p".into(), phases, failure }]
         });
-        let checker =
-            ProxyHealth::start(Duration::from_secs(3600), checks, Arc::clone(&metrics), &Pulses::default());
+        let checker = ProxyHealth::start(
+            Duration::from_secs(3600),
+            checks,
+            Arc::clone(&metrics),
+            &Heartbeats::default(),
+        );
         let checker = checker.unwrap();
         first.recv().unwrap();
         drop(checker);

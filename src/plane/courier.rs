@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
+use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::{Answered, Metrics};
-use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
 use crate::relay::command::Command;
 use crate::relay::port::{Answer, Outbox};
@@ -70,7 +70,7 @@ impl PostRoom {
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
         stop: Arc<Stop>,
-        pulses: &Pulses,
+        heartbeats: &Heartbeats,
     ) -> io::Result<Arc<PostRoom>> {
         let room = Arc::new(PostRoom {
             plane,
@@ -86,8 +86,8 @@ impl PostRoom {
             stop,
         });
         for number in 0..couriers {
-            let (room, pulse) = (Arc::clone(&room), pulses.add("courier"));
-            sync::spawn(format!("courier-{number}"), move || room.work(&pulse))?;
+            let (room, heartbeat) = (Arc::clone(&room), heartbeats.add("courier"));
+            sync::spawn(format!("courier-{number}"), move || room.work(&heartbeat))?;
         }
         Ok(room)
     }
@@ -110,11 +110,11 @@ impl PostRoom {
     }
 
     /// One courier's life.
-    fn work(&self, pulse: &Pulse) {
-        while let Some(parcel) = self.desk.take(pulse) {
-            pulse.within(self.plane.exchange_time());
+    fn work(&self, heartbeat: &Heartbeat) {
+        while let Some(parcel) = self.desk.take(heartbeat) {
+            heartbeat.within(self.plane.exchange_time());
             self.post(parcel);
-            pulse.rest();
+            heartbeat.rest();
         }
     }
 

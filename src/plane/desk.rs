@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::ops::pulse::Pulse;
+use crate::ops::heartbeat::Heartbeat;
 use crate::relay::command::Command;
 use crate::relay::inflight::Ticket;
 use crate::relay::port::Answer;
@@ -110,7 +110,7 @@ impl Desk {
     }
 
     /// Waits for the next answer to be posted; nothing once the list is closed.
-    pub(super) fn take(&self, pulse: &Pulse) -> Option<Parcel> {
+    pub(super) fn take(&self, heartbeat: &Heartbeat) -> Option<Parcel> {
         let mut state = self.state();
         loop {
             if state.closed {
@@ -130,10 +130,10 @@ impl Desk {
             state = match first.filter(|_| !state.lookout) {
                 Some(due) => {
                     state.lookout = true;
-                    pulse.until(due);
+                    heartbeat.until(due);
                     let left = due.saturating_duration_since(now);
                     let mut state = sync::wait_for(&self.work, state, left);
-                    pulse.rest();
+                    heartbeat.rest();
                     state.lookout = false;
                     state
                 }
@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::config::Channel;
-    use crate::ops::pulse::Pulses;
+    use crate::ops::heartbeat::Heartbeats;
     use crate::relay::command::Body;
     use crate::relay::headers::ReplyHeaders;
     use crate::relay::inflight::InFlight;
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn take(desk: &Desk) -> Parcel {
-        desk.take(&Pulses::default().add("courier")).unwrap()
+        desk.take(&Heartbeats::default().add("courier")).unwrap()
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         (0..2).for_each(|_| bring(&desk, &flight, now + LONG).unwrap());
         assert_eq!(desk.close().len(), 2);
         assert!(bring(&desk, &flight, now + LONG).is_err());
-        assert!(desk.take(&Pulses::default().add("courier")).is_none());
+        assert!(desk.take(&Heartbeats::default().add("courier")).is_none());
         assert_eq!(flight.now(), 0);
     }
 }

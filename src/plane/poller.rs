@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
+use crate::ops::heartbeat::Heartbeat;
 use crate::ops::metrics::{DropReason, Metrics, PollError};
-use crate::ops::pulse::Pulse;
 use crate::ops::readiness::Readiness;
 use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
@@ -127,24 +127,24 @@ impl Poller {
 
     /// Polls until the process stops. A poll that brought nothing is followed by the next at once: the
     /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
-    pub fn run(&self, pulse: &Pulse) {
+    pub fn run(&self, heartbeat: &Heartbeat) {
         log::info!("poller started");
         let mut trouble = Trouble::default();
         let mut limit_max = LIMIT_MAX;
         let mut instant_empty = 0;
         let mut paused = false;
         while !self.stop.reached(Phase::Draining) {
-            pulse.within(FULL_WAIT);
+            heartbeat.within(FULL_WAIT);
             if !self.has_memory(&mut paused) {
                 continue;
             }
             let Some(limit) = self.room(limit_max) else { continue };
             let began = Instant::now();
-            pulse.until(began + self.plane.exchange_time());
+            heartbeat.until(began + self.plane.exchange_time());
             if !self.set_open(OpenState::Silent) {
                 break;
             }
-            let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit, pulse));
+            let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit, heartbeat));
             self.set_open(OpenState::None);
             match accepted {
                 Ok(commands) => {
@@ -165,7 +165,7 @@ impl Poller {
                     limit_max = limit / 2;
                     log::warn!(limit = limit_max, error = error.to_string().as_str(); "poll too large; asking for fewer commands");
                 }
-                Err(refusal) => self.back_off(&mut trouble, &refusal, pulse),
+                Err(refusal) => self.back_off(&mut trouble, &refusal, heartbeat),
             }
         }
         log::info!("poller stopped");
@@ -246,14 +246,14 @@ impl Poller {
 
     /// Decodes a poll and queues its commands; all of them, also when there are more than asked for: then
     /// this blocks until the workers have made room, and no poll is made meanwhile.
-    fn accept(&self, polled: &Polled, limit: usize, pulse: &Pulse) -> Result<usize, Refusal> {
+    fn accept(&self, polled: &Polled, limit: usize, heartbeat: &Heartbeat) -> Result<usize, Refusal> {
         // The batch itself is in flight too: between two of its commands the count could fall to none,
         // and a drain would end before the second had been taken in.
         let _batch = self.flight.enter(0);
         let body = match &polled.body {
             Batch::None => &[],
             Batch::Whole(body) => body.as_slice(),
-            Batch::Oversized(found) => return self.refuse_oversized(found, polled, pulse),
+            Batch::Oversized(found) => return self.refuse_oversized(found, polled, heartbeat),
         };
         let raw = if body.is_empty() { Ok(Vec::new()) } else { batch::commands(body) };
         let raw = raw.map_err(|error| {
@@ -273,7 +273,7 @@ impl Poller {
                     if let Some(age) = wire::age(command.created_at) {
                         self.metrics.age(age);
                     }
-                    queued += usize::from(self.queue(command, pulse));
+                    queued += usize::from(self.queue(command, heartbeat));
                 }
                 // Nobody can be told: without id and token there is no way to post.
                 Err(dropped) => {
@@ -294,8 +294,8 @@ impl Poller {
     }
 
     /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
-    fn queue(&self, command: Command, pulse: &Pulse) -> bool {
-        match self.relay.queue.push(command, || pulse.within(FULL_WAIT)) {
+    fn queue(&self, command: Command, heartbeat: &Heartbeat) -> bool {
+        match self.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
             Ok(()) => {
                 self.metrics.enqueued();
                 true
@@ -309,13 +309,18 @@ impl Poller {
     }
 
     /// Has a command answered that is too large to be taken: the plane would hand it out for ever.
-    fn refuse_oversized(&self, found: &Oversized, polled: &Polled, pulse: &Pulse) -> Result<usize, Refusal> {
+    fn refuse_oversized(
+        &self,
+        found: &Oversized,
+        polled: &Polled,
+        heartbeat: &Heartbeat,
+    ) -> Result<usize, Refusal> {
         match wire::oversized(found, polled.received, &self.flight) {
             Ok(command) => {
                 self.readiness.poll_succeeded();
                 self.metrics.polled(1);
                 log::warn!(request_id = command.request_id.as_str(); "control-plane command refused: larger than 64 MiB");
-                self.queue(command, pulse);
+                self.queue(command, heartbeat);
                 Ok(1)
             }
             Err(dropped) => {
@@ -332,7 +337,7 @@ impl Poller {
 
     /// Says what went wrong and what to do about it, then waits. The texts are the plane's; the log
     /// bounds and escapes them.
-    fn back_off(&self, trouble: &mut Trouble, refusal: &Refusal, pulse: &Pulse) {
+    fn back_off(&self, trouble: &mut Trouble, refusal: &Refusal, heartbeat: &Heartbeat) {
         // A poll that was cut by the stop has not failed.
         if self.stop.reached(Phase::Draining) {
             return;
@@ -363,7 +368,7 @@ impl Poller {
             );
         }
         // Interruptible: a stop must not wait for a backoff of a minute.
-        pulse.within(wait);
+        heartbeat.within(wait);
         self.stop.sleep(wait, Phase::Draining);
     }
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::crypto;
+use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::{Metrics, RequestKind};
-use crate::ops::pulse::{Pulse, Pulses};
 use crate::ops::readiness::Readiness;
 use crate::sync;
 
@@ -64,14 +64,14 @@ impl Relay {
     /// Starts the ordinary workers for `count` calls at once, the quick ones and those for subscriptions. Each
     /// channel has one quick worker, and beyond the first one ordinary worker besides: see `queue::shares`.
     /// They end with the queue; nobody waits for them, because what they have in hand is counted as in flight.
-    pub fn start(self: &Arc<Relay>, count: usize, pulses: &Pulses) -> io::Result<()> {
+    pub fn start(self: &Arc<Relay>, count: usize, heartbeats: &Heartbeats) -> io::Result<()> {
         let channels = self.targets.len().max(1);
         let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + channels - 1)
             .chain(std::iter::repeat_n((Lane::Quick, "quick"), channels))
             .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS));
         for (number, (lane, name)) in lanes.enumerate() {
-            let (relay, pulse) = (Arc::clone(self), pulses.add(name));
-            sync::spawn(format!("{name}-{number}"), move || relay.serve(lane, &pulse))?;
+            let (relay, heartbeat) = (Arc::clone(self), heartbeats.add(name));
+            sync::spawn(format!("{name}-{number}"), move || relay.serve(lane, &heartbeat))?;
         }
         Ok(())
     }
@@ -93,12 +93,12 @@ impl Relay {
     }
 
     /// One worker's life. A worker that ends takes nothing with it: what it popped, it has finished.
-    fn serve(&self, lane: Lane, pulse: &Pulse) {
+    fn serve(&self, lane: Lane, heartbeat: &Heartbeat) {
         while let Some((held, (command, work))) =
             self.queue.pop(lane, |lane, command| self.admit(lane, command))
         {
             self.publish_load();
-            self.run(command, work, pulse);
+            self.run(command, work, heartbeat);
             self.queue.done(held);
             self.publish_load();
         }
@@ -145,7 +145,7 @@ impl Relay {
         self.allowed.is_empty() || self.allowed.contains(channel)
     }
 
-    fn run(&self, command: Arc<Command>, work: Work, pulse: &Pulse) {
+    fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) {
         // Time in the queue counts: the caller has gone, and a server must not do work for nobody.
         if command.expired() {
             log::info!(request_id = command.request_id.as_str(); "dropping command whose response deadline has passed");
@@ -160,11 +160,11 @@ impl Relay {
             Work::Answer(answer) => self.outbox.deliver(command, answer),
             Work::Fail(failure) => self.finish(&command, Outcome::Failed(failure)),
             Work::Call(call, call_max) => {
-                pulse.until(command.deadline(call_max).end());
+                heartbeat.until(command.deadline(call_max).end());
                 let mut sink = Stream { relay: self, command: &command, broken: false };
                 let outcome = call.run(&mut sink);
-                // From here on it can only be held up by couriers, who have pulses of their own.
-                pulse.rest();
+                // From here on it can only be held up by couriers, who have heartbeats of their own.
+                heartbeat.rest();
                 // Only what a server did tells about it, never what was refused here.
                 self.observe(&command, &outcome);
                 self.finish(&command, outcome);

@@ -14,9 +14,9 @@ use crate::config::Settings;
 use crate::harpoon::Harpoon;
 use crate::harpoon::history::Record;
 use crate::harpoon::local;
-use crate::ops::civil;
 use crate::ops::listener::PageMaker;
 use crate::ops::redact::{MAX_FOREIGN_BYTES, Redactor, bounded};
+use crate::ops::timestamp;
 
 use super::Tunnel;
 
@@ -34,7 +34,7 @@ impl Tunnel {
         let facts = [
             ("tunnel", settings.control_plane.tunnel_id.clone()),
             ("control plane", settings.control_plane.origin.to_string()),
-            ("started", civil::plain(started.1)),
+            ("started", timestamp::plain(started.1)),
         ];
         let over_http = settings.harpoon.over_http;
         // Servers print what they work on. A TCP port would show that to every user of this host.
@@ -113,7 +113,7 @@ fn show_calls(page: &mut Page, calls: &[Record]) {
         let answer =
             format!("{} {}", call.status.map_or("-".into(), |status| status.to_string()), call.content_type);
         page.row(&[
-            &civil::plain(call.at),
+            &timestamp::plain(call.at),
             &call.label,
             &format!("{} {}", call.method, call.origin),
             &answer,

@@ -15,8 +15,8 @@ use crate::mcp::stdio::launch::{self, Launch};
 use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::{self, Budget, Net};
 use crate::oauth::{Discovery, Protected, Registrar};
+use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
-use crate::ops::pulse::Pulses;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
 use crate::plane::client::{Clients, Identity, Plane};
@@ -186,11 +186,11 @@ pub(super) fn post_room(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
     stop: &Arc<Stop>,
-    pulses: &Pulses,
+    heartbeats: &Heartbeats,
 ) -> Result<Arc<PostRoom>, Error> {
     let bounds = (couriers, settings.mcp.connection_max_ttl, settings.network.body_budget_bytes);
     let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
-    PostRoom::start(Arc::clone(plane), bounds, metrics, readiness, Arc::clone(stop), pulses)
+    PostRoom::start(Arc::clone(plane), bounds, metrics, readiness, Arc::clone(stop), heartbeats)
         .map_err(Error::Thread)
 }
 
@@ -237,7 +237,7 @@ pub(super) fn children(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
-    pulses: &Pulses,
+    heartbeats: &Heartbeats,
 ) -> Result<Vec<Arc<StdioTarget>>, Error> {
     let shared = stdio::Shared {
         ttl: settings.mcp.connection_max_ttl,
@@ -250,7 +250,7 @@ pub(super) fn children(
     let mut children = Vec::new();
     for binding in &settings.mcp.bindings {
         let Server::Stdio(server) = &binding.server else { continue };
-        let child = StdioTarget::start(&binding.channel, launch(server), &shared, pulses);
+        let child = StdioTarget::start(&binding.channel, launch(server), &shared, heartbeats);
         let channel = binding.channel.as_str();
         let child =
             child.map_err(|error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}")))?;

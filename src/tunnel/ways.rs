@@ -43,11 +43,11 @@ impl Tunnel {
         let mut ways = self.routes().map(|(_, client)| client).chain(called.iter().map(|one| &one.client));
         ways.find(|client| client.proxy_id().is_some())?;
         let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
-        Some(Box::new(move |pulse| {
+        Some(Box::new(move |heartbeat| {
             let clients = servers.iter().map(|server| server.client());
             let clients = clients.chain(called.iter().map(|endpoint| &endpoint.client));
             let clients = std::iter::once(plane.polls()).chain(clients);
-            clients.inspect(|_| pulse.within(net::CHECK_MAX)).filter_map(check).collect()
+            clients.inspect(|_| heartbeat.within(net::CHECK_MAX)).filter_map(check).collect()
         }))
     }
 }

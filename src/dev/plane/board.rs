@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config::Channel;
-use crate::ops::civil;
+use crate::ops::timestamp;
 use crate::sync;
 
 /// Commands that may wait to be polled, and their bytes.
@@ -168,7 +168,7 @@ impl Board {
             shard_token: token.clone(),
             command_type: call.kind,
             channel: call.channel.as_str().to_owned(),
-            created_at: civil::rfc3339(SystemTime::now()),
+            created_at: timestamp::rfc3339(SystemTime::now()),
             // Known when it is handed out.
             response_timeout: String::new(),
             headers: call.headers,

@@ -16,8 +16,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::ChildEvent;
-use crate::ops::pulse::{Pulse, Pulses};
 use crate::relay::failure::Failure;
 use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Message};
@@ -124,9 +124,9 @@ impl Keeper {
     }
 
     /// Starts the thread that keeps the child. A modern child is started with its first message.
-    pub(super) fn start(self: &Arc<Keeper>, pulses: &Pulses) -> io::Result<()> {
-        let (keeper, pulse) = (Arc::clone(self), pulses.add("keeper"));
-        self.spawn("keeper", move || keeper.keep(&pulse))
+    pub(super) fn start(self: &Arc<Keeper>, heartbeats: &Heartbeats) -> io::Result<()> {
+        let (keeper, heartbeat) = (Arc::clone(self), heartbeats.add("keeper"));
+        self.spawn("keeper", move || keeper.keep(&heartbeat))
     }
 
     /// Takes a message for the child.
@@ -255,15 +255,15 @@ impl Keeper {
         }
     }
 
-    fn keep(self: &Arc<Keeper>, pulse: &Pulse) {
+    fn keep(self: &Arc<Keeper>, heartbeat: &Heartbeat) {
         let mut pauses = Pause::new();
         while self.wait_wanted() {
             let started = Instant::now();
             // A folder or a program on a file system that does not answer.
-            pulse.within(START_MAX);
+            heartbeat.within(START_MAX);
             self.shared.metrics.child_event(&self.channel, ChildEvent::Start);
             let (cause, why) = match self.shared.guards.start(&self.launch) {
-                Ok(process) => self.attend(process, pulse),
+                Ok(process) => self.attend(process, heartbeat),
                 Err(error) => ("not_started", format!("cannot be started: {error}")),
             };
             let mut state = self.state();
@@ -273,9 +273,9 @@ impl Keeper {
             let lived = started.elapsed();
             self.record_death(&mut state, cause, &why, lived);
             let pause = pauses.after(lived, state.core.answered);
-            pulse.within(pause);
+            heartbeat.within(pause);
             drop(self.wait_while(state, pause, |state| !state.closing));
-            pulse.rest();
+            heartbeat.rest();
         }
     }
 
@@ -295,7 +295,7 @@ impl Keeper {
     }
 
     /// Serves one child until its end and tells how that was.
-    fn attend(self: &Arc<Keeper>, process: Process, pulse: &Pulse) -> (&'static str, String) {
+    fn attend(self: &Arc<Keeper>, process: Process, heartbeat: &Heartbeat) -> (&'static str, String) {
         let Process { mut guard, lifeline, stdin, stdout, stderr } = process;
         if let Some(peer) = &self.peer {
             peer.forgive();
@@ -316,9 +316,9 @@ impl Keeper {
             self.cut(&mut self.state());
         }
         // A child may live as long as it likes.
-        pulse.rest();
+        heartbeat.rest();
         let status = self.shared.guards.wait(&mut guard);
-        pulse.within(LAST_WORDS_WAIT);
+        heartbeat.within(LAST_WORDS_WAIT);
         let cause = status.as_ref().map_or("unknown", |status| death::cause(*status));
         let why = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         // Its last answers may still stand in the pipe.

@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::net::Budget;
+use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
-use crate::ops::pulse::Pulses;
 use crate::ops::readiness::{NOT_STARTED, Readiness};
 use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::{self, Failure};
@@ -93,7 +93,7 @@ impl StdioTarget {
         channel: &Channel,
         launch: Launch,
         shared: &Shared,
-        pulses: &Pulses,
+        heartbeats: &Heartbeats,
     ) -> io::Result<StdioTarget> {
         launch.check().map_err(io::Error::other)?;
         let keeper = |era, peer| {
@@ -112,10 +112,10 @@ impl StdioTarget {
         };
         // Until it runs there is nothing to be ready with.
         shared.readiness.child_down(channel, NOT_STARTED);
-        target.legacy.start(pulses)?;
+        target.legacy.start(heartbeats)?;
         // Its thread alone: a child of the newer era is made for the first message that wants one, since most
         // servers know only the older.
-        target.modern.start(pulses)?;
+        target.modern.start(heartbeats)?;
         Ok(target)
     }
 

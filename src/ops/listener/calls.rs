@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::http::{Reply, Request};
 use crate::config::Secret;
 use crate::crypto;
-use crate::ops::pulse::{Pulse, Pulses};
+use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::sync;
 
 /// Calls whose body is being read, or that run; each has a thread. The programs of one host are few.
@@ -64,7 +64,7 @@ struct Worker {
 
 impl Calls {
     /// Starts the threads. They end with the listener, or with the call that they are in.
-    pub(super) fn start(offer: Offer, pulses: &Pulses) -> io::Result<Calls> {
+    pub(super) fn start(offer: Offer, heartbeats: &Heartbeats) -> io::Result<Calls> {
         // As many places as callers are let in, so that handing over never waits.
         let (jobs, waiting) = sync_channel(CALLS_MAX);
         let (sender, replies) = channel();
@@ -79,8 +79,8 @@ impl Calls {
                 replies: sender.clone(),
                 wake: wake.try_clone()?,
             };
-            let pulse = pulses.add("health-calls");
-            sync::spawn("health-calls", move || worker.run(&pulse))?;
+            let heartbeat = heartbeats.add("health-calls");
+            sync::spawn("health-calls", move || worker.run(&heartbeat))?;
         }
         Ok(Calls { offer, jobs, replies, done, running: Cell::new(0) })
     }
@@ -128,15 +128,15 @@ impl Calls {
 }
 
 impl Worker {
-    fn run(&self, pulse: &Pulse) {
+    fn run(&self, heartbeat: &Heartbeat) {
         loop {
             // Nobody can say when the next call comes.
-            pulse.rest();
+            heartbeat.rest();
             // The lock is held while waiting: the others wait for it instead of for the queue.
             let job = sync::lock(&self.jobs).recv();
             let Ok((number, request)) = job else { return };
             // A caller is told that there are too many calls once all threads hang; the operator must know.
-            pulse.within(CALL_TIME);
+            heartbeat.within(CALL_TIME);
             let reply = self.answering.answer(&request);
             // The listener has stopped: nobody reads replies any more.
             if self.replies.send((number, reply)).is_err() {
@@ -184,19 +184,22 @@ mod tests {
                 Reply::text(200, "")
             }
         }
-        let (pulses, (end, ended), (began, begun)) = (Pulses::default(), channel(), channel());
+        let (heartbeats, (end, ended), (began, begun)) = (Heartbeats::default(), channel(), channel());
         let answering = Arc::new(Endless(Mutex::new(ended), began));
-        let calls = Calls::start(Offer { path: "/", token: None, answering }, &pulses).unwrap();
+        let calls = Calls::start(Offer { path: "/", token: None, answering }, &heartbeats).unwrap();
         let late = Instant::now() + 2 * CALL_TIME;
-        assert_eq!(pulses.overdue(late), None);
+        assert_eq!(heartbeats.overdue(late), None);
         calls.hand_over(1, Request::default()).unwrap();
         begun.recv().unwrap();
-        assert_eq!((pulses.overdue(Instant::now()), pulses.overdue(late)), (None, Some("health-calls")));
+        assert_eq!(
+            (heartbeats.overdue(Instant::now()), heartbeats.overdue(late)),
+            (None, Some("health-calls"))
+        );
         end.send(()).unwrap();
         while calls.replies().next().is_none() {
             std::thread::yield_now();
         }
-        while pulses.overdue(late).is_some() {
+        while heartbeats.overdue(late).is_some() {
             std::thread::yield_now();
         }
     }

@@ -24,7 +24,7 @@ fn start(health: &Health) -> Result<Listener, Error> {
 fn start_with(health: &Health, extras: Extras) -> Result<Listener, Error> {
     let metrics = Arc::new(Metrics::new("tunnel_x", 1, 1, &[]));
     let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
-    Listener::start(health, metrics, readiness, &Pulses::default(), extras)
+    Listener::start(health, metrics, readiness, &Heartbeats::default(), extras)
 }
 
 fn tcp(host: &str, address: &str) -> Health {

@@ -2,7 +2,7 @@
 //! watchdog of the service manager.
 //!
 //! A loop publishes the bound of what it does now, or that it rests: nobody can say when there is new work, so
-//! a loop that waits for some is never overdue, nor is one that waits for a loop with a pulse of its own. What
+//! a loop that waits for some is never overdue, nor is one that waits for a loop with a heartbeat of its own. What
 //! is published are bounds that hold anyway, of deadlines and backoffs; slow is therefore not stuck, however
 //! slow it is. It costs one store a wait. Nothing here ends a thread, and nothing fails.
 
@@ -20,9 +20,9 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The mark of a loop that rests.
 const RESTING: u64 = u64::MAX;
 
-/// The pulses of all loops of a process. Cloning shares them.
+/// The heartbeats of all loops of a process. Cloning shares them.
 #[derive(Debug, Clone)]
-pub struct Pulses {
+pub struct Heartbeats {
     start: Instant,
     all: Arc<Mutex<Vec<(&'static str, Due)>>>,
 }
@@ -32,23 +32,23 @@ type Due = Arc<AtomicU64>;
 
 /// One loop's; it begins at rest, and dropping it is rest for good.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     start: Instant,
     due: Due,
 }
 
-impl Default for Pulses {
-    fn default() -> Pulses {
-        Pulses { start: Instant::now(), all: Arc::default() }
+impl Default for Heartbeats {
+    fn default() -> Heartbeats {
+        Heartbeats { start: Instant::now(), all: Arc::default() }
     }
 }
 
-impl Pulses {
+impl Heartbeats {
     /// One for a loop of this name. Loops are few and none is started twice, so none is ever removed.
-    pub fn add(&self, name: &'static str) -> Pulse {
-        let pulse = Pulse { start: self.start, due: Arc::new(AtomicU64::new(RESTING)) };
-        sync::lock(&self.all).push((name, Arc::clone(&pulse.due)));
-        pulse
+    pub fn add(&self, name: &'static str) -> Heartbeat {
+        let heartbeat = Heartbeat { start: self.start, due: Arc::new(AtomicU64::new(RESTING)) };
+        sync::lock(&self.all).push((name, Arc::clone(&heartbeat.due)));
+        heartbeat
     }
 
     /// The name of a loop that is not back in time.
@@ -59,7 +59,7 @@ impl Pulses {
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Whatever comes next is done by then. A later call takes its place.
     pub fn until(&self, end: Instant) {
         self.due.store(milliseconds(self.start, end + MARGIN), Ordering::Relaxed);
@@ -70,13 +70,13 @@ impl Pulse {
         self.until(Instant::now() + time);
     }
 
-    /// Waits for work, or for somebody who has a pulse of his own.
+    /// Waits for work, or for somebody who has a heartbeat of his own.
     pub fn rest(&self) {
         self.due.store(RESTING, Ordering::Relaxed);
     }
 }
 
-impl Drop for Pulse {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.rest();
     }
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn a_loop_is_overdue_when_its_bound_and_the_margin_have_passed() {
-        let pulses = Pulses::default();
-        let (poller, worker) = (pulses.add("poller"), pulses.add("worker"));
-        let began = pulses.start;
-        let overdue = |after: Duration| pulses.overdue(began + after);
+        let heartbeats = Heartbeats::default();
+        let (poller, worker) = (heartbeats.add("poller"), heartbeats.add("worker"));
+        let began = heartbeats.start;
+        let overdue = |after: Duration| heartbeats.overdue(began + after);
         assert_eq!(overdue(100 * 366 * 86_400 * SECOND), None, "both rest, and may do so for ever");
         poller.until(began + 35 * SECOND);
         worker.until(began + 600 * SECOND);
@@ -113,12 +113,12 @@ mod tests {
 
     #[test]
     fn a_loop_that_has_ended_is_not_stuck() {
-        let pulses = Pulses::default();
-        let pulse = pulses.add("prober");
-        pulse.within(Duration::ZERO);
+        let heartbeats = Heartbeats::default();
+        let heartbeat = heartbeats.add("prober");
+        heartbeat.within(Duration::ZERO);
         let later = Instant::now() + 2 * MARGIN;
-        assert_eq!(pulses.overdue(later), Some("prober"));
-        drop(pulse);
-        assert_eq!(pulses.overdue(later), None);
+        assert_eq!(heartbeats.overdue(later), Some("prober"));
+        drop(heartbeat);
+        assert_eq!(heartbeats.overdue(later), None);
     }
 }

@@ -9,7 +9,7 @@ mod notify;
 
 use std::time::{Duration, Instant};
 
-use super::pulse::Pulses;
+use super::heartbeat::Heartbeats;
 use super::readiness::Readiness;
 use super::redact::{self, Redactor};
 use crate::config::Environment;
@@ -31,7 +31,7 @@ const BEAT_MIN: Duration = Duration::from_millis(10);
 
 /// The service manager. By default there is none.
 #[derive(Debug, Default)]
-pub struct Manager {
+pub struct ServiceManager {
     present: Option<(Notify, Told)>,
 }
 
@@ -55,30 +55,35 @@ pub fn is_present() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|place| !place.is_empty())
 }
 
-impl Manager {
+impl ServiceManager {
     /// The one that started this process. A socket that cannot be used is logged and counts as none.
-    pub fn of(environment: &Environment) -> Manager {
-        let Some(place) = environment.filled("NOTIFY_SOCKET") else { return Manager::default() };
+    pub fn of(environment: &Environment) -> ServiceManager {
+        let Some(place) = environment.filled("NOTIFY_SOCKET") else { return ServiceManager::default() };
         match Notify::to(place) {
             Ok(notify) => {
                 let told = Told::new(Instant::now(), watchdog(environment, std::process::id()));
-                Manager { present: Some((notify, told)) }
+                ServiceManager { present: Some((notify, told)) }
             }
             Err(error) => {
                 log::warn!(error = super::os_text(&error).as_str(); "NOTIFY_SOCKET cannot be used");
-                Manager::default()
+                ServiceManager::default()
             }
         }
     }
 
     /// Tells what is new, and how soon to look again; nothing when nobody has to be told.
-    pub fn look(&mut self, readiness: &Readiness, pulses: &Pulses, redactor: &Redactor) -> Option<Duration> {
+    pub fn look(
+        &mut self,
+        readiness: &Readiness,
+        heartbeats: &Heartbeats,
+        redactor: &Redactor,
+    ) -> Option<Duration> {
         let (notify, told) = self.present.as_mut()?;
         let now = Instant::now();
         let (is_ready, text) = readiness.verdict();
         let mut next = told.clone();
         let mut lines = next.news(now, readiness.plane_reached(), one_line(&redactor.clean(&text)));
-        lines.push_str(next.sign_of_life(now, pulses.overdue(now)));
+        lines.push_str(next.sign_of_life(now, heartbeats.overdue(now)));
         let sent = lines.is_empty() || notify.send(&lines);
         // Kept also when it was not sent, or each look would log it.
         told.stuck = next.stuck;
@@ -96,10 +101,10 @@ impl Manager {
     }
 
     /// Gives a sign of life when one is due: all there is to tell during the end.
-    pub fn feed(&mut self, pulses: &Pulses) {
+    pub fn feed(&mut self, heartbeats: &Heartbeats) {
         let Some((notify, told)) = &mut self.present else { return };
         let (now, mut next) = (Instant::now(), told.clone());
-        let line = next.sign_of_life(now, pulses.overdue(now));
+        let line = next.sign_of_life(now, heartbeats.overdue(now));
         told.stuck = next.stuck;
         if !line.is_empty() && notify.send(line) {
             *told = next;
@@ -271,11 +276,11 @@ mod tests {
         let scratch = Scratch::new("manager");
         let path = scratch.0.join("socket");
         let bound = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-        let mut manager = Manager::of(&Environment::of([("NOTIFY_SOCKET", path.to_str().unwrap())]));
+        let mut manager = ServiceManager::of(&Environment::of([("NOTIFY_SOCKET", path.to_str().unwrap())]));
         let redactor = Redactor::new(vec![Secret::new("key-of-this-run".into())]);
         let readiness = Readiness::new(SECOND, &[]);
         readiness.poll_failed("refused key-of-this-run\nREADY=1\r\nMAINPID=1", false);
-        assert_eq!(manager.look(&readiness, &Pulses::default(), &redactor), Some(LOOK_STARTING));
+        assert_eq!(manager.look(&readiness, &Heartbeats::default(), &redactor), Some(LOOK_STARTING));
         let mut bytes = [0; 500];
         let count = bound.recv(&mut bytes).unwrap();
         let expected = "STATUS=control plane not reached: refused [REDACTED]\\nREADY=1\\r\\nMAINPID=1\n";
@@ -286,12 +291,12 @@ mod tests {
     fn what_was_not_taken_is_told_again() {
         let scratch = Scratch::new("manager-late");
         let path = scratch.0.join("socket");
-        let mut manager = Manager::of(&Environment::of([("NOTIFY_SOCKET", path.to_str().unwrap())]));
+        let mut manager = ServiceManager::of(&Environment::of([("NOTIFY_SOCKET", path.to_str().unwrap())]));
         let (readiness, redactor) = (Readiness::new(SECOND, &[]), Redactor::new(Vec::new()));
         readiness.poll_succeeded();
-        assert_eq!(manager.look(&readiness, &Pulses::default(), &redactor), Some(LOOK_UNREADY));
+        assert_eq!(manager.look(&readiness, &Heartbeats::default(), &redactor), Some(LOOK_UNREADY));
         let bound = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-        assert_eq!(manager.look(&readiness, &Pulses::default(), &redactor), Some(LOOK_READY));
+        assert_eq!(manager.look(&readiness, &Heartbeats::default(), &redactor), Some(LOOK_READY));
         let mut bytes = [0; 500];
         let count = bound.recv(&mut bytes).unwrap();
         assert_eq!(std::str::from_utf8(&bytes[..count]), Ok("READY=1\nSTATUS=ready\n"));
@@ -302,10 +307,10 @@ mod tests {
         let (readiness, redactor) = (Readiness::new(SECOND, &[]), Redactor::new(Vec::new()));
         for place in ["", "relative", "vsock:2:1"] {
             let environment = Environment::of([("NOTIFY_SOCKET", place), ("WATCHDOG_USEC", "1000000")]);
-            let mut manager = Manager::of(&environment);
-            assert_eq!(manager.look(&readiness, &Pulses::default(), &redactor), None);
+            let mut manager = ServiceManager::of(&environment);
+            assert_eq!(manager.look(&readiness, &Heartbeats::default(), &redactor), None);
             manager.stopping("nothing");
-            manager.feed(&Pulses::default());
+            manager.feed(&Heartbeats::default());
         }
     }
 }
