@@ -7,6 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/statements.rs"]
+mod statements;
+
 /// Files and functions (`path` or `path::function`) for which an aim is bent, each with its reason.
 const BENT: &[(&str, &str)] = &[];
 
@@ -38,8 +41,6 @@ const COMMANDS: [&str; 6] = [
 const SERVICE: [&str; 2] = ["src/cli/run.rs", "src/cli/service.rs"];
 /// Every crate is somebody else's code to trust.
 const CRATES_MAX: usize = 48;
-/// Ranges of the statements that `tests/README.md` accounts for.
-const STATEMENTS: [(&str, usize); 3] = [("CP", 170), ("MCP", 184), ("REV", 60)];
 /// What may stand at the top of the tree.
 const TOP_LEVEL: &[&str] = &[
     ".cargo", // the number of test threads
@@ -281,30 +282,4 @@ fn the_top_level_holds_what_the_design_names() {
     let top: BTreeSet<&str> = listed.lines().map(|path| path.split('/').next().unwrap()).collect();
     let odd: Vec<String> = top.iter().filter(|t| !TOP_LEVEL.contains(t)).map(|t| (*t).to_owned()).collect();
     report("top-level entries that the design does not name", &odd);
-}
-
-#[test]
-fn every_statement_has_a_test_or_a_reason() {
-    let table = std::fs::read_to_string(root().join("tests/README.md")).unwrap();
-    let all = [sources("tests/suite"), sources("src")].concat_sources();
-    let known: BTreeSet<String> = all.iter().flat_map(|s| functions(&s.text)).map(|(name, _)| name).collect();
-    let mut missing = Vec::new();
-    for (prefix, last) in STATEMENTS {
-        for number in 1..=last {
-            let id = format!("| {prefix}-{number:03} |");
-            match table.lines().find(|line| line.starts_with(&id)) {
-                None => missing.push(format!("{id} has no row")),
-                Some(row) if !accounts(row, &known) => missing.push(row.to_owned()),
-                Some(_) => {}
-            }
-        }
-    }
-    report("statements without an existing test, `differs` or `later`", &missing);
-}
-
-/// A row names at least one test, all named tests exist, or it says `differs` or `later`.
-fn accounts(row: &str, known: &BTreeSet<String>) -> bool {
-    let named: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
-    let excused = row.contains("differs") || row.contains("later");
-    named.iter().all(|name| known.contains(*name)) && (excused || !named.is_empty())
 }
