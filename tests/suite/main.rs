@@ -1,6 +1,6 @@
 //! The whole program, driven from outside: one module a theme, each test named after a property.
 //!
-//! Statement numbers (`CP-…`, `MCP-…`, `REV-…`) are listed in `tests/README.md`.
+//! Statement numbers (`CP-…`, `MCP-…`, `REV-…`) are listed in `tests/statements`.
 
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 #![allow(
