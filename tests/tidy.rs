@@ -47,6 +47,7 @@ const TOP_LEVEL: &[&str] = &[
     ".ci",
     ".gitignore",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",

@@ -21,7 +21,8 @@ from threat_model import PAGE, ROOT, tokens  # noqa: E402
 # The page for the hurried, which names the rows of the threat model by number.
 SUMMARY = ROOT / "SECURITY.md"
 # Pages whose links must lead to something; nothing else of them is checked here.
-LINKED = ["README.md", "SECURITY.md", "src/threat-model.md", "packaging/README.md", "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
+LINKED = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "src/threat-model.md", "tests/README.md", "packaging/README.md",
+          "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
 # The adversaries of the threat model; each has rows, and R is what remains.
 LETTERS = "ABCDEFGHIR"
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
@@ -147,12 +148,17 @@ def drain_faults(text):
         yield f"tests/packaging/kubernetes.py: a drain may take {seconds + 15} s"
 
 
+def anchors(text):
+    """The headings of a page, as links name them."""
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", text, re.MULTILINE)}
+
+
 def link_faults(page, text):
-    """Links of a page that lead nowhere: to no file beside it, or to none of its own headings."""
-    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
-    known = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """Links of a page that lead nowhere: to no file of the tree, or to none of the headings there."""
     for link in re.findall(r"\]\(([^)]+)\)", text):
-        if not (link[1:] in known if link.startswith("#") else (ROOT / page).parent.joinpath(link).exists()):
+        path, _, heading = link.partition("#")
+        target = (ROOT / page).parent / path
+        if not target.exists() or heading and heading not in anchors(target.read_text() if path else text):
             yield f"{page}: {link} leads nowhere"
 
 
