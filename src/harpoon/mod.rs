@@ -43,7 +43,7 @@ use crate::ops::listener::calls::Offer;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
 use crate::relay::command::{Body, Command};
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
 use crate::relay::port::{Call, Outcome, Sink, Target};
@@ -177,7 +177,7 @@ impl Call for HarpoonCall {
             Body::SessionTermination => Outcome::Terminated { status: 405, headers },
             // The relay answers these itself.
             Body::OauthDiscovery | Body::Unusable { .. } => {
-                Outcome::Failed(Failure::local(502, "client_internal", "unknown", "not a message"))
+                Outcome::Failed(Failure::new(Class::Internal, "not a message"))
             }
         }
     }

@@ -43,6 +43,43 @@ pub enum CertificateFault {
     Other,
 }
 
+/// Party or stage that failed: the published `source` of a tunnel failure, and the label of its metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Name resolution.
+    Dns,
+    /// TLS, on either side.
+    Tls,
+    /// The connection could not be made.
+    Connect,
+    /// A deadline passed.
+    Timeout,
+    /// The connection ended before the answer did.
+    TransportClosed,
+    /// The peer broke the protocol.
+    Protocol,
+    /// The server answered with an error status.
+    TargetHttp,
+    /// This program; no server was at fault.
+    ClientInternal,
+}
+
+impl Source {
+    /// Word of the wire, the log and the metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Source::Dns => "dns",
+            Source::Tls => "tls",
+            Source::Connect => "connect",
+            Source::Timeout => "timeout",
+            Source::TransportClosed => "transport_closed",
+            Source::Protocol => "protocol",
+            Source::TargetHttp => "target_http",
+            Source::ClientInternal => "client_internal",
+        }
+    }
+}
+
 /// Classes of failure, as fine as the product's words for them or as callers tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -93,9 +130,9 @@ pub enum Kind {
 }
 
 impl Error {
-    /// `source` of a tunnel failure: `dns`, `tls`, `connect`, `timeout`, `transport_closed`, `protocol`, `client_internal`.
+    /// `source` of a tunnel failure.
     pub fn source_word(&self) -> &'static str {
-        self.kind.words().0
+        self.kind.words().0.word()
     }
 
     /// `transport_error_kind` of a tunnel failure.
@@ -225,26 +262,27 @@ impl Error {
 }
 
 impl Kind {
-    fn words(self) -> (&'static str, &'static str) {
+    /// Source and `transport_error_kind` of a tunnel failure.
+    pub fn words(self) -> (Source, &'static str) {
         match self {
-            Kind::Dns => ("dns", "dns"),
-            Kind::Tls | Kind::NotTls => ("tls", "tls"),
-            Kind::Timeout => ("timeout", "timeout"),
-            Kind::Refused => ("connect", "connection_refused"),
-            Kind::NetworkUnreachable => ("connect", "network_unreachable"),
-            Kind::HostUnreachable => ("connect", "host_unreachable"),
-            Kind::AddressForbidden => ("connect", "address_forbidden"),
-            Kind::NoSuchSocket | Kind::Dial => ("connect", "dial"),
-            Kind::Proxy(_) => ("connect", "proxy_refused"),
-            Kind::Eof => ("transport_closed", "eof"),
-            Kind::UnexpectedEof => ("transport_closed", "unexpected_eof"),
-            Kind::ClosedPipe => ("transport_closed", "closed_pipe"),
-            Kind::ConnectionClosed => ("transport_closed", "connection_closed"),
-            Kind::ConnectionReset => ("transport_closed", "connection_reset"),
-            Kind::ConnectionAborted => ("transport_closed", "connection_aborted"),
-            Kind::Protocol => ("protocol", "invalid_http"),
-            Kind::TooLarge => ("protocol", "response_body_too_large"),
-            Kind::InvalidRequest | Kind::Setup | Kind::Shutdown => ("client_internal", "unknown"),
+            Kind::Dns => (Source::Dns, "dns"),
+            Kind::Tls | Kind::NotTls => (Source::Tls, "tls"),
+            Kind::Timeout => (Source::Timeout, "timeout"),
+            Kind::Refused => (Source::Connect, "connection_refused"),
+            Kind::NetworkUnreachable => (Source::Connect, "network_unreachable"),
+            Kind::HostUnreachable => (Source::Connect, "host_unreachable"),
+            Kind::AddressForbidden => (Source::Connect, "address_forbidden"),
+            Kind::NoSuchSocket | Kind::Dial => (Source::Connect, "dial"),
+            Kind::Proxy(_) => (Source::Connect, "proxy_refused"),
+            Kind::Eof => (Source::TransportClosed, "eof"),
+            Kind::UnexpectedEof => (Source::TransportClosed, "unexpected_eof"),
+            Kind::ClosedPipe => (Source::TransportClosed, "closed_pipe"),
+            Kind::ConnectionClosed => (Source::TransportClosed, "connection_closed"),
+            Kind::ConnectionReset => (Source::TransportClosed, "connection_reset"),
+            Kind::ConnectionAborted => (Source::TransportClosed, "connection_aborted"),
+            Kind::Protocol => (Source::Protocol, "invalid_http"),
+            Kind::TooLarge => (Source::Protocol, "response_body_too_large"),
+            Kind::InvalidRequest | Kind::Setup | Kind::Shutdown => (Source::ClientInternal, "unknown"),
         }
     }
 }

@@ -70,7 +70,7 @@ pub use budget::{Budget, FREE_BYTES, Reservation};
 pub use check::{CHECK_MAX, Failure, Phase, ProxyCheck};
 pub use client::{Client, Request};
 pub use der::Summary as Certificate;
-pub use error::{CertificateFault, Error, Kind};
+pub use error::{CertificateFault, Error, Kind, Source};
 pub use reply::{Bytes, Reply};
 pub use route::Route;
 

@@ -12,7 +12,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::config::{self, Origin};
 use crate::net::{Budget, Bytes, Client, Error, Kind, Net, Reply, Request};
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Class, Failure, Source};
 use crate::relay::headers;
 
 use super::candidates;
@@ -52,8 +52,9 @@ pub(super) struct Miss {
     pub(super) unsent: bool,
     /// It was not asked, because it is of an origin that is not trusted.
     pub(super) stranger: Option<Origin>,
-    /// Who failed and how, in the published words.
-    words: (&'static str, &'static str),
+    /// Who failed and how.
+    source: Source,
+    class: Class,
 }
 
 /// A body that is text.
@@ -187,7 +188,6 @@ fn redirected(reply: &Reply, from: &Uri, origin: &Origin) -> Option<Uri> {
 impl Miss {
     /// Something is wrong with a reply, or with where to ask.
     pub(super) fn of(text: String) -> Miss {
-        let words = ("protocol", "invalid_protocol_response");
         Miss {
             text,
             timed_out: false,
@@ -197,31 +197,31 @@ impl Miss {
             status: None,
             unsent: false,
             stranger: None,
-            words,
+            source: Source::Protocol,
+            class: Class::InvalidAnswer,
         }
     }
 
     /// The reply was another one than a document.
     pub(super) fn status(origin: &Origin, status: u16, why: &str) -> Miss {
         let absent = is_absent(status);
-        let words = ("target_http", "invalid_protocol_response");
         let text = format!("{origin} answered {status}: {why}");
         let stops = !absent && status < 500;
-        Miss { absent, stops, status: Some(status), words, ..Miss::of(text) }
+        Miss { absent, stops, status: Some(status), source: Source::TargetHttp, ..Miss::of(text) }
     }
 
     /// There was none.
     fn net(origin: &Origin, error: &Error) -> Miss {
-        let words = (error.source_word(), error.kind_word());
+        let Failure { source, class, .. } = Failure::transport(error);
         let (timed_out, cut) = (error.kind == Kind::Timeout, error.kind == Kind::Shutdown);
         // What failed at a proxy did not reach the server either.
         let unsent = error.proxy || !error.request_sent;
-        Miss { timed_out, cut, unsent, stops: cut, words, ..Miss::of(format!("{origin}: {error}")) }
+        Miss { timed_out, cut, unsent, stops: cut, source, class, ..Miss::of(format!("{origin}: {error}")) }
     }
 
     /// The failure of the command that asked. Its text stays in the local log.
     pub(super) fn failure(&self) -> Failure {
-        Failure::local(502, self.words.0, self.words.1, self.text.clone())
+        Failure { source: self.source, ..Failure::new(self.class, self.text.as_str()) }
     }
 }
 

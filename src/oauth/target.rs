@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::mcp::http::HttpTarget;
 use crate::relay::command::{Body, Command};
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Class, Failure, Source};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
@@ -74,7 +74,8 @@ impl Call for DiscoveryCall {
             Ok(Some(found)) => found,
             Ok(None) => {
                 let cause = "the server publishes no protected resource metadata";
-                return Outcome::Failed(Failure::local(502, "target_http", "response_body_missing", cause));
+                let failure = Failure::new(Class::NoBody, cause);
+                return Outcome::Failed(Failure { source: Source::TargetHttp, ..failure });
             }
             Err(miss) => return Outcome::Failed(miss.failure()),
         };

@@ -18,7 +18,8 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Channel;
 use crate::ops::metrics::{DropReason, RequestKind};
-use crate::relay::command::{Body, Command, Unusable};
+use crate::relay::command::{Body, Command};
+use crate::relay::failure::Class;
 use crate::relay::inflight::InFlight;
 use crate::relay::json;
 use crate::relay::message::{Kind, Malformed, Message};
@@ -136,7 +137,8 @@ pub fn oversized(found: &Oversized, received: Instant, flight: &InFlight) -> Res
     })?;
     let command = self::command(&raw, received, flight)?;
     let (kind, id) = (command.kind(), command.id().map(str::to_owned));
-    Ok(Command { body: Body::Unusable { kind, why: Unusable::TooLarge, id }, ..command })
+    let body = unusable(kind, Class::CommandTooLarge, "the command is larger than 64 MiB", id);
+    Ok(Command { body, ..command })
 }
 
 /// The kind that `command_type` names. An unknown one is never treated as JSON-RPC: what it means was
@@ -157,31 +159,37 @@ fn kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
 /// What is asked, or why it cannot be done. Headers are missing when one of them is unusable; that is
 /// answered in the way in which the command itself would have been.
 fn body(kind: RequestKind, fields: &Fields<'_>, headers: Option<&HeaderMap>) -> Body {
-    let unusable = |kind, why, id| Body::Unusable { kind, why, id };
+    let illegal = |kind, id| unusable(kind, Class::InvalidHeader, "a header is not legal HTTP", id);
     match (kind, headers) {
         (RequestKind::Call | RequestKind::Notification, headers) => {
             let payload = fields.jsonrpc.map(RawValue::get).unwrap_or("null");
-            let malformed = |why| unusable(kind, Unusable::Payload(why), readable_id(payload, why));
+            let malformed = |why: Malformed| {
+                unusable(kind, Class::InvalidMessage, why.to_string(), readable_id(payload, why))
+            };
             match (Message::parse(payload.to_owned()), headers) {
                 (Ok(message), _) if message.kind() == Kind::Response && !message.has_outcome() => {
                     malformed(Malformed::Shape)
                 }
                 (Ok(message), Some(_)) => Body::Message(Arc::new(message)),
                 (Ok(message), None) if message.kind() != Kind::Request => {
-                    unusable(RequestKind::Notification, Unusable::Headers, None)
+                    illegal(RequestKind::Notification, None)
                 }
-                (Ok(message), None) => unusable(kind, Unusable::Headers, message.id().map(str::to_owned)),
+                (Ok(message), None) => illegal(kind, message.id().map(str::to_owned)),
                 (Err((why, _)), _) => malformed(why),
             }
         }
-        (kind, None) => unusable(kind, Unusable::Headers, None),
+        (kind, None) => illegal(kind, None),
         // Without a session's name the DELETE would end nothing, or whatever the server takes for it.
         (RequestKind::SessionTermination, Some(headers)) => match headers.get("mcp-session-id") {
             Some(session) if !session.is_empty() => Body::SessionTermination,
-            _ => unusable(kind, Unusable::NoSession, None),
+            _ => unusable(kind, Class::NoSession, "no Mcp-Session-Id names the session to end", None),
         },
         (RequestKind::OauthDiscovery, Some(_)) => Body::OauthDiscovery,
     }
+}
+
+fn unusable(kind: RequestKind, class: Class, cause: impl Into<String>, id: Option<String>) -> Body {
+    Body::Unusable { kind, class, cause: cause.into(), id }
 }
 
 /// The id of a payload that is no message, so that its sender can tell which call failed. An envelope that
@@ -325,8 +333,8 @@ mod tests {
         for bad in
             [r#","headers":{"a b":["x"]}"#, r#","headers":{"a":["x\r\ny"]}"#, r#","headers":{"a":"x"}"#]
         {
-            let Body::Unusable { why, id, .. } = with(bad).unwrap().body else { panic!("{bad}") };
-            assert_eq!((why, id.as_deref()), (Unusable::Headers, Some("1")));
+            let Body::Unusable { class, id, .. } = with(bad).unwrap().body else { panic!("{bad}") };
+            assert_eq!((class, id.as_deref()), (Class::InvalidHeader, Some("1")));
         }
         let notification = r#"{"command_type":"jsonrpc","request_id":"r","shard_token":"t","headers":{"a b":["x"]},
             "jsonrpc":{"jsonrpc":"2.0","method":"a"}}"#;

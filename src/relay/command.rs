@@ -13,8 +13,9 @@ use ureq::http::{HeaderMap, HeaderValue};
 use crate::config::Channel;
 use crate::ops::metrics::RequestKind;
 
+use super::failure;
 use super::inflight::Ticket;
-use super::message::{Kind, Malformed, Message};
+use super::message::{Kind, Message};
 
 /// How long a subscription may stay open. It has no answer to wait for, and a caller that vanished without a
 /// word would hold its place for good; others subscribe again, as they have to after every lost connection.
@@ -60,24 +61,13 @@ pub enum Body {
     Unusable {
         /// Of which type the command said it was.
         kind: RequestKind,
-        /// What is wrong with it.
-        why: Unusable,
+        /// How it is refused.
+        class: failure::Class,
+        /// What is wrong with it, for the log.
+        cause: String,
         /// The id of the message, where one could be read.
         id: Option<String>,
     },
-}
-
-/// Why a command cannot be forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unusable {
-    /// Its payload is no JSON-RPC message.
-    Payload(Malformed),
-    /// A header has a name or value that HTTP does not allow, or there are too many.
-    Headers,
-    /// A session is to be ended, but none is named.
-    NoSession,
-    /// It is larger than what is held of one poll.
-    TooLarge,
 }
 
 impl Body {

@@ -8,6 +8,7 @@ use serde_json::json;
 use ureq::http::StatusCode;
 
 use crate::net;
+pub use crate::net::Source;
 
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
@@ -15,20 +16,92 @@ use super::payload::Payload;
 /// JSON-RPC "internal error", the code of everything that the tunnel itself reports.
 const INTERNAL_ERROR: i64 = -32603;
 
-/// Status of a failure that no server answered.
-const BAD_GATEWAY: u16 = 502;
+/// Failure class: how a command can end without an answer of its server. [`Class::row`] has one row for each, from
+/// which the posted JSON, the log and the metrics take their words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The exchange with the server broke.
+    Exchange(net::Kind),
+    /// The reply is compressed, which was not asked for.
+    Encoding,
+    /// The reply has no body.
+    NoBody,
+    /// The body is larger than its bound, or the byte budget stayed spent.
+    BodyTooLarge,
+    /// The body could not be read to its end.
+    BodyUnreadable,
+    /// The body is not JSON.
+    MalformedJson,
+    /// The body holds no answer to the request.
+    InvalidAnswer,
+    /// The body of an error status is no JSON-RPC error.
+    InvalidError,
+    /// Something on this side; no server was at fault.
+    Internal,
+    /// The payload is no JSON-RPC message.
+    InvalidMessage,
+    /// A header has a name or value that HTTP does not allow, or there are too many.
+    InvalidHeader,
+    /// A session is to be ended, but none is named.
+    NoSession,
+    /// The command is larger than what is held of one poll.
+    CommandTooLarge,
+    /// The subscription is larger than one may be.
+    SubscriptionTooLarge,
+    /// As many subscriptions as there are workers for them are open.
+    SubscriptionLimit,
+    /// The channel lags behind, and the other channels need the places that are left.
+    ChannelBusy,
+}
 
-/// A command that has no answer of its server. `source` and `kind` are published words, the same in
-/// the posted JSON, the log and the metrics; they are `&'static str` so that no foreign text can
-/// become one.
+impl Class {
+    /// The status that is posted, the published `source`, and the published `transport_error_kind`. Illegal headers
+    /// are 502 as with the reference, where they fail the connection.
+    fn row(self) -> (u16, Source, &'static str) {
+        match self {
+            Class::Exchange(kind) => {
+                let (source, word) = kind.words();
+                (502, source, word)
+            }
+            Class::Encoding => (502, Source::Protocol, "unsupported_encoding"),
+            Class::NoBody => (502, Source::Protocol, "response_body_missing"),
+            Class::BodyTooLarge => (502, Source::Protocol, "response_body_too_large"),
+            Class::BodyUnreadable => (502, Source::Protocol, "response_body_unreadable"),
+            Class::MalformedJson => (502, Source::Protocol, "malformed_json"),
+            Class::InvalidAnswer => (502, Source::Protocol, "invalid_protocol_response"),
+            Class::InvalidError => (502, Source::Protocol, "invalid_mcp_error"),
+            Class::Internal => (502, Source::ClientInternal, "unknown"),
+            Class::InvalidMessage => (400, Source::ClientInternal, "invalid_mcp_request"),
+            Class::InvalidHeader => (502, Source::ClientInternal, "invalid_header"),
+            Class::NoSession => (400, Source::ClientInternal, "missing_session"),
+            Class::CommandTooLarge => (413, Source::ClientInternal, "command_too_large"),
+            Class::SubscriptionTooLarge => (413, Source::ClientInternal, "subscription_too_large"),
+            Class::SubscriptionLimit => (503, Source::ClientInternal, "subscription_limit"),
+            Class::ChannelBusy => (503, Source::ClientInternal, "channel_busy"),
+        }
+    }
+
+    /// The published `transport_error_kind`.
+    pub fn word(self) -> &'static str {
+        self.row().2
+    }
+}
+
+impl From<net::Kind> for Class {
+    fn from(kind: net::Kind) -> Class {
+        Class::Exchange(kind)
+    }
+}
+
+/// A command that has no answer of its server.
 #[derive(Debug)]
 pub struct Failure {
     /// The status that is posted.
     pub status: u16,
-    /// Who failed: a published `source` word.
-    pub source: &'static str,
-    /// How: a published `transport_error_kind` word.
-    pub kind: &'static str,
+    /// Who failed.
+    pub source: Source,
+    /// How.
+    pub class: Class,
     /// Whether the server answered at all.
     pub answered: bool,
     /// The server's status, when it was an error status.
@@ -40,50 +113,36 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A failure of this class. The server has answered where the class says that its reply is at fault.
+    pub fn new(class: impl Into<Class>, cause: impl Into<String>) -> Failure {
+        let class = class.into();
+        let (status, source, _) = class.row();
+        let answered = source == Source::Protocol && !matches!(class, Class::Exchange(_));
+        let (headers, cause) = (ReplyHeaders::default(), cause.into());
+        Failure { status, source, class, answered, upstream_status: None, headers, cause }
+    }
+
     /// The exchange with the server broke.
     pub fn transport(error: &net::Error) -> Failure {
-        Failure::local(BAD_GATEWAY, error.source_word(), error.kind_word(), error.to_string())
-    }
-
-    /// The connection ended before the answer did.
-    pub fn closed(kind: &'static str, cause: &str) -> Failure {
-        Failure::local(BAD_GATEWAY, "transport_closed", kind, cause)
-    }
-
-    /// The server answered with something that is not an answer.
-    pub fn protocol(kind: &'static str, cause: impl Into<String>) -> Failure {
-        Failure { answered: true, ..Failure::local(BAD_GATEWAY, "protocol", kind, cause) }
+        Failure::new(error.kind, error.to_string())
     }
 
     /// The whole call took longer than it may.
     pub fn timeout() -> Failure {
-        Failure::local(BAD_GATEWAY, "timeout", "timeout", "connection-max-ttl reached")
+        Failure::new(net::Kind::Timeout, "connection-max-ttl reached")
     }
 
     /// The server answered with a status outside 2xx and no JSON-RPC error of its own. Statuses that
     /// report no error (a refused redirect, say) are a breach of protocol, and the contract reserves
     /// `upstream_status` for those that do.
-    pub fn status(status: u16, kind: &'static str, headers: ReplyHeaders) -> Failure {
+    pub fn status(status: u16, class: Class, headers: ReplyHeaders) -> Failure {
         let target = (400..=599).contains(&status);
-        let source = if target { "target_http" } else { "protocol" };
-        Failure {
-            answered: true,
-            upstream_status: target.then_some(status),
-            headers: headers.with_json_content(),
-            ..Failure::local(status, source, kind, format!("the server answered {status}"))
-        }
-    }
-
-    /// Something on this side; no server was at fault.
-    pub fn local(status: u16, source: &'static str, kind: &'static str, cause: impl Into<String>) -> Failure {
         Failure {
             status,
-            source,
-            kind,
-            answered: false,
-            upstream_status: None,
-            headers: ReplyHeaders::default(),
-            cause: cause.into(),
+            source: if target { Source::TargetHttp } else { Source::Protocol },
+            upstream_status: target.then_some(status),
+            headers: headers.with_json_content(),
+            ..Failure::new(class, format!("the server answered {status}"))
         }
     }
 
@@ -91,8 +150,8 @@ impl Failure {
     pub fn payload(&self, id: Option<&str>) -> Payload {
         let mut failure = json!({
             "version": 1,
-            "source": self.source,
-            "transport_error_kind": self.kind,
+            "source": self.source.word(),
+            "transport_error_kind": self.class.word(),
             "upstream_response_received": self.answered,
         });
         if let (Some(members), Some(status)) = (failure.as_object_mut(), self.upstream_status) {
@@ -157,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_server_error_names_its_status_and_nothing_else() {
-        let failure = Failure::status(503, "malformed_json", ReplyHeaders::default());
+        let failure = Failure::status(503, Class::MalformedJson, ReplyHeaders::default());
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text(&failure.payload(Some("\"a\"")))).unwrap(),
             json!({"jsonrpc":"2.0","id":"a","error":{"code":-32603,"message":"Service Unavailable","data":{
@@ -168,19 +227,22 @@ mod tests {
 
     #[test]
     fn statuses_outside_the_error_range_are_protocol_failures() {
-        let failure = Failure::status(304, "response_body_missing", ReplyHeaders::default());
-        assert_eq!((failure.source, failure.answered, failure.upstream_status), ("protocol", true, None));
+        let failure = Failure::status(304, Class::NoBody, ReplyHeaders::default());
+        assert_eq!(
+            (failure.source, failure.answered, failure.upstream_status),
+            (Source::Protocol, true, None)
+        );
     }
 
     #[test]
     fn unknown_statuses_have_a_general_message() {
-        let failure = Failure::status(599, "malformed_json", ReplyHeaders::default());
+        let failure = Failure::status(599, Class::MalformedJson, ReplyHeaders::default());
         assert!(text(&failure.payload(None)).contains("\"message\":\"MCP transport error\""));
     }
 
     #[test]
     fn the_cause_never_leaves() {
-        let failure = Failure::protocol("invalid_protocol_response", "http://inside.example/secret");
+        let failure = Failure::new(Class::InvalidAnswer, "http://inside.example/secret");
         assert!(!text(&failure.payload(Some("1"))).contains("inside"));
     }
 

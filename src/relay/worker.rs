@@ -19,8 +19,8 @@ use crate::ops::metrics::{Metrics, RequestKind};
 use crate::ops::readiness::Readiness;
 use crate::sync;
 
-use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL, Unusable};
-use super::failure::{self, Failure};
+use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL};
+use super::failure::{self, Class, Failure, Source};
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
 use super::port::{Answer, AnswerKind, Call, Outbox, Outcome, Sink, Target};
@@ -88,7 +88,7 @@ impl Relay {
     /// safely send it again.
     pub fn give_up(&self, command: Command) {
         log::warn!(request_id = command.request_id.as_str(); "command not started before shutdown");
-        let stopping = Failure::local(502, "client_internal", "unknown", "shutting down");
+        let stopping = Failure::new(Class::Internal, "shutting down");
         self.finish(&Arc::new(command), Outcome::Failed(stopping));
     }
 
@@ -125,7 +125,7 @@ impl Relay {
             (_, Body::OauthDiscovery) if command.channel != Channel::main() => Work::Unsupported,
             (Some(target), Body::OauthDiscovery) if !target.has_discovery() => Work::Answer(no_discovery()),
             // These were not dropped on arrival because somebody waits for them.
-            (_, Body::Unusable { why, .. }) => Work::Fail(unusable(*why)),
+            (_, Body::Unusable { class, cause, .. }) => Work::Fail(Failure::new(*class, cause.as_str())),
             _ if lane == Lane::Refused => Work::Fail(too_much(&command)),
             _ if command.is_subscription() && command.body.bytes() > SUBSCRIPTION_BYTES_MAX => {
                 Work::Fail(too_large())
@@ -193,10 +193,10 @@ impl Relay {
                 _ => readiness.target_reached(channel),
             },
             Outcome::Failed(failure) => {
-                self.metrics.target_failure(channel, failure.source);
+                self.metrics.target_failure(channel, failure.source.word());
                 match failure.source {
-                    "client_internal" => {}
-                    "target_http" if failure.status < 500 => readiness.target_reached(channel),
+                    Source::ClientInternal => {}
+                    Source::TargetHttp if failure.status < 500 => readiness.target_reached(channel),
                     _ => readiness.target_failed(channel, &failure.cause),
                 }
             }
@@ -288,8 +288,8 @@ fn log_failure(command: &Command, failure: &Failure) {
         rpc_request_id = command.id().unwrap_or_default(),
         session_id = command.header("mcp-session-id").map(crypto::fingerprint).unwrap_or_default().as_str(),
         channel = command.channel.as_str(),
-        failure_source = failure.source,
-        transport_error_kind = failure.kind,
+        failure_source = failure.source.word(),
+        transport_error_kind = failure.class.word(),
         upstream_response_received = failure.answered,
         upstream_status = failure.upstream_status.unwrap_or_default(),
         error = failure.cause.as_str();
@@ -297,32 +297,20 @@ fn log_failure(command: &Command, failure: &Failure) {
     );
 }
 
-/// Why a command goes to no server. Illegal headers are 502 as with the reference, where they fail the
-/// connection; the others are mistakes of the request.
-fn unusable(why: Unusable) -> Failure {
-    let (status, kind, cause) = match why {
-        Unusable::Payload(malformed) => (400, "invalid_mcp_request", malformed.to_string()),
-        Unusable::Headers => (502, "invalid_header", "a header is not legal HTTP".into()),
-        Unusable::TooLarge => (413, "command_too_large", "the command is larger than 64 MiB".into()),
-        Unusable::NoSession => (400, "missing_session", "no Mcp-Session-Id names the session to end".into()),
-    };
-    Failure::local(status, "client_internal", kind, cause)
-}
-
 /// 503 says what is true: it would have worked with one subscription less, or a faster server.
 fn too_much(command: &Command) -> Failure {
     if command.is_subscription() {
         let cause = format!("{LISTENERS} subscriptions are open already");
-        return Failure::local(503, "client_internal", "subscription_limit", cause);
+        return Failure::new(Class::SubscriptionLimit, cause);
     }
     let cause = "the channel lags behind, and the other channels need the places that are left";
-    Failure::local(503, "client_internal", "channel_busy", cause)
+    Failure::new(Class::ChannelBusy, cause)
 }
 
 /// It would never work, however few subscriptions there are.
 fn too_large() -> Failure {
     let cause = format!("a subscription has more than {SUBSCRIPTION_BYTES_MAX} bytes");
-    Failure::local(413, "client_internal", "subscription_too_large", cause)
+    Failure::new(Class::SubscriptionTooLarge, cause)
 }
 
 /// Discovery is answered, not ignored: the product would otherwise wait for its time-out on every

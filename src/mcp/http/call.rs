@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, Method};
 
 use crate::net::{Client, Error, Kind, Reply};
 use crate::relay::command::Deadline;
-use crate::relay::failure::{self, Failure};
+use crate::relay::failure::{self, Class, Failure, Source};
 use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::message::{self, Era, Message};
 use crate::relay::port::{Outcome, Sink};
@@ -65,7 +65,7 @@ impl Exchange<'_> {
         }
         if headers::is_encoded(&reply.headers) {
             let cause = "the reply is compressed, which was not asked for";
-            return self.failed(Failure::protocol("unsupported_encoding", cause));
+            return self.failed(Failure::new(Class::Encoding, cause));
         }
         // What the reply calls itself decides how it is read; nothing is guessed from its bytes.
         match reply::content(&reply) {
@@ -74,9 +74,9 @@ impl Exchange<'_> {
             Content::Other => {
                 // These two say themselves that nothing follows.
                 let empty = status == 204 || status == 202;
-                let kind = if empty { "response_body_missing" } else { "invalid_protocol_response" };
+                let class = if empty { Class::NoBody } else { Class::InvalidAnswer };
                 let cause = format!("the server answered {status} without a JSON or event-stream body");
-                self.failed(Failure::protocol(kind, cause))
+                self.failed(Failure::new(class, cause))
             }
         }
     }
@@ -101,7 +101,7 @@ impl Exchange<'_> {
             }
         }
         let cause = "the server's reply holds no answer to the request";
-        self.failed(Failure::protocol("invalid_protocol_response", cause))
+        self.failed(Failure::new(Class::InvalidAnswer, cause))
     }
 
     /// The exchange broke before a reply. A server that was never reached has nothing to cancel.
@@ -113,7 +113,7 @@ impl Exchange<'_> {
     /// The exchange broke after the head of a reply. Only when it ran out of time may the server still be
     /// at work; a lost connection tells it by itself.
     pub(super) fn failed(&self, failure: Failure) -> Outcome {
-        let given_up = failure.source == "timeout";
+        let given_up = failure.source == Source::Timeout;
         self.end(failure, given_up)
     }
 

@@ -19,7 +19,7 @@ use crate::config::{self, Channel};
 use crate::net::{Budget, Client, Error, Net, Reply};
 use crate::ops::metrics::Metrics;
 use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::message::{self, Message};
 use crate::relay::modern;
@@ -167,7 +167,7 @@ impl Call for HttpCall {
             Body::SessionTermination => self.terminate(),
             // The relay answers these itself.
             Body::OauthDiscovery | Body::Unusable { .. } => {
-                Outcome::Failed(Failure::local(502, "client_internal", "unknown", "not a message"))
+                Outcome::Failed(Failure::new(Class::Internal, "not a message"))
             }
         }
     }

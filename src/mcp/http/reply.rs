@@ -10,7 +10,7 @@ use std::time::Instant;
 use ureq::http::header;
 
 use crate::net::{Budget, Kind, Reply, Reservation};
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::json;
 use crate::relay::message::{self, Malformed, Message};
@@ -124,13 +124,13 @@ pub fn json_body(
     deadline: Instant,
 ) -> Result<(String, Option<Reservation>), Failure> {
     let body = reply.read_all(JSON_BYTES_MAX, budget, deadline).map_err(|error| match error.kind {
-        Kind::TooLarge => Failure::protocol("response_body_too_large", error.to_string()),
+        Kind::TooLarge => Failure::new(Class::BodyTooLarge, error.to_string()),
         _ => Failure::transport(&error),
     })?;
     let text = String::from_utf8(body.data)
-        .map_err(|_| Failure::protocol("malformed_json", "the server's JSON is not UTF-8"))?;
+        .map_err(|_| Failure::new(Class::MalformedJson, "the server's JSON is not UTF-8"))?;
     if text.trim().is_empty() {
-        return Err(Failure::protocol("response_body_missing", "the server's reply has no body"));
+        return Err(Failure::new(Class::NoBody, "the server's reply has no body"));
     }
     Ok((text, body.held))
 }
@@ -138,11 +138,11 @@ pub fn json_body(
 /// A failure for a text that is no message. The offset of the fault helps whoever owns the server; its
 /// bytes would help nobody else.
 pub fn malformed(malformed: Malformed) -> Failure {
-    let kind = match malformed {
-        Malformed::Json(_) => "malformed_json",
-        _ => "invalid_protocol_response",
+    let class = match malformed {
+        Malformed::Json(_) => Class::MalformedJson,
+        _ => Class::InvalidAnswer,
     };
-    Failure::protocol(kind, format!("the server's message: {malformed}"))
+    Failure::new(class, format!("the server's message: {malformed}"))
 }
 
 /// An error status: the JSON-RPC error in its body, or a failure that names what the body was.
@@ -157,30 +157,30 @@ pub fn error_body(
 ) -> Result<(ReplyHeaders, Payload), Failure> {
     let (status, allowed) = (reply.status, ReplyHeaders::allowed(&reply.headers));
     let events = content(&reply) == Content::Events;
-    let failure = |kind| Failure::status(status, kind, allowed.clone());
+    let failure = |class| Failure::status(status, class, allowed.clone());
     if headers::is_encoded(&reply.headers) {
-        return Err(failure("response_body_unreadable"));
+        return Err(failure(Class::BodyUnreadable));
     }
     let body = reply.read_all(ERROR_BYTES_MAX, budget, deadline).map_err(|error| match error.kind {
-        Kind::TooLarge => failure("response_body_too_large"),
+        Kind::TooLarge => failure(Class::BodyTooLarge),
         Kind::Timeout | Kind::Shutdown => Failure::transport(&error),
-        _ => failure("response_body_unreadable"),
+        _ => failure(Class::BodyUnreadable),
     })?;
     if body.data.is_empty() {
-        return Err(failure("response_body_missing"));
+        return Err(failure(Class::NoBody));
     }
-    let text = String::from_utf8(body.data).map_err(|_| failure("malformed_json"))?;
+    let text = String::from_utf8(body.data).map_err(|_| failure(Class::MalformedJson))?;
     let message = Message::parse(text).map_err(|(malformed, _)| match malformed {
-        Malformed::Json(_) => failure("malformed_json"),
-        _ => failure("invalid_mcp_error"),
+        Malformed::Json(_) => failure(Class::MalformedJson),
+        _ => failure(Class::InvalidError),
     })?;
     if !message.is_plain_error() {
-        return Err(failure("invalid_mcp_error"));
+        return Err(failure(Class::InvalidError));
     }
     match classify(message, None, id) {
         Incoming::Answer(payload) if events => Ok((allowed, payload)),
         Incoming::Answer(payload) => Ok((allowed.with_json_content(), payload)),
-        _ => Err(failure("invalid_mcp_error")),
+        _ => Err(failure(Class::InvalidError)),
     }
 }
 
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn malformed_texts_are_classed_without_being_quoted() {
         let failure = |text: &str| malformed(incoming(text.into(), None, "1").unwrap_err());
-        assert_eq!(failure("secret").kind, "malformed_json");
-        assert_eq!(failure(r#"{"secret":1}"#).kind, "invalid_protocol_response");
+        assert_eq!(failure("secret").class, Class::MalformedJson);
+        assert_eq!(failure(r#"{"secret":1}"#).class, Class::InvalidAnswer);
         assert!(!failure(r#"{"secret":1}"#).cause.contains("secret"));
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderValue, Method, header};
 
 use crate::net::{Kind, Reply};
-use crate::relay::failure::{self, Failure};
+use crate::relay::failure::{self, Class, Failure, Source};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Era;
 use crate::relay::port::{Outcome, Sink};
@@ -92,13 +92,13 @@ impl Exchange<'_> {
         loop {
             let event = match stream.next(position) {
                 Ok(Some(event)) => event,
-                Ok(None) => return Err(Failure::closed("eof", "the stream ended before the answer")),
+                Ok(None) => return Err(Failure::new(Kind::Eof, "the stream ended before the answer")),
                 Err(error) if error.kind == Kind::TooLarge => {
-                    let failure = Failure::protocol("response_body_too_large", error.to_string());
+                    let failure = Failure::new(Class::BodyTooLarge, error.to_string());
                     return Ok(self.failed(failure));
                 }
                 Err(error) if error.kind == Kind::Protocol => {
-                    return Ok(self.failed(Failure::protocol("invalid_protocol_response", error.to_string())));
+                    return Ok(self.failed(Failure::new(Class::InvalidAnswer, error.to_string())));
                 }
                 Err(error) => return Err(Failure::transport(&error)),
             };
@@ -122,7 +122,7 @@ impl Exchange<'_> {
                     // A stream belongs to one POST; whoever mixes answers up may have mixed up more.
                     Incoming::Stranger => {
                         let cause = "the stream holds an answer to another request";
-                        return Ok(self.failed(Failure::protocol("invalid_protocol_response", cause)));
+                        return Ok(self.failed(Failure::new(Class::InvalidAnswer, cause)));
                     }
                 }
             }
@@ -163,7 +163,7 @@ impl Exchange<'_> {
             // In this order: a stop beats the deadline, and the wait never outlasts either.
             let left = self.deadline.end().saturating_duration_since(Instant::now());
             if self.shared.stop.sleep(wait.min(left), Phase::Cutting) {
-                return Err(Failure::closed("connection_closed", "shutting down"));
+                return Err(Failure::new(Kind::ConnectionClosed, "shutting down"));
             }
             if wait >= left {
                 return Err(Failure::timeout());
@@ -175,7 +175,7 @@ impl Exchange<'_> {
                     }
                     // The server has spoken: it will not resume, so asking again is of no use.
                     let cause = format!("the server refused to resume its stream with {}", reply.status);
-                    return Err(Failure::closed("eof", &cause));
+                    return Err(Failure::new(Kind::Eof, cause));
                 }
                 Err(error) if attempt == RESUMES_WITHOUT_PROGRESS_MAX || error.kind == Kind::Shutdown => {
                     return Err(Failure::transport(&error));
@@ -192,7 +192,6 @@ impl Exchange<'_> {
     /// Whether no reconnect could help: the time is up, or this side ended the connection.
     fn is_over(&self, cause: &Failure) -> bool {
         Instant::now() >= self.deadline.end()
-            || cause.source == "timeout"
-            || cause.source == "client_internal"
+            || matches!(cause.source, Source::Timeout | Source::ClientInternal)
     }
 }

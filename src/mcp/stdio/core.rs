@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::net;
 use crate::relay::failure::{self, Failure};
 use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Kind, Message, same_id};
@@ -142,7 +143,7 @@ impl Core {
         let bytes: usize = self.urgent.iter().chain(&self.outgoing).map(Line::bytes).sum();
         if self.pending() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             let cause = "the server does not read its input";
-            return Admission::Refused(Failure::closed("closed_pipe", cause));
+            return Admission::Refused(Failure::new(net::Kind::ClosedPipe, cause));
         }
         match (message.kind(), message.method()) {
             (Kind::Request, Some("initialize")) if self.era == Era::Legacy => {
@@ -274,7 +275,7 @@ impl Core {
     }
 
     /// The child is gone: what was written to it has failed, what waits goes to the next one.
-    pub(super) fn died(&mut self, kind: &'static str, cause: &str) {
+    pub(super) fn died(&mut self, kind: net::Kind, cause: &str) {
         self.running = false;
         self.opening_since = None;
         // Of what was urgent only an `initialize` means something to the next child.
@@ -289,27 +290,27 @@ impl Core {
         }
     }
 
-    fn fail_followers(&mut self, kind: &'static str, cause: &str) {
+    fn fail_followers(&mut self, kind: net::Kind, cause: &str) {
         for (_, mailbox) in self.handshake.died() {
-            mailbox.end(End::Failed(Failure::closed(kind, cause)));
+            mailbox.end(End::Failed(Failure::new(kind, cause)));
         }
     }
 
     /// Nobody will ever be served again.
     pub(super) fn closed(&mut self, cause: &str) {
-        self.died("connection_closed", cause);
+        self.died(net::Kind::ConnectionClosed, cause);
         let rest: Vec<u64> = self.calls.keys().copied().collect();
         for number in rest {
-            self.fail(number, "connection_closed", cause);
+            self.fail(number, net::Kind::ConnectionClosed, cause);
         }
-        self.fail_followers("connection_closed", cause);
+        self.fail_followers(net::Kind::ConnectionClosed, cause);
         self.urgent.clear();
         self.outgoing.clear();
     }
 
-    fn fail(&mut self, number: u64, kind: &'static str, cause: &str) {
+    fn fail(&mut self, number: u64, kind: net::Kind, cause: &str) {
         if let Some(waiting) = self.calls.remove(&number) {
-            waiting.mailbox.end(End::Failed(Failure::closed(kind, cause)));
+            waiting.mailbox.end(End::Failed(Failure::new(kind, cause)));
         }
     }
 

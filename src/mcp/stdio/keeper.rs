@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::net;
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::ChildEvent;
 use crate::relay::failure::Failure;
@@ -139,7 +140,7 @@ impl Keeper {
     ) -> Admission {
         let mut state = self.state();
         if state.closing {
-            return Admission::Refused(Failure::closed("connection_closed", "shutting down"));
+            return Admission::Refused(Failure::new(net::Kind::ConnectionClosed, "shutting down"));
         }
         let admission = state.core.admit(message, conversation);
         if matches!(admission, Admission::Call(..)) && state.core.owes(u64::MAX) {
@@ -185,7 +186,7 @@ impl Keeper {
         if state.core.give_up(number) {
             log::warn!(channel = self.channel.as_str(); "the server did not answer its handshake; replacing it");
             // What comes from now on waits for the next one.
-            state.core.died("eof", "the server is being replaced");
+            state.core.died(net::Kind::Eof, "the server is being replaced");
             self.cut(&mut state);
         }
         self.publish(&state);
@@ -325,7 +326,7 @@ impl Keeper {
         let mut state = self.wait_while(self.state(), LAST_WORDS_WAIT, |state| state.core.is_running());
         state.running = false;
         state.silent_until = None;
-        state.core.died("eof", "the server process ended");
+        state.core.died(net::Kind::Eof, "the server process ended");
         self.cut(&mut state);
         self.publish(&state);
         (cause, format!("ended with {why}"))

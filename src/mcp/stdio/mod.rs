@@ -26,12 +26,12 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
-use crate::net::Budget;
+use crate::net::{self, Budget};
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::{NOT_STARTED, Readiness};
 use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
-use crate::relay::failure::{self, Failure};
+use crate::relay::failure::{self, Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::inflight::Ticket;
 use crate::relay::message::{Era, Kind, Message};
@@ -220,7 +220,7 @@ impl Target for StdioTarget {
                 Box::new(Done(Outcome::Terminated { status: 405, headers: ReplyHeaders::default() }))
             }
             Body::OauthDiscovery | Body::Unusable { .. } => {
-                let failure = Failure::local(502, "client_internal", "unknown", "not a message");
+                let failure = Failure::new(Class::Internal, "not a message");
                 Box::new(Done(Outcome::Failed(failure)))
             }
         }
@@ -251,7 +251,7 @@ impl Target for StdioTarget {
 
 /// How a subscription ends when the tunnel does.
 fn wound_down() -> End {
-    End::Failed(Failure::closed("connection_closed", "shutting down"))
+    End::Failed(Failure::new(net::Kind::ConnectionClosed, "shutting down"))
 }
 
 /// The answer of a server that does not speak a message's era.
@@ -355,7 +355,7 @@ impl Call for Waiting {
                         return Outcome::Expired;
                     }
                     return Outcome::Failed(if down {
-                        Failure::local(502, "connect", "dial", cause)
+                        Failure::new(net::Kind::Dial, cause)
                     } else {
                         Failure::timeout()
                     });

@@ -5,6 +5,7 @@ mod interleavings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::net;
 use crate::relay::inflight::InFlight;
 use crate::relay::message::{Era, Message};
 
@@ -132,7 +133,7 @@ fn answers_to_a_dead_child_do_not_reach_the_next() {
     let mut core = opened();
     let ping = r#"{"jsonrpc":"2.0","id":"s","method":"ping"}"#;
     incoming(&mut core, ping);
-    core.died("eof", "gone");
+    core.died(net::Kind::Eof, "gone");
     incoming(&mut core, ping);
     core.started();
     let lines = written(&mut core);
@@ -168,7 +169,7 @@ fn the_memory_of_a_handshake_is_bounded() {
 #[test]
 fn rev_017_a_restarted_child_is_initialized_before_anything_else() {
     let mut core = opened();
-    core.died("eof", "gone");
+    core.died(net::Kind::Eof, "gone");
     let (_, call) = admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#);
     core.started();
     let lines = written(&mut core);
@@ -185,7 +186,7 @@ fn rev_017_a_restarted_child_is_initialized_before_anything_else() {
 #[test]
 fn rev_017_a_call_that_comes_between_two_children_does_not_change_the_handshake() {
     let mut core = opened();
-    core.died("eof", "gone");
+    core.died(net::Kind::Eof, "gone");
     admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#);
     core.started();
     let lines = written(&mut core);
@@ -209,7 +210,7 @@ fn an_initialize_that_comes_too_early_waits_for_the_child() {
     let mut core = new(Era::Legacy);
     let (_, first) = admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"initialize"}"#);
     let (_, second) = admit(&mut core, r#"{"jsonrpc":"2.0","id":6,"method":"initialize"}"#);
-    core.died("eof", "gone");
+    core.died(net::Kind::Eof, "gone");
     core.started();
     assert_eq!(written(&mut core), ["{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}\n"]);
     incoming(&mut core, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
@@ -225,7 +226,7 @@ fn a_call_that_waits_is_never_written_without_a_handshake() {
         core.started();
         let lines = written(&mut core);
         assert!(lines.len() == 1 && lines[0].contains("\"initialize\""), "{lines:?}");
-        core.died("eof", "gone");
+        core.died(net::Kind::Eof, "gone");
     }
     assert!(matches!(letter(&call), Letter::Nothing));
 }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::net::Reservation;
-use crate::relay::failure::{self, Failure};
+use crate::relay::failure::{self, Class, Failure};
 use crate::relay::json::Span;
 use crate::relay::message::{Era, Kind, Message};
 use crate::relay::payload::Payload;
@@ -85,7 +85,7 @@ impl Core {
         }
         if let Some(waiting) = self.calls.remove(&number) {
             let cause = "other large answers take all of mcp.body-budget-bytes";
-            let failure = Failure::protocol("response_body_too_large", cause.to_owned());
+            let failure = Failure::new(Class::BodyTooLarge, cause);
             waiting.mailbox.end(End::Failed(failure));
         }
     }
@@ -189,7 +189,7 @@ fn answer(caller: &Message, message: Arc<Message>, held: Option<Arc<Reservation>
             }
             Err(malformed) => {
                 let cause = format!("the server's message: {malformed}");
-                return End::Failed(Failure::protocol("invalid_protocol_response", cause));
+                return End::Failed(Failure::new(Class::InvalidAnswer, cause));
             }
         }
     }

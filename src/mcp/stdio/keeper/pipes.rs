@@ -11,7 +11,7 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::net::Reservation;
+use crate::net::{self, Reservation};
 use crate::ops::metrics::ChildEvent;
 use crate::ops::redact::head;
 use crate::relay::message::{Era, Message};
@@ -55,7 +55,7 @@ impl Keeper {
             // No lock is held: a large line, or a child that does not read, holds up this thread and nobody else.
             if let Err(error) = line.write(&mut stdin) {
                 log::debug!(channel = self.channel.as_str(); "the server takes no input: {error}");
-                return self.end(generation, "closed_pipe");
+                return self.end(generation, net::Kind::ClosedPipe);
             }
         }
     }
@@ -87,7 +87,7 @@ impl Keeper {
                 log::warn!(channel = self.channel.as_str(), first = skipped.trim_end(); "the server prints lines that are no messages; they are skipped");
             }
         }
-        self.end(generation, "eof");
+        self.end(generation, net::Kind::Eof);
     }
 
     /// Hands messages to the calls that wait for them. What is to be counted comes back.
@@ -146,7 +146,7 @@ impl Keeper {
     }
 
     /// A pipe of the child broke: nothing more will come, so it is ended.
-    fn end(&self, generation: u64, kind: &'static str) {
+    fn end(&self, generation: u64, kind: net::Kind) {
         let mut state = self.state();
         if state.generation == generation && state.running {
             // Before its call fails: the next one may follow at once, and must meet the verdict.

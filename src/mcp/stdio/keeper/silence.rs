@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net;
 use crate::sync;
 
 use nix::unistd::Pid;
@@ -133,7 +134,7 @@ impl Keeper {
             }
             Step::Replace => {
                 log::warn!(channel = self.channel.as_str(); "the mcp server let all its calls pass their deadlines, and a ping; replacing it");
-                core.died("eof", "the server is being replaced");
+                core.died(net::Kind::Eof, "the server is being replaced");
                 self.cut(state);
             }
         }

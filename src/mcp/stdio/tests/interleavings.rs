@@ -58,7 +58,7 @@ fn every_caller_gets_its_own_end_once() {
                     while !matches!(letter(&mailbox), Letter::Nothing) {}
                 }
                 9 if dice.roll(5) == 0 => {
-                    core.died("eof", "gone");
+                    core.died(net::Kind::Eof, "gone");
                     core.started();
                 }
                 _ => {}
@@ -71,7 +71,7 @@ fn every_caller_gets_its_own_end_once() {
                     false
                 }
                 Letter::End(End::Failed(failure)) => {
-                    assert_eq!(failure.source, "transport_closed");
+                    assert_eq!(failure.source, net::Source::TransportClosed);
                     false
                 }
                 _ => true,
