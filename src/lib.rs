@@ -86,11 +86,13 @@ pub mod oauth;
 pub mod ops;
 pub mod plane;
 pub mod relay;
+mod secret;
 mod sync;
 #[cfg(doc)]
 #[doc = include_str!("threat-model.md")]
 mod threat_model {}
 mod tunnel;
+mod url;
 
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";

@@ -19,9 +19,10 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::config::settings::{Kind, Row};
-use crate::config::{Flags, read_text, without_credentials};
+use crate::config::{Flags, read_text};
 use crate::ops::os_text;
 use crate::ops::redact::bounded;
+use crate::url::without_credentials;
 
 use super::terminal::{Colour, foreign, json, paint};
 use super::{Failure, print};

@@ -4,7 +4,8 @@
 //! of the profile. Values are quoted, so that none can become a key; none is a secret. Opens nothing.
 
 use crate::config::settings::{Kind, ROWS, Row, Status};
-use crate::config::{Flags, ListenAddress, Origin, draft, nearest, without_credentials};
+use crate::config::{Flags, ListenAddress, Origin, draft, nearest};
+use crate::url::without_credentials;
 
 use super::{Failure, usage};
 

@@ -7,8 +7,8 @@
 //! in one place, however it was given.
 
 use super::document::Pairs;
-use super::url::without_credentials;
 use super::yaml::shown;
+use crate::url::without_credentials;
 
 /// Names are labels of metrics and members of a header of 4 KiB.
 const CHANNEL_MAX_BYTES: usize = 64;

@@ -9,8 +9,8 @@ use std::path::Path;
 use super::document::{self, Raw};
 use super::reference::{is_variable_name, syntax};
 use super::settings::{Kind, Row};
-use super::url::Url;
 use super::{Error, yaml};
+use crate::url::Url;
 
 pub(crate) use super::document::CONFIG_FILE_MAX_BYTES;
 pub(crate) use super::plane::{base_url, tunnel_id, url_path};

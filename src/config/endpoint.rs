@@ -11,8 +11,8 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 use super::binding::Entry;
 use super::document::{Pairs, Raw};
 use super::lookup::{Found, Lookup};
-use super::url::{Url, percent_decoded, without_credentials};
 use super::{Cidr, Harpoon, HarpoonTarget, Origin, headers, value};
+use crate::url::{Parts, Url, percent_decoded, without_credentials};
 
 /// The keys of the form in one line, which is the reference client's, and what YAML calls them.
 const KEYS: [(&str, &str); 4] =
@@ -180,9 +180,8 @@ fn address(text: &str, plaintext: bool) -> Result<(Uri, Origin), &'static str> {
     if text.contains(|c: char| "\"<>\\^`{|}".contains(c)) {
         return Err("contains characters that must be percent-encoded");
     }
-    let (_, rest) = text.split_once("://").unwrap_or_default();
-    let place = rest.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase();
-    if uri.authority().is_none_or(|authority| authority.as_str() != place) {
+    let place = Parts::of(text).map(|parts| parts.place.to_ascii_lowercase());
+    if uri.authority().map(|authority| authority.as_str()) != place.as_deref() {
         return Err("port is invalid; leave it out, or write it without zeros in front");
     }
     match host_fault(&origin.host) {

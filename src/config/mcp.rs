@@ -10,11 +10,11 @@ use super::lookup::{Found, Giver, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::is_variable_name;
 use super::settings::ROWS;
-use super::url::{Url, without_credentials};
 use super::{
     Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, Stub, headers,
     local, proxy,
 };
+use crate::url::{Url, without_credentials};
 
 /// Names the setting in texts, whoever set it.
 const SERVER_FLAG: &str = "mcp.server-url";

@@ -34,7 +34,6 @@ mod headers;
 mod proxy;
 mod reference;
 pub(crate) mod trust;
-mod url;
 mod value;
 
 // Sections, each validated in one place.
@@ -56,6 +55,8 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderName, Uri};
 
+pub use crate::secret::Secret;
+pub use crate::url::Origin;
 pub use admin::{Admin, tunnel_id};
 pub use binding::Channel;
 pub use cidr::Cidr;
@@ -64,14 +65,11 @@ pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};
 pub use harpoon::{Harpoon, HarpoonTarget, HostRules};
 pub use profile::Source;
-pub use reference::Secret;
-pub use url::Origin;
 
 pub(crate) use binding::arguments;
 pub(crate) use endpoint::learned as learned_target;
 pub(crate) use profile::select as select_source;
 pub(crate) use reference::{is_variable_name, read_text};
-pub(crate) use url::{percent_decoded, without_credentials};
 
 use lookup::Lookup;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::lookup::{Found, Giver, Lookup};
 use super::reference::{References, is_reference};
-use super::url::Url;
 use super::{
     Channel, ControlPlane, Environment, Error, ErrorKind, Harpoon, Identity, Mcp, Network, Origin, Secret,
     headers, proxy,
 };
+use crate::url::Url;
 
 /// What the default host becomes for clients that show a certificate, as in the reference client:
 /// this one asks for it. A host that somebody named is left alone.

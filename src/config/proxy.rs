@@ -5,8 +5,8 @@
 
 use super::lookup::{Giver, Lookup};
 use super::reference::References;
-use super::url::Url;
 use super::{EnvironmentProxies, Error, Proxy};
+use crate::url::Url;
 
 /// The proxy of a setting. A complaint names the variable that a bad proxy came from.
 pub(crate) fn load(lookup: &Lookup, flag: &str) -> Result<Option<Proxy>, Error> {

@@ -1,4 +1,4 @@
-//! `env:NAME` and `file:PATH` references, and the type of the secrets that they usually yield.
+//! `env:NAME` and `file:PATH` references.
 //!
 //! This is the only file that opens what a reference names. Failures are sentences that may quote
 //! the reference, never what it led to.
@@ -18,30 +18,6 @@ const REFERENCED_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// Permission bit by which everybody could read it.
 const READABLE_BY_ALL_BITS: u32 = 0o004;
-
-/// A value that no log, error or export may show.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a value out of sight.
-    pub fn new(value: String) -> Secret {
-        Secret(value)
-    }
-
-    /// The value, for the one place that puts it on a wire.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-// There is no `Display`, so that a secret in a format string does not compile; `Debug` is here
-// because settings that hold secrets are printed by failing tests.
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// Resolves references and remembers what should be said about the files that they name.
 pub(crate) struct References<'a> {
@@ -319,10 +295,5 @@ mod tests {
         assert_eq!(references.value("S", "file:credential").unwrap(), "from-service-manager");
         assert_eq!(references.path("S", "file:credential").unwrap(), path);
         assert_eq!(references.path("S", "file:absent").unwrap(), PathBuf::from("absent"));
-    }
-
-    #[test]
-    fn secrets_do_not_print() {
-        assert_eq!(format!("{:?}", Secret::new("x".into())), "[redacted]");
     }
 }

@@ -16,7 +16,8 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use crate::config::Origin;
 use crate::net::{self, Budget, Kind, Reply, Request};
 use crate::ops::metrics::HarpoonOutcome;
-use crate::relay::headers::{plain, resolve};
+use crate::relay::headers::plain;
+use crate::url;
 
 use super::registry::{CONFIGURED, Endpoint, Endpoints};
 use super::rewrite;
@@ -134,7 +135,7 @@ impl<'a> Hop<'a> {
     /// The next request, when the redirect leads where it may.
     fn follow(self, status: u16, location: &str, endpoints: &Endpoints) -> Result<Hop<'a>, Fault> {
         let from = &self.endpoint.target;
-        let url = resolve(&from.url, location).unwrap_or_default();
+        let url = url::resolve(&from.url, location).unwrap_or_default();
         // 307 and 308 repeat the request; for the others the web has agreed on a GET.
         let repeats = matches!(status, 307 | 308) || self.method == Method::GET;
         let method = if repeats { self.method } else { Method::GET };

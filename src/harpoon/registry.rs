@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use crate::config::HarpoonTarget;
 use crate::net::Client;
 use crate::sync;
+use crate::url::Parts;
 
 /// Most endpoints of all sets together, as in the reference. Each has a client of its own, and a blocked
 /// redirect is compared with all of them.
@@ -167,13 +168,15 @@ impl Endpoints {
             }
             _ => {}
         }
-        let [origin, path, query] = parts(&url);
-        let known = || self.by_url.keys().map(|known| parts(known));
-        let word = if known().any(|[o, p, _]| (o, p) == (origin, path)) {
+        let Some(missed) = Parts::of(&url) else { return ("not_allowlisted_other", "redirect blocked") };
+        let known = || self.by_url.keys().filter_map(|known| Parts::of(known));
+        let same_origin = |known: &Parts| known.front == missed.front;
+        let word = if known().any(|known| same_origin(&known) && known.path == missed.path) {
             "query_mismatch"
-        } else if known().any(|[o, ..]| o == origin) {
+        } else if known().any(|known| same_origin(&known)) {
             "path_mismatch"
-        } else if known().filter(|[_, p, q]| (*p, *q) == (path, query)).count() == 1 {
+        } else if known().filter(|known| (known.path, known.tail) == (missed.path, missed.tail)).count() == 1
+        {
             "host_mismatch"
         } else {
             "not_allowlisted_other"
@@ -185,25 +188,11 @@ impl Endpoints {
 /// The URL as it is compared: everything but scheme and host as written. What is no URL is a key as well, of
 /// nothing that is registered.
 fn key(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // The last `@` ends the user information, as every parser that we know has it; were it another one, more
-    // would be compared as written, and less would match.
-    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let (user, at, host) = match authority.rsplit_once('@') {
-        Some((user, host)) => (user, "@", host),
-        None => ("", "", authority),
+    let Some(Parts { scheme, userinfo, place, path, tail, .. }) = Parts::of(url) else {
+        return url.to_owned();
     };
-    format!("{}://{user}{at}{}{rest}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase())
-}
-
-/// Origin, path, and what stands behind the path.
-fn parts(key: &str) -> [&str; 3] {
-    let start = key.find("://").map_or(0, |at| at + "://".len());
-    let path =
-        key.get(start..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(key.len(), |at| start + at);
-    let (origin, rest) = key.split_at(path);
-    let (path, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
-    [origin, path, query]
+    let user = userinfo.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{}://{user}{}{path}{tail}", scheme.to_ascii_lowercase(), place.to_ascii_lowercase())
 }
 
 impl fmt::Display for Error {

@@ -25,11 +25,12 @@ use super::pool::{Lent, Pool, Pools};
 use super::proxy::{self, Forwarding};
 use super::resolve::Names;
 use super::roots::{self, Roots};
-use super::route::{Routes, Way, authority, proxy_url};
+use super::route::{Routes, Way, proxy_url};
 use super::socket::{Handle, Liveness, PLANE, Socket};
 use super::tls;
 use super::transport::{Connection, Wire};
 use crate::config::{Network, Origin, Proxy};
+use crate::url::authority;
 
 /// How long each step to a connection takes at most: connecting in all, the proxy's answer, a handshake. The kernel
 /// finds a dead peer, but a proxy that is alive hides one from it, and so does whoever accepts and then says nothing.

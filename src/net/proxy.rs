@@ -18,7 +18,7 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, VIA};
 
 use super::error::{Error, Kind};
-use super::route::{authority, proxy_url};
+use super::route::proxy_url;
 use super::transport::Wire;
 use crate::config::{Origin, Proxy, Secret};
 
@@ -31,7 +31,7 @@ const HEADERS_MAX: usize = 128;
 /// Asks for a tunnel to `destination` on a connection to the proxy, within the wire's deadline. After a success
 /// the wire is at the first byte of the destination; after a failure it is of no use.
 pub(super) fn connect(wire: &mut Wire, proxy: &Proxy, destination: &Origin) -> Result<(), Error> {
-    let place = authority(&destination.host, destination.port);
+    let place = destination.authority();
     // No other header: a proxy needs none, and each one would be something to configure.
     let head = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{}\r\n", authorization(proxy));
     match exchange(wire, proxy, &place, &head)? {
@@ -48,7 +48,7 @@ pub(super) fn connect(wire: &mut Wire, proxy: &Proxy, destination: &Origin) -> R
 /// Asks whether the proxy would forward requests to `destination`. It may not forward this one (RFC 9110,
 /// 7.6.2); where it does all the same, nothing is done by it.
 pub(super) fn ask(wire: &mut Wire, proxy: &Proxy, destination: &Origin) -> Result<(), Error> {
-    let place = authority(&destination.host, destination.port);
+    let place = destination.authority();
     let head = format!(
         "OPTIONS {destination} HTTP/1.1\r\nHost: {place}\r\nMax-Forwards: 0\r\nConnection: close\r\n{}\r\n",
         authorization(proxy)
@@ -117,7 +117,7 @@ pub(super) fn failure(
     };
     let offered = headers.get_all(PROXY_AUTHENTICATE).iter();
     let offered: Vec<_> = offered.flat_map(|value| schemes(value.as_bytes())).collect();
-    let what = format!("refused requests to {}", authority(&destination.host, destination.port));
+    let what = format!("refused requests to {}", destination.authority());
     // Whether the destination saw the request is only known to the proxy.
     is_own.then(|| refused(proxy, &what, status, &offered).sent(true))
 }

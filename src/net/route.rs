@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::no_proxy::{NoProxy, is_loopback};
 use crate::config::{EnvironmentProxies, Origin, Proxy};
+use crate::url::authority;
 
 /// How a destination is reached, and why so.
 #[derive(Debug, Clone)]
@@ -92,7 +93,7 @@ impl Routes {
             Way::Proxy(proxy, label) => (Some(proxy_url(proxy)), label),
         };
         Route {
-            destination: authority(&destination.host, destination.port),
+            destination: destination.authority(),
             proxy,
             reason: reason.to_owned(),
             exception: (reason == "NO_PROXY").then(|| self.exception(destination)).flatten(),
@@ -104,11 +105,6 @@ impl Routes {
 pub(super) fn proxy_url(proxy: &Proxy) -> String {
     let scheme = if proxy.tls { "https" } else { "http" };
     format!("{scheme}://{}", authority(&proxy.host, proxy.port))
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-pub(super) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -162,6 +158,6 @@ mod tests {
     fn authorities_have_brackets_where_needed() {
         let origin = origin("HTTPS://[::1]/x");
         assert_eq!(origin, Origin { tls: true, host: "::1".into(), port: 443 });
-        assert_eq!(authority(&origin.host, origin.port), "[::1]:443");
+        assert_eq!(origin.authority(), "[::1]:443");
     }
 }

@@ -5,7 +5,7 @@
 
 use ureq::http::Uri;
 
-use crate::config::Origin;
+use crate::url::{self, Origin};
 
 const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const SERVER: &str = "oauth-authorization-server";
@@ -14,14 +14,9 @@ const OPENID: &str = "openid-configuration";
 /// Longest URL that is taken from a document; no real one comes near it.
 const URL_BYTES_MAX: usize = 4096;
 
-/// An absolute URL that was learned, with its origin: held to the grammar of the settings, without its fragment.
-/// One with credentials is none: whoever follows it would send them.
+/// Absolute URL that was learned, without its fragment, and its origin.
 pub(super) fn learned(text: &str) -> Option<(Uri, Origin)> {
-    let text = text.split('#').next().filter(|text| text.len() <= URL_BYTES_MAX)?;
-    let uri: Uri = text.parse().ok()?;
-    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    let origin = Origin::of(&uri).filter(|_| plain)?;
-    Some((uri, origin))
+    url::named_by_peer(text).filter(|_| text.len() <= URL_BYTES_MAX)
 }
 
 /// Where the metadata of the resource at `server` may be: where it says itself, then at its own path, then at

@@ -14,6 +14,7 @@ use crate::config::{self, Origin};
 use crate::net::{Budget, Bytes, Client, Error, Kind, Net, Reply, Request};
 use crate::relay::failure::{Class, Failure, Source};
 use crate::relay::headers;
+use crate::url;
 
 use super::candidates;
 
@@ -181,7 +182,7 @@ pub(super) fn setting(origin: &Origin) -> String {
 /// Where a redirect leads, when that is within `origin`.
 fn redirected(reply: &Reply, from: &Uri, origin: &Origin) -> Option<Uri> {
     let location = reply.headers.get(header::LOCATION)?.to_str().ok()?;
-    let (to, its) = candidates::learned(&headers::resolve(&from.to_string(), location)?)?;
+    let (to, its) = candidates::learned(&url::resolve(&from.to_string(), location)?)?;
     (its == *origin).then_some(to)
 }
 

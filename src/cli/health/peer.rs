@@ -10,8 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ureq::http::{HeaderMap, Method, Uri};
 
 use super::{Page, Poll};
-use crate::config::{Origin, percent_decoded};
 use crate::net::{Client, Net, Request};
+use crate::url::{Origin, percent_decoded};
 
 /// What stands before the path of a socket.
 pub(super) const SOCKET_SCHEME: &str = "http+unix://";

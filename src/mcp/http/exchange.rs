@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use crate::config::{self, Origin};
 use crate::net::{Client, Error, Reply, Request};
 use crate::ops::metrics::{Metrics, Place};
-use crate::relay::headers;
+use crate::url;
 
 /// Most redirects of one request; Python servers need one, for a slash.
 const REDIRECTS_MAX: usize = 5;
@@ -87,12 +87,8 @@ impl Address {
             return None;
         }
         let location = reply.headers.get(header::LOCATION)?.to_str().ok()?;
-        // Credentials in a URL would be sent by whoever follows it.
-        let plain = |to: &Uri| to.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        let target = headers::resolve(&from.to_string(), location.split('#').next().unwrap_or_default());
-        let target =
-            target.and_then(|to| to.parse().ok()).filter(plain).and_then(|to| Some((Origin::of(&to)?, to)));
-        let Some((origin, to)) = target else {
+        let target = url::resolve(&from.to_string(), location).and_then(|to| url::named_by_peer(&to));
+        let Some((to, origin)) = target else {
             log::warn!(status = reply.status; "redirect of the MCP server refused: its target is not a URL");
             return None;
         };

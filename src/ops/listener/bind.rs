@@ -19,6 +19,7 @@ use nix::unistd::{AccessFlags, access};
 use super::connection::Stream;
 use crate::config;
 use crate::ops::Error;
+use crate::url::authority;
 
 /// Who may do what with a socket file.
 const PRIVATE_BITS: u32 = 0o600;
@@ -41,7 +42,7 @@ pub(super) enum Bound {
 /// Binds an address; the error names it as the operator wrote it. Gives the address that was
 /// really bound, which is what port 0 and host names leave open.
 pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
-    let written = format!("{}:{}", bracketed(&listen.host), listen.address.port());
+    let written = authority(&listen.host, listen.address.port());
     let bound = TcpListener::bind(listen.address).and_then(|listener| {
         lengthen(&listener)?;
         listener.set_nonblocking(true)?;
@@ -196,12 +197,7 @@ pub(crate) fn base_url(host: &str, ip: IpAddr, port: u16) -> String {
         (true, false) => ip.to_string(),
         (true, true) => "localhost".into(),
     };
-    format!("http://{}:{port}", bracketed(&host))
-}
-
-/// An IPv6 address needs brackets before a port.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.into() }
+    format!("http://{}", authority(&host, port))
 }
 
 #[cfg(test)]

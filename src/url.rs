@@ -1,6 +1,7 @@
-//! URLs of settings: just enough parsing to take scheme, credentials, host, port and path apart.
+//! URLs: the one module that takes them apart, puts them together and compares them.
 //!
-//! Credentials leave the text here and go into a [`Secret`]. Every failure is a fixed sentence, so
+//! Two readers of one URL could disagree about its host, and a password would go elsewhere than was checked. So every
+//! room asks here. Credentials leave the text here and go into a [`Secret`]. Every failure is a fixed sentence, so
 //! no part of a URL can reach an error text. The parser is our own because the usual ones keep
 //! user information in what they print and take a port that is no number for none.
 
@@ -10,9 +11,42 @@ use std::num::NonZero;
 
 use ureq::http::Uri;
 
-use super::Secret;
+use crate::secret::Secret;
 
-/// An absolute URL, taken apart. The fragment is dropped, since no request carries one.
+/// Parts of an absolute URL, as written.
+pub(crate) struct Parts<'t> {
+    /// Everything before the path.
+    pub(crate) front: &'t str,
+    /// Scheme.
+    pub(crate) scheme: &'t str,
+    /// `user[:password]`.
+    pub(crate) userinfo: Option<&'t str>,
+    /// `host[:port]`.
+    pub(crate) place: &'t str,
+    /// Path, which may be empty.
+    pub(crate) path: &'t str,
+    /// Query and fragment, with the `?` or `#` before them.
+    pub(crate) tail: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    /// Takes `scheme://[user[:password]@]host[:port][path][?query][#fragment]` apart and checks none of it.
+    pub(crate) fn of(text: &'t str) -> Option<Parts<'t>> {
+        let (scheme, after) = text.split_once("://")?;
+        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+        let (front, _) = text.split_at(text.len() - rest.len());
+        // The last `@` ends the credentials: a password may be written with a bare one in it, and
+        // cutting at the first would make its tail part of the host that is dialled and logged.
+        let (userinfo, place) = match authority.rsplit_once('@') {
+            Some((userinfo, place)) => (Some(userinfo), place),
+            None => (None, authority),
+        };
+        let (path, tail) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+        Some(Parts { front, scheme, userinfo, place, path, tail })
+    }
+}
+
+/// Absolute URL that was checked. The fragment is dropped, since no request carries one.
 pub(crate) struct Url {
     /// Lower-cased scheme.
     pub(crate) scheme: String,
@@ -30,26 +64,17 @@ pub(crate) struct Url {
 const INCOMPLETE: &str = "must include scheme and host";
 
 impl Url {
-    /// Takes `scheme://[user[:password]@]host[:port][path][?query][#fragment]` apart.
+    /// Parses and checks an absolute URL.
     pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
-        let (scheme, after) = text.split_once("://").ok_or(INCOMPLETE)?;
-        if !is_scheme(scheme) {
-            return Err(INCOMPLETE);
-        }
-        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
-        // The last `@` ends the credentials: a password may be written with a bare one in it, and
-        // cutting at the first would make its tail part of the host that is dialled and logged.
-        let (userinfo, place) = match authority.rsplit_once('@') {
-            Some((userinfo, place)) => (Some(userinfo), place),
-            None => (None, authority),
-        };
-        let (host, port) = host_and_port(place)?;
+        let parts = Parts::of(text).filter(|parts| is_scheme(parts.scheme)).ok_or(INCOMPLETE)?;
+        let (host, port) = host_and_port(parts.place)?;
+        let query = parts.tail.split('#').next().unwrap_or_default();
         Ok(Url {
-            scheme: scheme.to_ascii_lowercase(),
-            credentials: userinfo.map(credentials).transpose()?,
+            scheme: parts.scheme.to_ascii_lowercase(),
+            credentials: parts.userinfo.map(credentials).transpose()?,
             host,
             port,
-            rest: rest.split('#').next().unwrap_or_default().to_string(),
+            rest: format!("{}{query}", parts.path),
         })
     }
 
@@ -89,11 +114,16 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of an absolute `http` or `https` URL. `None` for whatever a setting could not
+    /// Origin of an absolute `http` or `https` URL. `None` for whatever a setting could not
     /// name either, so that the target of a redirect is held to the grammar of the settings. What is
-    /// dialled goes by this one as well: two readings of a URL could send a password elsewhere.
+    /// dialled goes by this one as well.
     pub fn of(uri: &Uri) -> Option<Origin> {
         Url::parse(&uri.to_string()).ok()?.origin().ok()
+    }
+
+    /// `host:port`, with brackets around an IPv6 address.
+    pub(crate) fn authority(&self) -> String {
+        authority(&self.host, self.port)
     }
 
     /// Whether traffic stays on this machine: `localhost` or a loopback address, the latter also
@@ -117,6 +147,36 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Absolute `http` or `https` URL that a peer named, without its fragment, and its origin. `None` for one with
+/// credentials: whoever followed it would send them.
+pub(crate) fn named_by_peer(text: &str) -> Option<(Uri, Origin)> {
+    let uri: Uri = text.split('#').next()?.parse().ok()?;
+    let origin = Origin::of(&uri)?;
+    uri.authority().is_some_and(|authority| !authority.as_str().contains('@')).then_some((uri, origin))
+}
+
+/// The URL that a `Location` means, seen from the URL `from`. Dot segments stay: the path is the server's own
+/// business, and whoever asked checks the result. `//host/` names another host in a way that is easily
+/// taken for a path, so it is no URL here.
+pub(crate) fn resolve(from: &str, location: &str) -> Option<String> {
+    if location.starts_with("//") {
+        return None;
+    }
+    // A colon before the first slash makes a scheme; later ones may stand in any query. Schemes that no host
+    // follows are not spoken here.
+    if location.split(['/', '?', '#']).next()?.contains(':') {
+        return location.contains("://").then(|| location.to_owned());
+    }
+    let Parts { front, path, .. } = Parts::of(from)?;
+    let path = if path.is_empty() { "/" } else { path };
+    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    Some(match location.chars().next() {
+        Some('/') => format!("{front}{location}"),
+        None | Some('?' | '#') => format!("{front}{path}{location}"),
+        _ => format!("{front}{directory}/{location}"),
+    })
+}
+
 /// The text with everything hidden that may be a credential: what stands between the first
 /// `://` and the last `@`, queries and fragments. Rather too much than too little: the text may be
 /// a whole entry with several URLs, and a password in it may hold `@`, commas and `://`.
@@ -137,6 +197,11 @@ fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
 
+/// `host:port`, with brackets around an IPv6 address.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    format!("{}:{port}", bracketed(host))
+}
+
 /// A host as URLs write it.
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_string() }
@@ -150,7 +215,7 @@ fn is_scheme(text: &str) -> bool {
 
 /// Takes `host[:port]` or `[v6][:port]` apart. Names are ASCII: nothing here knows IDNA, and a
 /// name that looked like another one would be worse than an error.
-fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
+pub(crate) fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
     const INVALID: &str = "host is invalid";
     let (host, port) = match place.strip_prefix('[') {
         Some(inner) => {
@@ -234,6 +299,28 @@ mod tests {
         assert_eq!(of("/path"), None);
         assert!(of("http://[::ffff:127.0.0.1]/").unwrap().is_loopback());
         assert!(!of("http://[::ffff:10.0.0.1]/").unwrap().is_loopback());
+    }
+
+    #[test]
+    fn locations_are_seen_from_where_they_came() {
+        let to = |location: &str| resolve("http://h:1/a/b?x=1", location);
+        assert_eq!(to("/c/").as_deref(), Some("http://h:1/c/"));
+        assert_eq!(to("c?y#z").as_deref(), Some("http://h:1/a/c?y#z"));
+        assert_eq!(to("https://o/p").as_deref(), Some("https://o/p"));
+        assert_eq!(to("?y=2").as_deref(), Some("http://h:1/a/b?y=2"));
+        assert_eq!(to("").as_deref(), Some("http://h:1/a/b"));
+        assert_eq!(to("/c?next=http://o/").as_deref(), Some("http://h:1/c?next=http://o/"));
+        assert_eq!(resolve("http://h", "c").as_deref(), Some("http://h/c"));
+        assert_eq!(resolve("http://h?x=/y", "c").as_deref(), Some("http://h/c"));
+        assert_eq!(to("//evil/"), None);
+        assert_eq!(to("javascript:alert(1)"), None);
+    }
+
+    #[test]
+    fn what_peers_name_holds_no_credentials() {
+        assert_eq!(named_by_peer("https://h/a#f").unwrap().0, "https://h/a");
+        assert!(named_by_peer("https://u:p@h/").is_none());
+        assert!(named_by_peer("/a").is_none());
     }
 
     #[test]
