@@ -20,9 +20,9 @@
 //! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with [`harpoon`] | `relay`, `net`, `config`, `mcp`, `harpoon`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals, the service manager | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane, a stub MCP server | `config`, `relay` (JSON, headers, MCP), `ops` |
-//! | `tunnel` | puts the rooms together into a running tunnel and takes it apart | everything above |
+//! | `service` | puts the rooms together into a running tunnel and takes it apart, from settings to exit code | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
-//! | [`cli`] | commands | everything |
+//! | `cli` | commands | everything |
 //!
 //! # Threads
 //!
@@ -73,11 +73,13 @@
 //!   leads to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
-pub mod cli;
+#[cfg(feature = "operator")]
+mod cli;
 pub mod config;
 mod crypto;
 #[cfg(feature = "dev")]
 mod dev;
+#[cfg(feature = "operator")]
 mod doctor;
 pub mod harpoon;
 pub mod mcp;
@@ -87,12 +89,16 @@ pub mod ops;
 pub mod plane;
 pub mod relay;
 mod secret;
+mod service;
 mod sync;
 #[cfg(doc)]
 #[doc = include_str!("threat-model.md")]
 mod threat_model {}
-mod tunnel;
 mod url;
+
+#[cfg(feature = "operator")]
+pub use cli::main as operator;
+pub use service::daemon::main as daemon;
 
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";

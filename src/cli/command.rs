@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use crate::config::settings::{Kind, ROWS, Row};
 use crate::config::{Environment, Flags, Request, nearest, profile};
 
-use super::{ABSENT, Failure, print, run, usage};
+use crate::service::{Failure, print, run, version};
+
+use super::{ABSENT, usage};
 
 /// One command.
 pub(super) struct Command {
@@ -201,21 +203,4 @@ fn unknown(commands: &'static [Command], words: &[String]) -> Failure {
         None => format!("see tunnel-client{place} --help"),
     };
     Failure(format!("unknown command \"{}\" for \"tunnel-client{place}\"; {hint}", typed.escape_debug()))
-}
-
-/// The version first and alone, which is what scripts take from the reference's `VERSION (git sha: X)` too.
-fn version() -> ExitCode {
-    let libc = match () {
-        () if cfg!(target_env = "musl") => "-musl",
-        () if cfg!(target_env = "gnu") => "-gnu",
-        () => "",
-    };
-    let features = if cfg!(feature = "dev") { "dev" } else { "none" };
-    print(&format!(
-        "{} ({}, {}-{}{libc}, features: {features})\n",
-        crate::VERSION,
-        crate::CLIENT_NAME,
-        std::env::consts::ARCH,
-        std::env::consts::OS
-    ))
 }

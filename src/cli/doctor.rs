@@ -11,7 +11,8 @@ use crate::config::settings::{Kind, Least, Row};
 use crate::doctor::{self, Asked, Status};
 
 use super::Failure;
-use super::terminal::{Colour, Progress, paint, print};
+use super::print;
+use super::terminal::{Colour, Progress, paint};
 
 /// Exit code of a report with failed checks.
 const FAILED: u8 = 2;

@@ -15,7 +15,7 @@ use super::profiles::{self, FORCE, PROFILE_DIR, SAMPLE, plain};
 use super::samples::{
     self, API_KEY, BASE_URL, COMMAND, DEFAULT, LISTEN, OPEN_UI, SERVER_URL, TUNNEL_ID, URL_PATH,
 };
-use super::{Failure, print, terminal, usage};
+use super::{Failure, print, usage};
 
 /// It has a default, so that the first profile needs no thought about names.
 const PROFILE: Row = Row::option("profile", Kind::Text, "name", DEFAULT, "The name of the profile");
@@ -57,7 +57,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     profiles::write(name, &path, &text, flags.is_on(FORCE.flag))?;
     // The profile would be refused with it, and a command that worked elsewhere is not worth a failure.
     if flags.is_on(OPEN_UI.flag) && !samples::opens_ui(flags) {
-        terminal::complain(
+        crate::service::complain(
             "--open-web-ui: this version opens no browser; its page is at /ui of the health listener",
         );
     }

@@ -11,9 +11,6 @@ mod usage;
 // How commands speak.
 mod terminal;
 
-// A tunnel in this process, for the commands that run one.
-mod service;
-
 // The commands, and what profiles are made from.
 mod admin;
 mod completion;
@@ -25,27 +22,13 @@ mod health;
 mod help;
 mod init;
 mod profiles;
-mod run;
 mod samples;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::config;
-use crate::mcp::stdio::guard;
-use crate::ops::hardening;
+use crate::service::{self, Failure, print, run};
 
 use command::Command;
-use terminal::print;
-
-/// A command that did not do what was asked: the whole line for standard error.
-struct Failure(String);
-
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Failure {
-        Failure(error.report())
-    }
-}
 
 /// Every command, in the order in which help and completions list them.
 #[rustfmt::skip]
@@ -96,22 +79,5 @@ const ABSENT: [&str; 5] = ["admin-profiles", "cloudflared", "codex", "plugin", "
 
 /// Runs the command that the process was started with. Without one, help is what was asked for.
 pub fn main() -> ExitCode {
-    // First of all, whatever the command: no core dump and no debugger may see a secret that is read later,
-    // nor what a guard's environment holds for its server.
-    if let Err(error) = hardening::apply() {
-        terminal::complain(&format!("start tunnel-client: {error}"));
-        return ExitCode::FAILURE;
-    }
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    // Not for people: see the module.
-    if let Some((first, rest)) = arguments.split_first() {
-        if first.to_str() == Some(guard::COMMAND) {
-            return guard::run(rest.iter().cloned());
-        }
-    }
-    let outcome = command::dispatch(COMMANDS, arguments);
-    outcome.unwrap_or_else(|Failure(line)| {
-        terminal::complain(&line);
-        ExitCode::FAILURE
-    })
+    service::program(|arguments| command::dispatch(COMMANDS, arguments))
 }

@@ -1,27 +1,10 @@
-//! How commands speak: results on standard output, complaints and progress on standard error.
+//! Terminal output of commands: JSON, colours, and progress on standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::ops::redact::{self, MAX_FOREIGN_BYTES};
-
-/// Everything that is asked for goes to standard output, as one write.
-pub(super) fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // A reader that closed its end early has seen what it wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
-}
-
-/// One line on standard error: before the log is set up, and for mistakes of the command line.
-pub(super) fn complain(line: &str) {
-    // With standard error gone the exit code is all that is left to say.
-    let _ = writeln!(io::stderr(), "{line}");
-}
 
 /// An object or array on indented lines. Characters that a terminal would act on occur within texts only,
 /// and there JSON has a spelling for each.

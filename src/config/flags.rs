@@ -18,8 +18,10 @@ pub struct Flags {
     /// By canonical name; every value in the order given.
     values: BTreeMap<&'static str, Vec<String>>,
     /// What stands beside them, for commands that take arguments.
+    #[cfg(feature = "operator")]
     arguments: Vec<String>,
     /// The tables that know the flags; they hold the defaults.
+    #[cfg(feature = "operator")]
     tables: Vec<&'static [Row]>,
 }
 
@@ -96,26 +98,36 @@ impl Flags {
         for (flag, given) in aliased {
             values.entry(flag).or_insert(given);
         }
-        Ok(Request::Run(Flags { values, arguments: positional, tables: tables.to_vec() }))
+        Ok(Request::Run(Flags {
+            values,
+            #[cfg(feature = "operator")]
+            arguments: positional,
+            #[cfg(feature = "operator")]
+            tables: tables.to_vec(),
+        }))
     }
 
     /// The positional arguments.
+    #[cfg(feature = "operator")]
     pub(crate) fn arguments(&self) -> &[String] {
         &self.arguments
     }
 
     /// An option's value, given or default; empty where there is neither.
+    #[cfg(feature = "operator")]
     pub(crate) fn option(&self, flag: &str) -> &str {
         let row = || self.tables.iter().copied().flatten().find(|row| row.flag == flag);
         self.last(flag).or_else(|| row().map(|row| row.default)).unwrap_or_default()
     }
 
     /// Whether a boolean option is on. Its text was checked when it was parsed.
+    #[cfg(feature = "operator")]
     pub(crate) fn is_on(&self, flag: &str) -> bool {
         value::boolean(self.option(flag)).unwrap_or_default()
     }
 
     /// An option that is a duration, checked like the above; a negative one counts as zero.
+    #[cfg(feature = "operator")]
     pub(crate) fn duration(&self, flag: &str) -> std::time::Duration {
         let nanoseconds = value::duration_ns(self.option(flag)).unwrap_or_default();
         std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())

@@ -24,6 +24,7 @@ mod literal;
 mod lookup;
 
 // What can be said of a file that is not used yet.
+#[cfg(feature = "operator")]
 pub(crate) mod draft;
 
 // Grammars.
@@ -39,6 +40,7 @@ mod value;
 // Sections, each validated in one place.
 mod plane;
 
+#[cfg(feature = "operator")]
 mod admin;
 mod harpoon;
 mod local;
@@ -57,6 +59,7 @@ use ureq::http::{HeaderMap, HeaderName, Uri};
 
 pub use crate::secret::Secret;
 pub use crate::url::Origin;
+#[cfg(feature = "operator")]
 pub use admin::{Admin, tunnel_id};
 pub use binding::Channel;
 pub use cidr::Cidr;
@@ -66,10 +69,14 @@ pub use flags::{Flags, Request, nearest};
 pub use harpoon::{Harpoon, HarpoonTarget, HostRules};
 pub use profile::Source;
 
+#[cfg(feature = "operator")]
 pub(crate) use binding::arguments;
 pub(crate) use endpoint::learned as learned_target;
+#[cfg(feature = "operator")]
 pub(crate) use profile::select as select_source;
-pub(crate) use reference::{is_variable_name, read_text};
+pub(crate) use reference::is_variable_name;
+#[cfg(feature = "operator")]
+pub(crate) use reference::read_text;
 
 use lookup::Lookup;
 
@@ -365,6 +372,7 @@ impl Settings {
     }
 
     /// The same with an empty API key, for a look at everything else.
+    #[cfg(feature = "operator")]
     pub(crate) fn load_keyless(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         Settings::of(&profile::select(flags, environment)?, flags, environment, true)
     }

@@ -171,6 +171,7 @@ impl<'a> References<'a> {
 
 /// How a value is written that may be a reference, without following it: for files that are not used yet.
 /// Yields the name of the variable that it refers to.
+#[cfg(feature = "operator")]
 pub(crate) fn syntax<'r>(source: &str, raw: &'r str) -> Result<Option<&'r str>, String> {
     if raw.trim().is_empty() {
         return Err(format!("{source} cannot be empty"));
@@ -195,6 +196,7 @@ pub(crate) fn is_reference(raw: &str) -> bool {
 }
 
 /// Text of a regular file of at most `limit_bytes`, whosever it is.
+#[cfg(feature = "operator")]
 pub(crate) fn read_text(path: &Path, limit_bytes: u64) -> io::Result<String> {
     text(trust::read_regular(path, limit_bytes)?.0)
 }

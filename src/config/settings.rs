@@ -100,6 +100,7 @@ impl Row {
     }
 
     /// An option of one command, which neither a variable nor a file can set.
+    #[cfg(feature = "operator")]
     pub(crate) const fn option(
         flag: &'static str,
         kind: Kind,

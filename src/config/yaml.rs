@@ -69,6 +69,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
 
 /// A text as it stands in a file: in double quotes, with everything escaped that could end them, be taken
 /// for something else, or not be seen by a reader.
+#[cfg(feature = "operator")]
 pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

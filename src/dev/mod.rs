@@ -6,6 +6,7 @@
 pub(crate) mod server;
 pub(crate) mod stub;
 
+pub(crate) mod embed;
 pub(crate) mod plane;
 
 mod reading;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Channel, Server, Settings};
 use crate::net::Net;
 use crate::oauth::Discovery;
-use crate::tunnel;
+use crate::service;
 
 use super::report::Check;
 use super::{Examination, NOT_ASKED};
@@ -29,7 +29,7 @@ pub(super) fn check(settings: &Settings, net: &Result<&Net, String>, all: &mut E
     if matches!(main.server, Server::Stdio(_)) {
         return all.now([Check::skip(id, "stdio targets do not expose OAuth metadata URLs")]);
     }
-    let discovery = net.as_ref().map(|net| tunnel::lone_discovery(settings, net));
+    let discovery = net.as_ref().map(|net| service::lone_discovery(settings, net));
     let (discovery, blocked) = match discovery {
         Ok(Ok(Some(discovery))) => (Some(discovery), offline.then(|| NOT_ASKED.to_owned())),
         Ok(Ok(None)) => (None, Some("not looked for: control-plane.poll-channel leaves main out".into())),

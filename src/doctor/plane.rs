@@ -14,7 +14,7 @@ use crate::ops::shell_quoted;
 use crate::plane::client::Plane;
 use crate::plane::hints;
 use crate::plane::refusal::{Refusal, StatusError};
-use crate::tunnel;
+use crate::service;
 
 use super::advice::Destination;
 use super::local::KEY;
@@ -35,7 +35,7 @@ pub(super) fn prepare(settings: &Settings, net: &Net) -> Result<Plane, String> {
     let instance_id = crypto::random_id().map_err(|error| error.to_string())?;
     // Nobody scrapes them; the client counts its exchanges whether or not somebody reads them.
     let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
-    tunnel::plane(&settings, net, &instance_id, 1, &metrics, &Arc::default())
+    service::plane(&settings, net, &instance_id, 1, &metrics, &Arc::default())
         .map_err(|error| error.to_string())
 }
 

@@ -21,7 +21,7 @@ use crate::net::{Error, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Probe;
 use crate::relay::message::Era;
-use crate::tunnel;
+use crate::service;
 
 use super::advice::Destination;
 use super::report::Check;
@@ -118,7 +118,7 @@ impl<'a> Site<'a> {
     /// Whether the program of a stdio server can be started.
     fn executable(&self, server: &StdioServer) -> Check {
         let id = self.id("mcp_command_executable");
-        match preflight(&tunnel::launch(server)) {
+        match preflight(&service::launch(server)) {
             Ok(path) => Check::pass(id, path.display().to_string()),
             Err(fault) => {
                 let next = ["correct mcp.command, its working_dir or the PATH that it sees, then ask again"];
@@ -147,7 +147,7 @@ impl<'a> Site<'a> {
                 all.now([unusable(&route, why), Check::skip(id, format!("blocked by {route}"))]);
             }
             Kind::Stdio(server) => {
-                let launch = tunnel::launch(server);
+                let launch = service::launch(server);
                 // Said by the check before; a start that must fail would only bury that advice under the
                 // system's words.
                 if preflight(&launch).is_err() {

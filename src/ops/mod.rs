@@ -61,6 +61,7 @@ pub(crate) fn os_text(error: &io::Error) -> String {
 }
 
 /// A word as a shell takes it for itself, for commands that people copy.
+#[cfg(feature = "operator")]
 pub(crate) fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
     match word.chars().all(plain) && !word.is_empty() {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-# The sum of src/tunnel.rs `drain_bound` at the default drain time-out.
+# The sum of src/service/tunnel.rs `drain_bound` at the default drain time-out.
 DRAIN_SECONDS_MIN = 32
 
 

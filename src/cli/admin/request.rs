@@ -20,7 +20,7 @@ use crate::plane::client::{Identity, head};
 use crate::plane::hints::hint;
 use crate::plane::refusal::{Description, ERROR_BYTES_MAX, describe, request_id};
 
-use crate::cli::terminal::{self, Progress, foreign, json};
+use crate::cli::terminal::{Progress, foreign, json};
 
 /// The largest reply: thousands of tunnels.
 /// Above it the answer is a failure and not a part, since a list that ends early looks complete.
@@ -86,7 +86,7 @@ impl Session {
         let instance_id = crypto::random_id().map_err(|error| failed(&error))?;
         let admin = Admin::load(flags, &Environment::of_process()?, runtime_key_will_do)?;
         for warning in &admin.warnings {
-            terminal::complain(warning);
+            crate::service::complain(warning);
         }
         let plane = &admin.control_plane;
         let net = Net::new(&admin.network).map_err(|error| failed(&error))?;

@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 
 use crate::cli::Failure;
-use crate::cli::service::Process;
-use crate::cli::terminal::{Colour, Progress, paint, print};
+use crate::cli::terminal::{Colour, Progress, paint};
 use crate::config::Flags;
 use crate::config::settings::Kind::{Boolean, List, Text};
 use crate::config::settings::Row;
-use crate::dev::stub::Stub;
+use crate::dev::{embed, stub::Stub};
 use crate::ops::redact::bounded;
 use crate::ops::signals::Hangup;
+use crate::service::print;
+use crate::service::start::Process;
 
 use super::local::{LocalTunnel, Options};
 use caller::Caller;
@@ -68,7 +69,8 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     print("A whole tunnel on this machine: MCP client -> control plane <- relay -> MCP server.\n\n");
     let begun = Instant::now();
     let stub = if servers.is_empty() {
-        let stub = super::start((Ipv4Addr::LOCALHOST, 0).into(), "mcp-stub", crate::VERSION)?;
+        let stub =
+            embed::start((Ipv4Addr::LOCALHOST, 0).into(), "mcp-stub", crate::VERSION).map_err(Failure)?;
         say("stub server", Some(begun.elapsed()), &stub.mcp_url());
         Some(stub)
     } else {

@@ -14,11 +14,11 @@ use serde::Serialize;
 use ureq::http::HeaderMap;
 
 use crate::cli::Failure;
-use crate::cli::service::{Process, Service};
 use crate::config::{Environment, Flags, LogFormat, Request, Settings};
 use crate::dev::plane::{self, Plane};
 use crate::dev::server::{Place, Server};
 use crate::ops::listener::bind::base_url;
+use crate::service::start::{Process, Service};
 
 /// The tunnel that is served when nobody names one.
 pub(in crate::cli) const TUNNEL_ID: &str = "tunnel_22222222222222222222222222222222";

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use crate::config::settings::{Kind, Row};
 use crate::config::{Flags, ListenAddress};
+use crate::dev::embed;
 use crate::dev::stub::SAMPLE_PROMPTS;
 use crate::ops::signals::Hangup;
 
-use super::super::service::Process;
-use super::super::terminal::complain;
 use super::super::{Failure, print};
+use crate::service::complain;
+use crate::service::start::Process;
 
 const LISTEN: &str = "listen-addr";
 const NAME: &str = "server-name";
@@ -30,8 +31,8 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let listen =
         ListenAddress::parse(text).map_err(|why| Failure(format!("invalid {LISTEN} {text:?}: {why}")))?;
     let process = Process::begin(Hangup::Stops)?;
-    let stub = super::start(listen.address, flags.option(NAME), flags.option(VERSION))?;
-    if let Some(warning) = super::openness("MCP stub", listen.address) {
+    let stub = embed::start(listen.address, flags.option(NAME), flags.option(VERSION)).map_err(Failure)?;
+    if let Some(warning) = embed::openness("MCP stub", listen.address) {
         complain(&warning);
     }
     let (url, prompts) = (stub.mcp_url(), SAMPLE_PROMPTS.map(|prompt| format!("  {prompt}\n")).concat());
@@ -45,7 +46,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
          Then, in a product that uses the tunnel:\n{prompts}\n\
          Ctrl-C ends it.\n",
         stub.base_url(),
-        super::addresses(&stub, ""),
+        embed::addresses(&stub, ""),
     ));
     process.wait(None);
     drop(stub);

@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::Failure;
-use crate::cli::service::Process;
-use crate::cli::terminal::print;
 use crate::config::settings::Kind::{Boolean, Duration, List, Path, Text};
 use crate::config::settings::Least::Zero;
 use crate::config::settings::Row;
 use crate::config::{Flags, ListenAddress};
+use crate::dev::embed;
 use crate::dev::server::Place;
 use crate::ops::files;
 use crate::ops::signals::Hangup;
+use crate::service::print;
+use crate::service::start::Process;
 
 use super::local::{Connection, LocalTunnel, Options, TUNNEL_ID};
 
@@ -79,7 +80,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         }
     };
     if let Place::Tcp(listen) = &options.listen {
-        if let Some(warning) = super::openness("MCP endpoint", listen.address) {
+        if let Some(warning) = embed::openness("MCP endpoint", listen.address) {
             log::warn!("{warning}");
         }
     }

@@ -87,6 +87,7 @@ impl Guards {
     }
 
     /// How a guard has ended, if it has. What it has left behind is for [`Guards::leave`].
+    #[cfg(feature = "operator")]
     pub(super) fn try_wait(&self, guard: &mut Child) -> io::Result<Option<ExitStatus>> {
         let mut running = self.running();
         let status = guard.try_wait()?;

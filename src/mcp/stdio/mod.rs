@@ -14,7 +14,9 @@ mod keeper;
 pub mod launch;
 mod lines;
 mod mailbox;
+#[cfg(feature = "operator")]
 pub mod preflight;
+#[cfg(feature = "operator")]
 pub mod probe;
 mod rewrite;
 #[cfg(test)]

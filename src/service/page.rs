@@ -18,7 +18,7 @@ use crate::ops::listener::PageMaker;
 use crate::ops::redact::{MAX_FOREIGN_BYTES, Redactor, bounded};
 use crate::ops::timestamp;
 
-use super::Tunnel;
+use super::tunnel::Tunnel;
 
 /// Most endpoints on the page; there may be ten thousand, and nobody reads as many.
 const ENDPOINTS_MAX: usize = 200;

@@ -4,10 +4,6 @@
 //! is no global state. Putting together fails with an [`Error`] before anything is dialled; taking apart
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
-mod page;
-mod parts;
-mod ways;
-
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -32,7 +28,7 @@ use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::sync;
 
-pub(crate) use parts::{launch, lone_discovery, plane};
+use super::parts;
 
 /// How long answers of cut calls may take to be posted. Supervisors kill after their own bound, so the
 /// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
@@ -49,7 +45,7 @@ pub(crate) struct Tunnel {
     pub(crate) readiness: Arc<Readiness>,
     /// Whether its loops come back in time.
     pub(crate) heartbeats: Heartbeats,
-    plane: Arc<Plane>,
+    pub(super) plane: Arc<Plane>,
     post_room: Arc<PostRoom>,
     relay: Arc<Relay>,
     poller: Arc<Poller>,
@@ -58,10 +54,10 @@ pub(crate) struct Tunnel {
     flight: InFlight,
     workers: usize,
     startup_wait: Duration,
-    servers: Vec<Arc<HttpTarget>>,
-    children: Vec<Arc<StdioTarget>>,
+    pub(super) servers: Vec<Arc<HttpTarget>>,
+    pub(super) children: Vec<Arc<StdioTarget>>,
     /// Only when endpoints are configured, or may be found.
-    harpoon: Option<Arc<Harpoon>>,
+    pub(super) harpoon: Option<Arc<Harpoon>>,
 }
 
 /// Why a tunnel could not be put together. Each text is a whole sentence for the one line on standard
@@ -97,7 +93,7 @@ impl Tunnel {
         let discovery = parts::discovery(settings, net, harpoon.as_ref(), &readiness)?;
 
         let couriers = (2 * workers).min(COURIERS_MAX);
-        let plane = Arc::new(plane(settings, net, instance_id, couriers, &metrics, &served)?);
+        let plane = Arc::new(parts::plane(settings, net, instance_id, couriers, &metrics, &served)?);
         let post_room =
             parts::post_room(settings, &plane, couriers, &metrics, &readiness, &stop, &heartbeats)?;
         // The last thing that can fail: nothing has to be taken back when it does.

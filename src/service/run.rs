@@ -11,14 +11,14 @@ use crate::config::{Environment, Flags, Settings};
 use crate::ops::sd_notify::{self, ServiceManager};
 use crate::ops::signals::Hangup;
 
-use super::service::{Process, Service, Unstarted};
-use super::{Failure, terminal};
+use super::start::{Process, Service, Unstarted};
+use super::{Failure, complain};
 
 /// `EX_CONFIG` of sysexits(3).
 const MISCONFIGURED: u8 = 78;
 
 /// Settings first, as a whole: a mistake in any of them ends the process before anything is opened.
-pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
+pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let environment = match Environment::of_process() {
         Ok(environment) => environment,
         Err(error) => return refuse(error.into()),
@@ -30,7 +30,11 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     };
     let process = Process::begin(Hangup::Reopens)?;
     #[cfg(feature = "dev")]
-    let _stub = super::dev::embed(&mut settings)?;
+    let stub = crate::dev::embed::embed(&mut settings).map_err(Failure)?;
+    #[cfg(feature = "dev")]
+    if let Some((_, text)) = &stub {
+        super::print(text);
+    }
     let service = match Service::start(&settings, &process, true) {
         Ok(service) => service,
         Err(Unstarted::Settings(failure)) => return refuse(failure),
@@ -44,11 +48,11 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
 }
 
 /// Ends a start that would fail again as it is: flags and settings that cannot be used.
-pub(super) fn refuse(failure: Failure) -> Result<ExitCode, Failure> {
+pub(crate) fn refuse(failure: Failure) -> Result<ExitCode, Failure> {
     // Scripts know the reference's exit code, and no script sets this variable.
     if !sd_notify::is_present() {
         return Err(failure);
     }
-    terminal::complain(&failure.0);
+    complain(&failure.0);
     Ok(ExitCode::from(MISCONFIGURED))
 }

@@ -12,7 +12,7 @@ use crate::net;
 use crate::ops::listener::calls::Offer;
 use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
 
-use super::Tunnel;
+use super::tunnel::Tunnel;
 
 impl Tunnel {
     /// The clients of all destinations, by the name that people know. Posts take the way of polls.

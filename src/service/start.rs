@@ -22,9 +22,9 @@ use crate::ops::redact::Redactor;
 use crate::ops::sd_notify::ServiceManager;
 use crate::ops::signals::{Hangup, Signal, Signals};
 use crate::sync;
-use crate::tunnel::Tunnel;
 
 use super::Failure;
+use super::tunnel::Tunnel;
 
 /// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
 /// look early, a finished drain does not, so this is what a stop costs at least.
@@ -40,25 +40,25 @@ const QUIET: Duration = Duration::from_secs(3600);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a process is before it has a tunnel. Made on the main thread, before any other is started.
-pub(super) struct Process {
+pub(crate) struct Process {
     signals: Signals,
     instance_id: String,
 }
 
 /// A running tunnel with what belongs to it.
-pub(super) struct Service {
+pub(crate) struct Service {
     /// The tunnel.
-    pub(super) tunnel: Arc<Tunnel>,
+    pub(crate) tunnel: Arc<Tunnel>,
     net: Net,
     checks: Option<ProxyHealth>,
     manager: ServiceManager,
     redactor: Arc<Redactor>,
     /// What others see of it.
-    pub(super) surface: Surface,
+    pub(crate) surface: Surface,
 }
 
 /// Why there is no service, for the one line on standard error.
-pub(super) enum Unstarted {
+pub(crate) enum Unstarted {
     /// The settings cannot be used. The same start would fail again.
     Settings(Failure),
     /// The system did not give what was needed.
@@ -68,15 +68,15 @@ pub(super) enum Unstarted {
 /// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
 /// also when the start failed half-way: a stale PID file or URL would point others at a process that is
 /// not there.
-pub(super) struct Surface {
+pub(crate) struct Surface {
     /// The operator's listener, if there is one.
-    pub(super) listener: Option<Listener>,
+    pub(crate) listener: Option<Listener>,
     files: Vec<Published>,
 }
 
 impl Process {
     /// Takes hold of stop signals.
-    pub(super) fn begin(hangup: Hangup) -> Result<Process, Failure> {
+    pub(crate) fn begin(hangup: Hangup) -> Result<Process, Failure> {
         // Before the first thread, so that every thread inherits it.
         let signals = Signals::block(hangup).map_err(|error| start(&error))?;
         let instance_id = crypto::random_id().map_err(|error| start(&error))?;
@@ -85,7 +85,7 @@ impl Process {
 
     /// Blocks until somebody ends the process, or `time` is over. All threads have signals blocked, so they
     /// arrive here only.
-    pub(super) fn wait(&self, time: Option<Duration>) -> Option<Signal> {
+    pub(crate) fn wait(&self, time: Option<Duration>) -> Option<Signal> {
         let end = time.and_then(|time| Instant::now().checked_add(time));
         loop {
             let left = end.map_or(QUIET, |end| end.saturating_duration_since(Instant::now()));
@@ -104,7 +104,7 @@ impl Process {
 impl Service {
     /// Starts log, tunnel and, when it `listens`, the operator's listener. Everything that can fail fails
     /// before the first poll.
-    pub(super) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Unstarted> {
+    pub(crate) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Unstarted> {
         let configure =
             |error: &dyn Display| Unstarted::Settings(Failure(format!("configure tunnel-client: {error}")));
         let redactor = start_log(settings, process)?;
@@ -137,13 +137,13 @@ impl Service {
     }
 
     /// Tells this service manager from now on how the service is.
-    pub(super) fn reporting_to(self, manager: ServiceManager) -> Service {
+    pub(crate) fn reporting_to(self, manager: ServiceManager) -> Service {
         Service { manager, ..self }
     }
 
     /// Blocks until somebody ends the process. Meanwhile it tells the service manager how it is, and closes what
     /// rests too long.
-    pub(super) fn attend(&mut self, process: &Process) {
+    pub(crate) fn attend(&mut self, process: &Process) {
         loop {
             self.net.sweep();
             let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.heartbeats, &self.redactor);
@@ -155,7 +155,7 @@ impl Service {
     }
 
     /// Stops the tunnel within `time`, and says whether that was clean.
-    pub(super) fn stop(mut self, time: Duration, process: &Process) -> bool {
+    pub(crate) fn stop(mut self, time: Duration, process: &Process) -> bool {
         // No more checks of proxies: they would only compete with the last answers.
         drop(self.checks);
         let (commands, seconds) = (self.tunnel.in_flight(), Tunnel::drain_bound(time).as_secs());

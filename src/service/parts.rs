@@ -25,7 +25,7 @@ use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
 
-use super::Error;
+use super::tunnel::Error;
 
 /// Bounds of `X-Tunnel-MCP-Server-Info`, from the contract. Checked at start: a header above them would
 /// make every poll fail.
@@ -91,8 +91,9 @@ pub(super) fn discovery(
     Ok(Some(Arc::new(Discovery::new(net, &settings.mcp, server, registrar, readiness)?)))
 }
 
-/// Discovery as [`Tunnel`](super::Tunnel) prepares it, for a search of its own: what that registers, nobody
+/// Discovery as `Tunnel` prepares it, for a search of its own: what that registers, nobody
 /// calls.
+#[cfg(feature = "operator")]
 pub(crate) fn lone_discovery(settings: &Settings, net: &Net) -> Result<Option<Arc<Discovery>>, Error> {
     let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
     let harpoon = endpoints(settings, net, &metrics)?;
