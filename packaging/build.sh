@@ -114,7 +114,7 @@ build() {
         standard=(-Z 'build-std=std,panic_abort' -Z build-std-features=)
     fi
     clean_cargo "$tools/bin/cargo-zigbuild" zigbuild -Z sbom "${standard[@]}" --locked --release \
-        --no-default-features --bin tunnel-client --target "$target"
+        --no-default-features --features operator,harpoon,page --bin tunnel-client --target "$target"
 }
 
 # The list of what is in the program and the licences of it, from what cargo wrote of this very build.
