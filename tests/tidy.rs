@@ -4,6 +4,9 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+#[path = "tidy/size.rs"]
+mod size;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -17,28 +20,6 @@ const BENT: &[(&str, &str)] = &[];
 const FILE_MAX_LINES: usize = 400;
 /// Longer functions are two functions.
 const FUNCTION_MAX_LINES: usize = 60;
-/// Where options live.
-const OPTIONS: [&str; 8] = [
-    "src/config/endpoint.rs",
-    "src/config/harpoon.rs",
-    "src/harpoon/",
-    "src/net/guard.rs",
-    "src/oauth/",
-    "src/ops/listener/calls.rs",
-    "src/relay/serving.rs",
-    "src/relay/streamable",
-];
-/// Where commands live: what `run` never executes, and would not miss.
-const COMMANDS: [&str; 6] = [
-    "src/cli/",
-    "src/config/admin.rs",
-    "src/config/draft.rs",
-    "src/doctor/",
-    "src/mcp/stdio/preflight.rs",
-    "src/mcp/stdio/probe.rs",
-];
-/// Of these, what `run` is.
-const SERVICE: [&str; 0] = [];
 /// Every crate is somebody else's code to trust.
 const CRATES_MAX: usize = 48;
 /// What may stand at the top of the tree.
@@ -187,25 +168,6 @@ fn function_name(line: &str) -> Option<String> {
         }
         rest = rest.split_once(' ')?.1;
     }
-}
-
-/// Prints the size of the program. The bounds that DESIGN states are held from the division into two programs on.
-#[test]
-fn the_size_of_the_program_is_printed() {
-    let (mut service, mut options, mut commands) = (0, 0, 0);
-    for source in product() {
-        let within = |places: &[&str]| places.iter().any(|place| source.path.starts_with(place));
-        let code = if within(&OPTIONS) {
-            &mut options
-        } else if within(&COMMANDS) && !within(&SERVICE) {
-            &mut commands
-        } else {
-            &mut service
-        };
-        let is_code = |line: &&&str| !is_comment(line) && !line.trim().is_empty();
-        *code += product_lines(&source.text).iter().filter(is_code).count();
-    }
-    println!("{service} code lines of the service, {options} of options, {commands} of commands");
 }
 
 #[test]
