@@ -16,9 +16,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::server::{Handler, Request, Responder, Server};
+use crate::harpoon::mcp_server::{self, Asked, Called, Introduction};
+use crate::harpoon::streamable_http::{self, Answer, Asking, Sessions};
 use crate::relay::message::Message;
-use crate::relay::serving::{self, Asked, Called, Introduction};
-use crate::relay::streamable::{self, Answer, Asking, Sessions};
 
 /// Where MCP is spoken.
 pub(crate) const MCP_PATH: &str = "/mcp";
@@ -123,7 +123,7 @@ impl Answering {
         match path {
             MCP_PATH => {
                 let Request { method, headers, body, .. } = request;
-                streamable::answer(self, &self.sessions, &Asking { method, headers, body })
+                streamable_http::answer(self, &self.sessions, &Asking { method, headers, body })
             }
             AUTHORIZATION_PATH => document(text(&AuthorizationServer::at(&base()))),
             KEYS_PATH => document(json!({"keys": []}).to_string()),
@@ -143,7 +143,7 @@ impl Answering {
     }
 }
 
-impl serving::Server for Answering {
+impl mcp_server::Server for Answering {
     fn introduction(&self) -> Introduction {
         Introduction { server: self.identity.json(), instructions: INSTRUCTIONS }
     }

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::relay::serving::shown;
+use super::mcp_server::shown;
 
 /// Most headers of one call. Real ones have a handful; the HTTP crate's map ends the process at 32 768.
 const HEADERS_MAX: usize = 100;

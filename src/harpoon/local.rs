@@ -8,9 +8,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::streamable_http::{self, Answer, Asking, Sessions};
 use crate::ops::listener::calls::Answering;
 use crate::ops::listener::http::{Reply, Request};
-use crate::relay::streamable::{self, Answer, Asking, Sessions};
 
 use super::server::Desk;
 use super::tools::{Caller, Tools};
@@ -34,7 +34,7 @@ impl Answering for Local {
         let caller = Caller { request_id: &request_id, silent_after: None };
         let asking = Asking { method: &request.method, headers: &request.headers, body: &request.body };
         let desk = Desk { tools: &self.tools, caller };
-        let Answer { status, body, session, allow } = streamable::answer(&desk, &self.sessions, &asking);
+        let Answer { status, body, session, allow } = streamable_http::answer(&desk, &self.sessions, &asking);
         let session = session.map(|id| ("Mcp-Session-Id", id));
         let allow = allow.map(|methods| ("Allow", methods.to_owned()));
         let headers = session.into_iter().chain(allow).collect();

@@ -26,6 +26,10 @@ pub(crate) mod local;
 
 pub(crate) mod history;
 
+// An MCP server of our own, as the stub of `dev` is too.
+pub mod mcp_server;
+pub mod streamable_http;
+
 mod arguments;
 mod exchange;
 mod rewrite;
@@ -37,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::streamable_http::Sessions;
 use crate::config::{self, Channel, Secret};
 use crate::net::{self, Net};
 use crate::ops::listener::calls::Offer;
@@ -47,7 +52,6 @@ use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
 use crate::relay::port::{Call, Outcome, Sink, Target};
-use crate::relay::streamable::Sessions;
 
 use history::{History, Record};
 use local::Local;

@@ -6,13 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::mcp_server::{self, Asked, Called, Introduction, LEGACY_NEWEST, Refusal, Served, Server};
 use crate::relay::command::Command;
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::{Era, Message};
 use crate::relay::modern::PROTOCOL_VERSION;
 use crate::relay::payload::Payload;
 use crate::relay::port::Outcome;
-use crate::relay::serving::{self, Asked, Called, Introduction, LEGACY_NEWEST, Refusal, Served, Server};
 
 use super::tools::{Caller, Tools};
 
@@ -72,13 +72,13 @@ fn serve<'m>(
         }
         Era::Legacy => {
             let tells_model = version.is_some_and(|version| version >= LEGACY_NEWEST);
-            serving::legacy(desk, &mut asked, tells_model)?
+            mcp_server::legacy(desk, &mut asked, tells_model)?
         }
         // It belongs to no revision before, so it need not bring what those of its own do to be unknown.
         Era::Modern if asked.method == "subscriptions/listen" && asked.claim().is_err() => {
             return Err(Refusal::method(200, asked.method));
         }
-        Era::Modern => serving::modern(desk, &mut asked)?,
+        Era::Modern => mcp_server::modern(desk, &mut asked)?,
     };
     Ok((served, asked))
 }

@@ -16,13 +16,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use ureq::http::{HeaderMap, HeaderName, Method, header};
 
+use super::mcp_server::{Called, tool_result};
 use crate::net::Budget;
 use crate::ops::metrics::{HarpoonOutcome, Metrics};
 use crate::relay::command::Deadline;
 use crate::relay::failure::Failure;
 use crate::relay::headers;
 use crate::relay::port::Outcome;
-use crate::relay::serving::{Called, tool_result};
 
 use super::arguments::Arguments;
 use super::exchange::{self, Fault, Order, Received};

@@ -194,7 +194,7 @@ pub fn method_not_found(id: &str) -> String {
 /// One JSON-RPC error. Without an id the member is left out. Ids are put in as they were written: they
 /// are literals that [`super::message`] has read, so they cannot break out of their place; all other
 /// text goes through the encoder.
-pub(super) fn error(id: Option<&str>, code: i64, message: &str, data: Option<&serde_json::Value>) -> String {
+pub(crate) fn error(id: Option<&str>, code: i64, message: &str, data: Option<&serde_json::Value>) -> String {
     let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
     let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
     let message = serde_json::Value::from(message);

@@ -20,8 +20,6 @@ pub mod names;
 pub mod payload;
 pub mod port;
 pub mod queue;
-pub mod serving;
 pub mod stop;
-pub mod streamable;
 pub mod tree;
 pub mod worker;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::relay::serving::{self, Called, extended, tool_result};
+use crate::harpoon::mcp_server::{self, Called, extended, tool_result};
 
 use super::Identity;
 
@@ -63,7 +63,7 @@ pub(super) fn call(identity: &Identity, name: &str, arguments: &Map<String, Valu
     }
     let known = |key: &&String| name != "server_info" && key.as_str() == "input";
     if let Some(odd) = arguments.keys().find(|key| !known(key)) {
-        let odd = serving::shown(odd);
+        let odd = mcp_server::shown(odd);
         return Called::BadArguments(format!("{name} has no argument {odd:?}"));
     }
     let input = arguments.get("input").and_then(Value::as_str);

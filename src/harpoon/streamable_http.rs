@@ -15,12 +15,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::message::{Era, Kind, Malformed, Message};
-use super::port::Outcome;
-use super::serving::{
+use super::mcp_server::{
     self, Asked, INVALID_REQUEST, LEGACY_NEWEST, LEGACY_VERSIONS, MODERN_VERSION, PARSE_ERROR, Refusal,
     Served, Server, shown,
 };
+use crate::relay::message::{Era, Kind, Malformed, Message};
+use crate::relay::port::Outcome;
 
 pub use sessions::Sessions;
 
@@ -124,7 +124,7 @@ fn message_answer(
         Era::Legacy => legacy(server, sessions, &mut exchange)?,
         Era::Modern if is_request => {
             check_headers(&exchange)?;
-            Some(serving::modern(server, &mut exchange.asked)?)
+            Some(mcp_server::modern(server, &mut exchange.asked)?)
         }
         // No rule for the headers of notifications is defined.
         Era::Modern => None,
@@ -169,7 +169,7 @@ fn legacy(
     if !exchange.is_request {
         return Ok(None);
     }
-    serving::legacy(server, &mut exchange.asked, version == LEGACY_NEWEST).map(Some)
+    mcp_server::legacy(server, &mut exchange.asked, version == LEGACY_NEWEST).map(Some)
 }
 
 /// Opens a session, which remembers the revision and nothing else.

@@ -7,9 +7,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::message::{CLAIM, Message};
-use super::port::Outcome;
-use super::{failure, json, tree};
+use crate::relay::message::{CLAIM, Message};
+use crate::relay::port::Outcome;
+use crate::relay::{failure, json, tree};
 
 /// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
 pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY_NEWEST];
