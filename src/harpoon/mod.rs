@@ -41,7 +41,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::streamable_http::Sessions;
 use crate::config::{self, Channel, Secret};
 use crate::net::{self, Net};
 use crate::ops::listener::calls::Offer;
@@ -52,6 +51,7 @@ use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
 use crate::relay::port::{Call, Outcome, Sink, Target};
+use streamable_http::Sessions;
 
 use history::{History, Record};
 use local::Local;
