@@ -91,6 +91,7 @@ pub mod relay;
 mod secret;
 mod service;
 mod sync;
+mod text;
 #[cfg(doc)]
 #[doc = include_str!("threat-model.md")]
 mod threat_model {}

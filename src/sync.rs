@@ -4,6 +4,7 @@
 //! ever seen there; in tests the state behind it is as good as it was, and the test's own panic is what counts.
 
 use std::io;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -46,4 +47,31 @@ pub(crate) fn spawn<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body)
+}
+
+/// Result of work that cannot be interrupted. It runs on a thread of its own, which is left behind when it takes
+/// longer than this; the error is `TimedOut` then.
+pub(crate) fn run_within<T: Send + 'static>(
+    name: &str,
+    time: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, result) = sync_channel(1);
+    // Nobody takes the result of work that was left behind.
+    spawn(name, move || drop(sender.send(work())))?;
+    result.recv_timeout(time).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_hangs_is_left_behind() {
+        let (keeper, hangs) = sync_channel::<()>(1);
+        let late = run_within("test", Duration::from_millis(5), move || Ok(hangs.recv().is_ok()));
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(keeper);
+        assert_eq!(run_within("test", Duration::from_secs(20), || Ok(7)).unwrap(), 7);
+    }
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::config::settings::{Kind, Row};
 use crate::config::{Flags, read_text};
 use crate::ops::os_text;
-use crate::ops::redact::bounded;
+use crate::text::bounded;
 use crate::url::without_credentials;
 
 use super::terminal::{Colour, foreign, json, paint};

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::ops::redact::{self, MAX_FOREIGN_BYTES};
+use crate::text::{self, MAX_FOREIGN_BYTES};
 
 /// An object or array on indented lines. Characters that a terminal would act on occur within texts only,
 /// and there JSON has a spelling for each.
@@ -12,7 +12,7 @@ pub(super) fn json(value: &impl Serialize) -> String {
     let mut out = String::new();
     // Members are texts and numbers: there is nothing that cannot be written.
     for c in serde_json::to_string_pretty(value).unwrap_or_default().chars() {
-        match c != '\n' && redact::must_escape(c) {
+        match c != '\n' && text::must_escape(c) {
             true => {
                 c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")))
             }
@@ -25,7 +25,7 @@ pub(super) fn json(value: &impl Serialize) -> String {
 
 /// What somebody else wrote, as it may stand on a terminal: one line, cut, and without effects.
 pub(super) fn foreign(text: &str) -> String {
-    redact::bounded(text, MAX_FOREIGN_BYTES)
+    text::bounded(text, MAX_FOREIGN_BYTES)
 }
 
 /// Colours of words that a reader looks for.

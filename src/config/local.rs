@@ -7,7 +7,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use crate::sync;
@@ -187,19 +186,11 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let name = host.to_owned();
-    in_time(RESOLVE_TIME, move || Ok((name.as_str(), port).to_socket_addrs()?.collect()))
-}
-
-/// The outcome of `work`, which cannot be interrupted and so is left behind when it takes longer.
-fn in_time<T: Send + 'static>(
-    time: Duration,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, String> {
-    let (sender, outcome) = sync_channel(1);
-    let thread = sync::spawn("resolve", move || drop(sender.send(work())));
-    thread.map_err(|error| error.to_string())?;
-    let late = |_| format!("the name was not resolved within {} s", time.as_secs());
-    outcome.recv_timeout(time).map_err(late)?.map_err(|error| error.to_string())
+    let found = move || Ok((name.as_str(), port).to_socket_addrs()?.collect());
+    sync::run_within("resolve", RESOLVE_TIME, found).map_err(|cause| match cause.kind() {
+        io::ErrorKind::TimedOut => format!("the name was not resolved within {} s", RESOLVE_TIME.as_secs()),
+        _ => cause.to_string(),
+    })
 }
 
 /// All addresses of both families; of one, where the kernel knows no IPv6.
@@ -216,11 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resolver_that_hangs_is_left_behind() {
-        let (keeper, hangs) = sync_channel::<()>(1);
-        let late = in_time(Duration::from_millis(5), move || Ok(hangs.recv().is_ok()));
-        assert_eq!(late.unwrap_err(), "the name was not resolved within 0 s");
-        drop(keeper);
+    fn names_and_addresses_are_resolved() {
         assert!(resolve("localhost", 7).unwrap().iter().all(|address| address.ip().is_loopback()));
         assert_eq!(resolve("::1", 7).unwrap(), ["[::1]:7".parse().unwrap()]);
     }

@@ -219,13 +219,11 @@ impl Examination {
         let holder = Arc::clone(holder);
         self.job(offline, move || {
             let Some(found) = client(&holder).check_proxy() else { return Vec::new() };
-            // The first phase that failed is the cause; the later ones were not reached.
-            let failure = found.phases.iter().find_map(|phase| phase.failure.as_ref());
-            vec![match failure {
+            vec![match found.failure {
                 None => Check::pass(id, format!("{proxy} lets us through to {to}")),
                 Some(failure) => Check::fail(
                     id,
-                    &failure.text,
+                    failure.to_string(),
                     "Whatever lies behind this proxy is out of reach.",
                     ["check the proxy's URL, its credentials, and what it allows; NO_PROXY goes round it"],
                 ),

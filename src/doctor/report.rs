@@ -19,7 +19,8 @@
 
 use serde::Serialize;
 
-use crate::ops::redact::{MAX_FOREIGN_BYTES, Redactor, bounded};
+use crate::ops::redact::Redactor;
+use crate::text::{MAX_FOREIGN_BYTES, bounded};
 
 /// The text form pads ids to this width, so that the words behind them form a column.
 const ID_WIDTH: usize = 24;

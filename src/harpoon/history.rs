@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use crate::ops::redact::{Redactor, bounded, head};
+use crate::ops::redact::Redactor;
 use crate::sync;
+use crate::text::{bounded, head};
 
 /// As many as the reference keeps.
 const CALLS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! Sends requests for one purpose, on connections that are kept while they are busy.
+//! HTTP client of one purpose, on connections that are kept while they are busy.
 //!
 //! One absolute deadline bounds each request, reading of the body included. Redirects are not followed,
 //! nothing is added to what the caller sends but `Host`, `Content-Length` and the URL's credentials.
@@ -10,44 +10,40 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 
-use super::connect::{Dial, Dialer};
+use super::connect::Dialer;
+use super::connection::HEAD_MAX_BYTES;
 use super::error::{Error, Kind};
-use super::pool::{Idle, Pool};
+use super::exchange::Exchange;
+use super::http_dump;
+use super::pool::{Idle, Lent, Pool};
 use super::proxy;
-use super::raw;
 use super::reply::Reply;
 use super::route::{Route, proxy_url};
 use crate::config::{Origin, Secret};
 use crate::crypto;
 
-/// The largest reply head that is accepted. Real ones are below 8 KiB; some gateways send large cookies.
-pub(super) const HEAD_MAX_BYTES: usize = 64 * 1024;
-/// Stands for "no limit" where a finite time is needed. No request takes longer.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
-
 /// Sends requests for one purpose. Cheap to share behind an `Arc`; every thread that sends at the same time
 /// has a connection of its own. Dropping it closes those that rest.
 pub struct Client {
-    agent: ureq::Agent,
-    dialer: Arc<Dialer>,
+    config: Config,
+    pub(super) dialer: Arc<Dialer>,
     route: Route,
     authorization: Option<HeaderValue>,
     pool: Arc<Pool>,
-    /// Set before the agent is shut down, so that whoever fails because of that finds it.
-    closing: AtomicBool,
     dump: bool,
 }
 
-/// One request. Redirects are never followed here.
+/// HTTP request.
 pub struct Request<'a> {
     /// Verb.
     pub method: Method,
@@ -72,6 +68,7 @@ impl Client {
         credentials: Option<&Secret>,
         dump: bool,
     ) -> Result<Client, Error> {
+        // No time-out: each wait on a connection ends at the deadline of its exchange.
         let config = ureq::Agent::config_builder()
             // A status is an answer, and a redirect is the caller's decision.
             .http_status_as_error(false)
@@ -86,36 +83,29 @@ impl Client {
             .max_response_header_size(HEAD_MAX_BYTES)
             // Connections rest in our own pool.
             .max_idle_connections(0)
-            // Every request brings its own; this only holds if one ever did not.
-            .timeout_global(Some(LONGEST_WAIT))
             .build();
         let authorization = credentials.map(basic).transpose()?;
-        let dialer = Arc::new(dialer);
-        let pool = dialer.pools().add(idle, idle_max);
-        let dial = || Dial { dialer: Arc::clone(&dialer), pool: Arc::clone(&pool) };
-        let agent = ureq::Agent::with_parts(config, dial(), dial());
-        let route = dialer.routes().describe(dialer.origin());
-        Ok(Client { agent, dialer, route, authorization, pool, closing: AtomicBool::new(false), dump })
+        let pool = dialer.shared.pools.add(idle, idle_max);
+        let route = dialer.routes.describe(&dialer.origin);
+        Ok(Client { config, dialer: Arc::new(dialer), route, authorization, pool, dump })
     }
 
     /// Sends one request and waits for the head of the reply.
-    pub fn send(&self, request: Request<'_>) -> Result<Reply, Error> {
-        let Request { method, uri, mut headers, body, deadline, replay_when_stale } = request;
-        let origin = Origin::of(uri).ok_or_else(|| {
+    pub fn send(&self, mut request: Request<'_>) -> Result<Reply, Error> {
+        let origin = Origin::of(request.uri).ok_or_else(|| {
             Error::new(Kind::InvalidRequest, "the URL is not an absolute http or https URL")
         })?;
-        self.complete(&mut headers, &method, &origin, body);
+        self.complete(&mut request, &origin)?;
         if self.dump {
-            raw::request(&method, uri, &headers, body.unwrap_or_default());
+            http_dump::request(&request.method, request.uri, &request.headers, request.body);
         }
         // Headers are given away with the request; only who may need them again pays for a copy.
-        let spare = replay_when_stale.then(|| headers.clone());
-        let first = self.attempt(&method, uri, headers, body, deadline, self.pool.idle().age());
+        let headers = std::mem::take(&mut request.headers);
+        let spare = request.replay_when_stale.then(|| headers.clone());
+        let first = self.attempt(&request, headers, self.pool.idle.age());
         let reply = match (first, spare) {
             // No rested connection is good enough for the second attempt: the others are as old.
-            (Err(error), Some(headers)) if error.stale => {
-                self.attempt(&method, uri, headers, body, deadline, Duration::ZERO)
-            }
+            (Err(error), Some(headers)) if error.stale => self.attempt(&request, headers, Duration::ZERO),
             (outcome, _) => outcome,
         }?;
         // A proxy that forwards answers in the place of the destination when it cannot.
@@ -129,8 +119,7 @@ impl Client {
     /// Ends every connection at once, blocked calls included; later sends fail with [`Kind::Shutdown`].
     /// Only a name that is being resolved is waited for, until the request's own deadline.
     pub fn shutdown(&self) {
-        self.closing.store(true, Ordering::Release);
-        self.agent.clone().shutdown();
+        self.dialer.sockets.shutdown();
         self.pool.clear();
     }
 
@@ -150,15 +139,12 @@ impl Client {
         Some(crypto::sha256_hex(url.as_bytes()))
     }
 
-    pub(super) fn dialer(&self) -> &Dialer {
-        &self.dialer
-    }
-
-    /// Adds what only this room knows. Credentials of the configured URL stay with its origin, whatever the
-    /// caller asks for, and yield to what the caller brings.
-    fn complete(&self, headers: &mut HeaderMap, method: &Method, origin: &Origin, body: Option<&[&[u8]]>) {
+    /// Adds the headers that only this room knows. Credentials of the configured URL stay with its origin,
+    /// whatever the caller asks for, and yield to what the caller brings.
+    fn complete(&self, request: &mut Request<'_>, origin: &Origin) -> Result<(), Error> {
+        let headers = &mut request.headers;
         if let Some(authorization) = &self.authorization {
-            if !headers.contains_key(AUTHORIZATION) && origin == self.dialer.origin() {
+            if !headers.contains_key(AUTHORIZATION) && *origin == self.dialer.origin {
                 headers.insert(AUTHORIZATION, authorization.clone());
             }
         }
@@ -169,56 +155,47 @@ impl Client {
         // The body is not held back for a leave; and a password of a proxy is `proxy`'s to add.
         headers.remove(EXPECT);
         headers.remove(PROXY_AUTHORIZATION);
-        if takes_body(method) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(total(body.unwrap_or_default())));
-        }
-    }
-
-    fn attempt(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        headers: HeaderMap,
-        body: Option<&[&[u8]]>,
-        deadline: Instant,
-        idle_age: Duration,
-    ) -> Result<Reply, Error> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Error::new(Kind::Timeout, "the deadline passed before the request was sent"));
-        }
-        let mut parts = Parts(body.unwrap_or_default().iter(), &[]);
-        // Framed or not, servers disagree about what such a body means; none of our callers has one.
-        if !takes_body(method) && total(body.unwrap_or_default()) > 0 {
+        let length: usize = request.body.unwrap_or_default().iter().map(|part| part.len()).sum();
+        if takes_body(&request.method) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        } else if length > 0 {
+            // Framed or not, servers disagree about what such a body means; none of our callers has one.
             return Err(Error::new(Kind::InvalidRequest, "this method carries no body"));
         }
-        let mut request = ureq::http::Request::new(());
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = headers;
-        // The crate hands both on to the connector. Its own clock runs longer, see `deadline`.
-        let timed = self.agent.configure_request(request).timeout_global(Some(left + LONGEST_WAIT));
-        let request = timed.max_idle_age(idle_age).build();
-        let answer = if takes_body(method) {
-            // The parts are copied straight into the output buffer, which is all the copying there is.
-            self.agent.run(request.map(|()| ureq::SendBody::from_reader(&mut parts)))
-        } else {
-            self.agent.run(request)
-        };
-        let reply = answer.map_err(|error| self.explain(error))?;
-        let (head, body) = reply.into_parts();
-        self.pool.idle().learn(&head.headers);
-        let dump = self.dump && raw::response(head.status.as_u16(), &head.headers);
-        Ok(Reply::new(head.status.as_u16(), head.headers, body.into_reader(), self.dialer.patience(), dump))
+        Ok(())
     }
 
-    /// Whatever fails after a shutdown failed because of it, in whichever stage it was.
-    fn explain(&self, error: ureq::Error) -> Error {
-        let error = Error::from_ureq(error);
-        if self.closing.load(Ordering::Acquire) {
-            return Error::new(Kind::Shutdown, "the client was shut down").sent(error.request_sent);
+    fn attempt(&self, asked: &Request<'_>, headers: HeaderMap, idle_age: Duration) -> Result<Reply, Error> {
+        if asked.deadline <= Instant::now() {
+            return Err(Error::new(Kind::Timeout, "timed out before the request was sent"));
         }
-        error
+        let mut request = ureq::http::Request::new(());
+        *request.method_mut() = asked.method.clone();
+        *request.uri_mut() = asked.uri.clone();
+        *request.headers_mut() = headers;
+        let exchange = Exchange::new(asked.deadline);
+        let (dialer, pool) = (Arc::clone(&self.dialer), Arc::clone(&self.pool));
+        let lender = Lender { dialer, pool, exchange: Arc::clone(&exchange), idle_age };
+        // An agent for each attempt: it keeps nothing, and this is how its connector learns of the exchange.
+        let agent = ureq::Agent::with_parts(self.config.clone(), lender, NoResolver);
+        let mut parts = Parts(asked.body.unwrap_or_default().iter(), &[]);
+        let answer = if takes_body(&asked.method) {
+            // The parts are copied straight into the output buffer, which is all the copying there is.
+            agent.run(request.map(|()| ureq::SendBody::from_reader(&mut parts)))
+        } else {
+            agent.run(request)
+        };
+        let (head, body) = match answer {
+            Ok(reply) => reply.into_parts(),
+            // Whatever fails after a shutdown failed because of it, in whichever phase it was.
+            Err(_) if self.dialer.sockets.is_closed() => {
+                return Err(Error::shutdown().sent(exchange.is_sent()));
+            }
+            Err(error) => return Err(Error::from_ureq(error, &exchange)),
+        };
+        self.pool.idle.learn(&head.headers);
+        let dump = self.dump && http_dump::response(head.status.as_u16(), &head.headers);
+        Ok(Reply::new(head.status.as_u16(), head.headers, body.into_reader(), exchange, dump))
     }
 }
 
@@ -228,16 +205,56 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// When the present request must be done. The HTTP crate counts [`LONGEST_WAIT`] more than there is: it would
-/// refuse to look at the socket once the time is over, and what had come in time, while the process was stopped,
-/// would be thrown away. It writes "no limit" as a time that no `Instant` can be moved by.
-pub(super) fn deadline(timeout: NextTimeout) -> Instant {
-    Instant::now() + timeout.after.saturating_sub(LONGEST_WAIT).min(LONGEST_WAIT)
+/// Connector of the HTTP crate for one attempt: lends a connection that rests, or a new one.
+#[derive(Debug)]
+struct Lender {
+    dialer: Arc<Dialer>,
+    pool: Arc<Pool>,
+    exchange: Arc<Exchange>,
+    /// How long a connection may have rested.
+    idle_age: Duration,
+}
+
+impl Connector for Lender {
+    type Out = Lent;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _chained: Option<()>,
+    ) -> Result<Option<Lent>, ureq::Error> {
+        let destination = Origin::of(details.uri)
+            .ok_or_else(|| Error::new(Kind::InvalidRequest, "the URL is neither http nor https"))?;
+        let connection = match self.pool.take(&destination, self.idle_age) {
+            Some(mut connection) => {
+                connection.reuse(Arc::clone(&self.exchange));
+                connection
+            }
+            None => self.dialer.open(&destination, Arc::clone(&self.exchange))?,
+        };
+        Ok(Some(Lent::new(connection, Arc::clone(&self.pool))))
+    }
+}
+
+/// Resolver of the HTTP crate that resolves nothing: whether a name is resolved here or by a proxy is known to
+/// the dialer only.
+#[derive(Debug)]
+struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(
+        &self,
+        _uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
 }
 
 fn basic(credentials: &Secret) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(credentials.expose())))
-        .map_err(|_| Error::new(Kind::Setup, "the URL's credentials cannot be sent"))?;
+        .map_err(|_| Error::setup("the URL's credentials cannot be sent"))?;
     // Marked for the dump, and for whoever else prints headers.
     value.set_sensitive(true);
     Ok(value)
@@ -246,10 +263,6 @@ fn basic(credentials: &Secret) -> Result<HeaderValue, Error> {
 /// The HTTP crate wants a body with these, if an empty one, and refuses it with the others.
 fn takes_body(method: &Method) -> bool {
     *method == Method::POST || *method == Method::PUT || *method == Method::PATCH
-}
-
-fn total(parts: &[&[u8]]) -> usize {
-    parts.iter().map(|part| part.len()).sum()
 }
 
 /// Reads the parts of a body one after another; the second field is what is left of the present one.

@@ -5,7 +5,9 @@
 //! The bytes may be a peer's: names are shown to a person and used for nothing else; dates only ever refuse
 //! what was accepted otherwise.
 
-/// What a certificate says of itself.
+use crate::text;
+
+/// Issuer, subject and end of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Who signed it.
@@ -71,7 +73,7 @@ const COMMON_NAME: u8 = 3;
 const LABELS: [(u8, &str); 3] = [(6, "C"), (10, "O"), (11, "OU")];
 
 /// A name longer than this is cut: it comes from outside and ends up in a log line.
-const NAME_MAX_CHARS: usize = 128;
+const NAME_MAX_BYTES: usize = 128;
 
 /// Takes one element after another from the front: a tag, a length, and that many bytes.
 struct Reader<'a>(&'a [u8]);
@@ -116,10 +118,10 @@ fn name(sequence: &[u8]) -> Option<String> {
                 continue;
             };
             if last == COMMON_NAME {
-                return Some(text(value));
+                return Some(shown(value));
             }
             let label = LABELS.iter().find(|(attribute, _)| *attribute == last);
-            parts.extend(label.map(|(_, label)| format!("{label}={}", text(value))));
+            parts.extend(label.map(|(_, label)| format!("{label}={}", shown(value))));
         }
     }
     Some(if parts.is_empty() { "(no name)".to_owned() } else { parts.join(", ") })
@@ -127,9 +129,8 @@ fn name(sequence: &[u8]) -> Option<String> {
 
 /// A name as it may stand in a log line. The string types differ in their alphabets; all that are in use are
 /// read as UTF-8, and what is not comes out as marks that still show which authority is meant.
-fn text(value: &[u8]) -> String {
-    let decoded = String::from_utf8_lossy(value);
-    decoded.chars().take(NAME_MAX_CHARS).map(|c| if c.is_control() || c == '"' { '?' } else { c }).collect()
+fn shown(value: &[u8]) -> String {
+    text::bounded(&String::from_utf8_lossy(value), NAME_MAX_BYTES).replace('"', "?")
 }
 
 /// The fourteen digits of a date, from the year to the second.
@@ -180,8 +181,8 @@ mod tests {
             params.distinguished_name.push(rcgen::DnType::CommonName, "Corp\nRoot");
         });
         let summary = summarise(&der).unwrap();
-        assert_eq!(summary.issuer, "Corp?Root");
-        assert_eq!(summary.subject, "Corp?Root");
+        assert_eq!(summary.issuer, "Corp\\nRoot");
+        assert_eq!(summary.subject, "Corp\\nRoot");
         assert_eq!(summary.not_after, "2031-02-03 00:00:00 UTC");
     }
 

@@ -1,4 +1,4 @@
-//! Why an exchange failed: one error, its class, and the words that the wire and the metrics use for it.
+//! Error of an exchange: its class, the words that the wire and the metrics use for it, and its cause.
 //!
 //! Texts name hosts and ports only. They never carry a path, a query, userinfo or a header value, because
 //! they end up in logs. Everything below this room (sockets, TLS, the HTTP crate) is classified here.
@@ -6,13 +6,17 @@
 //! The words travel: they are matched by the product and counted by metrics, so they are fixed here, while
 //! texts are for people and may change.
 
-use std::fmt::Display;
+use std::error::Error as StdError;
+use std::fmt::{self, Display};
 use std::io;
 
-/// Why an exchange failed.
+use super::exchange::Exchange;
+use crate::text;
+
+/// Why an exchange failed. The text holds the causes, too; `source` gives them as values.
 #[derive(Debug)]
 pub struct Error {
-    /// The class.
+    /// Class of the failure.
     pub kind: Kind,
     /// Whether any byte of the request may have reached the peer. False is a promise: the peer cannot have
     /// acted on it, and sending it again cannot do anything twice. In doubt it is true.
@@ -23,7 +27,8 @@ pub struct Error {
     pub proxy: bool,
     /// What was wrong with the peer's certificate, when that is why.
     pub certificate: Option<CertificateFault>,
-    detail: String,
+    text: String,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 /// What is wrong with a certificate that was refused: each is put right by somebody else.
@@ -129,27 +134,105 @@ pub enum Kind {
     Setup,
 }
 
+/// Phases of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Resolve,
+    Connect,
+    Proxy,
+    Tls,
+    Send,
+    FirstByte,
+    Body,
+}
+
 impl Error {
-    /// `source` of a tunnel failure.
-    pub fn source_word(&self) -> &'static str {
-        self.kind.words().0.word()
+    /// A failure before any byte of the request left. `text` is for people: no path, no query, no secret.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Error {
+        let text = text.into();
+        Error { kind, request_sent: false, stale: false, proxy: false, certificate: None, text, cause: None }
     }
 
-    /// `transport_error_kind` of a tunnel failure.
-    pub fn kind_word(&self) -> &'static str {
-        self.kind.words().1
+    /// A failure that has a cause. Its text is a peer's in part, so it is cut and escaped.
+    pub(super) fn caused(kind: Kind, what: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        let cause = cause.into();
+        let text = format!("{what}: {}", bounded(&cause));
+        Error { cause: Some(cause), ..Error::new(kind, text) }
     }
 
-    /// A failure before any byte of the request left. `detail` is for people: no path, no query, no secret.
-    pub fn new(kind: Kind, detail: impl Into<String>) -> Error {
-        Error {
-            kind,
-            request_sent: false,
-            stale: false,
-            proxy: false,
-            certificate: None,
-            detail: detail.into(),
+    /// A file or setting that cannot be used.
+    pub(super) fn setup(text: impl Into<String>) -> Error {
+        Error::new(Kind::Setup, text)
+    }
+
+    /// An exchange that this side ended.
+    pub(super) fn shutdown() -> Error {
+        Error::new(Kind::Shutdown, "the client was shut down")
+    }
+
+    /// A failure of the system or of TLS in this phase; `peer` completes the phase's words where they name one.
+    pub(super) fn io(phase: Phase, peer: &str, cause: io::Error) -> Error {
+        use io::ErrorKind::*;
+        // A refusal by TLS arrives wrapped as data that is invalid.
+        let is_of_tls = cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        let kind = match (cause.kind(), phase) {
+            // A name that is not known in time is a fault of resolution to the operator.
+            (_, Phase::Resolve) => Kind::Dns,
+            _ if is_of_tls => Kind::Tls,
+            (TimedOut | WouldBlock, _) => Kind::Timeout,
+            // A peer that hangs up in the middle of a handshake does not like it: many servers say so with a
+            // reset instead of an alert, for example when they miss a client certificate.
+            (_, Phase::Tls) => Kind::Tls,
+            // The destination saw nothing: whatever breaks here is a connection that could not be made.
+            (_, Phase::Proxy) => Kind::Dial,
+            (NetworkUnreachable, _) => Kind::NetworkUnreachable,
+            (HostUnreachable, _) => Kind::HostUnreachable,
+            (ConnectionRefused, Phase::Connect) => Kind::Refused,
+            (NotFound, Phase::Connect) => Kind::NoSuchSocket,
+            (_, Phase::Connect) => Kind::Dial,
+            (ConnectionReset, _) => Kind::ConnectionReset,
+            (ConnectionAborted, _) => Kind::ConnectionAborted,
+            (BrokenPipe, _) => Kind::ClosedPipe,
+            (UnexpectedEof, _) => Kind::UnexpectedEof,
+            _ => Kind::ConnectionClosed,
+        };
+        let (doing, while_doing) = phase.words();
+        // With a code it is the kernel's word about a peer that is gone.
+        if matches!(cause.kind(), TimedOut | WouldBlock) && cause.raw_os_error().is_none() {
+            let text = format!("timed out while {while_doing} {peer}");
+            return Error { cause: Some(cause.into()), ..Error::new(kind, text.trim_end()) };
         }
+        Error::caused(kind, format!("{doing} {peer}").trim_end(), cause)
+    }
+
+    /// A failure that the HTTP crate reports. Our own errors come back as they went in.
+    pub(super) fn from_ureq(error: ureq::Error, exchange: &Exchange) -> Error {
+        let is_answered = exchange.is_answered();
+        let error = match error {
+            ureq::Error::Other(inner) => match inner.downcast::<Error>() {
+                Ok(own) => return *own,
+                Err(inner) => Error::caused(Kind::ConnectionClosed, "the exchange failed", inner),
+            },
+            ureq::Error::Io(cause) => {
+                Error::io(if is_answered { Phase::Body } else { Phase::FirstByte }, "", cause)
+            }
+            // The crate has one type for requests that it cannot write and for replies that it cannot read. What
+            // fails before a byte of the reply has come can only be the request.
+            ureq::Error::Protocol(cause) if is_answered => {
+                Error::caused(Kind::Protocol, "the reply is not valid HTTP", cause)
+            }
+            ureq::Error::Protocol(cause) => {
+                Error::caused(Kind::InvalidRequest, "the request cannot be sent", cause)
+            }
+            ureq::Error::LargeResponseHeader(..) => {
+                Error::new(Kind::Protocol, "the head of the reply is too large")
+            }
+            ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::BodyExceedsLimit(_) => {
+                Error::new(Kind::InvalidRequest, "the request has an illegal URL or header")
+            }
+            other => Error::caused(Kind::ConnectionClosed, "the exchange failed", other),
+        };
+        error.sent(exchange.is_sent())
     }
 
     /// The same failure, after bytes may have left.
@@ -166,98 +249,18 @@ impl Error {
 
     /// The same failure, said to be that of the proxy at `url`.
     pub(super) fn about_proxy(mut self, url: &str) -> Error {
-        self.detail = format!("proxy {url}: {}", self.detail);
+        self.text = format!("proxy {url}: {}", self.text);
         self.of_proxy()
     }
 
-    /// A connection to `peer` that could not be made.
-    pub(super) fn connecting(peer: &str, cause: &io::Error) -> Error {
-        let kind = match cause.kind() {
-            io::ErrorKind::ConnectionRefused => Kind::Refused,
-            io::ErrorKind::NetworkUnreachable => Kind::NetworkUnreachable,
-            io::ErrorKind::HostUnreachable => Kind::HostUnreachable,
-            io::ErrorKind::NotFound => Kind::NoSuchSocket,
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Kind::Timeout,
-            _ => Kind::Dial,
-        };
-        Error::new(kind, format!("connect to {peer}: {}", cause_text(cause)))
+    /// `source` of a tunnel failure.
+    pub fn source_word(&self) -> &'static str {
+        self.kind.words().0.word()
     }
 
-    /// A read or write that failed on an established connection. A refusal by TLS arrives wrapped as data
-    /// that is invalid, so it is looked for first.
-    pub(super) fn exchanging(doing: &str, cause: &io::Error) -> Error {
-        let tls = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let kind = match cause.kind() {
-            _ if tls.is_some() => Kind::Tls,
-            io::ErrorKind::ConnectionReset => Kind::ConnectionReset,
-            io::ErrorKind::ConnectionAborted => Kind::ConnectionAborted,
-            io::ErrorKind::BrokenPipe => Kind::ClosedPipe,
-            io::ErrorKind::UnexpectedEof => Kind::UnexpectedEof,
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Kind::Timeout,
-            io::ErrorKind::NetworkUnreachable => Kind::NetworkUnreachable,
-            io::ErrorKind::HostUnreachable => Kind::HostUnreachable,
-            _ => Kind::ConnectionClosed,
-        };
-        Error::new(kind, format!("{doing}: {}", cause_text(cause)))
-    }
-
-    /// What the HTTP crate reports. Our own errors come back as they went in. The others are taken as sent,
-    /// because the crate does not say how far it had come; only those that precede a connection are not.
-    pub(super) fn from_ureq(error: ureq::Error) -> Error {
-        match error {
-            ureq::Error::Other(inner) => match inner.downcast::<Error>() {
-                Ok(own) => *own,
-                Err(other) => {
-                    Error::new(Kind::ConnectionClosed, format!("exchange failed: {other}")).sent(true)
-                }
-            },
-            ureq::Error::Timeout(_) => Error::new(Kind::Timeout, "the deadline passed").sent(true),
-            // Only the shut down agent says so: sockets report through our own transport.
-            ureq::Error::Io(cause) if cause.kind() == io::ErrorKind::NotConnected => {
-                Error::new(Kind::Shutdown, "the client was shut down")
-            }
-            ureq::Error::Io(cause) => Error::from_io(cause),
-            ureq::Error::Protocol(cause) => Error::from_protocol(&cause),
-            ureq::Error::LargeResponseHeader(..) => {
-                Error::new(Kind::Protocol, "the head of the reply is too large").sent(true)
-            }
-            ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::BodyExceedsLimit(_) => {
-                Error::new(Kind::InvalidRequest, "the request has an illegal URL or header")
-            }
-            other => Error::new(Kind::ConnectionClosed, format!("exchange failed: {other}")).sent(true),
-        }
-    }
-
-    /// What reading a body reports: the HTTP crate hides its errors inside `io::Error`. A reply had begun, so
-    /// the request was sent.
-    pub(super) fn from_io(cause: io::Error) -> Error {
-        let hidden = cause.get_ref().is_some_and(|inner| inner.is::<ureq::Error>());
-        if !hidden {
-            return Error::exchanging("read the reply", &cause).sent(true);
-        }
-        match cause.into_inner().map(|inner| inner.downcast::<ureq::Error>()) {
-            Some(Ok(inner)) => Error::from_ureq(*inner),
-            _ => Error::new(Kind::ConnectionClosed, "exchange failed").sent(true),
-        }
-    }
-
-    /// The HTTP crate does not export the type of its protocol errors, so its fixed texts tell them apart. A
-    /// text that changed would make an illegal request look like a bad reply; a test holds the commonest.
-    fn from_protocol(cause: &dyn Display) -> Error {
-        /// How the texts begin that speak of the request; all of them precede its first byte.
-        const OF_THE_REQUEST: [&str; 6] = [
-            "output too small",
-            "more than one host",
-            "host header",
-            "authorization header",
-            "attempt to",
-            "body not allowed",
-        ];
-        let text = bounded(cause);
-        if OF_THE_REQUEST.iter().any(|start| text.starts_with(start)) {
-            return Error::new(Kind::InvalidRequest, format!("the request cannot be sent: {text}"));
-        }
-        Error::new(Kind::Protocol, format!("the reply is not valid HTTP: {text}")).sent(true)
+    /// `transport_error_kind` of a tunnel failure.
+    pub fn kind_word(&self) -> &'static str {
+        self.kind.words().1
     }
 }
 
@@ -287,13 +290,35 @@ impl Kind {
     }
 }
 
-impl Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.detail)
+impl Phase {
+    /// What fails, and what takes too long.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Phase::Resolve => ("resolve", "resolving"),
+            Phase::Connect => ("connect to", "connecting to"),
+            Phase::Proxy => ("ask the proxy", "waiting for the proxy"),
+            Phase::Tls => ("TLS handshake with", "waiting for the TLS handshake with"),
+            Phase::Send => ("send the request", "sending the request"),
+            Phase::FirstByte => ("read the reply", "waiting for the reply"),
+            Phase::Body => ("read the reply", "reading the reply"),
+        }
     }
 }
 
-impl std::error::Error for Error {}
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.cause {
+            Some(cause) => Some(&**cause),
+            None => None,
+        }
+    }
+}
 
 /// Carries an error through the HTTP crate, unchanged; `from_ureq` takes it out again.
 impl From<Error> for ureq::Error {
@@ -302,54 +327,61 @@ impl From<Error> for ureq::Error {
     }
 }
 
-fn cause_text(cause: &io::Error) -> String {
-    match cause.kind() {
-        // With a code it is the kernel's word about a peer that is gone.
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock if cause.raw_os_error().is_none() => {
-            "the deadline passed".to_owned()
-        }
-        _ => bounded(cause),
-    }
-}
-
-/// Causes may quote what a peer sent; this keeps them to one short line.
+/// Text of a cause on one short line. It may quote what a peer sent.
 pub(super) fn bounded(cause: &dyn Display) -> String {
     /// Enough for any text of the operating system or of TLS, too little to flood a log.
-    const CAUSE_MAX_CHARS: usize = 300;
-    let text = cause.to_string();
-    text.chars().take(CAUSE_MAX_CHARS).map(|c| if c.is_control() { '?' } else { c }).collect()
+    const CAUSE_MAX_BYTES: usize = 300;
+    text::bounded(&cause.to_string(), CAUSE_MAX_BYTES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn words_follow_the_class() {
-        let refused = Error::connecting("h:1", &io::ErrorKind::ConnectionRefused.into());
+        let refused = Error::io(Phase::Connect, "h:1", io::ErrorKind::ConnectionRefused.into());
         assert_eq!((refused.source_word(), refused.kind_word()), ("connect", "connection_refused"));
         let tls = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
-        assert_eq!(Error::exchanging("read", &tls).kind, Kind::Tls);
+        assert_eq!(Error::io(Phase::Body, "", tls).kind, Kind::Tls);
         assert_eq!(Error::new(Kind::Proxy(407), "").kind_word(), "proxy_refused");
         assert_eq!(Error::new(Kind::Shutdown, "").source_word(), "client_internal");
     }
 
     #[test]
-    fn own_errors_survive_the_http_crate() {
+    fn time_outs_name_their_phase() {
+        for (phase, peer, kind, text) in [
+            (Phase::Resolve, "h", Kind::Dns, "timed out while resolving h"),
+            (Phase::Connect, "h:1", Kind::Timeout, "timed out while connecting to h:1"),
+            (Phase::Proxy, "p", Kind::Timeout, "timed out while waiting for the proxy p"),
+            (Phase::Tls, "h", Kind::Timeout, "timed out while waiting for the TLS handshake with h"),
+            (Phase::Send, "", Kind::Timeout, "timed out while sending the request"),
+            (Phase::FirstByte, "", Kind::Timeout, "timed out while waiting for the reply"),
+            (Phase::Body, "", Kind::Timeout, "timed out while reading the reply"),
+        ] {
+            let error = Error::io(phase, peer, io::ErrorKind::TimedOut.into());
+            assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
+        }
+        let by_the_kernel = Error::io(Phase::Body, "", io::Error::from_raw_os_error(110));
+        assert_eq!(by_the_kernel.kind, Kind::Timeout);
+        assert!(by_the_kernel.to_string().starts_with("read the reply: "), "{by_the_kernel}");
+    }
+
+    #[test]
+    fn own_errors_survive_the_http_crate_and_causes_stay() {
+        let exchange = Exchange::new(Instant::now());
         let error = ureq::Error::from(Error::new(Kind::Dns, "cannot resolve h"));
-        let error = Error::from_io(error.into_io());
+        let error = Error::from_ureq(ureq::Error::from(error.into_io()), &exchange);
         assert_eq!(
             (error.kind, error.request_sent, error.to_string().as_str()),
             (Kind::Dns, false, "cannot resolve h")
         );
-        let eof = Error::from_io(io::Error::new(io::ErrorKind::UnexpectedEof, "Peer disconnected"));
+        exchange.set_sent(true);
+        exchange.set_answered();
+        let eof = ureq::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "Peer disconnected"));
+        let eof = Error::from_ureq(eof, &exchange);
         assert_eq!((eof.kind, eof.request_sent), (Kind::UnexpectedEof, true));
-    }
-
-    #[test]
-    fn texts_are_bounded_and_printable() {
-        let text = bounded(&format!("a\r\n\x1b[31m{}", "x".repeat(1000)));
-        assert_eq!(text.len(), 300);
-        assert!(text.starts_with("a???[31m"));
+        assert_eq!(eof.source().unwrap().to_string(), "Peer disconnected");
     }
 }

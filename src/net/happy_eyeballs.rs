@@ -8,7 +8,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,9 +15,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::SockaddrStorage;
 
-use super::connect::Register;
-use super::error::{Error, Kind};
-use super::socket::{Handle, Liveness, Socket};
+use super::error::{Error, Kind, Phase};
+use super::socket::{Liveness, Socket, Sockets};
 
 /// How long an attempt has before the next one joins it; the value that the RFC recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -27,24 +25,21 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(super) struct Family(AtomicU8);
 
-/// One host to connect to.
+/// Race of connection attempts to the addresses of one host.
 pub(super) struct Race<'a> {
-    /// The host and port, for texts.
+    /// Host and port, for texts.
     pub(super) peer: &'a str,
-    /// Its addresses, the system's favourite first.
+    /// The system's favourite comes first.
     pub(super) addresses: &'a [SocketAddr],
-    /// What is tried first.
     pub(super) family: &'a Family,
-    /// How a dead peer is found.
+    pub(super) sockets: &'a Sockets,
     pub(super) liveness: Liveness,
-    /// When to give up.
     pub(super) deadline: Instant,
 }
 
 impl Race<'_> {
-    /// Connects. Every socket is registered before it connects: a shutdown that comes earlier makes `register`
-    /// fail, one that comes later finds the handle, so none is missed.
-    pub(super) fn run(&self, register: Register<'_>) -> Result<Socket, Error> {
+    /// Connects to the first address that answers.
+    pub(super) fn run(&self) -> Result<Socket, Error> {
         let mut waiting = self.family.order(self.addresses).into_iter();
         let mut running: Vec<(SocketAddr, Socket)> = Vec::new();
         let mut failure = Error::new(Kind::Dns, format!("resolve {}: no address", self.peer));
@@ -53,14 +48,14 @@ impl Race<'_> {
             let now = Instant::now();
             if running.is_empty() || now >= next {
                 match waiting.next() {
-                    Some(address) => match self.begin(address, register)? {
+                    Some(address) => match self.begin(address) {
                         Ok((socket, true)) => return Ok(self.won(address, socket)),
                         Ok((socket, false)) => {
                             running.push((address, socket));
                             next = now + ATTEMPT_DELAY;
                         }
-                        Err(error) => {
-                            failure = clearer(failure, error);
+                        Err(cause) => {
+                            failure = clearer(failure, self.failed(cause));
                             continue;
                         }
                     },
@@ -69,42 +64,33 @@ impl Race<'_> {
                 }
             }
             if now >= self.deadline {
-                return Err(Error::connecting(self.peer, &io::ErrorKind::TimedOut.into()));
+                return Err(self.failed(io::ErrorKind::TimedOut.into()));
             }
-            let ready = wait(&running, next.min(self.deadline))
-                .map_err(|cause| Error::connecting(self.peer, &cause))?;
+            let ready = wait(&running, next.min(self.deadline)).map_err(|cause| self.failed(cause))?;
             for index in (0..running.len()).rev().filter(|index| ready.contains(index)) {
                 let (address, socket) = running.remove(index);
                 match socket.settle() {
                     Ok(()) => return Ok(self.won(address, socket)),
-                    Err(cause) => failure = clearer(failure, Error::connecting(self.peer, &cause)),
+                    Err(cause) => failure = clearer(failure, self.failed(cause)),
                 }
                 next = now;
             }
         }
     }
 
-    /// Begins one attempt. The outer failure is that of the whole: this side was shut down.
-    fn begin(
-        &self,
-        address: SocketAddr,
-        register: Register<'_>,
-    ) -> Result<Result<(Socket, bool), Error>, Error> {
+    /// Begins one attempt; true when it has succeeded already. A machine without IPv6 fails here.
+    fn begin(&self, address: SocketAddr) -> io::Result<(Socket, bool)> {
         let address = SockaddrStorage::from(address);
-        let failed = |cause| Error::connecting(self.peer, &cause);
-        // A machine without IPv6 fails here already.
-        let socket = match Socket::open(&address, self.liveness) {
-            Ok(socket) => socket,
-            Err(cause) => return Ok(Err(failed(cause))),
-        };
-        let handle: Weak<Handle> = std::sync::Arc::downgrade(socket.handle());
-        register(handle).map_err(Error::from_ureq)?;
-        let connected = match socket.begin(&address) {
-            Ok(false) => Ok(false),
-            Ok(true) => socket.settle().map(|()| true),
-            Err(cause) => Err(cause),
-        };
-        Ok(connected.map(|connected| (socket, connected)).map_err(failed))
+        let socket = self.sockets.open(&address, self.liveness)?;
+        let is_connected = socket.begin(&address)?;
+        if is_connected {
+            socket.settle()?;
+        }
+        Ok((socket, is_connected))
+    }
+
+    fn failed(&self, cause: io::Error) -> Error {
+        Error::io(Phase::Connect, self.peer, cause)
     }
 
     fn won(&self, address: SocketAddr, mut socket: Socket) -> Socket {
@@ -175,9 +161,9 @@ mod tests {
     }
 
     fn run(addresses: &[SocketAddr], family: &Family, wait: Duration) -> Result<Duration, Error> {
-        let (began, peer) = (Instant::now(), "host:1");
-        let race = Race { peer, addresses, family, liveness: SERVER, deadline: began + wait };
-        race.run(&|_| Ok(())).map(|_| began.elapsed())
+        let (began, peer, sockets) = (Instant::now(), "host:1", &Sockets::default());
+        let race = Race { peer, addresses, family, sockets, liveness: SERVER, deadline: began + wait };
+        race.run().map(|_| began.elapsed())
     }
 
     #[test]

@@ -16,18 +16,19 @@
 //!   off (`tls`).
 //! - Every wait ends at the caller's deadline, every buffer has a bound, and what peers say reaches a log only
 //!   cut and without control characters (`socket`, `reply`, `error`).
-//! - A request is sent again only when its caller allowed it and no byte of a reply had come (`transport`).
+//! - A request is sent again only when its caller allowed it and no byte of a reply had come (`connection`).
 //!
 //! A peer may be silent, slow, endless, or lie about lengths; it costs its caller the deadline and no more. A peer
 //! that is not there any more is found by the kernel (`socket`), and what one connection learns of that, those that
 //! rest share (`pool`).
 //!
-//! From a request to the wire: `client` sends it through the HTTP crate, which asks `connect` for a connection; that
-//! is one of the `pool`, or takes its `route`, resolves (`resolve`), asks the `guard`, opens a `socket` to the address
-//! that answers first (`happy_eyeballs`), passes the `proxy`, speaks `tls` against the `roots`, and makes a `transport`
-//! of it. Bodies come back by `reply`, under the `budget`.
+//! From a request to the wire: `client` sends it through the HTTP crate, which asks for a connection; that is one of
+//! the `pool`, or a new one: `connect` takes its `route`, resolves (`resolve`), asks the `guard`, opens a `socket` to the
+//! address that answers first (`happy_eyeballs`), passes the `proxy`, speaks `tls` against the `roots` on the `wire`, and
+//! makes a `connection` of it. Bodies come back by `reply`, under the `budget`.
 
 mod client;
+mod exchange;
 mod pool;
 mod reply;
 
@@ -39,11 +40,11 @@ mod guard;
 mod happy_eyeballs;
 mod route;
 
+mod connection;
 mod no_proxy;
-mod patience;
 mod resolve;
 mod socket;
-mod transport;
+mod wire;
 
 mod proxy;
 mod tls;
@@ -54,7 +55,7 @@ mod roots;
 mod der;
 
 mod check;
-mod raw;
+mod http_dump;
 
 #[cfg(test)]
 mod tests;
@@ -67,7 +68,7 @@ use crate::config;
 use crate::crypto;
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
-pub use check::{CHECK_MAX, Failure, Phase, ProxyCheck};
+pub use check::{CHECK_MAX, ProxyCheck};
 pub use client::{Client, Request};
 pub use der::Summary as Certificate;
 pub use error::{CertificateFault, Error, Kind, Source};
@@ -76,14 +77,9 @@ pub use route::Route;
 
 use connect::{Dialer, Shared};
 use guard::Guard;
-use pool::Idle;
+use pool::{Idle, MCP_IDLE, PLANE_IDLE};
 use route::Routes;
 use socket::{Liveness, PLANE, SERVER};
-
-/// How long a reused connection towards the plane may have been idle. Load balancers drop after 60 s.
-pub const PLANE_IDLE: Duration = Duration::from_secs(50);
-/// The same towards MCP servers, which commonly drop after 5 s (Node, uvicorn).
-pub const MCP_IDLE: Duration = Duration::from_secs(4);
 
 /// Builds clients; holds the roots and the environment's proxies. Clients share these, the resolver's threads
 /// and the budget, but no connections: each purpose can be ended without the others.

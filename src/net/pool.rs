@@ -15,18 +15,22 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
+use super::connection::{Connection, IoBuffers};
 use super::error::{Error, Kind};
-use super::transport::{Connection, IoBuffers};
 use crate::config::Origin;
 use crate::sync;
 
+/// How long a connection towards the plane may rest. Load balancers drop after 60 s.
+pub(super) const PLANE_IDLE: Duration = Duration::from_secs(50);
+/// The same towards MCP servers, which commonly drop after 5 s (Node, uvicorn).
+pub(super) const MCP_IDLE: Duration = Duration::from_secs(4);
 /// No connection rests longer than this, whatever a server promises.
-const IDLE_MAX: Duration = super::PLANE_IDLE;
+const IDLE_MAX: Duration = PLANE_IDLE;
 
 /// The connections of one client that rest. Its threads share it.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: Idle,
+    pub(super) idle: Idle,
     /// How many may rest; with one more the oldest is closed.
     most: usize,
     /// The one that was used last comes last, and is taken first: the others can grow old then.
@@ -73,7 +77,7 @@ impl Pools {
     fn distrust(&self, destination: &Origin, before: Instant) {
         for pool in self.present() {
             pool.resting().retain(|connection| {
-                connection.destination() != destination || connection.rests_since() > before
+                connection.destination != *destination || connection.rests_since > before
             });
         }
     }
@@ -90,7 +94,7 @@ impl Pool {
         loop {
             let mut connection = {
                 let mut resting = self.resting();
-                let place = resting.iter().rposition(|resting| resting.destination() == destination)?;
+                let place = resting.iter().rposition(|resting| resting.destination == *destination)?;
                 resting.remove(place)
             };
             if connection.rested() < age && connection.is_silent() {
@@ -112,19 +116,9 @@ impl Pool {
         drop(oldest);
     }
 
-    /// A connection to `destination` has turned out dead: closes those of all clients that were not used since.
-    pub(super) fn distrust(&self, destination: &Origin, before: Instant) {
-        self.all.distrust(destination, before);
-    }
-
     /// Closes what rests.
     pub(super) fn clear(&self) {
         self.resting().clear();
-    }
-
-    /// How long connections may rest.
-    pub(super) fn idle(&self) -> &Idle {
-        &self.idle
     }
 
     fn resting(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -145,7 +139,7 @@ impl Lent {
         };
         let outcome = part(connection);
         if let (Err(_), Some(before)) = (&outcome, connection.suspicion) {
-            self.pool.distrust(connection.destination(), before);
+            self.pool.all.distrust(&connection.destination, before);
         }
         Ok(outcome?)
     }
@@ -159,12 +153,12 @@ impl Transport for Lent {
         }
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.work(|connection| connection.transmit_output(amount, timeout))
+    fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.work(|connection| connection.transmit_output(amount))
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.work(|connection| connection.await_input(timeout))
+    fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.work(Connection::await_input)
     }
 
     /// Asked once, at the proper end of an exchange: the connection goes back, and to the HTTP crate it is closed.
@@ -177,7 +171,7 @@ impl Transport for Lent {
 
     /// Of the destination itself. The HTTP crate refuses to send an `https` request where this is false.
     fn is_tls(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.destination().tls)
+        self.connection.as_ref().is_some_and(|connection| connection.destination.tls)
     }
 }
 

@@ -17,9 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, VIA};
 
-use super::error::{Error, Kind};
+use super::error::{Error, Kind, Phase};
 use super::route::proxy_url;
-use super::transport::Wire;
+use super::wire::Wire;
 use crate::config::{Origin, Proxy, Secret};
 
 /// A larger head is not what a proxy says. Bodies (pages that explain a refusal) are not waited for, and a
@@ -144,14 +144,8 @@ struct Answer {
 /// Writes a head without a body and reads the head of the answer. `head` is put together from validated URLs
 /// and holds no line end but its own.
 fn exchange(wire: &mut Wire, proxy: &Proxy, place: &str, head: &str) -> Result<Answer, Error> {
-    // The destination saw nothing: whatever breaks here is a connection that could not be made.
-    let io = |cause: io::Error| {
-        let mut error = Error::exchanging(&format!("ask the proxy {} for {place}", proxy_url(proxy)), &cause);
-        if !matches!(error.kind, Kind::Timeout | Kind::Tls) {
-            error.kind = Kind::Dial;
-        }
-        error.of_proxy()
-    };
+    let peer = format!("{} for {place}", proxy_url(proxy));
+    let io = |cause: io::Error| Error::io(Phase::Proxy, &peer, cause).of_proxy();
     wire.write_all(head.as_bytes()).map_err(io)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 1024];
@@ -159,37 +153,26 @@ fn exchange(wire: &mut Wire, proxy: &Proxy, place: &str, head: &str) -> Result<A
         let count = wire.read(&mut chunk).map_err(io)?;
         answer.extend_from_slice(chunk.get(..count).unwrap_or_default());
         match parse(&answer) {
-            Parsed::Partial if count == 0 => return Err(io(io::ErrorKind::UnexpectedEof.into())),
-            Parsed::Partial if answer.len() <= ANSWER_MAX_BYTES => {}
-            Parsed::Whole(answer) => return Ok(answer),
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) if count == 0 => return Err(io(io::ErrorKind::UnexpectedEof.into())),
+            Ok(None) if answer.len() <= ANSWER_MAX_BYTES => {}
             _ => return Err(invalid(proxy)),
         }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Parsed {
-    Partial,
-    Invalid,
-    Whole(Answer),
-}
-
-fn parse(answer: &[u8]) -> Parsed {
+/// Reads the head of an answer; `None` while it has not come whole.
+fn parse(answer: &[u8]) -> Result<Option<Answer>, httparse::Error> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
-    match head.parse(answer) {
-        Ok(httparse::Status::Partial) => Parsed::Partial,
-        Ok(httparse::Status::Complete(length)) => {
-            let named = |name: &str| PROXY_AUTHENTICATE.as_str().eq_ignore_ascii_case(name);
-            let offered = head.headers.iter().filter(|header| named(header.name));
-            Parsed::Whole(Answer {
-                status: head.code.unwrap_or(0),
-                schemes: offered.flat_map(|header| schemes(header.value)).collect(),
-                rest: answer.len().saturating_sub(length),
-            })
-        }
-        Err(_) => Parsed::Invalid,
-    }
+    let httparse::Status::Complete(length) = head.parse(answer)? else { return Ok(None) };
+    let named = |name: &str| PROXY_AUTHENTICATE.as_str().eq_ignore_ascii_case(name);
+    let offered = head.headers.iter().filter(|header| named(header.name));
+    Ok(Some(Answer {
+        status: head.code.unwrap_or(0),
+        schemes: offered.flat_map(|header| schemes(header.value)).collect(),
+        rest: answer.len().saturating_sub(length),
+    }))
 }
 
 /// The scheme words of one challenge header: `Basic realm="a, b", NTLM` offers `Basic` and `NTLM`.
@@ -323,17 +306,17 @@ mod tests {
 
     #[test]
     fn answers() {
-        let whole = |status, rest| Parsed::Whole(Answer { status, schemes: Vec::new(), rest });
-        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n"), Parsed::Partial);
+        let whole = |status, rest| Ok(Some(Answer { status, schemes: Vec::new(), rest }));
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n"), Ok(None));
         assert_eq!(parse(b"HTTP/1.0 204\r\n\r\n"), whole(204, 0));
-        assert_eq!(parse(b"SSH-2.0-OpenSSH\r\n"), Parsed::Invalid);
+        assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_err());
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\nxy"), whole(200, 2));
     }
 
     #[test]
     fn scheme_words_only() {
         let answer = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Negotiate\r\nproxy-authenticate: Basic realm=\"a, b\", charset=\"UTF-8\", NTLM\r\n\r\n";
-        let Parsed::Whole(Answer { schemes, .. }) = parse(answer) else { panic!() };
+        let Answer { schemes, .. } = parse(answer).unwrap().unwrap();
         assert_eq!(schemes, ["Negotiate", "Basic", "NTLM"]);
     }
 }

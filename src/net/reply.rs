@@ -15,8 +15,8 @@ use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::budget::{Budget, FREE_BYTES, Reservation};
 use super::error::{Error, Kind};
-use super::patience::Patience;
-use super::raw;
+use super::exchange::Exchange;
+use super::http_dump;
 
 /// The head of a reply, and its body still to be read.
 pub struct Reply {
@@ -25,8 +25,8 @@ pub struct Reply {
     /// Headers.
     pub headers: HeaderMap,
     body: ureq::BodyReader<'static>,
-    dump: Option<raw::Body>,
-    patience: Arc<Patience>,
+    exchange: Arc<Exchange>,
+    dump: Option<http_dump::Body>,
 }
 
 /// A whole body. The budget that it occupies is given back when it is dropped.
@@ -49,43 +49,39 @@ impl Reply {
         status: u16,
         headers: HeaderMap,
         body: ureq::BodyReader<'static>,
-        patience: &Arc<Patience>,
+        exchange: Arc<Exchange>,
         dump: bool,
     ) -> Reply {
-        let dump = dump.then(raw::Body::default);
-        Reply { status, headers, body, dump, patience: Arc::clone(patience) }
+        let dump = dump.then(http_dump::Body::default);
+        Reply { status, headers, body, exchange, dump }
     }
 
     /// Gives the connection back if the body ends within `wait`; otherwise the connection is closed.
     /// For a body of which nothing more is wanted, on a connection that is worth a short wait: a new one
     /// costs a handshake.
     pub fn finish(mut self, wait: Duration) {
-        let patience = Arc::clone(&self.patience);
-        patience.hurry(Instant::now() + wait, || {
-            let mut rest = [0; 1024];
-            // Whatever ends the reading, end or error or a peer that talks on, the reply is dropped.
-            for _ in 0..FINISH_READS_MAX {
-                if !matches!(self.read(&mut rest), Ok(1..)) {
-                    break;
-                }
-            }
-        });
+        let (mut rest, end) = ([0; 1024], Instant::now() + wait);
+        // Whatever ends the reading, end or error or a peer that talks on, the reply is dropped.
+        let mut reads = (0..FINISH_READS_MAX).map(|_| self.read_until(&mut rest, end));
+        while let Some(Ok(1..)) = reads.next() {}
     }
 
     /// Reads more of the body; `Ok(0)` is its end. A body that ends before its announced length is
     /// [`Kind::UnexpectedEof`].
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let count = self.body.read(buffer).map_err(|cause| Error::from_io(cause).sent(true))?;
-        if let Some(dump) = &mut self.dump {
-            dump.add(buffer.get(..count).unwrap_or_default());
-        }
-        Ok(count)
+        self.read_until(buffer, self.exchange.deadline())
     }
 
     /// Reads more of the body as [`Reply::read`] does, but waits no longer than `until`.
     pub fn read_until(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error> {
-        let patience = Arc::clone(&self.patience);
-        patience.hurry(until, || self.read(buffer))
+        self.exchange.set_wait_end(until);
+        // The HTTP crate hides its errors inside of `io::Error` here.
+        let read = self.body.read(buffer).map_err(ureq::Error::from);
+        let count = read.map_err(|error| Error::from_ureq(error, &self.exchange))?;
+        if let Some(dump) = &mut self.dump {
+            dump.add(buffer.get(..count).unwrap_or_default());
+        }
+        Ok(count)
     }
 
     /// Reads the whole body, at most `limit` bytes. What exceeds 256 KiB is charged to the budget,

@@ -1,18 +1,18 @@
-//! Resolves names beside the caller, because the system's resolver knows no deadline.
+//! Name resolution beside the caller, because the system's resolver knows no deadline.
 //!
 //! At most [`RESOLUTIONS_MAX`] helper threads of one [`Names`] exist at a time; who finds them busy waits, and gives up at its
 //! deadline. An abandoned helper ends when the system answers; it holds nothing but the name. A shutdown does
 //! not end a wait here: there is no socket yet, and the deadline does. Failure is [`Kind::Dns`].
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use crate::sync;
 
 use super::budget::Budget;
-use super::error::{Error, Kind, bounded};
+use super::error::{Error, Phase};
 
 /// A resolver that hangs may hold this many threads and no more.
 const RESOLUTIONS_MAX: usize = 4;
@@ -53,22 +53,17 @@ impl Names {
         if let Some(fixed) = &self.fixed {
             return Ok(fixed.iter().map(|address| SocketAddr::new(*address, port)).collect());
         }
-        let failed = |why: String| Error::new(Kind::Dns, format!("resolve {host}: {why}"));
-        // A name that is not known in time is a fault of resolution to the operator, whatever the clock says.
-        let late = || failed("the deadline passed".to_owned());
-        let slot = self.helpers.reserve(1, deadline).ok_or_else(late)?;
-        let (sender, receiver) = sync_channel(1);
+        let failed = |cause| Error::io(Phase::Resolve, host, cause);
+        let slot = self.helpers.reserve(1, deadline);
+        let slot = slot.ok_or_else(|| failed(io::ErrorKind::TimedOut.into()))?;
         let name = host.to_owned();
-        sync::spawn("resolve", move || {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let found = sync::run_within("resolve", left, move || {
             // The slot travels along: an abandoned resolution counts until the system answers.
             let _slot = slot;
-            let found = (name.as_str(), port).to_socket_addrs();
-            // The caller may have given up.
-            let _abandoned = sender.send(found.map(few));
-        })
-        .map_err(|cause| failed(format!("no thread: {cause}")))?;
-        let answer = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        answer.map_err(|_| late())?.map_err(|cause| failed(bounded(&cause)))
+            (name.as_str(), port).to_socket_addrs().map(few)
+        });
+        found.map_err(failed)
     }
 }
 
@@ -86,6 +81,7 @@ fn few(all: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Kind;
     use std::time::Duration;
 
     #[test]

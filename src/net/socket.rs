@@ -10,8 +10,8 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -22,7 +22,8 @@ use nix::sys::socket::{
     setsockopt, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use ureq::unversioned::transport::ShutdownHandle;
+
+use crate::sync;
 
 /// When the kernel takes a peer for dead that says nothing: a host that vanished, an address that moved, a NAT
 /// that forgot. A connection where nothing is under way is probed; what was sent has to be acknowledged.
@@ -75,18 +76,24 @@ pub(super) struct Socket {
     late_until: Option<Instant>,
 }
 
-/// What another thread needs to end a blocked call. Who holds it must not keep it alive (the HTTP crate
-/// keeps a weak reference): the descriptor closes with the last one.
+/// Handle by which another thread ends a blocked call. The descriptor closes with the last one.
 #[derive(Debug)]
 pub(super) struct Handle {
     socket: OwnedFd,
     closed: AtomicBool,
 }
 
+/// Sockets of one client, so that a shutdown can end them all.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    registered: Mutex<Vec<Weak<Handle>>>,
+    closed: AtomicBool,
+}
+
 impl Socket {
     /// A socket that can reach `address` but is not connected yet. It exists before the connection does, so
     /// that its handle can end a wait for a silent network too.
-    pub(super) fn open(address: &dyn SockaddrLike, liveness: Liveness) -> io::Result<Socket> {
+    fn open(address: &dyn SockaddrLike, liveness: Liveness) -> io::Result<Socket> {
         let family = address.family().ok_or(io::ErrorKind::Unsupported)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket::socket(family, SockType::Stream, flags, None)?;
@@ -232,14 +239,44 @@ impl AsFd for Socket {
     }
 }
 
+impl Sockets {
+    /// Opens a socket that can reach `address` but is not connected yet. A shutdown that came before is an error
+    /// here, and one that comes later finds the handle, so it misses none.
+    pub(super) fn open(&self, address: &dyn SockaddrLike, liveness: Liveness) -> io::Result<Socket> {
+        let socket = Socket::open(address, liveness)?;
+        let mut registered = sync::lock(&self.registered);
+        if self.is_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if registered.len() == registered.capacity() {
+            registered.retain(|handle| handle.strong_count() > 0);
+        }
+        registered.push(Arc::downgrade(&socket.handle));
+        Ok(socket)
+    }
+
+    /// Whether all were told to end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends every connection, blocked calls included, and opens no other.
+    pub(super) fn shutdown(&self) {
+        let registered = {
+            let mut registered = sync::lock(&self.registered);
+            self.closed.store(true, Ordering::Release);
+            std::mem::take(&mut *registered)
+        };
+        registered.iter().filter_map(Weak::upgrade).for_each(|handle| handle.shutdown());
+    }
+}
+
 impl Handle {
     /// Whether this side was told to end.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
-}
 
-impl ShutdownHandle for Handle {
     fn shutdown(&self) {
         // First the mark, then the act: who wakes from a wait must find it.
         self.closed.store(true, Ordering::Release);

@@ -25,8 +25,8 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::der::{self, Summary};
-use super::error::{CertificateFault, Error, Kind, bounded};
-use super::transport::{TlsWire, Wire};
+use super::error::{CertificateFault, Error, Kind, Phase, bounded};
+use super::wire::{TlsWire, Wire};
 
 /// Sessions that are kept for resumption, 8 a destination: the setup without an identity serves every server
 /// and proxy of the process, of which there are a handful.
@@ -35,11 +35,11 @@ const SESSIONS_MAX: usize = 32 * 8;
 /// after each, so this is only met when a peer stops reading.
 const SESSION_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What handshakes are made with. Clones share it: sessions are resumed across all connections made with it,
-/// but never between one with an identity and one without.
-#[derive(Debug, Clone)]
+/// Setup of handshakes. Sessions are resumed across all connections made with it, but never between one with
+/// an identity and one without.
+#[derive(Debug)]
 pub(super) struct Setup {
-    current: Arc<Mutex<Term>>,
+    current: Mutex<Term>,
 }
 
 /// A configuration with the sessions that were begun under it, until the first certificate ends that was
@@ -61,17 +61,17 @@ impl Setup {
         bundle: &[CertificateDer<'static>],
         identity: Option<Arc<SingleCertAndKey>>,
     ) -> Result<Setup, Error> {
-        let unusable =
-            |cause: &dyn std::fmt::Display| Error::new(Kind::Setup, format!("TLS cannot be set up: {cause}"));
         if roots.is_empty() {
-            return Err(unusable(&"no trusted roots; set ca-bundle or tls.roots"));
+            return Err(Error::setup("TLS cannot be set up: no trusted roots; set ca-bundle or tls.roots"));
         }
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
-        let webpki = webpki.build().map_err(|cause| unusable(&cause))?;
+        let webpki = webpki.build().map_err(|cause| Error::caused(Kind::Setup, "set up TLS", cause))?;
         let listed = bundle.iter().filter(|certificate| is_unconstrained(certificate)).cloned().collect();
         let verifier = Arc::new(Verifier::new(webpki, listed));
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider));
-        let builder = builder.with_safe_default_protocol_versions().map_err(|cause| unusable(&cause))?;
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .map_err(|cause| Error::caused(Kind::Setup, "set up TLS", cause))?;
         // "Dangerous" is any verifier that rustls did not make.
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier));
         let mut config = match identity {
@@ -81,7 +81,7 @@ impl Setup {
         // Said openly, so that a front end that prefers HTTP/2 does not begin with it.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Setup { current: Arc::new(Mutex::new(Term { config: Arc::new(config), verifier })) })
+        Ok(Setup { current: Mutex::new(Term { config: Arc::new(config), verifier }) })
     }
 
     /// The present term, a new one if the last is over.
@@ -106,11 +106,11 @@ impl Setup {
             .map_err(|_| Error::new(Kind::InvalidRequest, "the host name is not valid for TLS"))?;
         let term = self.term();
         let mut session = ClientConnection::new(Arc::clone(&term.config), name)
-            .map_err(|cause| Error::new(Kind::Tls, format!("TLS with {host}: {}", bounded(&cause))))?;
+            .map_err(|cause| Error::caused(Kind::Tls, &format!("TLS with {host}"), cause))?;
         session.set_buffer_limit(Some(SESSION_BUFFER_BYTES));
         while session.is_handshaking() {
             if let Err(cause) = session.complete_io(&mut wire) {
-                return Err(term.failed(host, &cause));
+                return Err(term.failed(host, cause));
             }
         }
         Ok(Wire::Tls(Box::new(TlsWire { session, inner: wire })))
@@ -118,23 +118,18 @@ impl Setup {
 }
 
 impl Term {
-    fn failed(&self, host: &str, cause: &std::io::Error) -> Error {
-        let mut error = Error::exchanging(&format!("TLS handshake with {host}"), cause);
-        let reason = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(reason)) = reason {
-            let mut error = Error::new(Kind::Tls, self.explain(host, reason));
-            error.certificate = Some(fault(reason));
-            return error;
+    fn failed(&self, host: &str, cause: std::io::Error) -> Error {
+        match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                let mut error = Error::new(Kind::Tls, self.explain(host, reason));
+                error.certificate = Some(fault(reason));
+                error
+            }
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                Error::new(Kind::NotTls, format!("{host} does not speak TLS; is it http?"))
+            }
+            _ => Error::io(Phase::Tls, host, cause),
         }
-        if let Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) = reason {
-            return Error::new(Kind::NotTls, format!("{host} does not speak TLS; is it http?"));
-        }
-        // A peer that hangs up in the middle of a handshake does not like it: many servers say so with a
-        // reset instead of an alert, for example when they miss a client certificate.
-        if error.kind != Kind::Timeout {
-            error.kind = Kind::Tls;
-        }
-        error
     }
 
     /// Names the refused certificate, and the authority that would have to be trusted. rustls itself says

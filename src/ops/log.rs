@@ -23,6 +23,7 @@ use super::files;
 use super::redact::{self, Redactor};
 use super::timestamp;
 use crate::config::{self, LogFormat};
+use crate::text;
 use sink::Sink;
 
 pub use sink::LogFile;
@@ -122,7 +123,7 @@ impl Lines {
         };
         let mut line = Line { lines: self, out };
         match self.format {
-            LogFormat::Unset => redact::escape(&mut line.out, &message),
+            LogFormat::Unset => text::escape(&mut line.out, &message),
             LogFormat::StructText | LogFormat::Json => line.string("msg", &message),
         }
         line.string("client_instance_id", &self.identity.instance_id);
@@ -140,9 +141,9 @@ impl Lines {
     /// half of a secret would no longer be recognised; but what is cleaned is bounded as well: the rules
     /// read some megabytes a second, and the text may be as long as its sender likes.
     fn clean(&self, key: &str, value: &str) -> String {
-        let limit = if key == DUMP_KEY { MAX_DUMP_BYTES } else { redact::MAX_FOREIGN_BYTES };
-        let value = redact::head(value, limit.saturating_mul(CLEANED_PER_SHOWN));
-        redact::cut(self.redactor.clean_attribute(key, value).into_owned(), limit)
+        let limit = if key == DUMP_KEY { MAX_DUMP_BYTES } else { text::MAX_FOREIGN_BYTES };
+        let value = text::head(value, limit.saturating_mul(CLEANED_PER_SHOWN));
+        text::cut(self.redactor.clean_attribute(key, value).into_owned(), limit)
     }
 }
 
@@ -164,11 +165,11 @@ impl Line<'_> {
     fn string(&mut self, key: &str, value: &str) {
         self.key(key);
         let out = &mut self.out;
-        let bare = |c: char| !matches!(c, '"' | '=' | '\\' | ' ') && !redact::must_escape(c);
+        let bare = |c: char| !matches!(c, '"' | '=' | '\\' | ' ') && !text::must_escape(c);
         if self.lines.format == LogFormat::Json {
             // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
             for c in serde_json::Value::from(value).to_string().chars() {
-                match redact::must_escape(c) {
+                match text::must_escape(c) {
                     true => c
                         .encode_utf16(&mut [0; 2])
                         .iter()
@@ -180,7 +181,7 @@ impl Line<'_> {
             out.push_str(value);
         } else {
             out.push('"');
-            redact::escape(out, &value.replace('\\', "\\\\").replace('"', "\\\""));
+            text::escape(out, &value.replace('\\', "\\\\").replace('"', "\\\""));
             out.push('"');
         }
     }

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::redact;
 use crate::config::Channel;
 use crate::sync;
+use crate::text;
 
 use polls::Plane;
 use posts::Posts;
@@ -355,7 +355,7 @@ impl Fault {
 
 /// Foreign text as it may stand in a verdict.
 fn shorten(why: &str) -> String {
-    redact::bounded(why, MAX_WHY_BYTES)
+    text::bounded(why, MAX_WHY_BYTES)
 }
 
 #[cfg(test)]

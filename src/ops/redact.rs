@@ -18,9 +18,6 @@ use crate::config::Secret;
 /// What a removed value leaves behind.
 pub(super) const REDACTED: &str = "[REDACTED]";
 
-/// Bound of one item of foreign text in a log line.
-pub const MAX_FOREIGN_BYTES: usize = 1024;
-
 /// Configured values below this length are not searched for: `1` or `prod` as a header value would
 /// shred every line, and a secret that short protects nothing.
 const MIN_SECRET_BYTES: usize = 6;
@@ -106,52 +103,6 @@ impl Redactor {
 pub(super) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     NAMES.split(' ').any(|name| name == key)
-}
-
-/// Foreign text on one line of at most `limit` bytes.
-pub fn bounded(text: &str, limit: usize) -> String {
-    let mut out = String::new();
-    // Escaping only lengthens, so what lies beyond the limit stays beyond it. Not more is looked at:
-    // the text may be a page of a server.
-    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).find(|end| *end > limit);
-    escape(&mut out, end.and_then(|end| text.get(..end)).unwrap_or(text));
-    cut(out, limit)
-}
-
-/// Adds text in which nothing ends a line, moves a terminal's cursor or turns the direction of
-/// writing, so that no terminal and no log reader can be fooled.
-pub(super) fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match must_escape(c) {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-    }
-}
-
-/// The first bytes of the text, at most `limit`, ending between two characters.
-pub(crate) fn head(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
-}
-
-/// At most `limit` bytes of the text, with a mark at the end of one that was cut.
-pub(super) fn cut(mut text: String, limit: usize) -> String {
-    const MARK: &str = "...";
-    if text.len() > limit {
-        let room = limit.saturating_sub(MARK.len());
-        text.truncate(head(&text, room).len());
-        text.push_str(MARK);
-    }
-    text
-}
-
-/// Control characters, line separators, and marks that turn the direction of writing or are invisible.
-pub(crate) fn must_escape(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 /// A secret as it may appear: itself, the credential after a scheme word, the password after a
@@ -297,16 +248,5 @@ mod tests {
         }
         assert_eq!(redactor.clean_attribute("status_code", "v"), "v");
         assert!(!format!("{redactor:?}").contains("sk-"));
-    }
-
-    #[test]
-    fn foreign_text_is_bounded_and_harmless() {
-        assert_eq!(bounded("plain – text", 20), "plain – text");
-        assert_eq!(bounded("a\r\n\u{1b}[2Jb\u{202e}", 100), "a\\r\\n\\u{1b}[2Jb\\u{202e}");
-        assert_eq!(bounded("0123456789", 8), "01234...");
-        assert_eq!(bounded("0123456789", 10), "0123456789");
-        for limit in 3..40 {
-            assert!(bounded(&"é\u{1}".repeat(100), limit).len() <= limit);
-        }
     }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::heartbeat::Heartbeats;
 use super::readiness::Readiness;
-use super::redact::{self, Redactor};
+use super::redact::Redactor;
 use crate::config::Environment;
+use crate::text;
 use notify::Notify;
 
 /// How long the start waits for the control plane. Units that are ordered behind this one wait as long, and at
@@ -179,7 +180,7 @@ fn watchdog(environment: &Environment, own_id: u32) -> Option<Duration> {
 
 /// A text as the value of one line: who could end the line could say anything in our name.
 fn one_line(text: &str) -> String {
-    redact::bounded(text, redact::MAX_FOREIGN_BYTES)
+    text::bounded(text, text::MAX_FOREIGN_BYTES)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, Uri, header};
 
 use crate::net::{Budget, Error, Reply};
-use crate::ops::redact;
 use crate::relay::tree;
+use crate::text;
 
 use super::backoff;
 
@@ -162,7 +162,7 @@ fn redirect_host(headers: &HeaderMap) -> Option<String> {
     let location = headers.get(header::LOCATION)?.to_str().ok();
     let uri = location.and_then(|location| location.parse::<Uri>().ok());
     Some(match uri {
-        Some(uri) => uri.host().map_or("the same host", |host| redact::head(host, HOST_BYTES_MAX)).to_owned(),
+        Some(uri) => uri.host().map_or("the same host", |host| text::head(host, HOST_BYTES_MAX)).to_owned(),
         None => "no legal URL".to_owned(),
     })
 }

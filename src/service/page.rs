@@ -15,8 +15,9 @@ use crate::harpoon::Harpoon;
 use crate::harpoon::history::Record;
 use crate::harpoon::local;
 use crate::ops::listener::PageMaker;
-use crate::ops::redact::{MAX_FOREIGN_BYTES, Redactor, bounded};
+use crate::ops::redact::Redactor;
 use crate::ops::timestamp;
+use crate::text::{MAX_FOREIGN_BYTES, bounded};
 
 use super::tunnel::Tunnel;
 

@@ -56,17 +56,14 @@ impl Tunnel {
 /// rooms may know the other.
 fn check(client: &net::Client) -> Option<CheckResult> {
     let found = client.check_proxy()?;
-    let phase = |name: &str| if name == "tcp" { CheckPhase::Tcp } else { CheckPhase::Connect };
-    let reason = |word: &str| match word {
-        "timeout" => Reason::Timeout,
-        "dial_error" => Reason::DialError,
-        "bad_status" => Reason::BadStatus,
-        _ => Reason::ConnectError,
-    };
-    let failed = found.phases.iter().find_map(|step| Some((step.name, step.failure.as_ref()?)));
-    Some(CheckResult {
-        proxy_id: client.proxy_id()?,
-        phases: found.phases.iter().map(|step| (phase(step.name), step.took)).collect(),
-        failure: failed.map(|(name, failure)| (phase(name), reason(failure.reason))),
-    })
+    let mut phases = vec![(CheckPhase::Tcp, found.tcp)];
+    phases.extend(found.connect.map(|took| (CheckPhase::Connect, took)));
+    let failure = found.failure.map(|error| match (error.kind, found.connect) {
+        (net::Kind::Timeout, None) => (CheckPhase::Tcp, Reason::Timeout),
+        (_, None) => (CheckPhase::Tcp, Reason::DialError),
+        (net::Kind::Timeout, Some(_)) => (CheckPhase::Connect, Reason::Timeout),
+        (net::Kind::Proxy(_), Some(_)) => (CheckPhase::Connect, Reason::BadStatus),
+        (_, Some(_)) => (CheckPhase::Connect, Reason::ConnectError),
+    });
+    Some(CheckResult { proxy_id: client.proxy_id()?, phases, failure })
 }

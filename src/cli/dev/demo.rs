@@ -21,10 +21,10 @@ use crate::config::Flags;
 use crate::config::settings::Kind::{Boolean, List, Text};
 use crate::config::settings::Row;
 use crate::dev::{embed, stub::Stub};
-use crate::ops::redact::bounded;
 use crate::ops::signals::Hangup;
 use crate::service::print;
 use crate::service::start::Process;
+use crate::text::bounded;
 
 use super::local::{LocalTunnel, Options};
 use caller::Caller;

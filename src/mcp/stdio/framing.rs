@@ -9,9 +9,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::net::{Budget, Reservation};
-use crate::ops::redact::head;
 use crate::relay::json;
 use crate::relay::message::{Malformed, Message};
+use crate::text::head;
 
 use super::lines::{Line, Lines, Source};
 

@@ -43,7 +43,7 @@ fn a_proxy_is_asked_with_its_credentials_and_forwards_plain_http() {
         assert_eq!(through.route().proxy, Some(format!("http://127.0.0.1:{port}")));
         assert_eq!(through.proxy_id().unwrap().len(), 64);
         let check = through.check_proxy().unwrap();
-        assert!(check.healthy() && check.phases.len() == 2, "{check:?}");
+        assert!(check.failure.is_none() && check.connect.is_some(), "{check:?}");
         let heads = std::mem::take(&mut *seen.lock().unwrap());
         assert!(heads[0].starts_with(&line) && heads.last().unwrap().starts_with(&check_line), "{heads:?}");
         for head in heads {
@@ -144,8 +144,8 @@ fn a_refusing_proxy_says_what_it_offers() {
     );
     assert!(error.to_string().contains("it offers Negotiate, NTLM, Basic); put user:password@"), "{error}");
     let check = refused.check_proxy().unwrap();
-    let failure = check.phases[1].failure.as_ref().unwrap();
-    assert_eq!((failure.reason, failure.category), ("bad_status", Some("4xx")));
+    assert!(check.connect.is_some());
+    assert_eq!(check.failure.unwrap().kind, Kind::Proxy(407));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::peers::*;
 use super::*;
+use crate::net::exchange::Exchange;
 use crate::net::socket::{PLANE, SERVER};
 
 /// More than any of this takes.
@@ -153,8 +154,8 @@ fn dead_peers_are_found_by_purpose() {
     for (client, liveness) in
         [(client_of(&net, &server(&url)).unwrap(), SERVER), (client_of(&net, &behind).unwrap(), PLANE)]
     {
-        let dialer = client.dialer();
-        let mut connection = dialer.open(dialer.origin(), soon(), &|_| Ok(())).unwrap();
+        let dialer = &client.dialer;
+        let mut connection = dialer.open(&dialer.origin, Exchange::new(soon())).unwrap();
         assert_eq!(connection.socket().in_force(), liveness);
     }
 }

@@ -65,7 +65,7 @@ fn no_format_lets_secrets_or_control_characters_through() {
         let attributes = [("error", Value::from(evil)), ("api_key", Value::from(12))];
         let line = line(format, format_args!("{evil}"), &attributes);
         assert!(!line.contains("hidden-value") && !line.contains("12"), "{line}");
-        assert!(!line.trim_end_matches('\n').contains(redact::must_escape), "{line}");
+        assert!(!line.trim_end_matches('\n').contains(text::must_escape), "{line}");
     }
 }
 
@@ -75,7 +75,7 @@ fn values_are_bounded_and_dumps_less_so() {
     let attributes = [("error", Value::from(long.as_str())), ("dump", Value::from(long.as_str()))];
     let line = line(LogFormat::Json, format_args!("m"), &attributes);
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(value["error"].as_str().unwrap().len(), redact::MAX_FOREIGN_BYTES);
+    assert_eq!(value["error"].as_str().unwrap().len(), text::MAX_FOREIGN_BYTES);
     assert_eq!(value["dump"].as_str().unwrap().len(), MAX_DUMP_BYTES);
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::caller::{Caller, LEGACY_VERSION, MODERN_VERSION, Told, client_info};
 use crate::net::{Error, Kind};
-use crate::ops::redact::bounded;
+use crate::text::bounded;
 
 /// What the stub's echo is asked to repeat.
 const GREETING: &str = "hello through the tunnel";

@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use crate::net::{self, Reservation};
 use crate::ops::metrics::ChildEvent;
-use crate::ops::redact::head;
 use crate::relay::message::{Era, Message};
 use crate::sync;
+use crate::text::head;
 
 use super::super::core::Event;
 use super::super::framing::{self, Frame, Frames};

@@ -1,4 +1,4 @@
-//! Writes whole requests and replies to the log, for an operator who unlocked that twice.
+//! Dump of whole HTTP requests and replies to the log, for an operator who unlocked that twice.
 //!
 //! Secrets are replaced here already: the values of the headers below and of every header that was marked
 //! sensitive. Bodies are cut; what is not text is shown as replacement characters. Bodies are the private
@@ -15,7 +15,7 @@ const SECRET_HEADERS: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-tunnel-shard-token"];
 
 /// Dumps a request as it is handed to the HTTP crate, a second attempt included in the first.
-pub(super) fn request(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[&[u8]]) {
+pub(super) fn request(method: &Method, uri: &Uri, headers: &HeaderMap, body: Option<&[&[u8]]>) {
     if !enabled() {
         return;
     }
@@ -25,8 +25,8 @@ pub(super) fn request(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[&
         uri.authority().map_or("", |host| host.as_str())
     );
     push_headers(&mut dump, headers);
-    let shown: Vec<u8> = body.iter().flat_map(|part| part.iter().copied()).take(BODY_MAX_BYTES).collect();
-    dump.push_str(&String::from_utf8_lossy(&shown));
+    let bytes = body.unwrap_or_default().iter().flat_map(|part| part.iter().copied());
+    dump.push_str(&String::from_utf8_lossy(&bytes.take(BODY_MAX_BYTES).collect::<Vec<u8>>()));
     log::debug!(target: TARGET, dump = dump.as_str(); "raw http request");
 }
 
