@@ -15,7 +15,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::config::Origin;
 use crate::net::{self, Budget, Kind, Reply, Request};
-use crate::ops::metrics::HarpoonOutcome;
+use crate::ops::metrics::harpoon::CallOutcome;
 use crate::relay::headers::plain;
 use crate::url;
 
@@ -57,7 +57,7 @@ pub(super) struct Received {
 pub(super) struct Fault {
     /// What the caller is told.
     pub(super) text: &'static str,
-    pub(super) outcome: HarpoonOutcome,
+    pub(super) outcome: CallOutcome,
     /// The status that came, where one came.
     pub(super) status: Option<u16>,
     /// What the log is told.
@@ -113,7 +113,7 @@ impl<'a> Hop<'a> {
             replay_when_stale: self.method == Method::GET,
         };
         let sent = self.endpoint.client.send(request);
-        sent.map_err(|error| Fault::net("request failed", HarpoonOutcome::RequestError, None, error))
+        sent.map_err(|error| Fault::net("request failed", CallOutcome::RequestError, None, error))
     }
 
     /// The caller's headers with ours over them. What the operator adds wins in every spelling that a server
@@ -200,7 +200,7 @@ fn receive(
     // An announced length above the bound is refused unread; one that lies is found out while reading.
     let read = reply.read_all(limit, budget, order.deadline).map_err(|error| match error.kind {
         Kind::TooLarge => Fault::too_large(status, error.to_string()),
-        _ => Fault::net("response read failed", HarpoonOutcome::ReadError, Some(status), error),
+        _ => Fault::net("response read failed", CallOutcome::ReadError, Some(status), error),
     })?;
     let (mut body, mut headers) = (read.data, headers);
     if let Some(renamed) = rewrite::body(&body, endpoints) {
@@ -221,15 +221,15 @@ fn receive(
 impl Fault {
     /// A request that failed after a reply.
     fn of(text: &'static str, status: u16, cause: String) -> Fault {
-        Fault { text, outcome: HarpoonOutcome::RequestError, status: Some(status), cause, cut: None }
+        Fault { text, outcome: CallOutcome::RequestError, status: Some(status), cause, cut: None }
     }
 
     fn too_large(status: u16, cause: String) -> Fault {
-        let outcome = HarpoonOutcome::TooLarge;
+        let outcome = CallOutcome::TooLarge;
         Fault { outcome, ..Fault::of("response exceeds size limit", status, cause) }
     }
 
-    fn net(text: &'static str, outcome: HarpoonOutcome, status: Option<u16>, error: net::Error) -> Fault {
+    fn net(text: &'static str, outcome: CallOutcome, status: Option<u16>, error: net::Error) -> Fault {
         let cause = error.to_string();
         Fault { text, outcome, status, cause, cut: Some(error).filter(|error| error.kind == Kind::Shutdown) }
     }

@@ -18,7 +18,8 @@ use ureq::http::{HeaderMap, HeaderName, Method, header};
 
 use super::mcp_server::{Called, tool_result};
 use crate::net::Budget;
-use crate::ops::metrics::{HarpoonOutcome, Metrics};
+use crate::ops::metrics::Metrics;
+use crate::ops::metrics::harpoon::CallOutcome;
 use crate::relay::command::Deadline;
 use crate::relay::failure::Failure;
 use crate::relay::headers;
@@ -133,7 +134,7 @@ impl Tools {
         let label = arguments.get("label").and_then(Value::as_str);
         let known = label.and_then(|label| endpoints.labelled(label));
         // Whatever is refused from here on was never sent, and is counted as the caller's mistake.
-        let invalid = || self.count(known, None, HarpoonOutcome::InvalidInput, started, None);
+        let invalid = || self.count(known, None, CallOutcome::InvalidInput, started, None);
         let asked = Asked::read(self, arguments).inspect_err(|_| invalid())?;
         let refuse = |text: &str| {
             invalid();
@@ -178,7 +179,7 @@ impl Tools {
     /// paths can be secrets, and queries often are. The content type is the endpoint's word, so it is cut.
     fn observe(&self, caller: &Caller, order: &Order, result: &Result<Received, Fault>, started: Instant) {
         let (status, outcome, size) = match result {
-            Ok(received) => (Some(received.status), HarpoonOutcome::Success, Some(received.body.len())),
+            Ok(received) => (Some(received.status), CallOutcome::Success, Some(received.body.len())),
             Err(fault) => (fault.status, fault.outcome, None),
         };
         self.count(Some(&order.endpoint), status, outcome, started, size);
@@ -186,9 +187,9 @@ impl Tools {
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
         let kind: String = kind.chars().take(CONTENT_TYPE_MAX_CHARS).collect();
         let (event, level) = match outcome {
-            HarpoonOutcome::TooLarge => ("harpoon response too large", log::Level::Warn),
-            HarpoonOutcome::ReadError => ("harpoon response read failed", log::Level::Warn),
-            HarpoonOutcome::Success => ("harpoon request completed", log::Level::Info),
+            CallOutcome::TooLarge => ("harpoon response too large", log::Level::Warn),
+            CallOutcome::ReadError => ("harpoon response read failed", log::Level::Warn),
+            CallOutcome::Success => ("harpoon request completed", log::Level::Info),
             _ => ("harpoon request failed", log::Level::Warn),
         };
         let record = Record {
@@ -227,12 +228,12 @@ impl Tools {
         &self,
         endpoint: Option<&Arc<Endpoint>>,
         status: Option<u16>,
-        outcome: HarpoonOutcome,
+        outcome: CallOutcome,
         started: Instant,
         size: Option<usize>,
     ) {
         let label = endpoint.map(|endpoint| endpoint.target.label.as_str());
-        self.metrics.harpoon_call(label, status, outcome, started.elapsed(), size);
+        self.metrics.harpoon.call(label, status, outcome, started.elapsed(), size);
     }
 }
 

@@ -2,70 +2,98 @@
 //!
 //! Names and labels are those of the reference where they make sense here. Every label is bounded:
 //! method names and status codes against fixed sets, channels against those that are served, label
-//! sets by family, so that neither the product nor a server can grow our memory. Whoever reports an
-//! event waits at most for another thread to change a number, or for a scrape to write one family;
-//! nothing here fails. A scrape that runs while calls are counted is consistent within a family and
+//! sets by metric, so that neither the product nor a server can grow our memory. No label holds a
+//! path, a host or an id of a command, but for where an HTTP request went. Counting takes no lock and
+//! cannot fail. A scrape that runs while calls are counted is consistent within a number and
 //! not across them, as with any scrape.
 
-mod families;
-mod histogram;
+pub mod harpoon;
 mod labels;
 mod process;
 mod prometheus;
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::proxy_health::CheckResult;
 use crate::config::{Channel, Origin};
-use families::Families;
-use histogram::{Histogram, MICRO};
-use labels::{Label, OTHER};
+use harpoon::Harpoon;
+use process::Process;
+use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
 
-/// All metrics of one process. Shared behind an `Arc`; every method is cheap and never blocks for long.
+pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
+
+const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
+
+/// All metrics of one process. Shared behind an `Arc`. One with labels from outside is changed by a method.
 #[derive(Debug)]
 pub struct Metrics {
-    /// A label of two families, where the reference has it.
-    tunnel_id: Arc<str>,
+    /// A label of two metrics, where the reference has it.
+    tunnel_id: String,
     /// Channels that have a label value of their own.
-    served: Vec<Arc<str>>,
-    start_unix_s: u64,
-    families: Families,
+    served: Vec<Channel>,
+    table: Table,
+    liveness: Metric<0>,
+    readiness: Metric<0>,
+    build_info: Metric<1>,
+    pub(crate) poll_cycles: Metric<0>,
+    pub(crate) polled: Metric<0>,
+    pub(crate) enqueued: Metric<0>,
+    /// By three words and not by the texts of errors, which name hosts.
+    poll_errors: Metric<1>,
+    /// Commands that were polled and did not get as far as a worker.
+    pub(crate) drops: Metric<1>,
+    /// What to alert on: it stands still when the plane is lost, whatever else is counted.
+    last_poll: Metric<0>,
+    /// How long commands had waited at the plane: it grows when clients are too few or too busy.
+    pub(crate) age: Metric<0>,
+    /// By whether the poll failed: a good one takes as long as the plane holds it.
+    poll_latency: Metric<1>,
+    queue_capacity: Metric<0>,
+    pub(crate) queue_length: Metric<0>,
+    workers: Metric<0>,
+    /// All of them busy for long is what a slow server looks like from here.
+    pub(crate) busy_workers: Metric<0>,
+    /// Each is a caller who waited in vain.
+    pub(crate) answers_lost: Metric<0>,
+    /// Only answers that the plane took, so lost ones do not make the tunnel look fast.
+    end_to_end: Metric<6>,
+    /// The one metric with names that outsiders choose.
+    unsupported: Metric<3>,
+    servers: Servers,
+    http: Http,
+    pub(crate) harpoon: Harpoon,
+    pub(super) proxies: Proxies,
+    process: Process,
 }
 
-/// Why a poll failed, as `error_kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PollError {
-    /// The client gave up waiting.
-    Timeout,
-    /// The process is stopping.
-    Canceled,
-    /// Everything else.
-    Other,
+/// Metrics of MCP servers by channel.
+#[derive(Debug)]
+struct Servers {
+    failures: Metric<2>,
+    /// Requests of servers within streams.
+    requests: Metric<2>,
+    events: Metric<2>,
+    deaths: Metric<2>,
+    pending: Metric<2>,
 }
 
-/// Why a polled command was not queued, as `drop_reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropReason {
-    /// Unknown or missing `command_type`.
-    InvalidCommandType,
-    /// Anything else that made a command undecodable.
-    InvalidCommand,
-    /// The process is stopping.
-    Canceled,
+/// Metrics of HTTP requests to the plane and to MCP servers.
+#[derive(Debug)]
+struct Http {
+    durations: Metric<8>,
+    /// Without a status, which says nothing about what was sent.
+    body_sizes: Metric<7>,
 }
 
-/// `request_kind` of an answered command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RequestKind {
-    /// A JSON-RPC request.
-    Call,
-    /// A JSON-RPC notification or response.
-    Notification,
-    /// A session's end.
-    SessionTermination,
-    /// A discovery command.
-    OauthDiscovery,
+/// Metrics of the checks of proxies. There are as many ids as proxies were configured.
+#[derive(Debug)]
+pub(super) struct Proxies {
+    pub(super) states: Metric<1>,
+    pub(super) checked: Metric<1>,
+    /// Beside the time of the last check: together they tell a proxy that fails from one that is not checked.
+    pub(super) succeeded: Metric<1>,
+    pub(super) phases: Metric<2>,
+    /// By phase and reason, in words of ours: what a proxy says about itself is not a label.
+    pub(super) failures: Metric<3>,
 }
 
 /// A command whose terminal answer was accepted.
@@ -85,290 +113,247 @@ pub struct Answered<'a> {
     pub enqueue_to_response: Option<Duration>,
 }
 
-/// What happens to a child, as `event`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildEvent {
-    /// It was started.
-    Start,
-    /// It printed what is no message, or a message that belongs to nobody.
-    Noise,
-    /// It answered a call that had ended, or told of one.
-    Late,
-    /// It printed on standard error faster than is logged.
-    Dropped,
-}
-
-impl ChildEvent {
-    fn word(self) -> &'static str {
-        match self {
-            ChildEvent::Start => "start",
-            ChildEvent::Noise => "noise",
-            ChildEvent::Late => "late",
-            ChildEvent::Dropped => "dropped",
-        }
-    }
-}
-
-/// How a call of an endpoint ended, as `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HarpoonOutcome {
-    /// A response was handed back, whatever its status.
-    Success,
-    /// Nothing was sent.
-    InvalidInput,
-    /// No response came, or a redirect led where none may.
-    RequestError,
-    /// The response broke off.
-    ReadError,
-    /// The response exceeds its bound.
-    TooLarge,
-}
-
-impl HarpoonOutcome {
-    fn word(self) -> &'static str {
-        match self {
-            HarpoonOutcome::Success => "success",
-            HarpoonOutcome::InvalidInput => "invalid_input",
-            HarpoonOutcome::RequestError => "request_error",
-            HarpoonOutcome::ReadError => "response_read_error",
-            HarpoonOutcome::TooLarge => "response_too_large",
-        }
-    }
-}
-
-/// Labels that name where an HTTP exchange went: one text, made once, since every call counts with it.
+/// Labels of where an HTTP request went.
 #[derive(Debug)]
-pub struct Place(Label);
+pub struct Destination {
+    route: String,
+    host: String,
+    port: String,
+    scheme: &'static str,
+}
 
-impl Place {
-    /// That of a route at an origin. The route is the path as the reference has it, or a word where the path
-    /// may be a secret.
-    pub fn new(route: &str, origin: &Origin) -> Place {
+impl Destination {
+    /// The route is the path as the reference has it, or a word where the path may be a secret.
+    pub fn new(route: &str, origin: &Origin) -> Destination {
         let scheme = if origin.tls { "https" } else { "http" };
-        let port = origin.port.to_string();
-        let labels = [
-            ("http_route", route),
-            ("network_protocol_name", "http"),
-            ("network_protocol_version", "1.1"),
-            ("server_address", &origin.host),
-            ("server_port", &port),
-            ("url_scheme", scheme),
-        ];
-        Place(Label::Text(prometheus::pairs(labels.into_iter()).into()))
+        let (host, port) = (origin.host.clone(), origin.port.to_string());
+        Destination { route: route.to_owned(), host, port, scheme }
     }
 }
 
 impl Metrics {
     /// Starts all at zero. The channels that are served have labels of their own.
+    ///
+    /// The rows stand in the order of the page, in which a person would ask: is it up, does it poll, is it full,
+    /// what became of the commands, and only then how the connections do.
     pub fn new(tunnel_id: &str, queue_capacity: usize, workers: usize, served: &[Channel]) -> Metrics {
-        let families = Families::new();
-        families.queue_capacity.set([], widen(queue_capacity));
-        families.workers.set([], widen(workers));
-        Metrics {
-            tunnel_id: tunnel_id.into(),
-            served: served.iter().map(|channel| channel.as_str().into()).collect(),
-            start_unix_s: unix_now_s(),
-            families,
-        }
+        let mut table = Table::default();
+        let rows = &mut table;
+        let status = "tunnel_service_status";
+        let metrics = Metrics {
+            tunnel_id: tunnel_id.to_owned(),
+            served: served.to_vec(),
+            liveness: rows.row(GAUGE, "liveness", "1 while the process runs.", []),
+            readiness: rows.row(GAUGE, "readiness", "1 while /readyz answers 200.", []),
+            build_info: rows.row(GAUGE, "build_info", "The running version.", ["version"]),
+            poll_cycles: rows.row(COUNTER, "commands_poll_cycles_total", "Polls started.", []),
+            polled: rows.row(COUNTER, "commands_polled_total", "Commands decoded.", []),
+            enqueued: rows.row(COUNTER, "commands_enqueued_total", "Commands queued.", []),
+            poll_errors: rows.row(COUNTER, "commands_poll_errors_total", "Failed polls.", ["error_kind"]),
+            drops: rows.row(COUNTER, "commands_queue_drops_total", "Commands not queued.", ["drop_reason"]),
+            last_poll: rows.row(GAUGE, LAST_POLL, "Unix time of the last good poll.", []),
+            age: rows.row(SECONDS, "commands_age_seconds", "Age of commands when polled.", []),
+            poll_latency: rows.row(SECONDS, "commands_poll_latency_seconds", "Duration of polls.", ["error"]),
+            queue_capacity: rows.row(GAUGE, "commands_queue_capacity", "Places in the queue.", []),
+            queue_length: rows.row(GAUGE, "commands_queue_length", "Places taken.", []),
+            workers: rows.row(GAUGE, "dispatcher_worker_pool_capacity", "Workers.", []),
+            busy_workers: rows.row(GAUGE, "dispatcher_worker_pool_occupancy", "Busy workers.", []),
+            answers_lost: rows.row(COUNTER, "answers_lost_total", "Terminal answers given up.", []),
+            end_to_end: rows.row(
+                NUMBERS,
+                "command_end_to_end_latency_milliseconds",
+                "Time until the control plane took the answer.",
+                ["channel", "latency_type", "request_kind", "request_method", "tunnel_id", status],
+            ),
+            unsupported: rows.row(
+                UNSERVED,
+                "command_unsupported_channel_total",
+                "Commands for channels that are not served.",
+                ["channel", "command_type", "tunnel_id"],
+            ),
+            servers: Servers::new(rows),
+            http: Http::new(rows),
+            harpoon: Harpoon::new(rows),
+            proxies: Proxies::new(rows),
+            process: Process::new(rows.show_zeros(), unix_now_s()),
+            table,
+        };
+        // These two are shown before any has happened: they are what alerts are made of.
+        PollError::ALL.into_iter().for_each(|kind| metrics.poll_errors.add([kind.word()], 0));
+        DropReason::ALL.into_iter().for_each(|reason| metrics.drops.add([reason.word()], 0));
+        metrics.liveness.set([], 1);
+        // Its value says nothing; the version is a label because that is where dashboards join it.
+        metrics.build_info.set([env!("CARGO_PKG_VERSION")], 1);
+        metrics.queue_capacity.set([], queue_capacity);
+        metrics.workers.set([], workers);
+        metrics
     }
 
     /// The text of `/metrics`; `ready` is what `/readyz` would say now.
     pub fn render(&self, ready: bool) -> String {
-        self.families.page(ready, self.start_unix_s)
-    }
-
-    /// A poll was sent.
-    pub fn poll_started(&self) {
-        self.families.poll_cycles.add([], 1);
+        self.readiness.set([], ready);
+        self.process.look();
+        self.table.page()
     }
 
     /// A poll ended.
     pub fn poll_ended(&self, took: Duration, error: Option<PollError>) {
-        self.families.poll_latency.observe([truth(error.is_some())], micros(took));
-        let kind = match error {
-            None => return self.families.last_poll.set([], unix_now_s()),
-            Some(PollError::Timeout) => "timeout",
-            Some(PollError::Canceled) => "context_canceled",
-            Some(PollError::Other) => "other",
-        };
-        self.families.poll_errors.add([kind.into()], 1);
-    }
-
-    /// So many commands of a poll were decoded.
-    pub fn polled(&self, commands: usize) {
-        self.families.polled.add([], widen(commands));
-    }
-
-    /// A command's age at the poll.
-    pub fn age(&self, age: Duration) {
-        self.families.age.observe([], micros(age));
-    }
-
-    /// A command was queued.
-    pub fn enqueued(&self) {
-        self.families.enqueued.add([], 1);
-    }
-
-    /// A command was dropped before the queue.
-    pub fn dropped(&self, reason: DropReason) {
-        let reason = match reason {
-            DropReason::InvalidCommandType => "invalid_command_type",
-            DropReason::InvalidCommand => "invalid_command",
-            DropReason::Canceled => "context_canceled",
-        };
-        self.families.drops.add([reason.into()], 1);
-    }
-
-    /// The queue holds so many.
-    pub fn queue_length(&self, length: usize) {
-        self.families.queue_length.set([], widen(length));
-    }
-
-    /// So many workers are busy.
-    pub fn busy_workers(&self, busy: usize) {
-        self.families.busy_workers.set([], widen(busy));
+        self.poll_latency.add([truth(error.is_some())], took.as_micros());
+        match error {
+            None => self.last_poll.set([], unix_now_s()),
+            Some(error) => self.poll_errors.add([error.word()], 1),
+        }
     }
 
     /// A terminal answer was accepted.
     pub fn answered(&self, answered: &Answered<'_>) {
-        let kind = match answered.kind {
-            RequestKind::Call => "call",
-            RequestKind::Notification => "notification",
-            RequestKind::SessionTermination => "session_termination",
-            RequestKind::OauthDiscovery => "oauth_discovery",
+        let (channel, kind) = (self.channel(answered.channel), answered.kind.word());
+        let method = answered.method.map_or("", labels::mcp_method);
+        let status = labels::status(answered.status);
+        let add = |latency, took: Duration| {
+            let key = [channel, latency, kind, method, &self.tunnel_id, &status];
+            self.end_to_end.add(key, took.as_millis());
         };
-        let latencies = [
-            ("poll_to_response", Some(answered.poll_to_response)),
-            ("enqueue_to_response", answered.enqueue_to_response),
-        ];
-        for (latency, took) in latencies {
-            let Some(took) = took else { continue };
-            let key = [
-                self.channel(answered.channel),
-                latency.into(),
-                kind.into(),
-                answered.method.map_or(Label::Word(""), labels::mcp_method),
-                Label::Text(Arc::clone(&self.tunnel_id)),
-                labels::status(answered.status),
-            ];
-            // Whole milliseconds, as the reference counts them.
-            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            self.families.end_to_end.observe(key, millis.saturating_mul(MICRO));
+        add("poll_to_response", answered.poll_to_response);
+        if let Some(took) = answered.enqueue_to_response {
+            add("enqueue_to_response", took);
         }
     }
 
-    /// A terminal answer was given up.
-    pub fn answer_lost(&self) {
-        self.families.answers_lost.add([], 1);
-    }
-
     /// A command named a channel that is not served. Here alone its name is shown, because it is what
-    /// the operator has to act on; the family has room for few, and inventing more shows as `other`.
+    /// the operator has to act on; the metric has room for few, and inventing more shows as `other`.
     pub fn unsupported_channel(&self, channel: &Channel, command_type: &'static str) {
-        let channel = Label::Text(channel.as_str().into());
-        let tunnel_id = Label::Text(Arc::clone(&self.tunnel_id));
-        self.families.unsupported.add([channel, command_type.into(), tunnel_id], 1);
+        self.unsupported.add([channel.as_str(), command_type, &self.tunnel_id], 1);
     }
 
     /// One HTTP exchange ended; `status` is absent when no reply came. Probes are not reported:
     /// they would be most of what an idle process has to show.
-    pub fn http(&self, place: &Place, method: &str, status: Option<u16>, took: Duration, body_bytes: usize) {
-        let Place(place) = place;
+    pub fn http(
+        &self,
+        to: &Destination,
+        method: &str,
+        status: Option<u16>,
+        took: Duration,
+        body_bytes: usize,
+    ) {
         let method = labels::http_method(method);
-        let status = status.map_or(Label::Word(""), labels::status);
-        let exchanges = &self.families.exchanges;
-        exchanges.durations.observe([method.clone(), status, place.clone()], micros(took));
+        let status = status.map(labels::status).unwrap_or_default();
+        let Destination { route, host, port, scheme } = to;
+        self.http
+            .durations
+            .add([method, &status, route, "http", "1.1", host, port, scheme], took.as_micros());
         if body_bytes > 0 {
-            exchanges.body_sizes.observe([method, place.clone()], widen(body_bytes).saturating_mul(MICRO));
+            self.http.body_sizes.add([method, route, "http", "1.1", host, port, scheme], body_bytes);
         }
     }
 
     /// An MCP call failed before or without an answer, by source word.
     pub fn target_failure(&self, channel: &Channel, source: &'static str) {
-        self.families.failures.add([self.channel(channel), source.into()], 1);
+        self.servers.failures.add([self.channel(channel), source], 1);
     }
 
     /// A server-to-client request was answered locally or dropped.
     pub fn server_request(&self, channel: &Channel, answered: bool) {
-        self.families.requests.add([self.channel(channel), truth(answered)], 1);
+        self.servers.requests.add([self.channel(channel), truth(answered)], 1);
     }
 
     /// Something happened to a child of this channel.
     pub fn child_event(&self, channel: &Channel, event: ChildEvent) {
-        self.families.children.add([self.channel(channel), event.word().into()], 1);
+        self.servers.events.add([self.channel(channel), event.word()], 1);
     }
 
     /// A child of this channel ended, by cause.
     pub fn child_death(&self, channel: &Channel, cause: &'static str) {
-        self.families.deaths.add([self.channel(channel), cause.into()], 1);
+        self.servers.deaths.add([self.channel(channel), cause], 1);
     }
 
     /// So many calls wait for the child of this channel and era.
     pub fn child_pending(&self, channel: &Channel, era: &'static str, calls: usize) {
-        self.families.pending.set([self.channel(channel), era.into()], widen(calls));
-    }
-
-    /// An endpoint was called, or was to be; `label` only when it is registered, whatever was asked for.
-    pub fn harpoon_call(
-        &self,
-        label: Option<&str>,
-        status: Option<u16>,
-        outcome: HarpoonOutcome,
-        took: Duration,
-        response_bytes: Option<usize>,
-    ) {
-        let label = label.map_or(Label::Word("__unknown__"), |label| Label::Text(label.into()));
-        let key = [label, labels::status_class(status), outcome.word().into()];
-        let harpoon = &self.families.harpoon;
-        harpoon.calls.add(key.clone(), 1);
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        harpoon.latencies.observe(key.clone(), millis.saturating_mul(MICRO));
-        if let Some(bytes) = response_bytes {
-            harpoon.sizes.observe(key, widen(bytes).saturating_mul(MICRO));
-        }
-    }
-
-    /// A proxy was checked.
-    pub fn proxy_checked(&self, result: &CheckResult) {
-        let (now, healthy) = (unix_now_s(), result.failure.is_none());
-        let id = || Label::Text(result.proxy_id.as_str().into());
-        let proxies = &self.families.proxies;
-        proxies.states.set([id()], u64::from(healthy));
-        proxies.checked.set([id()], now);
-        // A proxy that was never well is shown with 0 and not left out.
-        proxies.succeeded.update([id()], |at| *at = if healthy { now } else { *at });
-        for (phase, took) in &result.phases {
-            proxies.phases.observe([id(), phase.word().into()], micros(*took));
-        }
-        if let Some((phase, reason)) = result.failure {
-            proxies.failures.add([id(), phase.word().into(), reason.word().into()], 1);
-        }
+        self.servers.pending.set([self.channel(channel), era], calls);
     }
 
     /// The name of a channel that is served, else `other`: an invented name must not take a label set
     /// away from a real one.
-    fn channel(&self, channel: &Channel) -> Label {
-        let served = self.served.iter().find(|name| ***name == *channel.as_str());
-        served.map_or(OTHER, |name| Label::Text(Arc::clone(name)))
+    fn channel<'a>(&self, channel: &'a Channel) -> &'a str {
+        if self.served.contains(channel) { channel.as_str() } else { OTHER }
     }
 }
 
-fn truth(value: bool) -> Label {
-    Label::Word(if value { "true" } else { "false" })
+impl Servers {
+    fn new(rows: &mut Table) -> Servers {
+        let pending = "Calls that wait for a stdio server.";
+        Servers {
+            failures: rows.row(
+                COUNTER,
+                "target_failures_total",
+                "Calls without an answer.",
+                ["channel", "source"],
+            ),
+            requests: rows.row(
+                COUNTER,
+                "server_requests_total",
+                "Requests of servers.",
+                ["channel", "answered"],
+            ),
+            events: rows.row(COUNTER, "stdio_events_total", "What stdio servers did.", ["channel", "event"]),
+            deaths: rows.row(COUNTER, "stdio_deaths_total", "Ends of stdio servers.", ["channel", "cause"]),
+            pending: rows.row(GAUGE, "stdio_pending_calls", pending, ["channel", "era"]),
+        }
+    }
 }
 
-/// Five hundred thousand years fit; what does not is counted as that.
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+impl Http {
+    fn new(rows: &mut Table) -> Http {
+        let [method, status] = ["http_request_method", "http_response_status_code"];
+        let [route, protocol] = ["http_route", "network_protocol_name"];
+        let [version, host, port, scheme] =
+            ["network_protocol_version", "server_address", "server_port", "url_scheme"];
+        Http {
+            durations: rows.row(
+                REQUEST_SECONDS,
+                "http_client_request_duration_seconds",
+                "Duration of HTTP requests.",
+                [method, status, route, protocol, version, host, port, scheme],
+            ),
+            body_sizes: rows.row(
+                NUMBERS,
+                "http_client_request_body_size_bytes",
+                "Size of request bodies.",
+                [method, route, protocol, version, host, port, scheme],
+            ),
+        }
+    }
 }
 
-/// Never more than 64 bits on any machine that we build for.
-fn widen(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
+impl Proxies {
+    fn new(rows: &mut Table) -> Proxies {
+        let id = "proxy_id";
+        Proxies {
+            states: rows.row(GAUGE, "proxy_health_state", "1 after a good check.", [id]),
+            checked: rows.row(GAUGE, "proxy_last_check_timestamp", "Unix time.", [id]),
+            succeeded: rows.row(GAUGE, "proxy_last_success_timestamp", "Unix time.", [id]),
+            phases: rows.row(
+                SECONDS,
+                "proxy_check_phase_duration_seconds",
+                "Duration of the phases of proxy checks.",
+                [id, "phase"],
+            ),
+            failures: rows.row(
+                COUNTER,
+                "proxy_check_failures_total",
+                "Failed proxy checks.",
+                [id, "phase", "reason"],
+            ),
+        }
+    }
+}
+
+fn truth(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
 
 /// Wall-clock time, for samples that are time stamps; a clock before 1970 reads as 1970.
-fn unix_now_s() -> u64 {
+pub(super) fn unix_now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -12,7 +12,7 @@ use crate::sync;
 
 use super::Error;
 use super::heartbeat::{Heartbeat, Heartbeats};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Proxies, unix_now_s};
 
 /// Runs all checks once, and says before each how long it may take.
 pub type Checks = Box<dyn Fn(&Heartbeat) -> Vec<CheckResult> + Send>;
@@ -104,14 +104,29 @@ fn run(
     heartbeat: &Heartbeat,
 ) {
     loop {
-        for result in checks(heartbeat) {
-            metrics.proxy_checked(&result);
-        }
+        checks(heartbeat).iter().for_each(|result| count(&metrics.proxies, result));
         heartbeat.within(interval);
         match stopped.recv_timeout(interval) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+fn count(metrics: &Proxies, result: &CheckResult) {
+    let (id, now) = (result.proxy_id.as_str(), unix_now_s());
+    metrics.states.set([id], result.failure.is_none());
+    metrics.checked.set([id], now);
+    match result.failure {
+        None => metrics.succeeded.set([id], now),
+        Some((phase, reason)) => {
+            metrics.failures.add([id, phase.word(), reason.word()], 1);
+            // A proxy that was never well is shown with 0 and not left out.
+            metrics.succeeded.add([id], 0);
+        }
+    }
+    for (phase, took) in &result.phases {
+        metrics.phases.add([id, phase.word()], took.as_micros());
     }
 }
 

@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::config;
 use crate::net::{Budget, Client, Error, Kind, Reply, Request};
-use crate::ops::metrics::{Metrics, Place};
+use crate::ops::metrics::{Destination, Metrics};
 use crate::relay::command::Command;
 use crate::relay::headers;
 use crate::relay::payload::Payload;
@@ -63,7 +63,7 @@ pub struct Plane {
     round_trip: RoundTrip,
     key: Key,
     /// Where exchanges are counted: polls, posts, the metadata.
-    places: [Place; 3],
+    places: [Destination; 3],
     metrics: Arc<Metrics>,
 }
 
@@ -149,7 +149,7 @@ impl Plane {
         metrics: Arc<Metrics>,
     ) -> Result<Plane, SetupError> {
         let path = format!("{}/v1/tunnels/{}", settings.url_path, settings.tunnel_id);
-        let place = |further: &str| Place::new(&format!("{path}{further}"), &settings.origin);
+        let place = |further: &str| Destination::new(&format!("{path}{further}"), &settings.origin);
         let base = format!("{}{path}", settings.origin);
         let channels = settings.poll_channels.iter();
         let channels: String = channels.map(|channel| format!("channel={}&", channel.as_str())).collect();

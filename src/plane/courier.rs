@@ -207,7 +207,7 @@ impl PostRoom {
     /// Nobody will get this answer.
     fn lose(&self, parcel: &Parcel, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.metrics.answer_lost();
+        self.metrics.answers_lost.add([], 1);
         log::error!(
             request_id = parcel.command.request_id.as_str(), error = why;
             "failed to post response to control plane"

@@ -220,7 +220,7 @@ impl Poller {
     /// One poll, counted and reported to readiness from its start to its end.
     fn poll(&self, limit: usize) -> Result<Polled, Refusal> {
         log::debug!(limit = limit; "poll cycle started");
-        self.metrics.poll_started();
+        self.metrics.poll_cycles.add([], 1);
         // A poll that is being held proves that the plane is there, a connection attempt does not: before
         // the first connection a silent packet filter looks the same.
         if self.plane.polls().connections_opened() > 0 {
@@ -271,13 +271,13 @@ impl Poller {
                 Ok(command) => {
                     decoded += 1;
                     if let Some(age) = wire::age(command.created_at) {
-                        self.metrics.age(age);
+                        self.metrics.age.add([], age.as_micros());
                     }
                     queued += usize::from(self.queue(command, heartbeat));
                 }
                 // Nobody can be told: without id and token there is no way to post.
                 Err(dropped) => {
-                    self.metrics.dropped(dropped.reason);
+                    self.metrics.drops.add([dropped.reason.word()], 1);
                     // The first few tell what is wrong; a thousand more would only fill the log.
                     if failed < DROPS_LOGGED_MAX {
                         let id = dropped.request_id.unwrap_or_default();
@@ -287,8 +287,8 @@ impl Poller {
                 }
             }
         }
-        self.metrics.polled(decoded);
-        self.metrics.queue_length(self.relay.queue.load().0);
+        self.metrics.polled.add([], decoded);
+        self.metrics.queue_length.set([], self.relay.queue.load().0);
         log::debug!(commands_polled = decoded, commands_enqueued = queued; "poll cycle complete");
         Ok(decoded)
     }
@@ -297,11 +297,11 @@ impl Poller {
     fn queue(&self, command: Command, heartbeat: &Heartbeat) -> bool {
         match self.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
             Ok(()) => {
-                self.metrics.enqueued();
+                self.metrics.enqueued.add([], 1);
                 true
             }
             Err(command) => {
-                self.metrics.dropped(DropReason::Canceled);
+                self.metrics.drops.add([DropReason::Canceled.word()], 1);
                 self.relay.give_up(*command);
                 false
             }
@@ -318,13 +318,13 @@ impl Poller {
         match wire::oversized(found, polled.received, &self.flight) {
             Ok(command) => {
                 self.readiness.poll_succeeded();
-                self.metrics.polled(1);
+                self.metrics.polled.add([], 1);
                 log::warn!(request_id = command.request_id.as_str(); "control-plane command refused: larger than 64 MiB");
                 self.queue(command, heartbeat);
                 Ok(1)
             }
             Err(dropped) => {
-                self.metrics.dropped(dropped.reason);
+                self.metrics.drops.add([dropped.reason.word()], 1);
                 let id = dropped.request_id.as_deref().unwrap_or("unknown");
                 let text = format!(
                     "a command larger than 64 MiB cannot be answered: {} (request_id {id})",

@@ -107,8 +107,8 @@ impl Relay {
     /// Gauges are set when they change, not when somebody asks: asking must not take the queue's lock.
     fn publish_load(&self) {
         let (waiting, busy) = self.queue.load();
-        self.metrics.queue_length(waiting);
-        self.metrics.busy_workers(busy);
+        self.metrics.queue_length.set([], waiting);
+        self.metrics.busy_workers.set([], busy);
     }
 
     /// Decides what becomes of a command. Runs under the queue's lock and must not block.

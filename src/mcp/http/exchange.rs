@@ -10,7 +10,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::config::{self, Origin};
 use crate::net::{Client, Error, Reply, Request};
-use crate::ops::metrics::{Metrics, Place};
+use crate::ops::metrics::{Destination, Metrics};
 use crate::url;
 
 /// Most redirects of one request; Python servers need one, for a slash.
@@ -25,13 +25,13 @@ pub struct Address {
     origin: Origin,
     static_headers: HeaderMap,
     /// Where its exchanges are counted; its path may be what guards it.
-    place: Place,
+    place: Destination,
 }
 
 impl Address {
     /// The configured address of a server, with headers for its own path only.
     pub fn new(server: &config::HttpServer, static_headers: HeaderMap) -> Address {
-        let place = Place::new("mcp", &server.origin);
+        let place = Destination::new("mcp", &server.origin);
         Address { url: server.url.clone(), origin: server.origin.clone(), static_headers, place }
     }
 

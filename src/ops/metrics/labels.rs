@@ -1,25 +1,10 @@
-//! Values of labels, those that outsiders choose reduced to bounded sets.
+//! Label values, those that outsiders choose reduced to bounded sets.
 //!
 //! A method name or a status comes from the product or a server. Each distinct value would be a new
 //! series here and in every scraper's database for as long as that keeps data, so what is not in a
 //! published set becomes `other`.
 
-use std::fmt;
-use std::sync::Arc;
-
-/// The value of one label. Ordered only so that a family can be a sorted map.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Label {
-    /// One of this program's own words; an empty one means that the label is absent.
-    Word(&'static str),
-    /// A status code.
-    Number(u16),
-    /// A configured name, or one whose number the family bounds.
-    Text(Arc<str>),
-}
-
-/// Stands for everything that has no label value of its own.
-pub(super) const OTHER: Label = Label::Word("other");
+use super::prometheus::OTHER;
 
 /// Every method that a client may send, over all published revisions of MCP (and `roots/list` and
 /// its like, which only servers send, so that mistakes are visible by name).
@@ -39,51 +24,116 @@ const MCP_METHODS: &str = "\
 const HTTP_METHODS: &str = "DELETE GET POST";
 
 /// The name as published, or `other`.
-pub(super) fn mcp_method(name: &str) -> Label {
+pub(super) fn mcp_method(name: &str) -> &'static str {
     one_of(MCP_METHODS, name)
 }
 
 /// The verb, or `other`.
-pub(super) fn http_method(name: &str) -> Label {
+pub(super) fn http_method(name: &str) -> &'static str {
     one_of(HTTP_METHODS, name)
 }
 
-/// The entry itself and not the name that was asked for: its lifetime ends with the program.
-fn one_of(words: &'static str, name: &str) -> Label {
-    words.split(' ').find(|word| *word == name).map_or(OTHER, Label::Word)
+fn one_of(words: &'static str, name: &str) -> &'static str {
+    words.split(' ').find(|word| *word == name).unwrap_or(OTHER)
 }
 
 /// The code itself when it is one, else `other`: a server may send any three digits.
-pub(super) fn status(code: u16) -> Label {
-    if (100..=599).contains(&code) { Label::Number(code) } else { OTHER }
+pub(super) fn status(code: u16) -> String {
+    if (100..=599).contains(&code) { code.to_string() } else { OTHER.to_owned() }
 }
 
-/// The first digit of a status, or `none` when no reply came.
-pub(super) fn status_class(code: Option<u16>) -> Label {
-    Label::Word(match code.map(|code| code / 100) {
-        None => "none",
-        Some(1) => "1xx",
-        Some(2) => "2xx",
-        Some(3) => "3xx",
-        Some(4) => "4xx",
-        Some(5) => "5xx",
-        Some(_) => "other",
-    })
+/// `error_kind` of a poll that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollError {
+    /// The client gave up waiting.
+    Timeout,
+    /// The process is stopping.
+    Canceled,
+    /// Everything else.
+    Other,
 }
 
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PollError {
+    pub(super) const ALL: [PollError; 3] = [PollError::Timeout, PollError::Canceled, PollError::Other];
+
+    pub(super) fn word(self) -> &'static str {
         match self {
-            Label::Word(text) => f.write_str(text),
-            Label::Number(number) => number.fmt(f),
-            Label::Text(text) => f.write_str(text),
+            PollError::Timeout => "timeout",
+            PollError::Canceled => "context_canceled",
+            PollError::Other => OTHER,
         }
     }
 }
 
-impl From<&'static str> for Label {
-    fn from(word: &'static str) -> Label {
-        Label::Word(word)
+/// `drop_reason` of a polled command that was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// Unknown or missing `command_type`.
+    InvalidCommandType,
+    /// Anything else that made a command undecodable.
+    InvalidCommand,
+    /// The process is stopping.
+    Canceled,
+}
+
+impl DropReason {
+    pub(super) const ALL: [DropReason; 3] =
+        [DropReason::InvalidCommandType, DropReason::InvalidCommand, DropReason::Canceled];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            DropReason::InvalidCommandType => "invalid_command_type",
+            DropReason::InvalidCommand => "invalid_command",
+            DropReason::Canceled => "context_canceled",
+        }
+    }
+}
+
+/// `request_kind` of an answered command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestKind {
+    /// A JSON-RPC request.
+    Call,
+    /// A JSON-RPC notification or response.
+    Notification,
+    /// A session's end.
+    SessionTermination,
+    /// A discovery command.
+    OauthDiscovery,
+}
+
+impl RequestKind {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            RequestKind::Call => "call",
+            RequestKind::Notification => "notification",
+            RequestKind::SessionTermination => "session_termination",
+            RequestKind::OauthDiscovery => "oauth_discovery",
+        }
+    }
+}
+
+/// `event` of a stdio child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildEvent {
+    /// It was started.
+    Start,
+    /// It printed what is no message, or a message that belongs to nobody.
+    Noise,
+    /// It answered a call that had ended, or told of one.
+    Late,
+    /// It printed on standard error faster than is logged.
+    Dropped,
+}
+
+impl ChildEvent {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            ChildEvent::Start => "start",
+            ChildEvent::Noise => "noise",
+            ChildEvent::Late => "late",
+            ChildEvent::Dropped => "dropped",
+        }
     }
 }
 
@@ -95,13 +145,12 @@ mod tests {
     fn only_published_names_and_codes_are_labels() {
         assert_eq!(MCP_METHODS.split(' ').count(), 36);
         for name in MCP_METHODS.split(' ') {
-            assert_eq!(mcp_method(name), Label::Word(name));
+            assert_eq!(mcp_method(name), name);
         }
         for name in ["tools/Call", "", "tools", "tools/call tools/list"] {
             assert_eq!(mcp_method(name), OTHER, "{name}");
         }
-        assert_eq!((http_method("POST"), http_method("BREW")), (Label::Word("POST"), OTHER));
-        let codes = [status(99), status(100), status(599), status(600)];
-        assert_eq!(codes, [OTHER, Label::Number(100), Label::Number(599), OTHER]);
+        assert_eq!((http_method("POST"), http_method("BREW")), ("POST", OTHER));
+        assert_eq!([99, 100, 599, 600].map(status), ["other", "100", "599", "other"]);
     }
 }

@@ -4,30 +4,43 @@
 
 use std::fs;
 
-use super::prometheus::Text;
+use super::prometheus::{GAUGE, Metric, TICKS, Table};
 
-/// Clock ticks per second in `/proc/self/stat`: part of the kernel's interface, the same on every
-/// architecture that we build for.
-const TICKS_PER_S: u64 = 100;
+/// The rows of the process.
+#[derive(Debug)]
+pub(super) struct Process {
+    memory: Metric<0>,
+    /// In clock ticks, of which there are 100 a second: that is part of the kernel's interface, the same on
+    /// every architecture that we build for.
+    cpu: Metric<0>,
+    files: Metric<0>,
+}
 
-/// Writes the figures that can be had.
-pub(super) fn write(text: &mut Text, start_unix_s: u64) {
-    if let Some(bytes) =
-        fs::read_to_string("/proc/self/status").ok().and_then(|status| resident_bytes(&status))
-    {
-        text.single("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", bytes);
+impl Process {
+    pub(super) fn new(table: &mut Table, started_unix_s: u64) -> Process {
+        let memory = "process_resident_memory_bytes";
+        let memory = table.row(GAUGE, memory, "Resident memory size in bytes.", []);
+        let cpu = table.row(TICKS, "process_cpu_seconds_total", "User and system time in seconds.", []);
+        let files = table.row(GAUGE, "process_open_fds", "Open file descriptors.", []);
+        let help = "Unix time of the start in seconds.";
+        table.row(GAUGE, "process_start_time_seconds", help, []).set([], started_unix_s);
+        Process { memory, cpu, files }
     }
-    if let Some(hundredths) = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| cpu_ticks(&stat)) {
-        let seconds = format!("{}.{:02}", hundredths / TICKS_PER_S, hundredths % TICKS_PER_S);
-        text.single("process_cpu_seconds_total", "counter", "User and system time in seconds.", seconds);
+
+    /// Sets the figures that can be had.
+    pub(super) fn look(&self) {
+        let read = |name: &str| fs::read_to_string(name).ok();
+        if let Some(bytes) = read("/proc/self/status").and_then(|status| resident_bytes(&status)) {
+            self.memory.set([], bytes);
+        }
+        if let Some(ticks) = read("/proc/self/stat").and_then(|stat| cpu_ticks(&stat)) {
+            self.cpu.set([], ticks);
+        }
+        if let Ok(entries) = fs::read_dir("/proc/self/fd") {
+            // The directory being read is open too, and is not ours to count.
+            self.files.set([], entries.count().saturating_sub(1));
+        }
     }
-    if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-        // The directory being read is open too, and is not ours to count.
-        let open = entries.count().saturating_sub(1);
-        text.single("process_open_fds", "gauge", "Open file descriptors.", open);
-    }
-    let help = "Unix time of the start in seconds.";
-    text.single("process_start_time_seconds", "gauge", help, start_unix_s);
 }
 
 /// The kernel says `kB` and means 1024 bytes. Read from `status` and not from `statm`, which counts
@@ -62,9 +75,9 @@ mod tests {
 
     #[test]
     fn the_running_process_can_be_read() {
-        let mut text = Text::default();
-        write(&mut text, 7);
-        let text = text.finish();
+        let mut table = Table::default();
+        Process::new(&mut table, 7).look();
+        let text = table.page();
         for name in ["process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"] {
             assert!(text.contains(&format!("\n{name} ")), "{text}");
         }

@@ -1,237 +1,333 @@
-//! The text format of Prometheus (0.0.4), and families of samples with a bounded number of labels.
+//! Prometheus text format (0.0.4), and a table of metrics whose samples are atomic numbers.
 //!
-//! A family knows its name, its help and its labels, so that counting and writing cannot disagree.
-//! Nothing here can fail: a label set that would be one too many is counted under the family's
-//! overflow set instead.
+//! A metric knows its name, its help and its labels, so that counting and writing cannot disagree; whoever makes
+//! a row has it on the page. Samples stand in a list that only ever grows at its end, up to a bound, so counting
+//! takes no lock. Nothing here can fail: a label set that would be one too many is counted under `other`.
+//!
+//! All numbers are integers: a duration is counted in microseconds and written in seconds, so nothing is rounded
+//! and a sum never drifts.
 
-use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
-use std::sync::{Mutex, MutexGuard};
+use std::fmt::Write;
+use std::iter;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use crate::sync;
+/// Label sets of one metric. Half of it would hold every combination seen in practice; what lies above is
+/// somebody's invention and must not grow our memory or the scraper's.
+const SETS_MAX: usize = 512;
 
-use super::histogram::Histogram;
-use super::labels::{Label, OTHER};
+/// Names of channels that are not served. The rest of the name space is open to whoever sends commands; a
+/// profile that misspells a channel invents a handful.
+const UNSERVED_MAX: usize = 64;
 
-/// Label sets of one family. Half of it would hold every combination seen in practice; what lies
-/// above is somebody's invention and must not grow our memory or the scraper's.
-const MAX_LABEL_SETS: usize = 512;
+/// Label value of everything that has none of its own.
+pub(super) const OTHER: &str = "other";
 
-/// Identifies the process rather than the event, so it also stands in the overflow set: a dashboard
-/// that selects one tunnel must see all of its counts.
-pub(super) const TUNNEL_ID: &str = "tunnel_id";
+/// Labels whose values are configured, and so bounded. They keep their value also where a metric has too many
+/// label sets: a dashboard that selects one tunnel or one server must see all of its counts.
+const CONFIGURED: [&str; 7] = [
+    "tunnel_id",
+    "http_route",
+    "network_protocol_name",
+    "network_protocol_version",
+    "server_address",
+    "server_port",
+    "url_scheme",
+];
 
-/// Name of a label whose value is text that [`pairs`] made: several labels that always go together. Where
-/// exchanges go is configured and so bounded, and stands in the overflow set too.
-pub(super) const READY: &str = "";
+/// The reference's boundaries for every histogram but one: 0 to 10 000 units, in thousandths.
+const USUAL_BOUNDS: &[u64] = &[
+    0, 5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 750_000, 1_000_000, 2_500_000,
+    5_000_000, 7_500_000, 10_000_000,
+];
 
-/// Text being written.
-#[derive(Debug, Default)]
-pub(super) struct Text(String);
+/// The boundaries for the duration of HTTP requests: 5 ms to 10 s.
+const REQUEST_BOUNDS: &[u64] = &[5, 10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000];
 
-impl Text {
-    /// Opens a family.
-    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    /// Writes one sample; the labels are as [`pairs`] makes them.
-    pub(super) fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
-        let _ = match labels {
-            "" => writeln!(self.0, "{name} {value}"),
-            _ => writeln!(self.0, "{name}{{{labels}}} {value}"),
-        };
-    }
-
-    /// A family with one sample that has no labels.
-    pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, "", value);
-    }
-
-    /// The text.
-    pub(super) fn finish(self) -> String {
-        self.0
-    }
-}
-
-/// `name="value"` of each label, with commas between. One with an empty value is left out, which is
-/// what an empty value means in this format.
-pub(super) fn pairs<'a>(labels: impl Iterator<Item = (&'a str, impl Display)>) -> String {
-    let mut out = String::new();
-    for (name, value) in labels {
-        let value = value.to_string();
-        if value.is_empty() {
-            continue;
-        }
-        let comma = if out.is_empty() { "" } else { "," };
-        if name == READY {
-            let _ = write!(out, "{comma}{value}");
-            continue;
-        }
-        // The three characters that a value may not hold as they are; the backslash goes first.
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let _ = write!(out, "{comma}{name}=\"{value}\"");
-    }
-    out
-}
-
-/// What a label set leads to.
-pub(super) trait Value: Clone {
-    /// Writes the samples of one label set.
-    fn write(&self, text: &mut Text, name: &str, labels: &str);
-}
-
-impl Value for u64 {
-    fn write(&self, text: &mut Text, name: &str, labels: &str) {
-        text.sample(name, labels, self);
-    }
-}
-
-/// A metric with `N` labels: a value for each label set, at most [`MAX_LABEL_SETS`] and one overflow
-/// set. Every method holds the lock for the change or the visit of one family, never for two.
+/// Type of a metric and how its numbers are written.
 #[derive(Debug)]
-pub(super) struct Family<V, const N: usize> {
-    name: Word,
-    kind: Word,
-    help: Word,
-    labels: [Word; N],
-    /// What a new label set starts from.
-    zero: V,
-    max_sets: usize,
-    sets: Mutex<BTreeMap<[Label; N], V>>,
+pub(super) struct Kind {
+    word: &'static str,
+    /// Upper bounds of a histogram's buckets in thousandths of the unit; the last bucket has none.
+    bounds: &'static [u64],
+    /// How many of what is counted make one unit of the metric.
+    per_unit: u64,
+    sets_max: usize,
 }
 
-/// A name, a help text or a label: part of this program.
-type Word = &'static str;
+pub(super) const COUNTER: Kind = Kind { word: "counter", bounds: &[], per_unit: 1, sets_max: SETS_MAX };
+/// Counter with a label that whoever sends commands may choose.
+pub(super) const UNSERVED: Kind = Kind { sets_max: UNSERVED_MAX, ..COUNTER };
+/// Counter of clock ticks, written in seconds.
+pub(super) const TICKS: Kind = Kind { per_unit: 100, ..COUNTER };
+pub(super) const GAUGE: Kind = Kind { word: "gauge", ..COUNTER };
+/// Histogram of whole numbers.
+pub(super) const NUMBERS: Kind = Kind { word: "histogram", bounds: USUAL_BOUNDS, ..COUNTER };
+/// Histogram of microseconds, written in seconds.
+pub(super) const SECONDS: Kind = Kind { per_unit: 1_000_000, ..NUMBERS };
+/// The same with boundaries for HTTP requests.
+pub(super) const REQUEST_SECONDS: Kind = Kind { bounds: REQUEST_BOUNDS, ..SECONDS };
 
-/// What only ever grows.
-pub(super) fn counter<const N: usize>(name: Word, help: Word, labels: [Word; N]) -> Family<u64, N> {
-    Family::new("counter", name, help, labels, 0)
-}
+/// All metrics, in the order of the page.
+#[derive(Debug, Default)]
+pub(super) struct Table(Vec<Arc<Family>>);
 
-/// What goes up and down.
-pub(super) fn gauge<const N: usize>(name: Word, help: Word, labels: [Word; N]) -> Family<u64, N> {
-    Family::new("gauge", name, help, labels, 0)
-}
-
-/// What is sorted by size, with the bounds that the reference uses nearly everywhere.
-pub(super) fn histogram<const N: usize>(name: Word, help: Word, labels: [Word; N]) -> Family<Histogram, N> {
-    Family::new("histogram", name, help, labels, Histogram::usual())
-}
-
-/// The same with bounds for durations of requests.
-pub(super) fn durations<const N: usize>(name: Word, help: Word, labels: [Word; N]) -> Family<Histogram, N> {
-    Family::new("histogram", name, help, labels, Histogram::of_requests())
-}
-
-impl<V: Value, const N: usize> Family<V, N> {
-    fn new(kind: Word, name: Word, help: Word, labels: [Word; N], zero: V) -> Family<V, N> {
-        Family { name, kind, help, labels, zero, max_sets: MAX_LABEL_SETS, sets: Mutex::default() }
+impl Table {
+    /// Adds a metric.
+    pub(super) fn row<const N: usize>(
+        &mut self,
+        kind: Kind,
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; N],
+    ) -> Metric<N> {
+        let (sets, overflow) = Default::default();
+        let family = Arc::new(Family { kind, name, help, labels: labels.to_vec(), sets, overflow });
+        self.0.push(Arc::clone(&family));
+        Metric(family)
     }
 
-    /// The same with these label sets shown from the start: an alert on a counter that does not exist
+    /// Has all metrics without labels shown before their first change: an alert on a counter that does not exist
     /// before its first increase misses that increase.
-    pub(super) fn showing<const M: usize>(self, keys: [[Label; N]; M]) -> Family<V, N> {
-        for key in keys {
-            self.update(key, |_| {});
+    pub(super) fn show_zeros(&mut self) -> &mut Table {
+        for family in self.0.iter().filter(|family| family.labels.is_empty()) {
+            let _ = family.kind.find(&family.sets, &[]);
         }
         self
     }
 
-    /// The same with room for fewer label sets.
-    pub(super) fn at_most(self, max_sets: usize) -> Family<V, N> {
-        Family { max_sets, ..self }
-    }
-
-    /// Changes the value of a label set.
-    pub(super) fn update(&self, mut key: [Label; N], change: impl FnOnce(&mut V)) {
-        let mut sets = self.lock();
-        if sets.len() >= self.max_sets && !sets.contains_key(&key) {
-            let chosen =
-                self.labels.iter().zip(&mut key).filter(|(name, _)| ![TUNNEL_ID, READY].contains(*name));
-            chosen.for_each(|(_, value)| *value = OTHER);
-        }
-        change(sets.entry(key).or_insert_with(|| self.zero.clone()));
-    }
-
-    /// Announces the family, also while it has no samples (a dashboard can be built against an idle
-    /// process), and writes all label sets in order. Without labels there is always the one sample.
-    pub(super) fn write(&self, text: &mut Text) {
-        text.family(self.name, self.kind, self.help);
-        let sets = self.lock();
-        if N == 0 && sets.is_empty() {
-            self.zero.write(text, self.name, "");
-        }
-        for (key, value) in sets.iter() {
-            value.write(text, self.name, &pairs(self.labels.into_iter().zip(key)));
-        }
-    }
-
-    /// Values are whole after every single change, so a panic elsewhere does not spoil them.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[Label; N], V>> {
-        sync::lock(&self.sets)
+    /// The text of all metrics.
+    pub(super) fn page(&self) -> String {
+        let mut page = String::new();
+        self.0.iter().for_each(|family| family.write(&mut page));
+        page
     }
 }
 
-impl<const N: usize> Family<u64, N> {
-    /// Adds to a counter.
-    pub(super) fn add(&self, key: [Label; N], more: u64) {
-        self.update(key, |value| *value = value.saturating_add(more));
+/// Counter, gauge or histogram with `N` labels.
+#[derive(Debug)]
+pub(crate) struct Metric<const N: usize>(Arc<Family>);
+
+impl<const N: usize> Metric<N> {
+    /// Adds to a counter, or one observation to a histogram.
+    pub(crate) fn add(&self, labels: [&str; N], value: impl TryInto<u64>) {
+        let value = value.try_into().unwrap_or(u64::MAX);
+        let Kind { bounds, per_unit, .. } = self.0.kind;
+        self.sample(labels, |sample| {
+            // A bound includes its own value.
+            let index = bounds.partition_point(|bound| bound * per_unit / 1000 < value);
+            if let Some(bucket) = sample.buckets.get(index) {
+                bucket.fetch_add(1, Ordering::Relaxed);
+            }
+            sample.value.fetch_add(value, Ordering::Relaxed);
+        });
     }
 
     /// Sets a gauge.
-    pub(super) fn set(&self, key: [Label; N], now: u64) {
-        self.update(key, |value| *value = now);
+    pub(crate) fn set(&self, labels: [&str; N], now: impl TryInto<u64>) {
+        let now = now.try_into().unwrap_or(u64::MAX);
+        self.sample(labels, |sample| sample.value.store(now, Ordering::Relaxed));
+    }
+
+    fn sample(&self, mut labels: [&str; N], change: impl FnOnce(&Sample)) {
+        let Family { kind, labels: names, sets, overflow, .. } = &*self.0;
+        let found = kind.find(sets, &labels).or_else(|| {
+            let values = names.iter().zip(&mut labels).filter(|(name, _)| !CONFIGURED.contains(name));
+            values.for_each(|(_, value)| *value = OTHER);
+            kind.find(overflow, &labels)
+        });
+        // There are always some: fewer values are configured than an overflow has room for.
+        if let Some(sample) = found {
+            change(sample);
+        }
     }
 }
 
-impl<const N: usize> Family<Histogram, N> {
-    /// Counts a value in millionths of the metric's unit.
-    pub(super) fn observe(&self, key: [Label; N], value: u64) {
-        self.update(key, |histogram| histogram.observe(value));
+/// What all samples of a metric have in common, and the samples.
+#[derive(Debug)]
+struct Family {
+    kind: Kind,
+    name: &'static str,
+    help: &'static str,
+    labels: Vec<&'static str>,
+    sets: Link,
+    /// Label sets that had no place, counted together.
+    overflow: Link,
+}
+
+/// The rest of a list of samples.
+type Link = OnceLock<Box<Sample>>;
+
+/// Numbers of one label set.
+#[derive(Debug)]
+struct Sample {
+    labels: Vec<String>,
+    /// Value of a counter or gauge, sum of a histogram.
+    value: AtomicU64,
+    /// Observations of a histogram in each bucket, not cumulative.
+    buckets: Vec<AtomicU64>,
+    next: Link,
+}
+
+impl Kind {
+    /// The sample of a label set, made when there is none yet; nothing where the list is full.
+    fn find<'a>(&self, mut link: &'a Link, labels: &[&str]) -> Option<&'a Sample> {
+        for _ in 0..self.sets_max {
+            let sample = link.get_or_init(|| {
+                let labels = labels.iter().map(|value| (*value).to_owned()).collect();
+                let buckets = if self.bounds.is_empty() { 0 } else { self.bounds.len() + 1 };
+                let buckets = iter::repeat_with(AtomicU64::default).take(buckets).collect();
+                Box::new(Sample { labels, value: AtomicU64::default(), buckets, next: Link::default() })
+            });
+            if sample.labels.iter().eq(labels) {
+                return Some(sample);
+            }
+            link = &sample.next;
+        }
+        None
     }
+}
+
+impl Family {
+    /// Announces the metric, also while it has no samples (a dashboard can be built against an idle process),
+    /// and writes all label sets in order.
+    fn write(&self, page: &mut String) {
+        let Family { kind, name, help, .. } = self;
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {}", kind.word);
+        let first = [self.sets.get(), self.overflow.get()].into_iter();
+        let mut samples: Vec<&Sample> = first
+            .flat_map(|first| {
+                iter::successors(first.map(Box::as_ref), |sample| sample.next.get().map(Box::as_ref))
+            })
+            .collect();
+        samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+        for sample in samples {
+            let labels = self.labels.iter().copied().zip(sample.labels.iter().map(String::as_str));
+            let value = decimal(sample.value.load(Ordering::Relaxed), kind.per_unit);
+            if kind.bounds.is_empty() {
+                line(page, name, labels, &value);
+                continue;
+            }
+            let mut count = 0;
+            let bounds = kind.bounds.iter().map(|bound| decimal(*bound, 1000)).chain(["+Inf".to_owned()]);
+            for (bucket, bound) in sample.buckets.iter().zip(bounds) {
+                count += bucket.load(Ordering::Relaxed);
+                let labels = labels.clone().chain([("le", bound.as_str())]);
+                line(page, &format!("{name}_bucket"), labels, &count.to_string());
+            }
+            line(page, &format!("{name}_sum"), labels.clone(), &value);
+            line(page, &format!("{name}_count"), labels, &count.to_string());
+        }
+    }
+}
+
+/// Writes one sample. A label with an empty value is left out, which is what an empty value means in this format.
+fn line<'a>(page: &mut String, name: &str, labels: impl Iterator<Item = (&'a str, &'a str)>, value: &str) {
+    page.push_str(name);
+    let mut before = '{';
+    for (name, value) in labels.filter(|(_, value)| !value.is_empty()) {
+        // The three characters that a value may not hold as they are; the backslash goes first.
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(page, "{before}{name}=\"{value}\"");
+        before = ',';
+    }
+    let after = if before == ',' { "}" } else { "" };
+    let _ = writeln!(page, "{after} {value}");
+}
+
+/// A number of parts of a unit as a decimal number without trailing zeros. `per_unit` is a power of ten.
+fn decimal(value: u64, per_unit: u64) -> String {
+    let (whole, part) = (value / per_unit, value % per_unit);
+    if part == 0 {
+        return whole.to_string();
+    }
+    let digits = usize::try_from(per_unit.ilog10()).unwrap_or_default();
+    format!("{whole}.{part:0digits$}").trim_end_matches('0').into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn samples(page: &str) -> String {
+        page.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(";")
+    }
+
     #[test]
     fn samples_escape_and_omit() {
-        let mut text = Text::default();
-        text.single("a", "counter", "Help.", 3);
-        let family = counter("b", "More.", ["x", "y"]);
-        family.add([Label::Text("q\"\\\n".into()), Label::Word("")], 1);
-        family.write(&mut text);
+        let mut table = Table::default();
+        table.row(COUNTER, "a", "Help.", []).add([], 3);
+        table.row(COUNTER, "b", "More.", ["x", "y"]).add(["q\"\\\n", ""], 1);
         let expected = "# HELP a Help.\n# TYPE a counter\na 3\n\
             # HELP b More.\n# TYPE b counter\nb{x=\"q\\\"\\\\\\n\"} 1\n";
-        assert_eq!(text.finish(), expected);
+        assert_eq!(table.page(), expected);
     }
 
     #[test]
     fn excess_label_sets_are_counted_together() {
-        let family = counter("a", "Help.", ["n", TUNNEL_ID]);
-        let tunnel = || Label::Text("t".into());
-        for n in 0..u16::try_from(MAX_LABEL_SETS).unwrap() + 100 {
-            family.add([Label::Number(n), tunnel()], 1);
+        let mut table = Table::default();
+        let metric = table.row(COUNTER, "a", "Help.", ["n", "tunnel_id"]);
+        let numbers: Vec<String> = (0..SETS_MAX + 100).map(|n| n.to_string()).collect();
+        for number in &numbers {
+            metric.add([number, "t"], 1);
         }
-        family.add([Label::Number(0), tunnel()], 1);
-        let sets = family.lock();
-        assert_eq!(sets.len(), MAX_LABEL_SETS + 1);
-        assert_eq!(sets[&[Label::Number(0), tunnel()]], 2);
-        assert_eq!(sets[&[OTHER, tunnel()]], 100);
+        metric.add(["0", "t"], 1);
+        let page = table.page();
+        assert_eq!(page.lines().count(), 2 + SETS_MAX + 1);
+        assert!(page.contains("a{n=\"0\",tunnel_id=\"t\"} 2\n"));
+        assert!(page.contains("a{n=\"other\",tunnel_id=\"t\"} 100\n"));
+    }
+
+    #[test]
+    fn threads_that_count_at_once_lose_nothing() {
+        let mut table = Table::default();
+        let metric = table.row(COUNTER, "a", "Help.", ["n"]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|n: u32| metric.add([&(n % 20).to_string()], 1)));
+            }
+        });
+        let page = table.page();
+        assert_eq!(page.lines().filter(|line| line.ends_with("} 200")).count(), 20, "{page}");
     }
 
     #[test]
     fn what_never_happened_is_shown_as_zero() {
-        let mut text = Text::default();
-        gauge("a", "Help.", []).write(&mut text);
-        counter("b", "Help.", ["w"]).showing([["x".into()], ["y".into()]]).write(&mut text);
-        counter("c", "Help.", ["w"]).write(&mut text);
-        let samples =
-            text.finish().lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(";");
-        assert_eq!(samples, "a 0;b{w=\"x\"} 0;b{w=\"y\"} 0");
+        let mut table = Table::default();
+        table.row(GAUGE, "a", "Help.", []);
+        table.row(COUNTER, "b", "Help.", ["w"]).add(["x"], 0);
+        table.row(COUNTER, "c", "Help.", ["w"]);
+        table.show_zeros();
+        table.row(GAUGE, "d", "Help.", []);
+        assert_eq!(samples(&table.page()), "a 0;b{w=\"x\"} 0");
+    }
+
+    #[test]
+    fn decimals_have_no_trailing_zeros() {
+        for (value, text) in
+            [(0, "0"), (5_000, "0.005"), (7_500_000, "7.5"), (10_000_000, "10"), (1, "0.000001")]
+        {
+            assert_eq!(decimal(value, 1_000_000), text);
+        }
+        assert_eq!((decimal(42, 100), decimal(42, 1)), ("0.42".into(), "42".into()));
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_include_their_bound() {
+        let mut table = Table::default();
+        let metric = table.row(REQUEST_SECONDS, "x", "Help.", ["a"]);
+        for micros in [5_000, 5_001, 99_000_000] {
+            metric.add(["b"], micros);
+        }
+        table.row(NUMBERS, "y", "Help.", []).add([], 5);
+        let text = table.page();
+        assert!(text.contains("x_bucket{a=\"b\",le=\"0.005\"} 1\n"), "{text}");
+        assert!(text.contains("x_bucket{a=\"b\",le=\"0.01\"} 2\n"));
+        assert!(text.contains("x_bucket{a=\"b\",le=\"10\"} 2\n"));
+        assert!(text.contains("x_bucket{a=\"b\",le=\"+Inf\"} 3\n"));
+        assert!(text.contains("x_sum{a=\"b\"} 99.010001\n"));
+        assert!(text.contains("x_count{a=\"b\"} 3\n"));
+        assert!(text.contains("y_bucket{le=\"0\"} 0\ny_bucket{le=\"5\"} 1\n"));
     }
 }

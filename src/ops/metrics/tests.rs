@@ -6,8 +6,8 @@ fn metrics() -> Metrics {
     Metrics::new("tunnel_0123456789abcdef0123456789abcdef", 20, 10, &[Channel::main()])
 }
 
-fn place() -> Place {
-    Place::new("mcp", &Origin { tls: false, host: "h".into(), port: 80 })
+fn place() -> Destination {
+    Destination::new("mcp", &Origin { tls: false, host: "h".into(), port: 80 })
 }
 
 fn call<'a>(channel: &'a Channel, method: &'a str, status: u16) -> Answered<'a> {
@@ -24,7 +24,7 @@ fn call<'a>(channel: &'a Channel, method: &'a str, status: u16) -> Answered<'a> 
 #[test]
 fn an_idle_process_shows_its_names_in_little_text() {
     let metrics = metrics();
-    metrics.poll_started();
+    metrics.poll_cycles.add([], 1);
     metrics.poll_ended(Duration::from_secs(30), None);
     metrics.http(&place(), "GET", Some(200), Duration::from_millis(3), 0);
     metrics.http(&place(), "GET", Some(204), Duration::from_secs(30), 0);
