@@ -20,7 +20,7 @@ use crate::mcp::stdio::{self, Guards};
 use crate::net::{Error, Net};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Probe;
-use crate::relay::message::Era;
+use crate::relay::revision::Era;
 use crate::service;
 
 use super::advice::Destination;
@@ -250,10 +250,11 @@ fn answered(
 /// How a server speaks, by the revisions that its documentation names. Its own name for itself is foreign
 /// text; the report cuts and escapes it.
 fn spoken(era: Option<Era>, both: bool, server: Option<&str>, took: Duration) -> String {
+    let (legacy, modern) = (Era::Legacy.newest(), Era::Modern.newest());
     let how = match (era, both) {
-        (_, true) => "with and without a handshake (2025-11-25 and 2026-07-28)",
-        (Some(Era::Modern), _) => "without a handshake (2026-07-28)",
-        _ => "with a handshake (2025-11-25 and before)",
+        (_, true) => format!("with and without a handshake ({legacy} and {modern})"),
+        (Some(Era::Modern), _) => format!("without a handshake ({modern})"),
+        _ => format!("with a handshake ({legacy} and before)"),
     };
     let server = server.map(|server| format!("; it is {server}")).unwrap_or_default();
     let slow = if took > SLOW { ", which is slow: calls wait for it after each start" } else { "" };

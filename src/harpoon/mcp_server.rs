@@ -7,16 +7,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::relay::message::{CLAIM, Message};
+use crate::relay::message::Message;
 use crate::relay::port::Outcome;
+use crate::relay::revision::{CLAIM, Era};
 use crate::relay::{failure, json, tree};
-
-/// Revisions with a handshake. The last one is offered to whoever asks for one that is not here.
-pub const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY_NEWEST];
-/// Since this one a model is told of its mistakes, and no longer the program.
-pub const LEGACY_NEWEST: &str = "2025-11-25";
-/// The revision without one.
-pub const MODERN_VERSION: &str = "2026-07-28";
 
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
@@ -233,10 +227,10 @@ fn call(server: &dyn Server, asked: &mut Asked, tells_model: bool) -> Result<Ser
 /// Checks that a revision without a handshake is the one that is spoken. The list in the error holds no revision
 /// with a handshake: who reads it would take them for ones that can be claimed.
 fn check_modern(claim: &str) -> Result<(), Refusal> {
-    if claim == MODERN_VERSION {
+    if Era::Modern.revisions().any(|known| known == claim) {
         return Ok(());
     }
-    let data = json!({"supported": [MODERN_VERSION], "requested": shown(claim)});
+    let data = json!({"supported": Era::Modern.revisions().collect::<Vec<_>>(), "requested": shown(claim)});
     let refusal = Refusal::new(400, UNSUPPORTED_VERSION, "this revision is not spoken here");
     Err(Refusal { data: Some(data), ..refusal })
 }
@@ -255,7 +249,7 @@ impl Introduction {
     pub fn initialize(&self, asked: &Asked) -> Result<(&'static str, Value), Refusal> {
         let wanted = asked.params.get("protocolVersion").and_then(Value::as_str);
         let wanted = wanted.ok_or_else(|| Refusal::params("protocolVersion is missing or no text"))?;
-        let version = LEGACY_VERSIONS.into_iter().find(|known| *known == wanted).unwrap_or(LEGACY_NEWEST);
+        let version = Era::Legacy.revisions().find(|known| *known == wanted).unwrap_or(Era::Legacy.newest());
         let result = json!({
             "protocolVersion": version,
             "capabilities": {"tools": {}},
@@ -268,7 +262,7 @@ impl Introduction {
     /// The result of `server/discover`.
     pub fn discover(&self) -> Value {
         self.cacheable(json!({
-            "supportedVersions": [MODERN_VERSION],
+            "supportedVersions": Era::Modern.revisions().collect::<Vec<_>>(),
             "capabilities": {"tools": {}},
             "instructions": self.instructions,
         }))

@@ -6,13 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::mcp_server::{self, Asked, Called, Introduction, LEGACY_NEWEST, Refusal, Served, Server};
+use super::mcp_server::{self, Asked, Called, Introduction, Refusal, Served, Server};
 use crate::relay::command::Command;
 use crate::relay::headers::ReplyHeaders;
-use crate::relay::message::{Era, Message};
-use crate::relay::modern::PROTOCOL_VERSION;
+use crate::relay::message::Message;
 use crate::relay::payload::Payload;
 use crate::relay::port::Outcome;
+use crate::relay::revision::{Era, VERSION_HEADER};
 
 use super::tools::{Caller, Tools};
 
@@ -47,7 +47,7 @@ impl Server for Desk<'_> {
 
 /// Answers one request of this command. A refusal is an answer too, with the status that it would have over HTTP.
 pub(super) fn answer(tools: &Tools, command: &Command, message: &Message) -> Outcome {
-    let version = command.header(PROTOCOL_VERSION.as_str());
+    let version = command.header(VERSION_HEADER.as_str());
     let caller = Caller { request_id: &command.request_id, silent_after: command.silent_after };
     let (status, text) = match serve(&Desk { tools, caller }, message, version) {
         Ok((Served::Result(result), asked)) => (200, asked.result(&result)),
@@ -71,7 +71,7 @@ fn serve<'m>(
             Served::Result(desk.introduction().initialize(&asked)?.1)
         }
         Era::Legacy => {
-            let tells_model = version.is_some_and(|version| version >= LEGACY_NEWEST);
+            let tells_model = version.is_some_and(|version| version >= Era::Legacy.newest());
             mcp_server::legacy(desk, &mut asked, tells_model)?
         }
         // It belongs to no revision before, so it need not bring what those of its own do to be unknown.

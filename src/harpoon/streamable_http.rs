@@ -15,12 +15,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::mcp_server::{
-    self, Asked, INVALID_REQUEST, LEGACY_NEWEST, LEGACY_VERSIONS, MODERN_VERSION, PARSE_ERROR, Refusal,
-    Served, Server, shown,
-};
-use crate::relay::message::{Era, Kind, Malformed, Message};
+use super::mcp_server::{self, Asked, INVALID_REQUEST, PARSE_ERROR, Refusal, Served, Server, shown};
+use crate::relay::message::{Kind, Malformed, Message};
 use crate::relay::port::Outcome;
+use crate::relay::revision::Era;
 
 pub use sessions::Sessions;
 
@@ -161,15 +159,16 @@ fn legacy(
     exchange: &mut Exchange,
 ) -> Result<Option<Served>, Refusal> {
     let header = exchange.http.header("mcp-protocol-version");
-    if header.is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
-        let text = format!("MCP-Protocol-Version is none of {}", LEGACY_VERSIONS.join(", "));
+    let known: Vec<&str> = Era::Legacy.revisions().collect();
+    if header.is_some_and(|version| !known.contains(&version)) {
+        let text = format!("MCP-Protocol-Version is none of {}", known.join(", "));
         return Err(Refusal::new(400, INVALID_REQUEST, text));
     }
     let (_, version) = session_of(sessions, exchange.http)?;
     if !exchange.is_request {
         return Ok(None);
     }
-    mcp_server::legacy(server, &mut exchange.asked, version == LEGACY_NEWEST).map(Some)
+    mcp_server::legacy(server, &mut exchange.asked, version == Era::Legacy.newest()).map(Some)
 }
 
 /// Opens a session, which remembers the revision and nothing else.
@@ -223,7 +222,7 @@ impl<'a> Asking<'a> {
     }
 
     fn is_modern(&self) -> bool {
-        self.header("mcp-protocol-version").is_some_and(|version| version >= MODERN_VERSION)
+        self.header("mcp-protocol-version").is_some_and(|version| Era::of_revision(version) == Era::Modern)
     }
 
     /// Whether the caller takes this form. One that says nothing takes everything.

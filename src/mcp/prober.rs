@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::config::Channel;
 use crate::ops::heartbeat::Heartbeat;
 use crate::ops::readiness::{Probe, Readiness};
-use crate::relay::message::Era;
+use crate::relay::backoff::Backoff;
+use crate::relay::revision::Era;
 use crate::relay::stop::{Phase, Stop};
 
 use super::http::HttpTarget;
@@ -47,7 +48,7 @@ pub struct Prober {
 /// no command is treated by it.
 struct Round {
     era: Option<Era>,
-    failures: u32,
+    backoff: Backoff,
     due: Instant,
 }
 
@@ -71,13 +72,14 @@ impl Prober {
         };
         let end = Instant::now() + wait;
         heartbeat.until(end + ROUND_MAX);
-        let mut pause = GATE_WAIT_MIN;
+        let mut backoff = Backoff::new(GATE_WAIT_MIN);
         loop {
             let finding = probe::probe(target, None);
             if !finding.absent {
                 self.report(target, finding);
                 return;
             }
+            let pause = backoff.next(GATE_WAIT_MAX);
             if pause == GATE_WAIT_MIN {
                 log::info!(channel = target.channel().as_str(); "retrying MCP startup probe");
             }
@@ -90,16 +92,18 @@ impl Prober {
             if self.stop.sleep(pause.min(left), Phase::Draining) {
                 return;
             }
-            pause = (pause * 2).min(GATE_WAIT_MAX);
         }
     }
 
     /// Probes every server now and then until the process stops. One after the other: a silent one delays
     /// the others by its two seconds, which is less trouble than a thread for each.
     pub fn run(&self, heartbeat: &Heartbeat) {
-        let mut rounds: Vec<Round> =
-            self.targets.iter().map(|_| Round { era: None, failures: 0, due: Instant::now() }).collect();
-        let mut search = (self.discovery.as_ref(), 0, Instant::now());
+        let mut rounds: Vec<Round> = self
+            .targets
+            .iter()
+            .map(|_| Round { era: None, backoff: Backoff::new(FAILED_INTERVAL), due: Instant::now() })
+            .collect();
+        let mut search = (self.discovery.as_ref(), Backoff::new(FAILED_INTERVAL), Instant::now());
         let mut was_well = false;
         while !self.stop.reached(Phase::Draining) {
             for (target, round) in self.targets.iter().zip(&mut rounds) {
@@ -115,12 +119,11 @@ impl Prober {
             }
             was_well = is_well;
             // After the probes, whose findings people look for first; never again once it has succeeded.
-            if let (Some(discovery), failures, due) = &mut search {
+            if let (Some(discovery), backoff, due) = &mut search {
                 if *due <= Instant::now() {
                     heartbeat.within(ROUND_MAX);
                     let done = discovery();
-                    *failures += 1;
-                    *due = Instant::now() + pause(*failures);
+                    *due = Instant::now() + backoff.next(HEALTHY_INTERVAL);
                     if done {
                         search.0 = None;
                     }
@@ -141,7 +144,7 @@ impl Prober {
     /// Asks one server, unless its traffic has told, and says when it is due again.
     fn round(&self, target: &HttpTarget, round: &mut Round) {
         round.due = Instant::now() + HEALTHY_INTERVAL;
-        if round.failures == 0 && self.readiness.answered_within(target.channel(), FRESH_SECONDS) {
+        if !round.backoff.has_failed() && self.readiness.answered_within(target.channel(), FRESH_SECONDS) {
             return;
         }
         let finding = probe::probe(target, round.era);
@@ -153,9 +156,10 @@ impl Prober {
         }
         // A server that changed its mind is asked both questions again: it may have been replaced.
         round.era = if healthy { era.or(round.era) } else { None };
-        round.failures = if healthy { 0 } else { round.failures.saturating_add(1) };
-        if !healthy {
-            round.due = Instant::now() + pause(round.failures);
+        if healthy {
+            round.backoff.reset();
+        } else {
+            round.due = Instant::now() + round.backoff.next(HEALTHY_INTERVAL);
         }
         self.report(target, finding);
     }
@@ -172,9 +176,4 @@ impl Prober {
         }
         self.readiness.probed(target.channel(), finding.probe);
     }
-}
-
-/// How long to wait after so many failures in a row.
-fn pause(failures: u32) -> Duration {
-    (FAILED_INTERVAL * 2_u32.pow(failures.min(6).saturating_sub(1))).min(HEALTHY_INTERVAL)
 }

@@ -5,18 +5,12 @@
 
 use serde_json::{Value, json};
 
-use crate::relay::message::CLAIM;
-
-/// The revision that is asked for with a handshake.
-const LEGACY_VERSION: &str = "2025-11-25";
-
-/// The revision that is asked for without one.
-pub(super) const MODERN_VERSION: &str = "2026-07-28";
+use crate::relay::revision::{CLAIM, Era};
 
 /// The request `server/discover`.
 pub(super) fn discover() -> Value {
     json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
-        CLAIM: MODERN_VERSION,
+        CLAIM: Era::Modern.newest(),
         "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": client_info(),
     }}})
@@ -25,7 +19,7 @@ pub(super) fn discover() -> Value {
 /// The request `initialize`.
 pub(super) fn initialize() -> Value {
     json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
-        "protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info(),
+        "protocolVersion": Era::Legacy.newest(), "capabilities": {}, "clientInfo": client_info(),
     }})
 }
 
@@ -43,7 +37,9 @@ pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
     match error_code(message) {
         None => message.pointer("/result/supportedVersions").is_some(),
         Some(-32020 | -32021) => is_refusal,
-        Some(-32022) => supported.is_some_and(|list| list.iter().any(|v| v.as_str() >= Some(MODERN_VERSION))),
+        Some(-32022) => supported.is_some_and(|list| {
+            list.iter().filter_map(Value::as_str).any(|date| Era::of_revision(date) == Era::Modern)
+        }),
         Some(_) => false,
     }
 }

@@ -14,15 +14,16 @@ use crate::net::{Error, Kind};
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::{Answered, Metrics};
 use crate::ops::readiness::Readiness;
+use crate::relay::backoff::Backoff;
 use crate::relay::command::Command;
 use crate::relay::port::{Answer, Outbox};
 use crate::relay::stop::{Phase, Stop};
 use crate::sync;
 
-use super::backoff::{Backoff, Repeats};
 use super::client::Plane;
 use super::desk::{Desk, Parcel};
 use super::refusal::{Refusal, StatusError};
+use super::retry::{self, Repeats, WAIT_MIN};
 use super::wire;
 
 /// Attempts for one notification, as many as the reference makes. The call waits for it meanwhile.
@@ -219,13 +220,13 @@ impl Outbox for PostRoom {
     /// Runs on the worker's thread: the next event of the stream is not read before this one is posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool {
         let end = command.silent_after.map_or(until, |silent| silent.min(until));
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(WAIT_MIN);
         for attempt in 1..=NOTE_ATTEMPTS_MAX {
             if Instant::now() >= end {
                 return false;
             }
             let Err(refusal) = self.plane.post(command, answer, Some(end)) else { return true };
-            let wait = backoff.next(false, refusal.retry_after());
+            let wait = retry::wait(&mut backoff, false, refusal.retry_after());
             // A wait that the deadline would end is not begun.
             let goes_on =
                 attempt < NOTE_ATTEMPTS_MAX && may_repeat_note(&refusal) && Instant::now() + wait < end;

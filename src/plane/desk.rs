@@ -10,12 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::ops::heartbeat::Heartbeat;
+use crate::relay::backoff::Backoff;
 use crate::relay::command::Command;
 use crate::relay::inflight::Ticket;
 use crate::relay::port::Answer;
 use crate::sync;
 
-use super::backoff::{Backoff, WAIT_MIN};
+use super::retry::{self, WAIT_MIN};
 
 /// Most answers that wait for another attempt. Each keeps a command and its head, some kilobytes.
 const POSTPONED_MAX: usize = 4096;
@@ -96,7 +97,7 @@ impl Desk {
             answer,
             number: state.brought,
             until: state.end.map_or(until, |end| end.min(until)),
-            backoff: Backoff::default(),
+            backoff: Backoff::new(WAIT_MIN),
             faults: None,
             unauthorized: None,
             held: None,
@@ -151,7 +152,7 @@ impl Desk {
         // A plane that asks for more than what a stop leaves is asked once more before the end.
         let asked = asked.filter(|asked| state.end.is_none() || *asked < left).unwrap_or_default();
         // The nearer the end, the shorter the wait: the last attempt comes shortly before it.
-        let wait = parcel.backoff.next(false, None).min(left / 2).max(WAIT_MIN).max(asked);
+        let wait = retry::wait(&mut parcel.backoff, false, None).min(left / 2).max(WAIT_MIN).max(asked);
         if state.closed || wait >= left {
             return Err(Box::new(parcel));
         }
@@ -326,7 +327,7 @@ mod tests {
         bring(&desk, &flight, now + 2 * WAIT_MIN).unwrap();
         let mut parcel = take(&desk);
         for _ in 0..9 {
-            let _ = parcel.backoff.next(false, None);
+            let _ = retry::wait(&mut parcel.backoff, false, None);
         }
         desk.postpone(parcel, None).unwrap();
         assert_eq!(take(&desk).number, 1);

@@ -8,7 +8,6 @@
 //! decides what is asked of the servers; it cannot make this process connect anywhere, open a file, or
 //! hold more than the stated bounds.
 
-pub mod backoff;
 pub mod batch;
 pub mod client;
 pub mod courier;
@@ -19,6 +18,7 @@ pub mod oversized;
 pub mod poller;
 pub mod post;
 pub mod refusal;
+pub mod retry;
 mod round_trip;
 mod timestamp;
 pub mod wire;

@@ -11,18 +11,19 @@ use crate::net::{Error, Kind};
 use crate::ops::heartbeat::Heartbeat;
 use crate::ops::metrics::{DropReason, Metrics, PollError};
 use crate::ops::readiness::Readiness;
+use crate::relay::backoff::Backoff;
 use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::sync;
 
-use super::backoff::{Backoff, Repeats};
 use super::batch;
 use super::client::{Batch, Plane, Polled};
 use super::hints;
 use super::oversized::Oversized;
 use super::refusal::Refusal;
+use super::retry::{self, Repeats, WAIT_MIN};
 use super::wire;
 
 /// Most commands that one poll may ask for, the bound of the contract.
@@ -93,7 +94,6 @@ enum OpenState {
 }
 
 /// What a run of failed polls has come to.
-#[derive(Default)]
 struct Trouble {
     backoff: Backoff,
     repeats: Repeats,
@@ -129,7 +129,7 @@ impl Poller {
     /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
     pub fn run(&self, heartbeat: &Heartbeat) {
         log::info!("poller started");
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble { backoff: Backoff::new(WAIT_MIN), repeats: Repeats::default() };
         let mut limit_max = LIMIT_MAX;
         let mut instant_empty = 0;
         let mut paused = false;
@@ -345,7 +345,7 @@ impl Poller {
         let said = refusal.status();
         let status = said.map(|said| said.status).unwrap_or_default();
         let code = said.and_then(|said| said.code.as_deref());
-        let wait = trouble.backoff.next(matches!(status, 401 | 403), refusal.retry_after());
+        let wait = retry::wait(&mut trouble.backoff, matches!(status, 401 | 403), refusal.retry_after());
         let error = refusal.to_string();
         let (summary, mitigation) = match refusal {
             Refusal::Transport(error) if error.kind == Kind::Timeout => ("poll timed out; backing off", ""),

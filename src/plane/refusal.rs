@@ -13,7 +13,7 @@ use crate::net::{Budget, Error, Reply};
 use crate::relay::tree;
 use crate::text;
 
-use super::backoff;
+use super::retry;
 
 /// How much of an error's body is read, and how much of it is kept when it is not JSON.
 pub(crate) const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -109,7 +109,7 @@ impl Refusal {
             .headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| backoff::retry_after(value, SystemTime::now()));
+            .and_then(|value| retry::retry_after(value, SystemTime::now()));
         let redirect = (300..400).contains(&status).then(|| redirect_host(&reply.headers)).flatten();
         let says_page = reply.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
             value.as_bytes().get(..PAGE_TYPE.len()).is_some_and(|t| t.eq_ignore_ascii_case(PAGE_TYPE))

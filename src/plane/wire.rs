@@ -62,8 +62,7 @@ struct Fields<'a> {
     jsonrpc: Option<&'a RawValue>,
 }
 
-/// A command that was not taken. It is not answered either: its id or token is missing, or it asks for
-/// something that this program does not know.
+/// A command that was neither taken nor answered: its id or token is missing, or its type is unknown.
 #[derive(Debug)]
 pub struct Dropped {
     /// Its class in metrics.

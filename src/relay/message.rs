@@ -12,30 +12,7 @@ use std::fmt;
 
 use super::json::{self, Span};
 use super::names::{self, Ambiguous, only};
-
-/// The key inside `params._meta` by which a request states its revision. One flat key: dots and slash
-/// belong to its name.
-pub const CLAIM: &str = "io.modelcontextprotocol/protocolVersion";
-
-/// First revision without a handshake; revisions are dates and compare as text.
-const FIRST_MODERN: &str = "2026-07-28";
-
-/// Methods that exist only in revisions with a handshake: they decide the era where a request does not
-/// state it.
-const LEGACY_ONLY: [&str; 9] = [
-    "ping",
-    "logging/setLevel",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "tasks/list",
-    "tasks/result",
-    "notifications/initialized",
-    "notifications/progress",
-    "notifications/roots/list_changed",
-];
-
-/// Methods that exist only since 2026-07-28.
-const MODERN_ONLY: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
+use super::revision::{CLAIM, Era};
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +23,6 @@ pub enum Kind {
     Notification,
     /// Has a result or an error.
     Response,
-}
-
-/// Which family of revisions a message belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// Revisions with a handshake, and everything that does not say otherwise.
-    Legacy,
-    /// 2026-07-28 and later: every request describes itself.
-    Modern,
 }
 
 /// A validated JSON-RPC message.
@@ -267,17 +235,8 @@ impl Message {
         if self.places.claim.is_some() {
             return Era::Modern;
         }
-        let method = self.method().unwrap_or_default();
-        if method.is_empty() || method == "initialize" || LEGACY_ONLY.contains(&method) {
-            return Era::Legacy;
-        }
-        if MODERN_ONLY.contains(&method) {
-            return Era::Modern;
-        }
-        match version_header {
-            Some(version) if version >= FIRST_MODERN => Era::Modern,
-            _ => Era::Legacy,
-        }
+        let by_header = || version_header.map_or(Era::Legacy, Era::of_revision);
+        Era::of_method(self.method()).unwrap_or_else(by_header)
     }
 
     /// Whether a response's id names the same request as `id` does. Types count: `1` is not `"1"`.

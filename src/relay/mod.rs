@@ -9,17 +9,19 @@
 //! written; the one span that is ever replaced is an id. Reading stays generous where peers are known to
 //! be sloppy, and strict where two readers could understand one text differently.
 
+pub mod backoff;
 pub mod command;
 pub mod failure;
 pub mod headers;
 pub mod inflight;
 pub mod json;
+pub mod mcp_headers;
 pub mod message;
-pub mod modern;
 pub mod names;
 pub mod payload;
 pub mod port;
 pub mod queue;
+pub mod revision;
 pub mod stop;
 pub mod tree;
 pub mod worker;

@@ -11,8 +11,9 @@ use crate::net::{Client, Error, Kind, Reply};
 use crate::relay::command::Deadline;
 use crate::relay::failure::{self, Class, Failure, Source};
 use crate::relay::headers::{self, ReplyHeaders};
-use crate::relay::message::{self, Era, Message};
+use crate::relay::message::{self, Message};
 use crate::relay::port::{Outcome, Sink};
+use crate::relay::revision::Era;
 
 use super::Shared;
 use super::reply::{self, Content, Incoming};

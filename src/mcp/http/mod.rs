@@ -21,10 +21,11 @@ use crate::ops::metrics::Metrics;
 use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::{self, ReplyHeaders};
+use crate::relay::mcp_headers;
 use crate::relay::message::{self, Message};
-use crate::relay::modern;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 use crate::relay::queue::LISTENERS;
+use crate::relay::revision::VERSION_HEADER;
 use crate::relay::stop::Stop;
 
 use call::Exchange;
@@ -177,7 +178,7 @@ impl HttpCall {
     /// Posts the message as it came.
     fn forward(&self, message: &Message, sink: &mut dyn Sink) -> Outcome {
         let shared = &*self.shared;
-        let era = message.era(self.command.header(modern::PROTOCOL_VERSION.as_str()));
+        let era = message.era(self.command.header(VERSION_HEADER.as_str()));
         let subscription = self.command.is_subscription();
         let (ttl, client, event_bytes_max) = if subscription {
             (SUBSCRIPTION_TTL, &shared.subscriptions, SUBSCRIPTION_EVENT_BYTES_MAX)
@@ -190,7 +191,7 @@ impl HttpCall {
         let deadline = self.command.deadline(ttl);
         let mut headers = headers::forwardable(&self.command.headers, shared.forwarded.as_deref());
         // After filtering: what the caller was not allowed to send counts as not sent.
-        modern::complete(&mut headers, message);
+        mcp_headers::complete(&mut headers, message);
         let id = message.id().unwrap_or_default();
         let exchange = Exchange { shared, client, message, id, headers, era, deadline, event_bytes_max };
         match exchange.post(message.text(), deadline.end()) {

@@ -15,11 +15,10 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 
 use crate::net::{Budget, Error, Kind, Reply};
 use crate::ops::readiness::Probe;
-use crate::relay::message::Era;
-use crate::relay::modern::PROTOCOL_VERSION;
+use crate::relay::revision::{self, Era, VERSION_HEADER};
 use crate::relay::tree;
 
-use super::super::questions::{self, MODERN_VERSION};
+use super::super::questions;
 use super::HttpTarget;
 use super::reply::{self, Content};
 use super::sse::{Position, Stream};
@@ -33,9 +32,6 @@ const DISCOVER_TIME: Duration = Duration::from_millis(1_200);
 
 /// Largest answer that is read; servers describe their tools at length.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-
-/// First revision that wants its version in a header after the handshake.
-const FIRST_WITH_HEADER: &str = "2025-06-18";
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -79,7 +75,7 @@ pub fn probe(target: &HttpTarget, known: Option<Era>) -> Finding {
 /// there is none in time; a connection that fails is a finding, since the other question would fail too.
 fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
     let mut headers = HeaderMap::new();
-    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(MODERN_VERSION));
+    headers.insert(VERSION_HEADER, HeaderValue::from_static(Era::Modern.newest()));
     headers.insert("mcp-method", HeaderValue::from_static("server/discover"));
     let asked = ask(target, &headers, &questions::discover(), deadline.min(Instant::now() + DISCOVER_TIME));
     let told = match asked {
@@ -173,9 +169,9 @@ fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
     if let Some(session) = session {
         headers.insert(SESSION, session.clone());
     }
-    if version >= FIRST_WITH_HEADER {
+    if revision::has_header(version) {
         if let Ok(version) = HeaderValue::from_str(version) {
-            headers.insert(PROTOCOL_VERSION, version);
+            headers.insert(VERSION_HEADER, version);
         }
     }
     let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
@@ -217,7 +213,7 @@ fn ready(era: Era, told: &Told) -> Finding {
     let said = told.message.pointer("/result/protocolVersion").and_then(Value::as_str);
     let version = match era {
         Era::Legacy => said.map(str::to_owned),
-        Era::Modern => Some(MODERN_VERSION.to_owned()),
+        Era::Modern => Some(Era::Modern.newest().to_owned()),
     };
     let (era, server) = (Some(era), questions::server_name(&told.message));
     Finding { probe: Probe::Ready, era, absent: false, server, version, error: None }

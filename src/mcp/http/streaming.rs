@@ -12,8 +12,8 @@ use ureq::http::{HeaderValue, Method, header};
 use crate::net::{Kind, Reply};
 use crate::relay::failure::{self, Class, Failure, Source};
 use crate::relay::headers::ReplyHeaders;
-use crate::relay::message::Era;
 use crate::relay::port::{Outcome, Sink};
+use crate::relay::revision::Era;
 use crate::relay::stop::Phase;
 
 use super::call::Exchange;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use crate::net;
 use crate::relay::failure::{self, Failure};
 use crate::relay::inflight::Ticket;
-use crate::relay::message::{Era, Kind, Message, same_id};
+use crate::relay::message::{Kind, Message, same_id};
+use crate::relay::revision::Era;
 
 use super::handshake::Handshake;
 use super::mailbox::{End, Mailbox};

@@ -21,7 +21,8 @@ use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::ChildEvent;
 use crate::relay::failure::Failure;
 use crate::relay::inflight::Ticket;
-use crate::relay::message::{Era, Message};
+use crate::relay::message::Message;
+use crate::relay::revision::Era;
 use crate::sync;
 
 use super::Shared;

@@ -36,10 +36,10 @@ use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::{self, Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::inflight::Ticket;
-use crate::relay::message::{Era, Kind, Message};
-use crate::relay::modern;
+use crate::relay::message::{Kind, Message};
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
+use crate::relay::revision::{Era, VERSION_HEADER};
 use crate::sync;
 
 use self::core::{Admission, Conversation, Core, under};
@@ -181,7 +181,7 @@ impl StdioTarget {
 
     /// The child that a message belongs to.
     fn keeper(&self, message: &Message, command: &Command) -> &Arc<Keeper> {
-        match message.era(command.header(modern::PROTOCOL_VERSION.as_str())) {
+        match message.era(command.header(VERSION_HEADER.as_str())) {
             Era::Legacy => &self.legacy,
             Era::Modern => &self.modern,
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::net::Budget;
-use crate::relay::message::Era;
+use crate::relay::revision::Era;
 use crate::relay::tree;
 use crate::sync;
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::net;
 use crate::relay::inflight::InFlight;
-use crate::relay::message::{Era, Message};
+use crate::relay::message::Message;
+use crate::relay::revision::Era;
 
 use super::core::{Admission, Core, Event, under};
 use super::mailbox::{End, Letter, Mailbox};

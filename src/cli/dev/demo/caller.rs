@@ -13,15 +13,9 @@ use crate::config::{HttpServer, Mcp, Network, Roots};
 use crate::mcp::http::probe::first_answer;
 use crate::mcp::http::reply::{Content, content};
 use crate::net::{Client, Error, Net, Reply};
-use crate::relay::message::{CLAIM, Message};
-use crate::relay::modern::{self, PROTOCOL_VERSION};
-
-/// The revision that is asked for with a handshake, and the one without.
-pub(super) const LEGACY_VERSION: &str = "2025-11-25";
-pub(super) const MODERN_VERSION: &str = "2026-07-28";
-
-/// First revision that wants its version in a header after the handshake.
-const FIRST_WITH_HEADER: &str = "2025-06-18";
+use crate::relay::mcp_headers;
+use crate::relay::message::Message;
+use crate::relay::revision::{self, CLAIM, Era, VERSION_HEADER};
 
 const SESSION: &str = "mcp-session-id";
 
@@ -83,10 +77,10 @@ impl Caller {
     /// brings everything that such a request must.
     pub(super) fn ask(&mut self, method: &str, mut params: Value) -> Result<Told, Error> {
         self.count += 1;
-        if self.version == MODERN_VERSION {
+        if self.version == Era::Modern.newest() {
             if let Some(params) = params.as_object_mut() {
                 let meta = json!({
-                    CLAIM: MODERN_VERSION,
+                    CLAIM: Era::Modern.newest(),
                     "io.modelcontextprotocol/clientCapabilities": {},
                     "io.modelcontextprotocol/clientInfo": client_info(),
                 });
@@ -115,12 +109,12 @@ impl Caller {
             headers.insert(SESSION, session.clone());
         }
         let version = HeaderValue::from_str(&self.version).ok();
-        let version = version.filter(|_| self.version.as_str() >= FIRST_WITH_HEADER);
+        let version = version.filter(|_| revision::has_header(&self.version));
         if let Some(version) = version {
-            headers.insert(PROTOCOL_VERSION, version);
+            headers.insert(VERSION_HEADER, version);
         }
         if let Ok(message) = Message::parse(text.clone()) {
-            modern::complete(&mut headers, &message);
+            mcp_headers::complete(&mut headers, &message);
         }
         let begun = Instant::now();
         let deadline = begun + ANSWER_TIME;

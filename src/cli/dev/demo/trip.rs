@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::caller::{Caller, LEGACY_VERSION, MODERN_VERSION, Told, client_info};
+use super::caller::{Caller, Told, client_info};
 use crate::net::{Error, Kind};
+use crate::relay::revision::Era;
 use crate::text::bounded;
 
 /// What the stub's echo is asked to repeat.
@@ -97,7 +98,8 @@ pub(super) fn go(caller: &mut Caller, call: Call<'_>, mut step: impl FnMut(Step)
 /// session to go on in.
 fn open(caller: &mut Caller, step: &mut impl FnMut(Step)) -> Result<bool, Stopped> {
     let name = "initialize";
-    let params = json!({"protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info()});
+    let params =
+        json!({"protocolVersion": Era::Legacy.newest(), "capabilities": {}, "clientInfo": client_info()});
     let told = caller.ask(name, params).map_err(|error| lost(name, &error))?;
     if let Some(version) = told.message.pointer("/result/protocolVersion").and_then(Value::as_str) {
         caller.speak(version);
@@ -110,16 +112,17 @@ fn open(caller: &mut Caller, step: &mut impl FnMut(Step)) -> Result<bool, Stoppe
     if code.is_none() {
         return Err(refused(name, &told));
     }
-    caller.speak(MODERN_VERSION);
+    caller.speak(Era::Modern.newest());
     let other = "server/discover";
     let known = caller.ask(other, json!({})).map_err(|error| lost(other, &error))?;
     if known.message.pointer("/result/supportedVersions").is_none() {
         return Err(refused(name, &told));
     }
-    let remark = format!("refused: the server speaks MCP {MODERN_VERSION} only, which has no handshake");
+    let modern = Era::Modern.newest();
+    let remark = format!("refused: the server speaks MCP {modern} only, which has no handshake");
     step(Step { name: name.into(), took: Some(told.took), remark });
     let info = known.message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
-    step(Step { name: other.into(), took: Some(known.took), remark: server_of(info, MODERN_VERSION) });
+    step(Step { name: other.into(), took: Some(known.took), remark: server_of(info, Era::Modern.newest()) });
     Ok(false)
 }
 

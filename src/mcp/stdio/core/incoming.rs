@@ -12,8 +12,9 @@ use std::sync::Arc;
 use crate::net::Reservation;
 use crate::relay::failure::{self, Class, Failure};
 use crate::relay::json::Span;
-use crate::relay::message::{Era, Kind, Message};
+use crate::relay::message::{Kind, Message};
 use crate::relay::payload::Payload;
+use crate::relay::revision::Era;
 
 use super::super::handshake::Handshake;
 use super::super::mailbox::{End, Mailbox};

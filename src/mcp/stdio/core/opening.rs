@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::relay::message::{Era, Message};
+use crate::relay::message::Message;
+use crate::relay::revision::Era;
 
 use super::super::handshake::{Handshake, Opening};
 use super::super::mailbox::Mailbox;

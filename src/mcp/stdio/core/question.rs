@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::Core;
 use crate::mcp::questions;
-use crate::relay::message::{Era, Message};
+use crate::relay::message::Message;
+use crate::relay::revision::Era;
 
 impl Core {
     /// Whether a call below this number waits for an answer that has to come.

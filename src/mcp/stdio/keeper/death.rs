@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::relay::message::Era;
+use crate::relay::revision::Era;
 
 use super::{Keeper, State};
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::relay::backoff::Backoff;
+
 /// The first pause; each further one is twice as long, up to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -14,24 +16,22 @@ const PART_OF_LIFE: u32 = 4;
 
 /// The pause after the next death of a child that keeps dying at its start.
 #[derive(Debug)]
-pub(super) struct Pause(Duration);
+pub(super) struct Pause(Backoff);
 
 impl Pause {
     /// That of a child that has not died yet.
     pub(super) fn new() -> Pause {
-        Pause(PAUSE_MIN)
+        Pause(Backoff::new(PAUSE_MIN))
     }
 
     /// The pause after a death: one that was well is started again at once.
     pub(super) fn after(&mut self, lived: Duration, answered: bool) -> Duration {
         if lived >= WELL {
-            self.0 = PAUSE_MIN;
+            self.0.reset();
             return Duration::ZERO;
         }
         let most = if answered { (lived / PART_OF_LIFE).max(PAUSE_MIN) } else { PAUSE_MAX };
-        let pause = self.0.min(most);
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
-        pause
+        self.0.next(PAUSE_MAX).min(most)
     }
 }
 

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use crate::net::{self, Reservation};
 use crate::ops::metrics::ChildEvent;
-use crate::relay::message::{Era, Message};
+use crate::relay::message::Message;
+use crate::relay::revision::Era;
 use crate::sync;
 use crate::text::head;
 

@@ -10,9 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::message::{Kind, Message};
+use super::revision::VERSION_HEADER;
 
-/// The revision a message was sent under.
-pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
@@ -26,7 +25,7 @@ pub fn complete(headers: &mut HeaderMap, message: &Message) {
     // A claim that cannot be a header is no claim that a server could compare with one.
     let Some(version) = plain(&claim) else { return };
     let name = source_of_name(method).and_then(|param| message.param(param));
-    add(headers, PROTOCOL_VERSION, Some(version));
+    add(headers, VERSION_HEADER, Some(version));
     add(headers, METHOD, plain(method));
     add(headers, NAME, name.and_then(|name| HeaderValue::from_str(&encoded(&name)).ok()));
 }

@@ -1,11 +1,10 @@
-//! How long to wait before asking the control plane again.
+//! Waits before the control plane is asked again, `Retry-After`, and log lines about failures that repeat.
 //!
-//! Waits double and are random below their ceiling, so that a fleet which lost the plane at one moment
-//! does not come back at one moment. Nothing here sleeps, and nothing fails.
+//! Nothing here sleeps, and nothing fails.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::crypto;
+use crate::relay::backoff::Backoff;
 
 /// Shortest wait, and the wait after a first failure: most failures are a restart behind a balancer.
 pub const WAIT_MIN: Duration = Duration::from_millis(200);
@@ -22,31 +21,12 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// How often a failure that goes on is told again.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
-/// Doublings after which the ceiling is reached in any case.
-const DOUBLINGS_MAX: u32 = 16;
-
-/// Counts failures since the last success. One for the poller's life, one for each post.
-#[derive(Debug, Default)]
-pub struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    /// The wait after one more failure. `refused` is true for 401 and 403, `asked` is the reply's
-    /// `Retry-After`.
-    pub fn next(&mut self, refused: bool, asked: Option<Duration>) -> Duration {
-        let longest = if refused { WAIT_MAX_REFUSED } else { WAIT_MAX };
-        let ceiling = longest.min(WAIT_MIN * 2_u32.pow(self.failures.min(DOUBLINGS_MAX)));
-        self.failures = self.failures.saturating_add(1);
-        // Random below the longest wait too, or a long outage would bring a fleet into step.
-        let jittered = WAIT_MIN + (ceiling - WAIT_MIN).mul_f64(fraction());
-        jittered.max(asked.unwrap_or_default())
-    }
-
-    /// Forgets the failures; true when there were any, so that a recovery is logged once.
-    pub fn reset(&mut self) -> bool {
-        std::mem::take(&mut self.failures) > 0
-    }
+/// The wait of a poller or a post after one more failure. `refused` is true for 401 and 403, `asked` is the reply's
+/// `Retry-After`. Waits are random, so that a fleet which lost the plane at one moment does not come back at one
+/// moment.
+pub fn wait(backoff: &mut Backoff, refused: bool, asked: Option<Duration>) -> Duration {
+    let longest = if refused { WAIT_MAX_REFUSED } else { WAIT_MAX };
+    backoff.next_random(longest).max(asked.unwrap_or_default())
 }
 
 /// Log lines about one failure that repeats: the first is written, then one when the failure changes, else
@@ -83,44 +63,21 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     (!asked.is_zero()).then(|| asked.min(RETRY_AFTER_MAX))
 }
 
-/// A random number in [0, 1), so that many tunnels do not come back in step.
-fn fraction() -> f64 {
-    // Without randomness the full wait is the polite choice.
-    crypto::random().map_or(1.0, |bytes| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn cp_046_047_waits_grow_from_200_ms_to_10_s() {
-        let mut backoff = Backoff::default();
-        assert_eq!(backoff.next(false, None), WAIT_MIN);
-        for n in 1..40_u32 {
-            let wait = backoff.next(false, None);
-            let ceiling = WAIT_MAX.min(WAIT_MIN * 2_u32.pow(n.min(6)));
-            assert!(wait >= WAIT_MIN && wait <= ceiling, "{n}: {wait:?}");
+        for (refused, longest) in [(false, WAIT_MAX), (true, WAIT_MAX_REFUSED)] {
+            let mut backoff = Backoff::new(WAIT_MIN);
+            assert_eq!(wait(&mut backoff, refused, None), WAIT_MIN);
+            for n in 1..40_u32 {
+                let ceiling = longest.min(WAIT_MIN * 2_u32.pow(n.min(9)));
+                let wait = wait(&mut backoff, refused, None);
+                assert!(wait >= WAIT_MIN && wait <= ceiling, "{n}: {wait:?}");
+            }
         }
-        assert!(backoff.reset());
-        assert!(!backoff.reset());
-        assert_eq!(backoff.next(false, None), WAIT_MIN);
-    }
-
-    #[test]
-    fn refusals_may_wait_for_a_minute() {
-        let mut backoff = Backoff { failures: 30 };
-        let longest = (0..20).map(|_| backoff.next(true, None)).max();
-        assert!(longest > Some(WAIT_MAX) && longest <= Some(WAIT_MAX_REFUSED), "{longest:?}");
-    }
-
-    #[test]
-    fn the_longest_waits_differ() {
-        let mut backoff = Backoff { failures: 30 };
-        let waits: Vec<Duration> = (0..20).map(|_| backoff.next(false, None)).collect();
-        assert!(waits.iter().all(|wait| *wait <= WAIT_MAX));
-        let distinct: std::collections::BTreeSet<_> = waits.iter().collect();
-        assert!(distinct.len() > 15, "{waits:?}");
     }
 
     #[test]
@@ -158,6 +115,7 @@ mod tests {
 
     #[test]
     fn the_longer_of_both_waits_counts() {
-        assert_eq!(Backoff::default().next(false, Some(Duration::from_secs(2))), Duration::from_secs(2));
+        let asked = Duration::from_secs(2);
+        assert_eq!(wait(&mut Backoff::new(WAIT_MIN), false, Some(asked)), asked);
     }
 }

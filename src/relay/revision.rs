@@ -1,0 +1,109 @@
+//! Revisions of MCP: which there are, and what tells them apart. A new revision is one row of [`REVISIONS`].
+//!
+//! Revisions are dates and compare as text. One that is not listed is judged by its neighbours: nothing here
+//! refuses a revision, since the two programs that speak it have to agree and not this one between them.
+
+use ureq::http::HeaderName;
+
+/// Family of revisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// Revisions with a handshake, and everything that does not say otherwise.
+    Legacy,
+    /// 2026-07-28 and later: every request describes itself.
+    Modern,
+}
+
+/// One revision.
+#[derive(Debug)]
+struct Revision {
+    date: &'static str,
+    era: Era,
+    /// Whether requests after the handshake bring the revision in a header.
+    has_header: bool,
+}
+
+/// All known revisions, the oldest first.
+const REVISIONS: [Revision; 5] = [
+    Revision { date: "2024-11-05", era: Era::Legacy, has_header: false },
+    Revision { date: "2025-03-26", era: Era::Legacy, has_header: false },
+    Revision { date: "2025-06-18", era: Era::Legacy, has_header: true },
+    Revision { date: "2025-11-25", era: Era::Legacy, has_header: true },
+    Revision { date: "2026-07-28", era: Era::Modern, has_header: true },
+];
+
+/// Header that names the revision of a request.
+pub const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// Key inside `params._meta` by which a request states its revision. One flat key: dots and slash
+/// belong to its name.
+pub const CLAIM: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// Methods that exist only in revisions with a handshake: they decide the era where a request does not
+/// state it.
+const LEGACY_METHODS: [&str; 10] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "tasks/list",
+    "tasks/result",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+
+/// Methods that exist only since 2026-07-28.
+const MODERN_METHODS: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
+
+impl Era {
+    /// The known revisions of this era, the oldest first.
+    pub fn revisions(self) -> impl DoubleEndedIterator<Item = &'static str> {
+        REVISIONS.iter().filter(move |revision| revision.era == self).map(|revision| revision.date)
+    }
+
+    /// The newest revision of this era: the one that is asked for and offered.
+    pub fn newest(self) -> &'static str {
+        self.revisions().next_back().unwrap_or_default()
+    }
+
+    /// The era of a revision, known or not.
+    pub fn of_revision(date: &str) -> Era {
+        if Era::Modern.revisions().next().is_some_and(|first| date >= first) {
+            Era::Modern
+        } else {
+            Era::Legacy
+        }
+    }
+
+    /// The only era that has this method. A message without a method belongs to no revision in particular, and
+    /// those with a handshake are the ones that read it.
+    pub(super) fn of_method(method: Option<&str>) -> Option<Era> {
+        match method {
+            None | Some("") => Some(Era::Legacy),
+            Some(method) if LEGACY_METHODS.contains(&method) => Some(Era::Legacy),
+            Some(method) => MODERN_METHODS.contains(&method).then_some(Era::Modern),
+        }
+    }
+}
+
+/// Whether requests of this revision bring it in [`VERSION_HEADER`].
+pub fn has_header(date: &str) -> bool {
+    REVISIONS.iter().find(|revision| revision.has_header).is_some_and(|first| date >= first.date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_stand_in_their_order_and_so_do_their_eras() {
+        assert!(REVISIONS.is_sorted_by_key(|revision| revision.date));
+        assert_eq!((Era::Legacy.newest(), Era::Modern.newest()), ("2025-11-25", "2026-07-28"));
+        for Revision { date, era, has_header: listed } in REVISIONS {
+            assert_eq!((Era::of_revision(date), has_header(date)), (era, listed), "{date}");
+        }
+        assert_eq!(Era::of_revision("2099-01-01"), Era::Modern);
+    }
+}
