@@ -1,4 +1,4 @@
-//! Bounds what all threads together hold of something scarce: the memory of large bodies, helper threads.
+//! Budget that all threads share: memory of large bodies, helper threads.
 //!
 //! Small bodies are free: what many workers hold of them is bounded by their number. A large body waits,
 //! in the order of asking, until its share is free. Nobody asks twice for one body, so two half-read
@@ -8,7 +8,7 @@
 //! bodies could keep a large one out for ever.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crate::sync;
@@ -35,7 +35,8 @@ struct State {
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
-    bytes: usize,
+    /// How many bytes are held.
+    pub(crate) bytes: usize,
 }
 
 impl Budget {
@@ -56,7 +57,7 @@ impl Budget {
         if bytes > self.capacity {
             return None;
         }
-        let mut state = self.lock();
+        let mut state = sync::lock(&self.state);
         let ticket = state.next_ticket;
         state.next_ticket = ticket.wrapping_add(1);
         state.waiting.push_back(ticket);
@@ -64,7 +65,7 @@ impl Budget {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 state.waiting.retain(|waiting| *waiting != ticket);
-                // Who stood behind may be served now.
+                // The next in the queue may be served now.
                 self.changed.notify_all();
                 return None;
             }
@@ -77,23 +78,13 @@ impl Budget {
         Some(Reservation { budget: Arc::clone(self), bytes })
     }
 
-    /// A panic cannot leave the counts half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
-    }
-
     fn give_back(&self, bytes: usize) {
-        self.lock().free += bytes;
+        sync::lock(&self.state).free += bytes;
         self.changed.notify_all();
     }
 }
 
 impl Reservation {
-    /// How many bytes are held.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Gives back what exceeds `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.bytes.saturating_sub(bytes);
@@ -126,7 +117,7 @@ mod tests {
         let second = budget.reserve(60, soon()).unwrap();
         assert!(budget.reserve(1, Instant::now()).is_none());
         drop((first, second));
-        assert_eq!(budget.reserve(100, soon()).unwrap().bytes(), 100);
+        assert_eq!(budget.reserve(100, soon()).unwrap().bytes, 100);
     }
 
     #[test]
@@ -142,7 +133,7 @@ mod tests {
             let budget = Arc::clone(&budget);
             std::thread::spawn(move || budget.reserve(100, soon()).is_some())
         };
-        while budget.lock().waiting.is_empty() {
+        while sync::lock(&budget.state).waiting.is_empty() {
             std::thread::yield_now();
         }
         assert!(budget.reserve(10, Instant::now()).is_none(), "stands behind the large one");

@@ -1,9 +1,9 @@
-//! Check of a proxy: a TCP connection, then CONNECT to the destination, or for plain http a question in absolute
-//! form. And check whether a connection can be made at all.
+//! Checks of the way to a destination, for diagnosis and metrics.
 //!
-//! Made of the same steps as a real connection, credentials and TLS included, and closed at once. It informs;
-//! nothing depends on it. The destination sees a connection without a request; or nothing; or, behind a proxy
-//! that passes on what it should answer, an OPTIONS.
+//! A proxy is asked by a TCP connection, then by CONNECT to the destination, or for plain http by a request in absolute
+//! form. A check consists of the same steps as a real connection, credentials and TLS included, and the connection is
+//! closed at once. Nothing depends on its result. The destination sees a connection without a request; or nothing; or,
+//! behind a proxy that passes on what it should answer, an OPTIONS.
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use super::proxy;
 /// Bounds each step. A proxy that needs longer is unhealthy to the people behind it.
 const STEP_TIME: Duration = Duration::from_secs(5);
 
-/// How long a whole check takes at most.
+/// Longest time of a whole check.
 pub const CHECK_MAX: Duration = Duration::from_secs(10);
 
 /// Result of the check of a proxy.
 #[derive(Debug)]
 pub struct ProxyCheck {
-    /// How long the TCP connection took.
+    /// Duration of the TCP connection.
     pub tcp: Duration,
-    /// How long the proxy took to let us through or to refuse; nothing when there was no connection.
+    /// Duration of the proxy's answer; nothing when there was no connection.
     pub connect: Option<Duration>,
     /// Why the last of these steps failed.
     pub failure: Option<Error>,

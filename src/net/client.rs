@@ -20,8 +20,8 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 
-use super::connect::Dialer;
 use super::connection::HEAD_MAX_BYTES;
+use super::dialer::Dialer;
 use super::error::{Error, Kind};
 use super::exchange::Exchange;
 use super::http_dump;
@@ -34,6 +34,7 @@ use crate::crypto;
 
 /// Sends requests for one purpose. Cheap to share behind an `Arc`; every thread that sends at the same time
 /// has a connection of its own. Dropping it closes those that rest.
+#[derive(Debug)]
 pub struct Client {
     config: Config,
     pub(super) dialer: Arc<Dialer>,
@@ -123,7 +124,7 @@ impl Client {
         self.pool.clear();
     }
 
-    /// How requests to the configured destination travel.
+    /// Route of requests to the configured destination.
     pub fn route(&self) -> &Route {
         &self.route
     }
@@ -152,7 +153,7 @@ impl Client {
         // connection for a body, or a part of this body for a request.
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        // The body is not held back for a leave; and a password of a proxy is `proxy`'s to add.
+        // The body does not wait for a permission to send it; and a proxy's password is added by `proxy` alone.
         headers.remove(EXPECT);
         headers.remove(PROXY_AUTHORIZATION);
         let length: usize = request.body.unwrap_or_default().iter().map(|part| part.len()).sum();
@@ -178,16 +179,18 @@ impl Client {
         let lender = Lender { dialer, pool, exchange: Arc::clone(&exchange), idle_age };
         // An agent for each attempt: it keeps nothing, and this is how its connector learns of the exchange.
         let agent = ureq::Agent::with_parts(self.config.clone(), lender, NoResolver);
-        let mut parts = Parts(asked.body.unwrap_or_default().iter(), &[]);
+        let parts = asked.body.unwrap_or_default().iter();
+        let empty: Box<dyn Read> = Box::new(io::empty());
+        let mut body = parts.fold(empty, |all, part| -> Box<dyn Read> { Box::new(all.chain(*part)) });
         let answer = if takes_body(&asked.method) {
             // The parts are copied straight into the output buffer, which is all the copying there is.
-            agent.run(request.map(|()| ureq::SendBody::from_reader(&mut parts)))
+            agent.run(request.map(|()| ureq::SendBody::from_reader(&mut body)))
         } else {
             agent.run(request)
         };
         let (head, body) = match answer {
             Ok(reply) => reply.into_parts(),
-            // Whatever fails after a shutdown failed because of it, in whichever phase it was.
+            // Any failure after a shutdown is its consequence, in every phase.
             Err(_) if self.dialer.sockets.is_closed() => {
                 return Err(Error::shutdown().sent(exchange.is_sent()));
             }
@@ -199,19 +202,13 @@ impl Client {
     }
 }
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("route", &self.route).field("pool", &self.pool).finish_non_exhaustive()
-    }
-}
-
 /// Connector of the HTTP crate for one attempt: lends a connection that rests, or a new one.
 #[derive(Debug)]
 struct Lender {
     dialer: Arc<Dialer>,
     pool: Arc<Pool>,
     exchange: Arc<Exchange>,
-    /// How long a connection may have rested.
+    /// Longest time that a connection may have rested.
     idle_age: Duration,
 }
 
@@ -263,42 +260,4 @@ fn basic(credentials: &Secret) -> Result<HeaderValue, Error> {
 /// The HTTP crate wants a body with these, if an empty one, and refuses it with the others.
 fn takes_body(method: &Method) -> bool {
     *method == Method::POST || *method == Method::PUT || *method == Method::PATCH
-}
-
-/// Reads the parts of a body one after another; the second field is what is left of the present one.
-struct Parts<'a>(std::slice::Iter<'a, &'a [u8]>, &'a [u8]);
-
-impl Read for Parts<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // An empty part is skipped: a read of nothing would mean the end.
-        while self.1.is_empty() {
-            match self.0.next() {
-                Some(part) => self.1 = part,
-                None => return Ok(0),
-            }
-        }
-        self.1.read(buffer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_read_in_order_whatever_the_buffer() {
-        for size in 1..12 {
-            let parts: [&[u8]; 4] = [b"abc", b"", b"defgh", b"i"];
-            let mut reader = Parts(parts.iter(), &[]);
-            let mut all = Vec::new();
-            let mut buffer = vec![0; size];
-            loop {
-                match reader.read(&mut buffer).unwrap() {
-                    0 => break,
-                    count => all.extend_from_slice(&buffer[..count]),
-                }
-            }
-            assert_eq!(all, b"abcdefghi");
-        }
-    }
 }

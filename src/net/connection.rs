@@ -30,7 +30,7 @@ const OUTPUT_BYTES: usize = 16 * 1024;
 /// Above this much, output is written at once instead of waiting for more.
 const CORK_MAX_BYTES: usize = 4 * 1024;
 
-/// How a connection fails when the peer has gone. Time-outs and TLS alerts are not among them: there the peer
+/// Failures of a connection whose peer has gone. Time-outs and TLS alerts are not among them: there the peer
 /// is present, and may have acted.
 const HUNG_UP: [Kind; 4] = [Kind::ConnectionReset, Kind::ClosedPipe, Kind::Eof, Kind::UnexpectedEof];
 
@@ -39,9 +39,9 @@ const HUNG_UP: [Kind; 4] = [Kind::ConnectionReset, Kind::ClosedPipe, Kind::Eof, 
 pub(super) struct Connection {
     wire: Wire,
     pub(super) destination: Origin,
-    /// How requests are written where a proxy forwards them.
+    /// Form of requests where a proxy forwards them.
     forwarding: Option<Forwarding>,
-    /// What the HTTP crate writes to and reads from.
+    /// Buffers that the HTTP crate writes to and reads from.
     pub(super) buffers: IoBuffers,
     exchange: Arc<Exchange>,
     /// Whether an exchange ended well on it before: then its peer may be gone by now.
@@ -93,12 +93,12 @@ impl Connection {
         self.wire.socket()
     }
 
-    /// How long it has rested.
+    /// Time since the last exchange ended.
     pub(super) fn rested(&self) -> Duration {
         self.rests_since.elapsed()
     }
 
-    /// Whether it is still open, and nothing came that nobody asked for.
+    /// Whether the connection is still open, and nothing came that nobody asked for.
     pub(super) fn is_silent(&mut self) -> bool {
         self.wire.is_silent()
     }

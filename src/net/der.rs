@@ -1,5 +1,5 @@
-//! Reads who issued a certificate, to whom, from when and until when: what an operator needs to know of a
-//! refused one, and of their own before they end.
+//! DER reader for issuer, subject and validity of a certificate: what an operator needs to know of a refused one,
+//! and of their own before they end.
 //!
 //! Every length is checked against what is left, nothing recurses, and whatever does not parse gives `None`.
 //! The bytes may be a peer's: names are shown to a person and used for nothing else; dates only ever refuse
@@ -10,9 +10,9 @@ use crate::text;
 /// Issuer, subject and end of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Who signed it.
+    /// Authority that signed it.
     pub issuer: String,
-    /// Whom it names.
+    /// Holder that it names.
     pub subject: String,
     /// Its last moment, as `2026-01-31 23:59:59 UTC`.
     pub not_after: String,
@@ -69,7 +69,7 @@ const EXPLICIT_VERSION: u8 = 0xa0;
 /// `2.5.4.n` as encoded; the last byte tells the attribute.
 const ATTRIBUTE_PREFIX: [u8; 2] = [0x55, 0x04];
 const COMMON_NAME: u8 = 3;
-/// What stands in for a missing common name.
+/// Attributes that replace a missing common name.
 const LABELS: [(u8, &str); 3] = [(6, "C"), (10, "O"), (11, "OU")];
 
 /// A name longer than this is cut: it comes from outside and ends up in a log line.

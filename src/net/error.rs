@@ -25,13 +25,13 @@ pub struct Error {
     pub(super) stale: bool,
     /// The proxy failed, and not the destination.
     pub proxy: bool,
-    /// What was wrong with the peer's certificate, when that is why.
+    /// Fault of the peer's certificate, when that is why.
     pub certificate: Option<CertificateFault>,
     text: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What is wrong with a certificate that was refused: each is put right by somebody else.
+/// Fault of a certificate that was refused: each is put right by somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateFault {
     /// Nobody who is trusted has signed it.
@@ -156,8 +156,13 @@ impl Error {
     /// A failure that has a cause. Its text is a peer's in part, so it is cut and escaped.
     pub(super) fn caused(kind: Kind, what: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         let cause = cause.into();
-        let text = format!("{what}: {}", bounded(&cause));
-        Error { cause: Some(cause), ..Error::new(kind, text) }
+        Error::new(kind, format!("{what}: {}", bounded(&cause))).because(cause)
+    }
+
+    /// The same failure with a cause that its text tells already.
+    pub(super) fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// A file or setting that cannot be used.
@@ -200,7 +205,7 @@ impl Error {
         // With a code it is the kernel's word about a peer that is gone.
         if matches!(cause.kind(), TimedOut | WouldBlock) && cause.raw_os_error().is_none() {
             let text = format!("timed out while {while_doing} {peer}");
-            return Error { cause: Some(cause.into()), ..Error::new(kind, text.trim_end()) };
+            return Error::new(kind, text.trim_end()).because(cause);
         }
         Error::caused(kind, format!("{doing} {peer}").trim_end(), cause)
     }
@@ -291,7 +296,7 @@ impl Kind {
 }
 
 impl Phase {
-    /// What fails, and what takes too long.
+    /// Words for a failure, and for a time-out.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Phase::Resolve => ("resolve", "resolving"),

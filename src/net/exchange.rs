@@ -1,4 +1,4 @@
-//! State of one HTTP exchange, shared by the request, the connection that carries it, and the reply that is read from it.
+//! State of one HTTP exchange, shared by the request, the connection that carries it, and the reply.
 //!
 //! The HTTP crate takes a request and gives a reply; it has no place for what the two ends must tell each other.
 

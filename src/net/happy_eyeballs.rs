@@ -18,7 +18,7 @@ use nix::sys::socket::SockaddrStorage;
 use super::error::{Error, Kind, Phase};
 use super::socket::{Liveness, Socket, Sockets};
 
-/// How long an attempt has before the next one joins it; the value that the RFC recommends.
+/// Time that an attempt has before the next one joins it; the value that the RFC recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The address family that connected last. The threads of a client share it.
@@ -115,7 +115,7 @@ impl Family {
 
     fn remember(&self, address: SocketAddr) {
         let family = if address.is_ipv6() { 6 } else { 4 };
-        // Seldom another one: a store each time would take the line from the other threads' caches.
+        // The value seldom changes; a store each time would take the cache line from the other threads.
         if self.0.load(Ordering::Relaxed) != family {
             self.0.store(family, Ordering::Relaxed);
         }

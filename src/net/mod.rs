@@ -8,10 +8,10 @@
 //!
 //! - Nothing listens here, and nothing is sent but what a caller asks for: no redirect is followed, no
 //!   challenge answered, no cookie kept (`client`).
-//! - A client certificate meets the configured origin alone; so do the credentials of its URL (`connect`,
+//! - A client certificate meets the configured origin alone; so do the credentials of its URL (`dialer`,
 //!   `client`). Proxy credentials meet the proxy alone (`proxy`, which alone writes them).
 //! - Where the outside chooses what is called, every address is judged before it is dialled, and what was judged
-//!   is what is dialled (`guard`, `connect`).
+//!   is what is dialled (`address_guard`, `dialer`).
 //! - Every peer's certificate is verified, a proxy's too, and again once it has ended; no setting turns that
 //!   off (`tls`).
 //! - Every wait ends at the caller's deadline, every buffer has a bound, and what peers say reaches a log only
@@ -23,9 +23,9 @@
 //! rest share (`pool`).
 //!
 //! From a request to the wire: `client` sends it through the HTTP crate, which asks for a connection; that is one of
-//! the `pool`, or a new one: `connect` takes its `route`, resolves (`resolve`), asks the `guard`, opens a `socket` to the
-//! address that answers first (`happy_eyeballs`), passes the `proxy`, speaks `tls` against the `roots` on the `wire`, and
-//! makes a `connection` of it. Bodies come back by `reply`, under the `budget`.
+//! the `pool`, or a new one: `dialer` takes its `route`, resolves (`resolve`), asks the `address_guard`, opens a
+//! `socket` to the address that answers first (`happy_eyeballs`), passes the `proxy`, speaks `tls` against the `roots`
+//! on the `wire`, and makes a `connection` of it. Bodies come back by `reply`, under the `budget`.
 
 mod client;
 mod exchange;
@@ -35,8 +35,8 @@ mod reply;
 mod budget;
 mod error;
 
-mod connect;
-mod guard;
+mod address_guard;
+mod dialer;
 mod happy_eyeballs;
 mod route;
 
@@ -49,7 +49,7 @@ mod wire;
 mod proxy;
 mod tls;
 
-mod identity;
+mod client_certificate;
 mod roots;
 
 mod der;
@@ -75,8 +75,8 @@ pub use error::{CertificateFault, Error, Kind, Source};
 pub use reply::{Bytes, Reply};
 pub use route::Route;
 
-use connect::{Dialer, Shared};
-use guard::Guard;
+use address_guard::AddressGuard;
+use dialer::{Dialer, Shared};
 use pool::{Idle, MCP_IDLE, PLANE_IDLE};
 use route::Routes;
 use socket::{Liveness, PLANE, SERVER};
@@ -90,10 +90,11 @@ pub struct Net {
     dump: bool,
 }
 
-/// What the PEM certificates of a file say of themselves, in their order. Fails when it cannot be read.
+/// Summaries of the PEM certificates of a file, in their order. Fails when it cannot be read.
 pub fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
-    let found = roots::certificates(path)
-        .map_err(|cause| Error::new(Kind::Setup, format!("read certificate {}: {cause}", path.display())))?;
+    let unreadable =
+        |cause| Error::caused(Kind::Setup, &format!("read certificate {}", path.display()), cause);
+    let found = roots::certificates(path).map_err(unreadable)?;
     Ok(found.iter().filter_map(|certificate| der::summarise(certificate)).collect())
 }
 
@@ -114,7 +115,7 @@ impl Net {
         Ok(Net { shared: Arc::new(shared), budget: Budget::new(network.body_budget_bytes), dump: false })
     }
 
-    /// Whether clients made from now on dump whole requests and replies at debug level.
+    /// Sets whether clients made from now on dump whole requests and replies at debug level.
     pub fn dumping(mut self, dump: bool) -> Net {
         self.dump = dump;
         self
@@ -123,8 +124,7 @@ impl Net {
     /// A client towards the control plane, keeping up to `idle_max` idle connections for 50 s. Fails when
     /// the certificate, its key or the roots cannot be used; nothing is dialled yet.
     pub fn control_plane(&self, plane: &config::ControlPlane, idle_max: usize) -> Result<Client, Error> {
-        let network = &self.shared.network;
-        let routes = Routes::new(None, &[&plane.proxy, &network.proxy], &network.environment);
+        let routes = Routes::new(None, &[&plane.proxy], &self.shared.network);
         let dialer = self.dialer(&plane.origin, routes, plane.identity.as_ref(), "control-plane", PLANE)?;
         Client::new(dialer, idle_max, Idle::new(PLANE_IDLE), None, self.dump)
     }
@@ -137,16 +137,15 @@ impl Net {
         server: &config::HttpServer,
         idle_max: usize,
     ) -> Result<Client, Error> {
-        let network = &self.shared.network;
-        let explicit = [&server.proxy, &mcp.proxy, &network.proxy];
-        let routes = Routes::new(server.unix_socket.clone(), &explicit, &network.environment);
+        let proxies = [&server.proxy, &mcp.proxy];
+        let routes = Routes::new(server.unix_socket.clone(), &proxies, &self.shared.network);
         let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP", SERVER)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
     }
 
     /// A client towards one endpoint that the product may call by name, and towards its origin alone: another
     /// endpoint, be it the target of a redirect, has a client of its own. The address that the name resolves
-    /// to is checked as it is dialled, see `guard`; a refusal is [`Kind::AddressForbidden`]. The nearest proxy
+    /// to is checked as it is dialled, see `address_guard`; a refusal is [`Kind::AddressForbidden`]. The nearest proxy
     /// setting wins: the one for these endpoints, then the global one. Fails as above, and when a check could
     /// not be made: a proxy would resolve a name that is to stay within `allowed_networks`.
     pub fn harpoon(
@@ -155,10 +154,8 @@ impl Net {
         target: &config::HarpoonTarget,
         idle_max: usize,
     ) -> Result<Client, Error> {
-        let network = &self.shared.network;
-        let explicit = [&harpoon.proxy, &network.proxy];
-        let routes = Routes::new(target.unix_socket.clone(), &explicit, &network.environment);
-        let guard = Guard::Target(target.origin.clone(), target.allowed_networks.clone());
+        let routes = Routes::new(target.unix_socket.clone(), &[&harpoon.proxy], &self.shared.network);
+        let guard = AddressGuard::Target(target.origin.clone(), target.allowed_networks.clone());
         let dialer = self.dialer(&target.origin, routes, None, "harpoon", SERVER)?.guarded(guard)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
     }
@@ -176,10 +173,8 @@ impl Net {
         proxies: &[&Option<config::Proxy>],
         idle_max: usize,
     ) -> Result<Client, Error> {
-        let network = &self.shared.network;
-        let explicit: Vec<_> = proxies.iter().copied().chain([&network.proxy]).collect();
-        let routes = Routes::new(None, &explicit, &network.environment);
-        let guard = Guard::Learned(exempt.to_vec());
+        let routes = Routes::new(None, proxies, &self.shared.network);
+        let guard = AddressGuard::Learned(exempt.to_vec());
         let dialer = self.dialer(origin, routes, None, "learned", SERVER)?.guarded(guard)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
     }
@@ -189,7 +184,7 @@ impl Net {
     /// has none.
     pub fn operator(origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
         let net = Net::new(&config::Network::bare())?;
-        let routes = Routes::new(unix_socket, &[], &net.shared.network.environment);
+        let routes = Routes::new(unix_socket, &[], &net.shared.network);
         let dialer = net.dialer(origin, routes, None, "health", SERVER)?;
         Client::new(dialer, 0, Idle::new(Duration::ZERO), None, false)
     }
@@ -205,7 +200,7 @@ impl Net {
         &self.budget
     }
 
-    /// How many roots are trusted and where they came from, for the start-up log.
+    /// Number and source of the trusted roots, for the start-up log.
     pub fn roots_summary(&self) -> String {
         let trust = self.shared.trust.get();
         trust.map_or("not read: nothing uses TLS", |trust| &trust.roots.summary).to_owned()
@@ -219,8 +214,9 @@ impl Net {
         whose: &str,
         liveness: Liveness,
     ) -> Result<Dialer, Error> {
-        let identity =
-            identity.map(|identity| identity::load(identity, whose, &self.shared.provider)).transpose()?;
+        let identity = identity
+            .map(|identity| client_certificate::load(identity, whose, &self.shared.provider))
+            .transpose()?;
         Dialer::new(Arc::clone(&self.shared), origin.clone(), routes, identity, liveness)
     }
 }

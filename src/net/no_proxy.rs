@@ -1,4 +1,4 @@
-//! Decides which destinations no proxy is used for, with Go's reading of `NO_PROXY`.
+//! `NO_PROXY`: destinations that no proxy is used for, as Go reads the list.
 //!
 //! Items are separated by commas: `*`, an address, a CIDR block, or a name; address and name may carry a
 //! port. `example.com` covers its subdomains too, `.example.com` and `*.example.com` cover them alone.
@@ -8,13 +8,11 @@ use std::net::IpAddr;
 
 use crate::config::Cidr;
 
-/// The parsed exceptions.
-#[derive(Debug, Clone, Default)]
-pub(super) struct NoProxy {
-    items: Vec<Item>,
-}
+/// Parsed exceptions, each with its text.
+#[derive(Debug)]
+pub(super) struct NoProxy(Vec<(String, Item)>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Item {
     /// `*`
     Everything,
@@ -27,16 +25,18 @@ enum Item {
 impl NoProxy {
     /// Reads the list.
     pub(super) fn parse(list: &str) -> NoProxy {
-        let items = list.to_ascii_lowercase();
-        NoProxy { items: items.split(',').filter_map(|item| parse_item(item.trim())).collect() }
+        let items = list.split(',').map(str::trim);
+        let parsed = |text: &str| Some((text.to_owned(), parse_item(&text.to_ascii_lowercase())?));
+        NoProxy(items.filter_map(parsed).collect())
     }
 
-    /// Whether `host` (without brackets) and `port` are reached without a proxy.
-    pub(super) fn covers(&self, host: &str, port: u16) -> bool {
+    /// The first item by which `host` (without brackets) and `port` are reached without a proxy.
+    pub(super) fn covering(&self, host: &str, port: u16) -> Option<&str> {
         let host = host.to_ascii_lowercase();
         // Names are compared as written and never resolved: the proxy may be the only one who can.
         let address = address(&host);
-        self.items.iter().any(|item| item.covers(&host, address, port))
+        let mut items = self.0.iter();
+        items.find(|(_, item)| item.covers(&host, address, port)).map(|(text, _)| text.as_str())
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn covers(list: &str, host: &str, port: u16) -> bool {
-        NoProxy::parse(list).covers(host, port)
+        NoProxy::parse(list).covering(host, port).is_some()
     }
 
     #[test]

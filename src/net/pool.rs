@@ -1,4 +1,4 @@
-//! Connections that rest between two requests: who takes them, and what closes them.
+//! Connection pool: connections that rest between two requests, and what closes them.
 //!
 //! A server drops idle connections after a time of its own, and a request sent at that moment is lost. So
 //! connections towards servers whose time is unknown rest shortly, and a server that names its time is
@@ -9,7 +9,7 @@
 //! finds out of its peer is true of the others that have rested since before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::http::HeaderMap;
@@ -20,9 +20,9 @@ use super::error::{Error, Kind};
 use crate::config::Origin;
 use crate::sync;
 
-/// How long a connection towards the plane may rest. Load balancers drop after 60 s.
+/// Time that a connection towards the plane may rest. Load balancers drop after 60 s.
 pub(super) const PLANE_IDLE: Duration = Duration::from_secs(50);
-/// The same towards MCP servers, which commonly drop after 5 s (Node, uvicorn).
+/// Time that a connection towards an MCP server may rest. Servers commonly drop after 5 s (Node, uvicorn).
 pub(super) const MCP_IDLE: Duration = Duration::from_secs(4);
 /// No connection rests longer than this, whatever a server promises.
 const IDLE_MAX: Duration = PLANE_IDLE;
@@ -31,7 +31,7 @@ const IDLE_MAX: Duration = PLANE_IDLE;
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) idle: Idle,
-    /// How many may rest; with one more the oldest is closed.
+    /// Number that may rest; with one more the oldest is closed.
     most: usize,
     /// The one that was used last comes last, and is taken first: the others can grow old then.
     resting: Mutex<Vec<Connection>>,
@@ -44,7 +44,7 @@ pub(super) struct Lent {
     /// Nothing once it went back; the HTTP crate drops the rest then.
     connection: Option<Connection>,
     pool: Arc<Pool>,
-    /// What the HTTP crate would find then.
+    /// Empty buffers, for the HTTP crate to find then.
     nothing: IoBuffers,
 }
 
@@ -69,14 +69,15 @@ impl Pools {
     pub(super) fn sweep(&self) {
         for pool in self.present() {
             let age = pool.idle.age();
-            pool.resting().retain_mut(|connection| connection.rested() < age && connection.is_silent());
+            sync::lock(&pool.resting)
+                .retain_mut(|connection| connection.rested() < age && connection.is_silent());
         }
     }
 
     /// Closes the connections to `destination` that were not used since `before`: one of that age is dead.
     fn distrust(&self, destination: &Origin, before: Instant) {
         for pool in self.present() {
-            pool.resting().retain(|connection| {
+            sync::lock(&pool.resting).retain(|connection| {
                 connection.destination != *destination || connection.rests_since > before
             });
         }
@@ -93,7 +94,7 @@ impl Pool {
     pub(super) fn take(&self, destination: &Origin, age: Duration) -> Option<Connection> {
         loop {
             let mut connection = {
-                let mut resting = self.resting();
+                let mut resting = sync::lock(&self.resting);
                 let place = resting.iter().rposition(|resting| resting.destination == *destination)?;
                 resting.remove(place)
             };
@@ -108,7 +109,7 @@ impl Pool {
         if !connection.rest() {
             return;
         }
-        let mut resting = self.resting();
+        let mut resting = sync::lock(&self.resting);
         resting.push(connection);
         let oldest = (resting.len() > self.most).then(|| resting.remove(0));
         // Closed outside the lock, which the next request waits for.
@@ -118,11 +119,7 @@ impl Pool {
 
     /// Closes what rests.
     pub(super) fn clear(&self) {
-        self.resting().clear();
-    }
-
-    fn resting(&self) -> MutexGuard<'_, Vec<Connection>> {
-        sync::lock(&self.resting)
+        sync::lock(&self.resting).clear();
     }
 }
 
@@ -175,11 +172,11 @@ impl Transport for Lent {
     }
 }
 
-/// How long connections of one purpose may rest.
+/// Time that connections of one purpose may rest.
 #[derive(Debug)]
 pub(super) struct Idle {
     unnamed: Duration,
-    /// What the last reply's `Keep-Alive` named, in milliseconds; 0 for nothing.
+    /// Time that the last reply's `Keep-Alive` named, in milliseconds; 0 for none.
     named_ms: AtomicU64,
 }
 
@@ -189,7 +186,7 @@ impl Idle {
         Idle { unnamed, named_ms: AtomicU64::new(0) }
     }
 
-    /// How long a connection may have rested to be used now.
+    /// Longest time that a connection may have rested to be used now.
     pub(super) fn age(&self) -> Duration {
         match self.named_ms.load(Ordering::Relaxed) {
             0 => self.unnamed,
@@ -203,7 +200,7 @@ impl Idle {
         let limit = named.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_MAX));
         // One millisecond stands for "never reuse": zero says that nothing was named.
         let wanted = limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(0).max(1));
-        // Seldom another one: a store each time would take the line from the other threads' caches.
+        // The value seldom changes; a store each time would take the cache line from the other threads.
         if self.named_ms.load(Ordering::Relaxed) != wanted {
             self.named_ms.store(wanted, Ordering::Relaxed);
         }

@@ -1,5 +1,5 @@
-//! What is said to a proxy: CONNECT makes the connection one to the destination, and requests in absolute form
-//! ask the proxy to forward them.
+//! Proxy protocol: CONNECT makes the connection one to the destination, and requests in absolute form ask the proxy
+//! to forward them.
 //!
 //! CONNECT is for TLS, and for endpoints of Harpoon, which others choose: there a proxy may see no more than
 //! host and port. Plain http that an operator configured is forwarded, as every client does: many proxies allow
@@ -25,7 +25,7 @@ use crate::config::{Origin, Proxy, Secret};
 /// A larger head is not what a proxy says. Bodies (pages that explain a refusal) are not waited for, and a
 /// read may bring 1 KiB of one.
 const ANSWER_MAX_BYTES: usize = 16 * 1024;
-/// As many headers as the HTTP crate accepts of a reply. More is not valid HTTP to us.
+/// Number of headers that the HTTP crate accepts of a reply. More is not valid HTTP to us.
 const HEADERS_MAX: usize = 128;
 
 /// Asks for a tunnel to `destination` on a connection to the proxy, within the wire's deadline. After a success
@@ -62,7 +62,7 @@ pub(super) fn ask(wire: &mut Wire, proxy: &Proxy, destination: &Origin) -> Resul
     }
 }
 
-/// How requests are written on a connection whose proxy forwards them.
+/// Form of requests on a connection whose proxy forwards them.
 #[derive(Debug)]
 pub(super) struct Forwarding {
     origin: String,
@@ -199,8 +199,8 @@ fn invalid(proxy: &Proxy) -> Error {
     Error::new(Kind::Protocol, text).of_proxy()
 }
 
-/// What an operator reads in the log; the status text and the realm of the proxy stay out of it, because
-/// whoever answers on its port writes them.
+/// Refusal by the proxy, as an operator reads it in the log; the status text and the realm of the proxy stay out of
+/// it, because whoever answers on its port writes them.
 fn refused(proxy: &Proxy, what: &str, status: u16, schemes: &[String]) -> Error {
     let mut text = format!("the proxy {} {what} with status {status}", proxy_url(proxy));
     if status == 407 {

@@ -1,4 +1,4 @@
-//! A reply: its head, and its body read in pieces or as a whole within bounds.
+//! HTTP reply: its head, and its body read in pieces or as a whole within bounds.
 //!
 //! A body that ends before its announced length is an error, never a short body. The connection goes back to
 //! the pool when the end was read; a reply dropped before closes it, which also tells the peer to stop.
@@ -18,7 +18,7 @@ use super::error::{Error, Kind};
 use super::exchange::Exchange;
 use super::http_dump;
 
-/// The head of a reply, and its body still to be read.
+/// HTTP reply whose body is still to be read.
 pub struct Reply {
     /// Status code.
     pub status: u16,
@@ -34,14 +34,14 @@ pub struct Reply {
 pub struct Bytes {
     /// The bytes.
     pub data: Vec<u8>,
-    /// What they occupy of the budget.
+    /// Share of the budget that they occupy.
     pub held: Option<Reservation>,
 }
 
 /// First allocation for a body of unknown length. It doubles, so that many small answers stay small.
 const FIRST_BYTES: usize = 8 * 1024;
 
-/// How much of an unwanted rest is read, in reads of 1 KiB; a new connection is cheaper than more.
+/// Reads of 1 KiB for an unwanted rest; a new connection is cheaper than more.
 const FINISH_READS_MAX: usize = 16;
 
 impl Reply {

@@ -23,7 +23,7 @@ const FAMILY_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Names {
     helpers: Arc<Budget>,
-    /// What every name resolves to.
+    /// Addresses of every name.
     #[cfg(test)]
     pub(super) fixed: Option<Vec<IpAddr>>,
 }
@@ -37,7 +37,7 @@ impl Names {
         }
     }
 
-    /// One whose helpers are all busy for ever.
+    /// Resolution whose helpers are all busy for ever.
     #[cfg(test)]
     pub(super) fn hanging() -> Names {
         Names { helpers: Budget::new(0), fixed: None }
@@ -67,7 +67,7 @@ impl Names {
     }
 }
 
-/// As many as are tried, in their order.
+/// The addresses that are tried, in their order.
 fn few(all: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let (mut four, mut six) = (0, 0);
     let is_tried = |address: &SocketAddr| {

@@ -1,4 +1,4 @@
-//! Which certificate authorities are trusted, and where they came from.
+//! Trusted certificate authorities (roots), and where they came from.
 //!
 //! A bundle that somebody named must be readable and hold certificates. Of the system's bundle, single
 //! certificates that do not parse are skipped and counted: one odd entry must not stop a host's traffic.
@@ -34,7 +34,7 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 /// The trusted roots.
 #[derive(Debug, Clone)]
 pub(super) struct Roots {
-    /// What rustls verifies against.
+    /// Store that rustls verifies against.
     pub(super) store: Arc<RootCertStore>,
     /// One sentence for the start-up log.
     pub(super) summary: String,
@@ -48,9 +48,10 @@ pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Resu
     let found = match network.roots {
         config::Roots::None => Some(("no roots".to_owned(), Vec::new())),
         config::Roots::Webpki => None,
-        config::Roots::System => Some(system().ok_or_else(|| {
-            Error::new(Kind::Setup, "tls.roots is system, but no system CA bundle was found")
-        })?),
+        config::Roots::System => {
+            let missing = || Error::setup("tls.roots is system, but no system CA bundle was found");
+            Some(system().ok_or_else(missing)?)
+        }
         config::Roots::Automatic => named(network)?.or_else(system),
     };
     let mut store = RootCertStore::empty();
@@ -69,13 +70,14 @@ pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Resu
 
 /// The certificates of `ca-bundle`, checked even when nothing uses TLS yet.
 pub(super) fn ca_bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates = certificates(path)
-        .map_err(|cause| Error::new(Kind::Setup, format!("read CA bundle {path:?}: {cause}")))?;
-    // What PEM takes for a certificate may still be none; the store parses it.
+    let unreadable = |cause| Error::caused(Kind::Setup, &format!("read CA bundle {path:?}"), cause);
+    let certificates = certificates(path).map_err(unreadable)?;
+    // A PEM block need not hold a certificate; the store parses it.
     let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates.iter().cloned());
     if usable == 0 {
-        let text = format!("invalid ca-bundle {path:?}: PEM bundle contained no certificates");
-        return Err(Error::new(Kind::Setup, text));
+        return Err(Error::setup(format!(
+            "invalid ca-bundle {path:?}: PEM bundle contained no certificates"
+        )));
     }
     Ok(certificates)
 }
@@ -93,16 +95,16 @@ fn named(network: &Network) -> Result<Option<Found>, Error> {
     let mut sources = Vec::new();
     let mut found = Vec::new();
     let unreadable =
-        |what: String, cause: io::Error| Error::new(Kind::Setup, format!("read {what}: {cause}"));
+        |what: &str, cause: io::Error| Error::caused(Kind::Setup, &format!("read {what}"), cause);
     if let Some(file) = &network.ssl_cert_file {
         let source = format!("SSL_CERT_FILE {}", file.display());
-        found.extend(certificates(file).map_err(|cause| unreadable(source.clone(), cause))?);
+        found.extend(certificates(file).map_err(|cause| unreadable(&source, cause))?);
         sources.push(source);
     }
     if let Some(list) = &network.ssl_cert_dir {
         for directory in list.split(':').filter(|directory| !directory.is_empty()) {
             let read = directory_certificates(Path::new(directory));
-            found.extend(read.map_err(|cause| unreadable(format!("SSL_CERT_DIR {directory}"), cause))?);
+            found.extend(read.map_err(|cause| unreadable(&format!("SSL_CERT_DIR {directory}"), cause))?);
         }
         sources.push(format!("SSL_CERT_DIR {list}"));
     }
@@ -115,7 +117,7 @@ fn named(network: &Network) -> Result<Option<Found>, Error> {
     let source = sources.join(" and ");
     // With nothing else to trust, every connection would fail later and less clearly.
     if found.is_empty() && network.ca_bundle.is_none() {
-        return Err(Error::new(Kind::Setup, format!("{source} contained no certificates")));
+        return Err(Error::setup(format!("{source} contained no certificates")));
     }
     Ok(Some((source, found)))
 }

@@ -1,4 +1,4 @@
-//! Decides how a destination is reached: directly, through a unix socket or through which proxy, and why so.
+//! Route to a destination: directly, through a unix socket or through a proxy, and why so.
 //!
 //! A pure decision: the first proxy that was configured for the purpose wins, then the environment's; both
 //! yield to `NO_PROXY`, and the environment's never applies to this machine itself. It is made for every
@@ -7,17 +7,17 @@
 use std::path::{Path, PathBuf};
 
 use super::no_proxy::{NoProxy, is_loopback};
-use crate::config::{EnvironmentProxies, Origin, Proxy};
+use crate::config::{EnvironmentProxies, Network, Origin, Proxy};
 use crate::url::authority;
 
-/// How a destination is reached, and why so.
+/// Route to a destination in words, and why it is so.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// `host:port` of the destination.
     pub destination: String,
     /// The proxy in use, `http://host:port` without credentials.
     pub proxy: Option<String>,
-    /// Who decided: a setting's name, `environment`, `NO_PROXY`, `unix socket`, `none`.
+    /// Origin of the decision: a setting's name, `environment`, `NO_PROXY`, `unix socket`, `none`.
     pub reason: String,
     /// The item of `NO_PROXY` that covers the destination, when that decided.
     pub exception: Option<String>,
@@ -32,34 +32,30 @@ pub(super) struct Routes {
     no_proxy: NoProxy,
 }
 
-/// The decision.
+/// Route to a destination.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way<'a> {
-    /// Straight to the destination; why no proxy is used.
+    /// Straight to the destination, with the reason why no proxy is used.
     Direct(&'static str),
     /// Through this unix socket.
     Unix(&'a Path),
-    /// Through this proxy; who named it.
+    /// Through this proxy, with the setting that names it.
     Proxy(&'a Proxy, &'a str),
 }
 
 impl Routes {
-    /// `explicit` lists the purpose's own proxy first, the global one last. A unix socket beats them all:
-    /// what it leads to is on this machine, whatever the URL's host says.
-    pub(super) fn new(
-        unix_socket: Option<PathBuf>,
-        explicit: &[&Option<Proxy>],
-        environment: &EnvironmentProxies,
-    ) -> Routes {
+    /// `own` lists the proxy settings of the purpose, nearest first; the global one comes last. A unix socket
+    /// beats them all: what it leads to is on this machine, whatever the URL's host says.
+    pub(super) fn new(unix_socket: Option<PathBuf>, own: &[&Option<Proxy>], network: &Network) -> Routes {
         Routes {
             unix_socket,
-            explicit: explicit.iter().find_map(|proxy| (*proxy).clone()),
-            environment: environment.clone(),
-            no_proxy: NoProxy::parse(&environment.no_proxy),
+            explicit: own.iter().copied().chain([&network.proxy]).find_map(Clone::clone),
+            environment: network.environment.clone(),
+            no_proxy: NoProxy::parse(&network.environment.no_proxy),
         }
     }
 
-    /// How `destination` is reached.
+    /// Route to `destination`.
     pub(super) fn way(&self, destination: &Origin) -> Way<'_> {
         if let Some(path) = &self.unix_socket {
             return Way::Unix(path);
@@ -72,20 +68,15 @@ impl Routes {
             (None, Some(proxy)) if !local => Way::Proxy(proxy, "environment"),
             _ => return Way::Direct("none"),
         };
-        if self.no_proxy.covers(&destination.host, destination.port) {
-            return Way::Direct("NO_PROXY");
-        }
-        chosen
+        if self.exception(destination).is_some() { Way::Direct("NO_PROXY") } else { chosen }
     }
 
     /// The first item of `NO_PROXY` that covers `destination`.
-    fn exception(&self, destination: &Origin) -> Option<String> {
-        let mut items = self.environment.no_proxy.split(',').map(str::trim);
-        let item = items.find(|item| NoProxy::parse(item).covers(&destination.host, destination.port));
-        item.map(str::to_owned)
+    fn exception(&self, destination: &Origin) -> Option<&str> {
+        self.no_proxy.covering(&destination.host, destination.port)
     }
 
-    /// The decision in words.
+    /// Route to `destination` in words.
     pub(super) fn describe(&self, destination: &Origin) -> Route {
         let (proxy, reason) = match self.way(destination) {
             Way::Direct(reason) => (None, reason),
@@ -96,7 +87,7 @@ impl Routes {
             destination: destination.authority(),
             proxy,
             reason: reason.to_owned(),
-            exception: (reason == "NO_PROXY").then(|| self.exception(destination)).flatten(),
+            exception: self.exception(destination).filter(|_| reason == "NO_PROXY").map(str::to_owned),
         }
     }
 }
@@ -133,7 +124,8 @@ mod tests {
         };
         let own = proxy("own", "control-plane.http-proxy");
         let global = proxy("global", "http-proxy");
-        let routes = Routes::new(None, &[&own, &global], &environment);
+        let mut network = Network { environment, proxy: global, ..Network::bare() };
+        let routes = Routes::new(None, &[&own], &network);
         assert_eq!(
             reason(&routes, "https://a.test"),
             (Some("http://own:3128".into()), "control-plane.http-proxy".into())
@@ -143,14 +135,15 @@ mod tests {
             (Some("http://own:3128".into()), "control-plane.http-proxy".into())
         );
         assert_eq!(reason(&routes, "https://x.internal.test"), (None, "NO_PROXY".into()));
-        let routes = Routes::new(None, &[&None, &global], &environment);
+        let routes = Routes::new(None, &[&None], &network);
         assert_eq!(reason(&routes, "https://a.test").1, "http-proxy");
-        let routes = Routes::new(None, &[&None, &None], &environment);
+        network.proxy = None;
+        let routes = Routes::new(None, &[&None], &network);
         assert_eq!(reason(&routes, "https://a.test").1, "environment");
         assert_eq!(reason(&routes, "https://127.0.0.1:1"), (None, "none".into()));
         assert_eq!(reason(&routes, "http://a.test"), (None, "none".into()));
         assert_eq!(reason(&routes, "https://10.1.1.1"), (None, "NO_PROXY".into()));
-        let routes = Routes::new(Some("/s".into()), &[&own], &environment);
+        let routes = Routes::new(Some("/s".into()), &[&own], &network);
         assert_eq!(reason(&routes, "https://a.test"), (None, "unix socket".into()));
     }
 

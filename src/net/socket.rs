@@ -1,4 +1,4 @@
-//! One socket under a deadline: TCP or unix stream, opened, used, and shut down from another thread.
+//! Stream socket (TCP or unix) under a deadline, which another thread can shut down.
 //!
 //! It knows no protocol. A passed deadline is an `io::Error` of kind `TimedOut` without a code of the system's; every
 //! other failure is what the operating system said.
@@ -25,7 +25,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::sync;
 
-/// When the kernel takes a peer for dead that says nothing: a host that vanished, an address that moved, a NAT
+/// Times after which the kernel takes a silent peer for dead: a host that vanished, an address that moved, a NAT
 /// that forgot. A connection where nothing is under way is probed; what was sent has to be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Liveness {
@@ -43,16 +43,16 @@ pub(super) const PLANE: Liveness = Liveness { silence_ms: 10_000, probe_after_s:
 pub(super) const SERVER: Liveness = Liveness { silence_ms: 60_000, probe_after_s: 30, probe_every_s: 10 };
 /// Unanswered probes that end a connection where no time-out of the user's is in force.
 const PROBES: u32 = 3;
-/// As much of a request goes into any window. With more the peer may have closed its window, and the kernel counts
+/// Size of a request that fits into any window. With more the peer may have closed its window, and the kernel counts
 /// that as silence, although the peer is there and only does not read.
 const ONE_WINDOW_BYTES: usize = 16 * 1024;
 
 /// Between two attempts at a unix listener whose backlog is full: nothing tells when it has room.
 const BACKLOG_WAIT: Duration = Duration::from_millis(10);
 
-/// Whoever finds a deadline passed for longer than this did not run: the process was stopped or frozen.
+/// A thread that finds a deadline passed for longer than this did not run: the process was stopped or frozen.
 const STOPPED_MIN: Duration = Duration::from_secs(1);
-/// How long after such a stop the rest of a reply is waited for whose beginning had come meanwhile.
+/// Time after such a stop in which the rest of a reply may come whose beginning had come meanwhile.
 const LATE_WAIT: Duration = Duration::from_secs(2);
 
 /// Above this much time left, the time-out is armed a little short, so that the next exchange finds it fitting.
@@ -68,7 +68,7 @@ pub(super) struct Socket {
     /// Bytes written in the present exchange. The one place that knows: a TLS session above may put a part on
     /// the wire and then fail without telling how much.
     wrote: usize,
-    /// How dead peers are found; nothing for a unix socket.
+    /// Nothing for a unix socket.
     liveness: Option<Liveness>,
     /// Whether the user's time-out is in force: not while a peer may refuse to read.
     limited: bool,

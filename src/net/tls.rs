@@ -1,4 +1,4 @@
-//! TLS towards destinations and proxies: one setup a purpose, the handshake, and a text for its refusal.
+//! TLS client: one setup a purpose, the handshake, the verifier of certificates, and a text for a refusal.
 //!
 //! rustls and webpki decide, with one addition: a server may show a certificate that stands in `ca-bundle`
 //! itself, see [`Verifier`]. What is refused is remembered, so that the error can name the certificate. Sessions
@@ -42,7 +42,7 @@ pub(super) struct Setup {
     current: Mutex<Term>,
 }
 
-/// A configuration with the sessions that were begun under it, until the first certificate ends that was
+/// Configuration with the sessions that were begun under it, until the first certificate ends that was
 /// accepted meanwhile. rustls does not look at the chain again when it resumes; so then everything is begun
 /// anew. A connection that is older keeps its term, and a ticket that reaches it late is never used.
 #[derive(Debug, Clone)]
@@ -123,17 +123,17 @@ impl Term {
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 let mut error = Error::new(Kind::Tls, self.explain(host, reason));
                 error.certificate = Some(fault(reason));
-                error
+                error.because(cause)
             }
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-                Error::new(Kind::NotTls, format!("{host} does not speak TLS; is it http?"))
+                Error::new(Kind::NotTls, format!("{host} does not speak TLS; is it http?")).because(cause)
             }
             _ => Error::io(Phase::Tls, host, cause),
         }
     }
 
     /// Names the refused certificate, and the authority that would have to be trusted. rustls itself says
-    /// only "unknown issuer", which does not tell an operator which of his proxies is in the way.
+    /// only "unknown issuer", which does not tell operators which of their proxies is in the way.
     fn explain(&self, host: &str, reason: &CertificateError) -> String {
         let why = if is_of_authority(reason) {
             "it is an authority's own (CaUsedAsEndEntity) and does not stand in ca-bundle".to_owned()
@@ -158,7 +158,7 @@ impl Term {
     }
 }
 
-/// The sort of a refusal, as far as it matters for what can be done about it.
+/// Class of a refusal, as far as it matters for what can be done about it.
 fn fault(reason: &CertificateError) -> CertificateFault {
     match reason {
         CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
@@ -199,9 +199,9 @@ fn is_unconstrained(certificate: &CertificateDer<'static>) -> bool {
 #[derive(Debug)]
 struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
-    /// What a server may show though it is an authority's.
+    /// Certificates of authorities that a server may show.
     listed: Arc<[CertificateDer<'static>]>,
-    /// When the first certificate ends that was accepted, in seconds of the epoch.
+    /// End of the first accepted certificate that ends, in seconds of the epoch.
     until: AtomicU64,
     /// The last chain that was refused, as summaries from the server's own certificate upwards.
     refused: Mutex<Vec<Summary>>,

@@ -237,7 +237,7 @@ mod tests {
         let (mut source, mut lines) = (answer.as_bytes(), Lines::new(Arc::clone(&budget)));
         assert_eq!(lines.next(&mut source).unwrap(), Line::Bytes(answer.clone().into()));
         assert!(budget.reserve(LINE_BYTES_MAX, Instant::now()).is_none());
-        assert_eq!(lines.held().unwrap().bytes(), answer.len());
+        assert_eq!(lines.held().unwrap().bytes, answer.len());
         assert!(budget.reserve(LINE_BYTES_MAX, Instant::now()).is_some());
     }
 

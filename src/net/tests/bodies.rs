@@ -129,7 +129,7 @@ fn large_bodies_are_charged_and_small_ones_are_not() {
         send(&client, &url, Some(&[&content]), soon()).unwrap().read_all(8 << 20, &budget, deadline)
     };
     let held = read(1 << 20, soon()).unwrap();
-    assert_eq!(held.held.as_ref().unwrap().bytes(), 1 << 20);
+    assert_eq!(held.held.as_ref().unwrap().bytes, 1 << 20);
     assert!(read(FREE_BYTES, soon()).unwrap().held.is_none());
     assert_eq!(read(FREE_BYTES + 1, shortly()).unwrap_err().kind, Kind::TooLarge);
     drop(held);

@@ -15,10 +15,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::CertificateDer;
 
+use super::address_guard::AddressGuard;
 use super::connection::Connection;
 use super::error::{Error, Phase};
 use super::exchange::Exchange;
-use super::guard::Guard;
 use super::happy_eyeballs::{Family, Race};
 use super::pool::Pools;
 use super::proxy::{self, Forwarding};
@@ -31,7 +31,7 @@ use super::wire::Wire;
 use crate::config::{Network, Origin, Proxy};
 use crate::url::authority;
 
-/// How long each step to a connection takes at most: connecting in all, the proxy's answer, a handshake. The kernel
+/// Longest time of each step to a connection: connecting in all, the proxy's answer, a handshake. The kernel
 /// finds a dead peer, but a proxy that is alive hides one from it, and so does whoever accepts and then says nothing.
 const STEP_MAX: Duration = Duration::from_secs(10);
 
@@ -66,7 +66,7 @@ pub(super) struct Dialer {
     /// The configured origin.
     pub(super) origin: Origin,
     pub(super) routes: Routes,
-    guard: Guard,
+    guard: AddressGuard,
     /// For the configured origin alone, when the purpose has a client certificate.
     identified: Option<tls::Setup>,
     liveness: Liveness,
@@ -108,7 +108,7 @@ impl Dialer {
             shared,
             origin,
             routes,
-            guard: Guard::Open,
+            guard: AddressGuard::Open,
             identified,
             liveness,
             family: Family::default(),
@@ -121,8 +121,8 @@ impl Dialer {
         Ok(dialer)
     }
 
-    /// The same, for a purpose that may not reach everything. What can be judged without dialling is.
-    pub(super) fn guarded(mut self, guard: Guard) -> Result<Dialer, Error> {
+    /// Restricts the addresses that may be reached. It fails at once where no connection could ever be allowed.
+    pub(super) fn guarded(mut self, guard: AddressGuard) -> Result<Dialer, Error> {
         guard.permits(&self.origin, self.routes.way(&self.origin))?;
         self.guard = guard;
         Ok(self)
@@ -149,8 +149,8 @@ impl Dialer {
         let mut wire = match way {
             Way::Direct(_) => {
                 let names = match self.guard {
-                    Guard::Open => &self.shared.names,
-                    Guard::Target(..) | Guard::Learned(_) => &self.shared.guarded_names,
+                    AddressGuard::Open => &self.shared.names,
+                    AddressGuard::Target(..) | AddressGuard::Learned(_) => &self.shared.guarded_names,
                 };
                 let addresses = names.resolve(&destination.host, destination.port, deadline)?;
                 self.guard.admits(destination, addresses.iter().map(SocketAddr::ip))?;
@@ -214,7 +214,7 @@ impl Dialer {
     /// the last that it may say.
     pub(super) fn forwarder(&self, destination: &Origin) -> Option<&Proxy> {
         match (destination.tls, &self.guard, self.routes.way(destination)) {
-            (false, Guard::Open, Way::Proxy(proxy, _)) => Some(proxy),
+            (false, AddressGuard::Open, Way::Proxy(proxy, _)) => Some(proxy),
             _ => None,
         }
     }

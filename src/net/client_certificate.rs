@@ -12,7 +12,7 @@ use rustls::{Error as TlsError, InconsistentKeys};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::error::{Error, Kind, bounded};
+use super::error::{Error, bounded};
 use super::roots::certificates;
 use crate::config::{Identity, trust};
 
@@ -25,10 +25,10 @@ pub(super) fn load(
     whose: &str,
     provider: &CryptoProvider,
 ) -> Result<Arc<SingleCertAndKey>, Error> {
-    let key = check(identity, provider).map_err(|reason| {
-        Error::new(Kind::Setup, format!("invalid {whose} client certificate configuration: {reason}"))
-    })?;
-    Ok(Arc::new(SingleCertAndKey::from(key)))
+    match check(identity, provider) {
+        Ok(key) => Ok(Arc::new(SingleCertAndKey::from(key))),
+        Err(why) => Err(Error::setup(format!("invalid {whose} client certificate configuration: {why}"))),
+    }
 }
 
 fn check(identity: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
@@ -39,8 +39,8 @@ fn check(identity: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey,
         return Err(format!("{certificate} contains no PEM certificate"));
     }
     let path = identity.key.display();
-    // Who can write a key can make this host speak for somebody else. Reading by a group is common (a key for
-    // several services) and is left to the operator.
+    // Anybody who can write the key's file can make this host speak for somebody else. Reading by a group is
+    // common (a key for several services) and is left to the operator.
     let pem =
         trust::read(&identity.key, KEY_MAX_BYTES).map_err(|cause| format!("read key {path}: {cause}"))?;
     let key = PrivateKeyDer::from_pem_slice(&pem.bytes)

@@ -2,7 +2,7 @@
 //!
 //! The control plane and MCP servers are named by the operator and not judged. Endpoints that the product
 //! calls by name, and URLs that were learned, are: a name may resolve to anything, today's answer need not be
-//! tomorrow's, and what answers on the addresses below hands out credentials to whoever asks. `connect` asks
+//! tomorrow's, and what answers on the addresses below hands out credentials to whoever asks. `dialer` asks
 //! here between resolving and dialling, and dials what was judged: there is no second resolution to differ.
 //!
 //! It judges every address of a name that would be dialled, and one that is refused refuses them all: a name
@@ -18,14 +18,14 @@ use super::error::{Error, Kind};
 use super::route::{Way, proxy_url};
 use crate::config::{Cidr, Origin};
 
-/// Whom a purpose may reach.
+/// Rules for the destinations of a purpose.
 #[derive(Debug)]
-pub(super) enum Guard {
-    /// Whomever the settings name.
+pub(super) enum AddressGuard {
+    /// Every address is allowed: the settings name the destination.
     Open,
-    /// This origin alone; within these networks, when there are any.
+    /// This origin alone is allowed; within these networks, when there are any.
     Target(Origin, Vec<Cidr>),
-    /// What anybody may reach; and these origins, as if they were targets.
+    /// Public addresses are allowed, and these origins as if they were targets.
     Learned(Vec<Origin>),
 }
 
@@ -82,43 +82,43 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix_bits: u32) -> Cidr {
     Cidr::new(IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), prefix_bits)
 }
 
-impl Guard {
-    /// Whether `destination` may be reached this way at all. Its addresses are judged later where they are
+impl AddressGuard {
+    /// Checks whether `destination` may be reached this way at all. Its addresses are judged later where they are
     /// resolved here, and now where they never will be. A unix socket has no address that could lie.
     pub(super) fn permits(&self, destination: &Origin, way: Way<'_>) -> Result<(), Error> {
         let host = &destination.host;
         match (self, way) {
-            (Guard::Target(origin, _), _) if origin != destination => {
+            (AddressGuard::Target(origin, _), _) if origin != destination => {
                 Err(refusal(host, "it is not the origin of this target"))
             }
-            (Guard::Open, _) | (_, Way::Unix(_)) => Ok(()),
+            (AddressGuard::Open, _) | (_, Way::Unix(_)) => Ok(()),
             // Literals too: the network behind a proxy is not the one that this machine knows.
-            (Guard::Learned(exempt), Way::Proxy(..)) if !exempt.contains(destination) => {
+            (AddressGuard::Learned(exempt), Way::Proxy(..)) if !exempt.contains(destination) => {
                 Err(refusal(host, "it was not configured, and lies behind a proxy"))
             }
             _ if host.parse::<IpAddr>().is_ok() => self.admits(destination, host.parse().ok()),
             (_, Way::Direct(_)) => Ok(()),
-            (Guard::Target(_, networks), Way::Proxy(proxy, _)) if !networks.is_empty() => {
+            (AddressGuard::Target(_, networks), Way::Proxy(proxy, _)) if !networks.is_empty() => {
                 let proxy = proxy_url(proxy);
                 let what = "which resolves the name; add the host to NO_PROXY, or remove allowed_networks";
-                let text =
-                    format!("allowed_networks of {host} cannot be checked behind proxy {proxy}, {what}");
-                Err(Error::new(Kind::Setup, text))
+                Err(Error::setup(format!(
+                    "allowed_networks of {host} cannot be checked behind proxy {proxy}, {what}"
+                )))
             }
             (_, Way::Proxy(..)) => Ok(()),
         }
     }
 
-    /// Whether all of these addresses may be dialled for `destination`.
+    /// Checks whether all of these addresses may be dialled for `destination`.
     pub(super) fn admits(
         &self,
         destination: &Origin,
         addresses: impl IntoIterator<Item = IpAddr>,
     ) -> Result<(), Error> {
         let (learned, networks) = match self {
-            Guard::Open => return Ok(()),
-            Guard::Target(_, networks) => (false, networks.as_slice()),
-            Guard::Learned(exempt) => (!exempt.contains(destination), [].as_slice()),
+            AddressGuard::Open => return Ok(()),
+            AddressGuard::Target(_, networks) => (false, networks.as_slice()),
+            AddressGuard::Learned(exempt) => (!exempt.contains(destination), [].as_slice()),
         };
         for address in addresses {
             if let Some(why) = forbidden(address, learned) {
@@ -193,14 +193,14 @@ mod tests {
         Origin::of(&text.parse().unwrap()).unwrap()
     }
 
-    fn verdict(guard: &Guard, host: &str, addresses: &[&str]) -> Result<(), Kind> {
+    fn verdict(guard: &AddressGuard, host: &str, addresses: &[&str]) -> Result<(), Kind> {
         let addresses = addresses.iter().map(|text| text.parse().unwrap());
         guard.admits(&origin(&format!("https://{host}")), addresses).map_err(|error| error.kind)
     }
 
-    fn target(networks: &[&str]) -> Guard {
+    fn target(networks: &[&str]) -> AddressGuard {
         let networks = networks.iter().map(|text| Cidr::parse(text).unwrap());
-        Guard::Target(origin("https://h"), networks.collect())
+        AddressGuard::Target(origin("https://h"), networks.collect())
     }
 
     #[rustfmt::skip]
@@ -220,12 +220,14 @@ mod tests {
 
     #[test]
     fn some_addresses_are_never_dialled() {
-        let exempt = Guard::Learned(vec![origin("https://h")]);
+        let exempt = AddressGuard::Learned(vec![origin("https://h")]);
         for address in NEVER_DIALLED {
-            for guard in [&target(&[]), &target(&["0.0.0.0/0", "::/0"]), &exempt, &Guard::Learned(vec![])] {
+            for guard in
+                [&target(&[]), &target(&["0.0.0.0/0", "::/0"]), &exempt, &AddressGuard::Learned(vec![])]
+            {
                 assert_eq!(verdict(guard, "h", &[address]), Err(Kind::AddressForbidden), "{address}");
             }
-            assert_eq!(verdict(&Guard::Open, "h", &[address]), Ok(()));
+            assert_eq!(verdict(&AddressGuard::Open, "h", &[address]), Ok(()));
         }
         // Neighbours of them are.
         for address in
@@ -237,7 +239,7 @@ mod tests {
 
     #[test]
     fn private_ones_are_for_what_was_configured() {
-        let learned = Guard::Learned(vec![origin("https://known:8443")]);
+        let learned = AddressGuard::Learned(vec![origin("https://known:8443")]);
         for address in [
             "127.0.0.1",
             "127.9.9.9",
@@ -280,7 +282,8 @@ mod tests {
     #[test]
     fn a_proxy_gets_no_name_that_must_be_judged() {
         let proxy = Proxy { tls: false, host: "p".into(), port: 1, credentials: None, label: String::new() };
-        let permits = |guard: &Guard, url: &str, way| guard.permits(&origin(url), way).map_err(|e| e.kind);
+        let permits =
+            |guard: &AddressGuard, url: &str, way| guard.permits(&origin(url), way).map_err(|e| e.kind);
         let proxied = Way::Proxy(&proxy, "");
         let forbidden = Err(Kind::AddressForbidden);
         assert_eq!(permits(&target(&[]), "https://h", proxied), Ok(()));
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!(permits(&target(&["10.0.0.0/8"]), "https://h", Way::Direct("none")), Ok(()));
         assert_eq!(permits(&target(&[]), "https://h:1", Way::Direct("none")), forbidden);
         assert_eq!(permits(&target(&[]), "http://h", Way::Unix("/s".as_ref())), forbidden);
-        let learned = Guard::Learned(vec![origin("https://known")]);
+        let learned = AddressGuard::Learned(vec![origin("https://known")]);
         assert_eq!(permits(&learned, "https://h", proxied), forbidden);
         assert_eq!(permits(&learned, "https://known", proxied), Ok(()));
         for literal in ["https://169.254.169.254", "https://[fe80::1]", "https://10.0.0.1"] {
@@ -297,7 +300,8 @@ mod tests {
         }
         assert_eq!(permits(&learned, "https://1.1.1.1", Way::Direct("none")), Ok(()));
         assert_eq!(permits(&learned, "https://1.1.1.1", proxied), forbidden);
-        let literal = Guard::Learned(vec![origin("https://10.0.0.1"), origin("https://169.254.169.254")]);
+        let literal =
+            AddressGuard::Learned(vec![origin("https://10.0.0.1"), origin("https://169.254.169.254")]);
         assert_eq!(permits(&literal, "https://10.0.0.1", proxied), Ok(()));
         assert_eq!(permits(&literal, "https://169.254.169.254", proxied), forbidden);
     }
