@@ -100,6 +100,13 @@ def names(name):
     return bool(module([*path, last])) or is_test(name)
 
 
+def function(name):
+    """Whether something is a function of the program."""
+    *path, last = name.split("::")
+    file = module(path)
+    return bool(file and re.search(rf"\bfn {last}\b", file.read_text()))
+
+
 def row_faults(row):
     """What does not hold in a row of the threat model, or in an item with fields."""
     label = row.label or row.text[:40]
@@ -182,7 +189,11 @@ def faults(text, summary):
     found += mutants.faults(text)
     given = {PAGE: text, SUMMARY: summary}
     for page in LINKED:
-        found += link_faults(page, given.get(ROOT / page) or (ROOT / page).read_text())
+        content = given.get(ROOT / page) or (ROOT / page).read_text()
+        found += link_faults(page, content)
+        # Names of other crates are none of ours.
+        ours = (name for name in re.findall(r"`((?:[a-z_]+::)+\w+)`", content) if module([name.split("::")[0]]))
+        found += [f"{page}: there is no {name}" for name in ours if not (names(name) or is_test(name) or function(name))]
     return list(dict.fromkeys(found))
 
 
