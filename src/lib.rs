@@ -81,7 +81,8 @@ mod crypto;
 mod dev;
 #[cfg(feature = "operator")]
 mod doctor;
-pub mod harpoon;
+#[cfg(feature = "harpoon")]
+mod harpoon;
 pub mod mcp;
 pub mod net;
 pub mod oauth;

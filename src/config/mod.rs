@@ -30,6 +30,7 @@ pub(crate) mod draft;
 // Grammars.
 mod binding;
 mod cidr;
+#[cfg(feature = "harpoon")]
 mod endpoint;
 mod headers;
 mod proxy;
@@ -42,6 +43,7 @@ mod plane;
 
 #[cfg(feature = "operator")]
 mod admin;
+#[cfg(feature = "harpoon")]
 mod harpoon;
 mod local;
 mod mcp;
@@ -66,11 +68,13 @@ pub use cidr::Cidr;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 pub use flags::{Flags, Request, nearest};
+#[cfg(feature = "harpoon")]
 pub use harpoon::{Harpoon, HarpoonTarget, HostRules};
 pub use profile::Source;
 
 #[cfg(feature = "operator")]
 pub(crate) use binding::arguments;
+#[cfg(feature = "harpoon")]
 pub(crate) use endpoint::learned as learned_target;
 #[cfg(feature = "operator")]
 pub(crate) use profile::select as select_source;
@@ -92,6 +96,7 @@ pub struct Settings {
     /// The private MCP servers.
     pub mcp: Mcp,
     /// The endpoints that the product may call by name.
+    #[cfg(feature = "harpoon")]
     pub harpoon: Harpoon,
     /// What is logged, how, and where to.
     pub log: Log,
@@ -209,6 +214,13 @@ pub struct ControlPlane {
     pub poll_channels: Vec<Channel>,
     /// Added to every request, never replacing what the client itself sends.
     pub extra_headers: HeaderMap,
+}
+
+impl ControlPlane {
+    /// Whether commands of this channel are asked for.
+    pub(crate) fn is_polled(&self, channel: &Channel) -> bool {
+        self.poll_channels.is_empty() || self.poll_channels.contains(channel)
+    }
 }
 
 /// The private MCP servers and how they are called.
@@ -383,11 +395,17 @@ impl Settings {
         let control_plane = plane::load(&lookup)?;
         let mcp = mcp::load(&lookup)?;
         let log = local::log(&lookup)?;
+        #[cfg(feature = "harpoon")]
         let harpoon = harpoon::load(&lookup)?;
         local::absent_features(&lookup)?;
-        plane::check_channels(&lookup, &control_plane, &mcp, &harpoon)?;
+        #[cfg(feature = "harpoon")]
+        let has_endpoints = Some(!harpoon.targets.is_empty());
+        #[cfg(not(feature = "harpoon"))]
+        let has_endpoints = None;
+        plane::check_channels(&lookup, &control_plane, &mcp, has_endpoints)?;
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
         let health = local::health(&lookup)?;
+        #[cfg(feature = "harpoon")]
         harpoon::check_listener(&lookup, &harpoon, &health)?;
         Ok(Settings {
             source: source.clone(),
@@ -395,6 +413,7 @@ impl Settings {
             network,
             control_plane,
             mcp,
+            #[cfg(feature = "harpoon")]
             harpoon,
             log,
             health,

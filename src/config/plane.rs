@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::lookup::{Found, Giver, Lookup};
 use super::reference::{References, is_reference};
 use super::{
-    Channel, ControlPlane, Environment, Error, ErrorKind, Harpoon, Identity, Mcp, Network, Origin, Secret,
-    headers, proxy,
+    Channel, ControlPlane, Environment, Error, ErrorKind, Identity, Mcp, Network, Origin, Secret, headers,
+    proxy,
 };
 use crate::url::Url;
 
@@ -83,12 +83,13 @@ pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
 }
 
 /// Every polled channel needs a server, and without a list `main` does: commands that nobody can
-/// take would otherwise be fetched from the control plane only to fail.
+/// take would otherwise be fetched from the control plane only to fail. Whether Harpoon has endpoints is unknown in a
+/// build without it.
 pub(crate) fn check_channels(
     lookup: &Lookup,
     plane: &ControlPlane,
     mcp: &Mcp,
-    harpoon: &Harpoon,
+    has_endpoints: Option<bool>,
 ) -> Result<(), Error> {
     let bound = |channel: &Channel| mcp.bindings.iter().any(|binding| binding.channel == *channel);
     if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
@@ -100,7 +101,10 @@ pub(crate) fn check_channels(
     for channel in &plane.poll_channels {
         let wrong = match channel.as_str() {
             _ if bound(channel) => continue,
-            RESERVED_CHANNEL if !harpoon.targets.is_empty() => continue,
+            RESERVED_CHANNEL if has_endpoints.is_none() => {
+                "this build has no Harpoon (feature harpoon)".to_string()
+            }
+            RESERVED_CHANNEL if has_endpoints == Some(true) => continue,
             // Beside `main` it may be asked for before it has anything to offer.
             RESERVED_CHANNEL if plane.poll_channels.contains(&Channel::main()) => continue,
             RESERVED_CHANNEL => "harpoon has no routable target".to_string(),

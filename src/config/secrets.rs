@@ -3,7 +3,7 @@
 //! The one list of them: what shows text to people hands it to the redactor first. A setting that holds a
 //! secret and is missing here could end in a log.
 
-use ureq::http::Uri;
+use ureq::http::{HeaderMap, Uri};
 
 use super::{Proxy, Secret, Server, Settings};
 
@@ -14,24 +14,17 @@ impl Settings {
         let plane = &self.control_plane;
         let mcp = &self.mcp;
         let mut found = vec![plane.api_key.clone()];
-        let harpoon = &self.harpoon;
-        found.extend(harpoon.token.clone());
-        let of_targets = harpoon.targets.iter().map(|target| &target.headers);
-        let of_settings = [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers];
-        for headers in of_settings.into_iter().chain(of_targets) {
-            // Not `to_str`, which knows ASCII alone; all of them were written as text.
-            let values = headers.values().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-            found.extend(values.map(|value| Secret::new(value.to_owned())));
+        for headers in [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers] {
+            found.extend(of_headers(headers));
         }
         let environment = &self.network.environment;
-        let own = [&plane.proxy, &mcp.proxy, &harpoon.proxy, &self.network.proxy];
+        let own = [&plane.proxy, &mcp.proxy, &self.network.proxy];
         let proxies = own.into_iter().chain([&environment.http, &environment.https]);
-        let credentials = |proxy: &Option<Proxy>| proxy.as_ref().and_then(|proxy| proxy.credentials.clone());
-        found.extend(proxies.filter_map(credentials));
+        found.extend(proxies.filter_map(of_proxy));
         for binding in &mcp.bindings {
             match &binding.server {
                 Server::Http(server) => {
-                    found.extend(credentials(&server.proxy));
+                    found.extend(of_proxy(&server.proxy));
                     found.extend(server.credentials.clone());
                     found.extend(of_query(&server.url));
                 }
@@ -43,9 +36,34 @@ impl Settings {
                 }
             }
         }
-        found.extend(harpoon.targets.iter().flat_map(|target| of_query(&target.uri)));
+        #[cfg(feature = "harpoon")]
+        found.extend(self.harpoon.secrets());
         found
     }
+}
+
+#[cfg(feature = "harpoon")]
+impl super::Harpoon {
+    /// Those of Harpoon.
+    fn secrets(&self) -> Vec<Secret> {
+        let mut found: Vec<Secret> = self.token.iter().cloned().chain(of_proxy(&self.proxy)).collect();
+        for target in &self.targets {
+            found.extend(of_headers(&target.headers).chain(of_query(&target.uri)));
+        }
+        found
+    }
+}
+
+/// The credentials for a proxy.
+fn of_proxy(proxy: &Option<Proxy>) -> Option<Secret> {
+    proxy.as_ref().and_then(|proxy| proxy.credentials.clone())
+}
+
+/// The values of headers.
+fn of_headers(headers: &HeaderMap) -> impl Iterator<Item = Secret> {
+    // Not `to_str`, which knows ASCII alone; all of them were written as text.
+    let values = headers.values().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
+    values.map(|value| Secret::new(value.to_owned()))
 }
 
 /// The values of a query.

@@ -45,12 +45,12 @@ pub(super) fn check(settings: &Settings, net: &Result<&Net, String>, all: &mut E
 
 /// The verdict on one search.
 fn examined(discovery: &Arc<Discovery>) -> Check {
-    let found = discovery.examine(Instant::now() + SEARCH_TIME);
-    let check = match (found.verdict, found.unread) {
-        (Err(_), _) if found.unreached => Check::skip(METADATA, "blocked by mcp_server_reachable"),
-        (Err(why), _) => {
-            let trust =
-                found.setting.map(|setting| format!("if that origin is yours to trust, add {setting}"));
+    let (verdict, record) = discovery.examine(Instant::now() + SEARCH_TIME);
+    let check = match (verdict, record.unread) {
+        (Err(_), _) if record.unreached => Check::skip(METADATA, "blocked by mcp_server_reachable"),
+        (Err(miss), _) => {
+            let trust = miss.setting();
+            let trust = trust.map(|setting| format!("if that origin is yours to trust, add {setting}"));
             let next = trust.unwrap_or_else(|| {
                 "have the server answer there with JSON that names its resource, or with 404; if it asks \
                  something of every caller, there is mcp.discovery-extra-headers"
@@ -58,7 +58,7 @@ fn examined(discovery: &Arc<Discovery>) -> Check {
             });
             let why_it_matters =
                 "run is not ready before this search succeeds, and callers are not told how to sign in.";
-            Check::fail(METADATA, why, why_it_matters, [next])
+            Check::fail(METADATA, miss.to_string(), why_it_matters, [next])
         }
         (Ok(_), Some(why)) => {
             let next = "have the authorization server answer, then ask again: tunnel-client doctor";
@@ -68,11 +68,11 @@ fn examined(discovery: &Arc<Discovery>) -> Check {
         }
         (Ok(Some(summary)), None) => Check::pass(METADATA, summary),
         (Ok(None), None) => {
-            let statuses: Vec<String> = found.absences.iter().map(u16::to_string).collect();
+            let statuses: Vec<String> = record.absences.iter().map(u16::to_string).collect();
             let statuses = statuses.join(" or ");
             let summary = format!("OAuth metadata not advertised; all candidates returned HTTP {statuses}");
             Check::pass(METADATA, summary)
         }
     };
-    check.evidence(found.steps)
+    check.evidence(record.steps)
 }

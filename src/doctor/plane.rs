@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crate::config::Settings;
 use crate::crypto;
 use crate::net::Net;
-use crate::ops::metrics::Metrics;
 use crate::ops::shell_quoted;
 use crate::plane::client::Plane;
 use crate::plane::hints;
@@ -33,9 +32,8 @@ pub(super) fn prepare(settings: &Settings, net: &Net) -> Result<Plane, String> {
     // The guardrail is what a slow network may add to a poll. Whoever waits for a report adds nothing.
     (plane.poll_timeout, plane.poll_guardrail) = (METADATA_TIME, Duration::ZERO);
     let instance_id = crypto::random_id().map_err(|error| error.to_string())?;
-    // Nobody scrapes them; the client counts its exchanges whether or not somebody reads them.
-    let metrics = Arc::new(Metrics::new(&settings.control_plane.tunnel_id, 1, 1, &[]));
-    service::plane(&settings, net, &instance_id, 1, &metrics, &Arc::default())
+    service::Shared::new(&settings, net)
+        .plane(&instance_id, Arc::default())
         .map_err(|error| error.to_string())
 }
 

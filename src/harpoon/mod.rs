@@ -34,6 +34,8 @@ mod arguments;
 mod exchange;
 mod rewrite;
 
+pub mod registrar;
+
 pub mod registry;
 
 use std::fmt;
@@ -41,7 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::config::{self, Channel, Secret};
+use crate::config::{self, Secret};
 use crate::net::{self, Net};
 use crate::ops::listener::calls::Offer;
 use crate::ops::metrics::Metrics;
@@ -108,11 +110,6 @@ impl Harpoon {
             history: History::new(captures),
         };
         Ok(Harpoon { tools: Arc::new(tools) })
-    }
-
-    /// Its channel.
-    pub fn channel() -> Channel {
-        Channel::harpoon()
     }
 
     /// Where endpoints are registered.

@@ -41,6 +41,12 @@ pub struct Endpoint {
     pub client: Client,
 }
 
+impl AsRef<Client> for Endpoint {
+    fn as_ref(&self) -> &Client {
+        &self.client
+    }
+}
+
 impl Endpoint {
     /// Whether it carries this tag.
     pub fn has_tag(&self, tag: &str) -> bool {

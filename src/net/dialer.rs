@@ -150,7 +150,7 @@ impl Dialer {
             Way::Direct(_) => {
                 let names = match self.guard {
                     AddressGuard::Open => &self.shared.names,
-                    AddressGuard::Target(..) | AddressGuard::Learned(_) => &self.shared.guarded_names,
+                    _ => &self.shared.guarded_names,
                 };
                 let addresses = names.resolve(&destination.host, destination.port, deadline)?;
                 self.guard.admits(destination, addresses.iter().map(SocketAddr::ip))?;

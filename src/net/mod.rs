@@ -148,6 +148,7 @@ impl Net {
     /// to is checked as it is dialled, see `address_guard`; a refusal is [`Kind::AddressForbidden`]. The nearest proxy
     /// setting wins: the one for these endpoints, then the global one. Fails as above, and when a check could
     /// not be made: a proxy would resolve a name that is to stay within `allowed_networks`.
+    #[cfg(feature = "harpoon")]
     pub fn harpoon(
         &self,
         harpoon: &config::Harpoon,

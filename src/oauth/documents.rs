@@ -2,118 +2,123 @@
 //!
 //! Only the members that decide something are looked at, and one that stands there twice makes its document
 //! invalid: what is decided by here and what the product reads must be the same. Depth is bounded by the
-//! relay's reader, size by whoever fetched. Fails with a fixed sentence, without a word of the document.
+//! relay's reader, size by whoever fetched. Reading fails with a fixed sentence, without a word of the document.
+
+use serde::Deserialize;
 
 use crate::relay::json;
 
-use super::candidates;
+use super::place::Place;
 
-/// What a protected resource says of itself.
+/// Metadata of a protected resource.
 #[derive(Debug)]
-pub(super) struct Resource {
+pub struct Resource {
     /// Its own URL, as it is written.
-    pub(super) resource: String,
+    pub resource: String,
     /// The first of its authorization servers.
-    pub(super) issuer: Option<String>,
+    pub issuer: Option<Issuer>,
 }
 
-/// What an authorization server says of itself.
+/// Authorization server as a protected resource names it.
 #[derive(Debug, Clone)]
-pub(super) struct AuthServer {
-    /// Where that was found.
-    pub(super) url: String,
-    /// Who it says it is.
-    pub(super) issuer: String,
-    /// The issuer that it was asked for, as the protected resource names it.
-    pub(super) asked: String,
-    /// Its endpoints that may be called, by their role.
-    pub(super) endpoints: Vec<(&'static str, String)>,
+pub struct Issuer {
+    /// The URL as it is written.
+    pub text: String,
+    /// The same URL, read.
+    pub place: Place,
 }
 
-/// Members of an authorization server's metadata and the roles that they name. The page at
-/// `authorization_endpoint` is for people's browsers and never called from here.
-const ENDPOINTS: [(&str, &str); 5] = [
-    ("token_endpoint", "token-endpoint"),
-    ("jwks_uri", "jwks-uri"),
-    ("introspection_endpoint", "introspection-endpoint"),
-    ("registration_endpoint", "registration-endpoint"),
-    ("revocation_endpoint", "revocation-endpoint"),
-];
+/// Metadata of an authorization server.
+#[derive(Debug, Clone)]
+pub struct AuthServer {
+    /// Where the document was found.
+    pub place: Place,
+    /// The issuer that it was asked for.
+    pub asked: Issuer,
+    /// The issuer that it names.
+    pub issuer: String,
+    /// Roles of endpoints that programs call, and their URLs. The page at `authorization_endpoint` is for
+    /// people's browsers and never called from here.
+    pub endpoints: [(&'static str, Option<String>); 5],
+}
 
-const NO_TEXT: &str = "a member is no text";
+#[derive(Deserialize)]
+struct ResourceMembers {
+    resource: String,
+    authorization_servers: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct ServerMembers {
+    issuer: String,
+    token_endpoint: Option<String>,
+    jwks_uri: Option<String>,
+    introspection_endpoint: Option<String>,
+    registration_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+}
 
 impl Resource {
     /// Reads the document.
     pub(super) fn read(text: &str) -> Result<Resource, &'static str> {
-        let members = members(text)?;
-        let resource = string(text, &members, "resource")?.filter(|resource| !resource.is_empty());
-        let resource = resource.ok_or("it names no resource")?;
-        let list = single(&members, "authorization_servers")?.filter(|span| span.of(text) != "null");
-        let first = match list {
-            None => None,
-            Some(list) => {
-                let list = json::elements(text, list).map_err(|_| "it is not JSON")?;
-                list.ok_or("authorization_servers is no list")?.first().copied()
-            }
-        };
+        let wrong = "it must name its resource once, and its authorization servers in a list";
+        let members: ResourceMembers = members(text, wrong)?;
+        if members.resource.is_empty() {
+            return Err("it names no resource");
+        }
+        let first = members.authorization_servers.into_iter().flatten().next();
         let issuer = match first {
             None => None,
-            Some(first) => {
-                let issuer = json::string(first.of(text)).ok_or(NO_TEXT)?.into_owned();
-                candidates::learned(&issuer).ok_or("its authorization server has no usable URL")?;
-                Some(issuer)
+            Some(text) => {
+                let place = Place::learned(&text).ok_or("its authorization server has no usable URL")?;
+                Some(Issuer { text, place })
             }
         };
-        Ok(Resource { resource, issuer })
+        Ok(Resource { resource: members.resource, issuer })
     }
 }
 
 impl AuthServer {
-    /// Reads the document that was found at `url`, where the issuer `asked` should have its own.
-    pub(super) fn read(text: &str, url: String, asked: &str) -> Result<AuthServer, &'static str> {
-        let members = members(text)?;
-        let issuer = string(text, &members, "issuer")?.ok_or("it names no issuer")?;
-        let mut endpoints = Vec::new();
-        for (name, role) in ENDPOINTS {
-            endpoints.extend(string(text, &members, name)?.map(|url| (role, url)));
-        }
-        Ok(AuthServer { url, issuer, asked: asked.to_owned(), endpoints })
+    /// Reads the document that was found at `place`, where the issuer `asked` should have its own.
+    pub(super) fn read(text: &str, place: &Place, asked: &Issuer) -> Result<AuthServer, &'static str> {
+        let members: ServerMembers =
+            members(text, "it must name its issuer and each endpoint once, as text")?;
+        let endpoints = [
+            ("token-endpoint", members.token_endpoint),
+            ("jwks-uri", members.jwks_uri),
+            ("introspection-endpoint", members.introspection_endpoint),
+            ("registration-endpoint", members.registration_endpoint),
+            ("revocation-endpoint", members.revocation_endpoint),
+        ];
+        Ok(AuthServer { place: place.clone(), asked: asked.clone(), issuer: members.issuer, endpoints })
     }
 
     /// Whether it speaks for the issuer that it was asked for.
     pub(super) fn is_own(&self) -> bool {
-        same_issuer(&self.issuer, &self.asked)
+        self.asked.is_named_by(&self.issuer)
     }
 }
 
-/// Whether both are one issuer; a slash at the end makes no other one.
-pub(super) fn same_issuer(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
-}
-
-fn members(text: &str) -> Result<Vec<json::Member<'_>>, &'static str> {
-    let whole = json::value(text).map_err(|_| "it is not JSON, or nested too deep")?;
-    let members = json::members(text, whole).map_err(|_| "it has too many members")?;
-    members.ok_or("it is no JSON object")
-}
-
-/// The member of this name, which may stand there once.
-fn single(members: &[json::Member<'_>], name: &str) -> Result<Option<json::Span>, &'static str> {
-    let mut named = members.iter().filter(|member| member.name == name);
-    match (named.next(), named.next()) {
-        (_, Some(_)) => Err("a member stands there twice"),
-        (found, None) => Ok(found.map(|member| member.value)),
+impl Issuer {
+    /// Whether `text` names this issuer; a slash at the end makes no other one.
+    pub(super) fn is_named_by(&self, text: &str) -> bool {
+        self.text.trim_end_matches('/') == text.trim_end_matches('/')
     }
 }
 
-fn string(text: &str, members: &[json::Member<'_>], name: &str) -> Result<Option<String>, &'static str> {
-    let Some(span) = single(members, name)?.filter(|span| span.of(text) != "null") else { return Ok(None) };
-    Ok(Some(json::string(span.of(text)).ok_or(NO_TEXT)?.into_owned()))
+/// The members of a document that are looked at, or the sentence that says how they must be.
+fn members<'a, T: Deserialize<'a>>(text: &'a str, wrong: &'static str) -> Result<T, &'static str> {
+    json::value(text).map_err(|_| "it is not JSON, or nested too deep")?;
+    serde_json::from_str(text).map_err(|_| wrong)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn issuer(text: &str) -> Issuer {
+        Issuer { text: text.to_owned(), place: Place::learned(text).unwrap() }
+    }
 
     #[test]
     fn resources_are_read() {
@@ -121,9 +126,12 @@ mod tests {
             r#" {"x":[1],"resource":"https://h/mcp","authorization_servers":["https://a/","https://b/"]} "#,
         );
         let read = read.unwrap();
-        assert_eq!((read.resource.as_str(), read.issuer.as_deref()), ("https://h/mcp", Some("https://a/")));
+        assert_eq!(
+            (read.resource.as_str(), read.issuer.unwrap().text.as_str()),
+            ("https://h/mcp", "https://a/")
+        );
         for text in [r#"{"resource":"r"}"#, r#"{"resource":"r","authorization_servers":[]}"#] {
-            assert_eq!(Resource::read(text).unwrap().issuer, None);
+            assert!(Resource::read(text).unwrap().issuer.is_none());
         }
     }
 
@@ -149,11 +157,22 @@ mod tests {
 
     #[test]
     fn servers_name_their_endpoints() {
+        let read =
+            |text| AuthServer::read(text, &Place::learned("https://a/m").unwrap(), &issuer("https://a/"));
         let text = r#"{"issuer":"https://a","authorization_endpoint":"https://a/page","jwks_uri":null,
             "token_endpoint":"https://a/token","revocation_endpoint":"https://a/revoke"}"#;
-        let read = AuthServer::read(text, "u".into(), "a").unwrap();
-        let roles: Vec<_> = read.endpoints.iter().map(|(role, _)| *role).collect();
-        assert_eq!(roles, ["token-endpoint", "revocation-endpoint"]);
-        assert!(AuthServer::read(r#"{"token_endpoint":"https://a/token"}"#, "u".into(), "a").is_err());
+        let server = read(text).unwrap();
+        assert!(server.is_own());
+        let endpoints = server.endpoints.map(|(_, url)| url);
+        let [token, None, None, None, revocation] = endpoints else { panic!("{endpoints:?}") };
+        assert_eq!(
+            (token.unwrap().as_str(), revocation.unwrap().as_str()),
+            ("https://a/token", "https://a/revoke")
+        );
+        for text in
+            [r#"{"token_endpoint":"https://a/token"}"#, r#"{"issuer":"a","jwks_uri":"b","jwks_uri":"b"}"#]
+        {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

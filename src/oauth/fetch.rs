@@ -5,18 +5,19 @@
 //! redirect is followed within the origin that was asked and nowhere else. A body is read within its bound,
 //! whatever length it claims. It fails with a [`Miss`], which names origins and nothing behind them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ureq::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use ureq::http::{HeaderMap, HeaderValue, Method, header};
 
-use crate::config::{self, Origin};
-use crate::net::{Budget, Bytes, Client, Error, Kind, Net, Reply, Request};
+use crate::config;
+use crate::net::{self, Budget, Client, Kind, Net, Reply, Request, Reservation};
 use crate::relay::failure::{Class, Failure, Source};
 use crate::relay::headers;
-use crate::url;
+use crate::url::{self, Origin};
 
-use super::candidates;
+use super::place::Place;
 
 /// Largest document that is read; real ones have some KiB.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -26,112 +27,91 @@ const REDIRECTS_MAX: usize = 5;
 
 /// Asks for documents. No `Debug`: the headers are often credentials.
 pub(super) struct Fetcher {
-    /// The configured server.
-    pub(super) origin: Origin,
-    own: Client,
+    /// The origins that may be asked: the configured server's, then those that the operator named.
+    clients: Vec<(Origin, Client)>,
+    server: Origin,
     headers: HeaderMap,
-    trusted: Vec<(Origin, Client)>,
     budget: Arc<Budget>,
 }
 
-/// Why there is no document at one place.
+/// Why there is no document at one place. Each names the origin that was asked.
 #[derive(Debug)]
-pub(super) struct Miss {
-    /// A sentence for the log and for `/readyz`.
-    pub(super) text: String,
-    /// Nobody answered in time.
-    pub(super) timed_out: bool,
-    /// There is nothing at this place.
-    pub(super) absent: bool,
-    /// No other place is asked after this.
-    pub(super) stops: bool,
-    /// The process ends.
-    pub(super) cut: bool,
-    /// The status of the reply, if there was one that mattered.
-    pub(super) status: Option<u16>,
-    /// No question went out.
-    pub(super) unsent: bool,
-    /// It was not asked, because it is of an origin that is not trusted.
-    pub(super) stranger: Option<Origin>,
-    /// Who failed and how.
-    source: Source,
-    class: Class,
-}
-
-/// A body that is text.
-pub(super) struct Text {
-    pub(super) text: String,
-    pub(super) body_held: Option<crate::net::Reservation>,
+pub enum Miss {
+    /// There was no reply, or it broke off.
+    Unanswered(Origin, net::Error),
+    /// The reply, with this status, is another one than a document, for this reason.
+    Answered(Origin, u16, String),
+    /// The reply is a document that may not be read, for this reason.
+    Unreadable(Origin, &'static str),
+    /// The reply sends us elsewhere, or on and on.
+    Redirected(Origin),
+    /// The origin was not asked, because it is not trusted.
+    Stranger(Origin),
 }
 
 impl Fetcher {
     /// Prepares the ways to all origins that may be asked; nothing is dialled yet.
-    pub(super) fn new(net: &Net, mcp: &config::Mcp, server: &config::HttpServer) -> Result<Fetcher, Error> {
+    pub(super) fn new(
+        net: &Net,
+        mcp: &config::Mcp,
+        server: &config::HttpServer,
+    ) -> Result<Fetcher, net::Error> {
         let trusted = &mcp.oauth_trusted_origins;
-        let client = |origin: &Origin| {
+        let mut clients = vec![(server.origin.clone(), net.mcp(mcp, server, 0)?)];
+        for origin in trusted {
             let client = net.learned(origin, trusted, &[&server.proxy, &mcp.proxy], 0)?;
-            Ok((origin.clone(), client))
-        };
+            clients.push((origin.clone(), client));
+        }
         let mut headers = mcp.extra_headers.clone();
-        // Names of the second map take the places of their like in the first.
+        // `extend` replaces headers of the same name.
         headers.extend(mcp.discovery_extra_headers.clone());
-        Ok(Fetcher {
-            origin: server.origin.clone(),
-            own: net.mcp(mcp, server, 0)?,
-            headers,
-            trusted: trusted.iter().map(client).collect::<Result<_, Error>>()?,
-            budget: Arc::clone(net.budget()),
-        })
+        Ok(Fetcher { clients, server: server.origin.clone(), headers, budget: Arc::clone(net.budget()) })
+    }
+
+    fn client(&self, origin: &Origin) -> Option<&Client> {
+        self.clients.iter().find(|(known, _)| known == origin).map(|(_, client)| client)
     }
 
     /// Whether documents of this origin may be asked for, and believed as the server's own are.
     pub(super) fn trusts(&self, origin: &Origin) -> bool {
-        *origin == self.origin || self.is_named(origin)
-    }
-
-    /// Whether the operator named this origin besides the server's.
-    pub(super) fn is_named(&self, origin: &Origin) -> bool {
-        self.trusted.iter().any(|(trusted, _)| trusted == origin)
+        self.client(origin).is_some()
     }
 
     /// Cuts everything that is on its way, and whatever is asked later.
     pub(super) fn stop(&self) {
-        self.own.shutdown();
-        for (_, client) in &self.trusted {
-            client.shutdown();
-        }
+        self.clients.iter().for_each(|(_, client)| client.shutdown());
     }
 
-    /// Sends one question, with an empty body where the method takes one, and follows redirects within the
-    /// origin of `url`. With `headers` the operator's go along, to the MCP server's origin alone.
+    /// Sends one question, with an empty body where the method takes one, and follows redirects within its
+    /// origin. With `headers` the operator's go along, to the MCP server's origin alone.
     pub(super) fn ask(
         &self,
         method: &Method,
-        url: &Uri,
+        place: &Place,
         with_headers: bool,
         deadline: Instant,
     ) -> Result<Reply, Miss> {
-        let origin = Origin::of(url).ok_or_else(|| Miss::of("a URL is not usable".into()))?;
-        let client = self.client(&origin)?;
+        let origin = &place.origin;
+        let client = self.client(origin).ok_or_else(|| Miss::Stranger(origin.clone()))?;
         let mut all = HeaderMap::new();
-        if with_headers && origin == self.origin {
+        if with_headers && *origin == self.server {
             all = self.headers.clone();
         }
         all.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         all.insert(header::USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
         let body = (*method == Method::POST).then_some([].as_slice());
-        let (mut url, mut redirects) = (url.clone(), 0);
-        loop {
+        let mut uri = place.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
             let request = Request {
                 method: method.clone(),
-                uri: &url,
+                uri: &uri,
                 headers: all.clone(),
                 body,
                 deadline,
                 // It asks for nothing to be done.
                 replay_when_stale: true,
             };
-            let reply = client.send(request).map_err(|error| Miss::net(&origin, &error))?;
+            let reply = client.send(request).map_err(|error| Miss::Unanswered(origin.clone(), error))?;
             let follows = match reply.status {
                 307 | 308 => true,
                 301..=303 => *method == Method::GET,
@@ -140,37 +120,34 @@ impl Fetcher {
             if !follows {
                 return Ok(reply);
             }
-            url = redirected(&reply, &url, &origin)
-                .filter(|_| redirects < REDIRECTS_MAX)
-                .ok_or_else(|| Miss::of(format!("{origin} redirected to another origin, or too often")))?;
-            redirects += 1;
+            let location = reply.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = location.and_then(|to| Place::learned(&url::resolve(&uri.to_string(), to)?));
+            match to.filter(|to| to.origin == *origin) {
+                Some(to) => uri = to.url,
+                None => break,
+            }
         }
+        Err(Miss::Redirected(origin.clone()))
     }
 
-    /// Reads the body of a reply of `origin`. One that is too large or no text is invalid, and ends the search.
-    pub(super) fn read(&self, origin: &Origin, reply: Reply, deadline: Instant) -> Result<Text, Miss> {
-        let invalid = |why: &str| Miss { stops: true, ..Miss::of(format!("{origin} answered with {why}")) };
+    /// Reads the body of a reply of `origin`.
+    pub(super) fn read(
+        &self,
+        origin: &Origin,
+        reply: Reply,
+        deadline: Instant,
+    ) -> Result<(String, Option<Reservation>), Miss> {
+        let unreadable = |why| Miss::Unreadable(origin.clone(), why);
         if headers::is_encoded(&reply.headers) {
-            return Err(invalid("a compressed document, which was not asked for"));
+            return Err(unreadable("a compressed document, which was not asked for"));
         }
         let body = reply.read_all(BODY_BYTES_MAX, &self.budget, deadline);
-        let Bytes { data, held } = body.map_err(|error| match error.kind {
-            Kind::TooLarge => invalid("a document above 1 MiB"),
-            _ => Miss::net(origin, &error),
+        let body = body.map_err(|error| match error.kind {
+            Kind::TooLarge => unreadable("a document above 1 MiB"),
+            _ => Miss::Unanswered(origin.clone(), error),
         })?;
-        let text = String::from_utf8(data).map_err(|_| invalid("a document that is not UTF-8"))?;
-        Ok(Text { text, body_held: held })
-    }
-
-    fn client(&self, origin: &Origin) -> Result<&Client, Miss> {
-        if *origin == self.origin {
-            return Ok(&self.own);
-        }
-        let named = self.trusted.iter().find(|(trusted, _)| trusted == origin).map(|(_, client)| client);
-        named.ok_or_else(|| {
-            let why = "is not the MCP server's origin; if it is to be trusted, add";
-            Miss { stranger: Some(origin.clone()), ..Miss::of(format!("{origin} {why} {}", setting(origin))) }
-        })
+        let text = String::from_utf8(body.data).map_err(|_| unreadable("a document that is not UTF-8"))?;
+        Ok((text, body.held))
     }
 }
 
@@ -179,50 +156,71 @@ pub(super) fn setting(origin: &Origin) -> String {
     format!("--mcp.oauth-trusted-origin {origin}")
 }
 
-/// Where a redirect leads, when that is within `origin`.
-fn redirected(reply: &Reply, from: &Uri, origin: &Origin) -> Option<Uri> {
-    let location = reply.headers.get(header::LOCATION)?.to_str().ok()?;
-    let (to, its) = candidates::learned(&url::resolve(&from.to_string(), location)?)?;
-    (its == *origin).then_some(to)
-}
-
 impl Miss {
-    /// Something is wrong with a reply, or with where to ask.
-    pub(super) fn of(text: String) -> Miss {
-        Miss {
-            text,
-            timed_out: false,
-            absent: false,
-            stops: false,
-            cut: false,
-            status: None,
-            unsent: false,
-            stranger: None,
-            source: Source::Protocol,
-            class: Class::InvalidAnswer,
+    /// Whether nobody answered in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Miss::Unanswered(_, error) if error.kind == Kind::Timeout)
+    }
+
+    /// Whether it failed because the process ends.
+    pub(super) fn is_shutdown(&self) -> bool {
+        matches!(self, Miss::Unanswered(_, error) if error.kind == Kind::Shutdown)
+    }
+
+    /// Whether no question reached the server: what failed at a proxy did not either.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Miss::Unanswered(_, error) if error.proxy || !error.request_sent)
+    }
+
+    /// The status of a reply that says that there is nothing at this place.
+    pub(super) fn absence(&self) -> Option<u16> {
+        match self {
+            Miss::Answered(_, status, _) => Some(*status).filter(|status| is_absent(*status)),
+            _ => None,
         }
     }
 
-    /// The reply was another one than a document.
-    pub(super) fn status(origin: &Origin, status: u16, why: &str) -> Miss {
-        let absent = is_absent(status);
-        let text = format!("{origin} answered {status}: {why}");
-        let stops = !absent && status < 500;
-        Miss { absent, stops, status: Some(status), source: Source::TargetHttp, ..Miss::of(text) }
+    /// Whether no other place is asked after this: something is there, and it is no metadata.
+    pub(super) fn ends_search(&self) -> bool {
+        match self {
+            Miss::Answered(_, status, _) => !is_absent(*status) && *status < 500,
+            Miss::Unreadable(..) => true,
+            _ => self.is_shutdown(),
+        }
     }
 
-    /// There was none.
-    fn net(origin: &Origin, error: &Error) -> Miss {
-        let Failure { source, class, .. } = Failure::transport(error);
-        let (timed_out, cut) = (error.kind == Kind::Timeout, error.kind == Kind::Shutdown);
-        // What failed at a proxy did not reach the server either.
-        let unsent = error.proxy || !error.request_sent;
-        Miss { timed_out, cut, unsent, stops: cut, source, class, ..Miss::of(format!("{origin}: {error}")) }
+    /// The setting that would have let the origin be asked.
+    pub fn setting(&self) -> Option<String> {
+        match self {
+            Miss::Stranger(origin) => Some(setting(origin)),
+            _ => None,
+        }
     }
 
     /// The failure of the command that asked. Its text stays in the local log.
     pub(super) fn failure(&self) -> Failure {
-        Failure { source: self.source, ..Failure::new(self.class, self.text.as_str()) }
+        let failure = match self {
+            Miss::Unanswered(_, error) => Failure::transport(error),
+            _ => Failure::new(Class::InvalidAnswer, ""),
+        };
+        let source = if matches!(self, Miss::Answered(..)) { Source::TargetHttp } else { failure.source };
+        Failure { source, cause: self.to_string(), ..failure }
+    }
+}
+
+/// A sentence that begins with the origin, for the log and for `/readyz`.
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Miss::Unanswered(origin, error) => write!(f, "{origin}: {error}"),
+            Miss::Answered(origin, status, why) => write!(f, "{origin} answered {status}: {why}"),
+            Miss::Unreadable(origin, why) => write!(f, "{origin} answered with {why}"),
+            Miss::Redirected(origin) => write!(f, "{origin} redirected to another origin, or too often"),
+            Miss::Stranger(origin) => {
+                let why = "is not the MCP server's origin; if it is to be trusted, add";
+                write!(f, "{origin} {why} {}", setting(origin))
+            }
+        }
     }
 }
 

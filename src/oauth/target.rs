@@ -1,4 +1,4 @@
-//! A server over HTTP together with its discovery, as one target.
+//! Target of the channel `main`: a server over HTTP together with its discovery.
 //!
 //! All commands go to the server but `oauth_discovery`, which is a worker's call like any other: it waits in
 //! the queue, ends with its deadline, and is answered when the process drains. A search that finds nothing is
@@ -14,17 +14,16 @@ use crate::relay::headers::ReplyHeaders;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 
-use super::trail::Trail;
-use super::{Discovery, SEARCH_TIME};
+use super::discovery::{Discovery, Record, SEARCH_TIME};
 
 /// More than both passes may take.
 const SEARCHES_TIME: Duration = Duration::from_secs(60);
 
-/// The server behind `main`, with its discovery.
+/// Server over HTTP together with its discovery.
 pub struct Protected {
     /// The server.
     pub server: Arc<HttpTarget>,
-    /// Where it wants callers to sign in.
+    /// Finds out where it wants callers to sign in.
     pub discovery: Arc<Discovery>,
 }
 
@@ -52,7 +51,7 @@ impl Target for Protected {
 
     fn stop(&self) {
         self.server.stop();
-        self.discovery.fetcher.stop();
+        self.discovery.stop();
     }
 
     fn close(&self) {
@@ -81,7 +80,7 @@ impl Call for DiscoveryCall {
         };
         // What the answer names can be called once it is posted; but the answer does not wait for all time.
         let left = deadline.end().saturating_duration_since(Instant::now()) / 2;
-        self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME), &mut Trail::default());
+        self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME), &mut Record::default());
         if deadline.is_silent() {
             return Outcome::Expired;
         }

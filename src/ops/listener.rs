@@ -9,12 +9,15 @@
 //! memory, or from the threads of `calls`. Only the start can fail; running out of descriptors pauses accepting and is not an error.
 
 pub mod bind;
+#[cfg(feature = "harpoon")]
 pub(crate) mod calls;
 mod connection;
 pub(crate) mod http;
+#[cfg(feature = "page")]
+mod page;
 
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -34,7 +37,6 @@ use super::readiness::Readiness;
 use crate::config;
 use crate::sync;
 use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
-use calls::{CALLS_MAX, Calls, Offer};
 use connection::{Connection, HEAD_TIME, Next, Service};
 use http::{Reply, Request};
 
@@ -49,20 +51,42 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The body of a reply about a path where nothing is.
 const NOT_FOUND: &str = "404 page not found\n";
 
-/// How long a page is shown again before it is made anew. Making one may take a part of a second, and everybody
-/// on this host may ask for it.
-const PAGE_TIME: Duration = Duration::from_secs(1);
-
 /// What is there besides health, from rooms that the listener does not know.
 #[derive(Default)]
 pub(crate) struct Extras {
     /// Makes the page for people, out of memory.
+    #[cfg(feature = "page")]
     pub(crate) page: Option<PageMaker>,
-    /// What programs of this host may call.
+    /// Starts what programs of this host may call.
     pub(crate) offer: Option<Offer>,
 }
 
+/// Starts the threads that answer calls.
+pub(crate) type Offer = Box<dyn FnOnce(&Heartbeats) -> io::Result<Box<dyn Calls + Send>>>;
+
+/// Requests that take time: threads of their own answer them.
+pub(crate) trait Calls {
+    /// Whether the request is a call.
+    fn is_for(&self, request: &Request) -> bool;
+
+    /// How large a call's body is, unless it is refused; `others` are being sent or run.
+    fn admit(&self, request: &Request, others: usize) -> Result<usize, Reply>;
+
+    /// Hands a call over, and says until when its reply comes.
+    fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply>;
+
+    /// How many threads are busy. Without one that is free a call would wait longer than its caller.
+    fn running(&self) -> usize;
+
+    /// What becomes readable when replies are there.
+    fn done(&self) -> &UnixStream;
+
+    /// The replies that are there.
+    fn replies(&self) -> Vec<(u64, Reply)>;
+}
+
 /// Makes a page of HTML.
+#[cfg(feature = "page")]
 pub(crate) type PageMaker = Box<dyn Fn() -> String + Send + Sync>;
 
 /// The running listener.
@@ -70,6 +94,7 @@ pub(crate) type PageMaker = Box<dyn Fn() -> String + Send + Sync>;
 pub struct Listener {
     base_url: String,
     /// Whether there is a page for people.
+    #[cfg(feature = "page")]
     has_page: bool,
     /// Closing it wakes the thread and ends it.
     wake: Option<UnixStream>,
@@ -104,10 +129,18 @@ impl Listener {
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         // Other machines get health and metrics and nothing else.
         let here_only = health.unix_socket.is_some() || local_name.is_some();
-        let Extras { page, offer } = if here_only { extras } else { Extras::default() };
-        let calls = offer.map(|offer| Calls::start(offer, heartbeats)).transpose().map_err(failed)?;
-        let has_page = page.is_some();
-        let pages = Pages { metrics, readiness, local_name, page, made: Cell::default(), calls };
+        let extras = if here_only { extras } else { Extras::default() };
+        let calls = extras.offer.map(|offer| offer(heartbeats)).transpose().map_err(failed)?;
+        #[cfg(feature = "page")]
+        let has_page = extras.page.is_some();
+        let pages = Pages {
+            metrics,
+            readiness,
+            local_name,
+            #[cfg(feature = "page")]
+            page: page::Page::new(extras.page),
+            calls,
+        };
         let mut server = Server {
             bound,
             woken,
@@ -119,7 +152,14 @@ impl Listener {
         };
         let heartbeat = heartbeats.add("health-listener");
         let thread = sync::spawn("health-listener", move || server.run(&heartbeat)).map_err(failed)?;
-        Ok(Listener { base_url, has_page, wake: Some(wake), thread: Some(thread), _socket: socket })
+        Ok(Listener {
+            base_url,
+            #[cfg(feature = "page")]
+            has_page,
+            wake: Some(wake),
+            thread: Some(thread),
+            _socket: socket,
+        })
     }
 
     /// The URL under which the listener is reached.
@@ -128,6 +168,7 @@ impl Listener {
     }
 
     /// Where the page for people is, if there is one.
+    #[cfg(feature = "page")]
     pub fn page_url(&self) -> Option<String> {
         self.has_page.then(|| format!("{}/ui", self.base_url))
     }
@@ -180,7 +221,7 @@ impl Server {
             // Nothing of a round waits, so it has no bound of its own.
             heartbeat.until(now);
             let sending = self.connections.iter().filter(|connection| connection.is_sending()).count();
-            let running = self.pages.calls.as_ref().map_or(0, Calls::running);
+            let running = self.pages.calls.as_ref().map_or(0, |calls| calls.running());
             let service = Round { pages: &self.pages, calls: Cell::new(sending + running) };
             // One answer of poll(2) for each connection, in their order.
             let mut ready = ready.into_iter();
@@ -188,7 +229,7 @@ impl Server {
                 let more = !ready.next().unwrap_or(false) || connection.advance(now, &service);
                 more && now < connection.deadline()
             });
-            for (number, reply) in self.pages.calls.iter().flat_map(Calls::replies) {
+            for (number, reply) in self.pages.calls.iter().flat_map(|calls| calls.replies()) {
                 // Nobody is there any more where the caller has gone.
                 let waiting = self.connections.iter_mut().find(|one| one.number() == number && one.is_call());
                 if let Some(connection) = waiting {
@@ -272,10 +313,9 @@ struct Pages {
     /// are among its peers. No browser opens a socket file, and a listener for other machines cannot
     /// know its names.
     local_name: Option<String>,
-    page: Option<PageMaker>,
-    /// The last one, and when it was made.
-    made: Cell<Option<(Instant, String)>>,
-    calls: Option<Calls>,
+    #[cfg(feature = "page")]
+    page: page::Page,
+    calls: Option<Box<dyn Calls + Send>>,
 }
 
 /// The pages during one round over the connections, with the number of calls in it.
@@ -292,8 +332,7 @@ impl Service for Round<'_> {
         let Some(calls) = self.pages.calls.as_ref().filter(|calls| calls.is_for(request)) else {
             return Next::Reply(self.pages.answer(request));
         };
-        match calls.admit(request) {
-            Ok(_) if self.calls.get() >= CALLS_MAX => Next::Reply(Reply::text(503, "too many calls")),
+        match calls.admit(request, self.calls.get()) {
             Ok(length) => {
                 self.calls.set(self.calls.get() + 1);
                 Next::Body(length)
@@ -339,34 +378,10 @@ impl Pages {
                 let content_type = "text/plain; version=0.0.4; charset=utf-8";
                 Reply { content_type, ..Reply::text(200, body) }
             }
-            "/ui" | "/ui/" => self.page().map_or_else(none, html),
+            #[cfg(feature = "page")]
+            "/ui" | "/ui/" => self.page.reply().unwrap_or_else(none),
             _ => none(),
         }
-    }
-
-    /// The page for people, if there is one.
-    fn page(&self) -> Option<String> {
-        let make = self.page.as_ref()?;
-        let made = self.made.take().filter(|(at, _)| at.elapsed() < PAGE_TIME);
-        let (at, page) = made.unwrap_or_else(|| {
-            let page = make();
-            (Instant::now(), page)
-        });
-        self.made.set(Some((at, page.clone())));
-        Some(page)
-    }
-}
-
-/// A page that may do nothing but be looked at, and by nobody but who asked for it.
-fn html(body: String) -> Reply {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    Reply {
-        content_type: "text/html; charset=utf-8",
-        headers: vec![
-            ("Content-Security-Policy", policy.to_owned()),
-            ("Referrer-Policy", "no-referrer".to_owned()),
-        ],
-        ..Reply::text(200, body)
     }
 }
 

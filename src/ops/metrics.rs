@@ -7,6 +7,7 @@
 //! cannot fail. A scrape that runs while calls are counted is consistent within a number and
 //! not across them, as with any scrape.
 
+#[cfg(feature = "harpoon")]
 pub mod harpoon;
 mod labels;
 mod process;
@@ -15,6 +16,7 @@ mod prometheus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Channel, Origin};
+#[cfg(feature = "harpoon")]
 use harpoon::Harpoon;
 use process::Process;
 use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
@@ -60,6 +62,7 @@ pub struct Metrics {
     unsupported: Metric<3>,
     servers: Servers,
     http: Http,
+    #[cfg(feature = "harpoon")]
     pub(crate) harpoon: Harpoon,
     pub(super) proxies: Proxies,
     process: Process,
@@ -173,6 +176,7 @@ impl Metrics {
             ),
             servers: Servers::new(rows),
             http: Http::new(rows),
+            #[cfg(feature = "harpoon")]
             harpoon: Harpoon::new(rows),
             proxies: Proxies::new(rows),
             process: Process::new(rows.show_zeros(), unix_now_s()),

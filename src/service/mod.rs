@@ -9,11 +9,27 @@ pub(crate) mod help;
 pub(crate) mod run;
 
 pub(crate) mod start;
-mod tunnel;
+mod summary;
 
-mod page;
+// One tunnel.
 mod parts;
 mod routes;
+pub(crate) mod tunnel;
+
+mod error;
+
+// The server inside this program.
+mod built_in;
+#[cfg(feature = "harpoon")]
+mod endpoints;
+
+// The operator's page.
+#[cfg(all(feature = "harpoon", feature = "page"))]
+mod endpoints_page;
+#[cfg(feature = "page")]
+mod html;
+#[cfg(feature = "page")]
+mod page;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -24,7 +40,7 @@ use crate::mcp::stdio::guard;
 use crate::ops::hardening;
 
 #[cfg(feature = "operator")]
-pub(crate) use parts::{launch, lone_discovery, plane};
+pub(crate) use parts::{Shared, launch, lone_discovery};
 
 /// A command that did not do what was asked: the whole line for standard error.
 pub(crate) struct Failure(pub(crate) String);

@@ -3,14 +3,10 @@
 //! It opens nothing by itself and cannot fail: a check that finds a broken proxy is a result, not an error.
 //! Readiness does not depend on any of it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config;
-use crate::harpoon::registry::{Endpoint, Endpoints};
 use crate::net;
-use crate::ops::listener::calls::Offer;
-use crate::ops::proxy_health::{CheckResult, Checks, Phase as CheckPhase, Reason};
+use crate::ops::proxy_health::{CheckResult, Checks, Phase, Reason};
 
 use super::tunnel::Tunnel;
 
@@ -21,32 +17,19 @@ impl Tunnel {
         std::iter::once(("control plane", self.plane.polls())).chain(servers)
     }
 
-    /// The endpoints that the product may call now, when any were configured.
-    pub(crate) fn endpoints(&self) -> Option<Arc<Endpoints>> {
-        self.harpoon.as_ref().map(|harpoon| harpoon.endpoints())
-    }
-
-    /// What programs of this host are offered, where the settings say so.
-    pub(crate) fn offer(&self, settings: &config::Harpoon) -> Option<Offer> {
-        let harpoon = self.harpoon.as_ref().filter(|_| settings.over_http)?;
-        Some(harpoon.offer(settings.token.clone()))
-    }
-
     /// What checks the proxies on all ways; nothing when there is none, and then no thread is started
     /// for it. A check asks the proxy for a way to the destination and sends nothing over it.
     pub(crate) fn proxy_checks(&self) -> Option<Checks> {
-        let endpoints = self.endpoints().unwrap_or_default();
-        let mut seen = HashSet::new();
-        let is_new = |endpoint: &&Arc<Endpoint>| seen.insert(endpoint.target.origin.to_string());
-        // One for each origin: a proxy need not be asked for the same way twice.
-        let called: Vec<Arc<Endpoint>> = endpoints.all().iter().filter(is_new).cloned().collect();
-        let mut ways = self.routes().map(|(_, client)| client).chain(called.iter().map(|one| &one.client));
-        ways.find(|client| client.proxy_id().is_some())?;
+        // Those that are called now: a check need not follow what discovery finds.
+        let endpoints = self.built_in.as_ref().map(|built_in| built_in.endpoints()).unwrap_or_default();
         let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
+        let mut ways =
+            self.routes().map(|(_, client)| client).chain(endpoints.iter().map(|one| (**one).as_ref()));
+        ways.find(|client| client.proxy_id().is_some())?;
         Some(Box::new(move |heartbeat| {
-            let clients = servers.iter().map(|server| server.client());
-            let clients = clients.chain(called.iter().map(|endpoint| &endpoint.client));
-            let clients = std::iter::once(plane.polls()).chain(clients);
+            let servers = servers.iter().map(|server| server.client());
+            let endpoints = endpoints.iter().map(|endpoint| (**endpoint).as_ref());
+            let clients = std::iter::once(plane.polls()).chain(servers).chain(endpoints);
             clients.inspect(|_| heartbeat.within(net::CHECK_MAX)).filter_map(check).collect()
         }))
     }
@@ -56,14 +39,14 @@ impl Tunnel {
 /// rooms may know the other.
 fn check(client: &net::Client) -> Option<CheckResult> {
     let found = client.check_proxy()?;
-    let mut phases = vec![(CheckPhase::Tcp, found.tcp)];
-    phases.extend(found.connect.map(|took| (CheckPhase::Connect, took)));
+    let mut phases = vec![(Phase::Tcp, found.tcp)];
+    phases.extend(found.connect.map(|took| (Phase::Connect, took)));
     let failure = found.failure.map(|error| match (error.kind, found.connect) {
-        (net::Kind::Timeout, None) => (CheckPhase::Tcp, Reason::Timeout),
-        (_, None) => (CheckPhase::Tcp, Reason::DialError),
-        (net::Kind::Timeout, Some(_)) => (CheckPhase::Connect, Reason::Timeout),
-        (net::Kind::Proxy(_), Some(_)) => (CheckPhase::Connect, Reason::BadStatus),
-        (_, Some(_)) => (CheckPhase::Connect, Reason::ConnectError),
+        (net::Kind::Timeout, None) => (Phase::Tcp, Reason::Timeout),
+        (_, None) => (Phase::Tcp, Reason::DialError),
+        (net::Kind::Timeout, Some(_)) => (Phase::Connect, Reason::Timeout),
+        (net::Kind::Proxy(_), Some(_)) => (Phase::Connect, Reason::BadStatus),
+        (_, Some(_)) => (Phase::Connect, Reason::ConnectError),
     });
     Some(CheckResult { proxy_id: client.proxy_id()?, phases, failure })
 }

@@ -9,9 +9,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, Server, Settings, Source};
+use crate::config::Settings;
 use crate::crypto;
-use crate::harpoon::registry::Endpoints;
 use crate::net::Net;
 use crate::ops::descriptors;
 use crate::ops::files::{self, Published};
@@ -23,8 +22,8 @@ use crate::ops::sd_notify::ServiceManager;
 use crate::ops::signals::{Hangup, Signal, Signals};
 use crate::sync;
 
-use super::Failure;
 use super::tunnel::Tunnel;
+use super::{Failure, summary};
 
 /// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
 /// look early, a finished drain does not, so this is what a stop costs at least.
@@ -125,7 +124,7 @@ impl Service {
         let mut surface =
             Surface::open(settings, &tunnel, &redactor, listens).map_err(|error| start(&error))?;
         surface.publish(settings).map_err(|error| start(&error))?;
-        summarize(settings, &net, &tunnel, surface.listener.as_ref());
+        summary::log(settings, &net, &tunnel, surface.listener.as_ref());
         let interval = settings.proxy_check_interval;
         let checks = tunnel.proxy_checks().map(|checks| {
             ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics), &tunnel.heartbeats)
@@ -245,6 +244,7 @@ fn told_all(lost: u64) -> bool {
 }
 
 impl Surface {
+    #[cfg_attr(not(feature = "page"), expect(unused_variables))]
     fn open(
         settings: &Settings,
         tunnel: &Arc<Tunnel>,
@@ -253,9 +253,11 @@ impl Surface {
     ) -> Result<Surface, crate::ops::Error> {
         let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
         let extras = Extras {
+            #[cfg(feature = "page")]
             page: Some(tunnel.page(settings, Arc::clone(redactor))),
-            offer: tunnel.offer(&settings.harpoon),
+            offer: tunnel.built_in.as_ref().and_then(|built_in| built_in.offer()),
         };
+        #[cfg(feature = "harpoon")]
         if settings.harpoon.over_http && extras.offer.is_none() {
             log::warn!(
                 "harpoon.additional-transport has no effect: no endpoint is configured, and none can be found"
@@ -293,98 +295,5 @@ impl Drop for Surface {
                 log::warn!("{error}");
             }
         }
-    }
-}
-
-/// The URL of a listener on all addresses says localhost, which is one of them.
-fn tell_of_all_addresses(health: &config::Health) {
-    if health.unix_socket.is_none() && health.listen.address.ip().to_canonical().is_unspecified() {
-        log::info!(
-            "the listener stands on all addresses of this host; other machines may read health, readiness and metrics there"
-        );
-    }
-}
-
-/// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
-/// only, no paths: some servers are reached by a path that is a secret.
-fn summarize(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&Listener>) {
-    let base_url = listener.map(Listener::base_url).unwrap_or_default();
-    if listener.is_some() {
-        log::info!(addr = base_url.trim_start_matches("http://"); "health server listening");
-        tell_of_all_addresses(&settings.health);
-    }
-    let page_url = listener.and_then(Listener::page_url).unwrap_or_default();
-    if !page_url.is_empty() {
-        log::info!("🌐 WEB UI: {page_url}");
-    }
-    log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
-    for (name, client) in tunnel.routes() {
-        let route = client.route();
-        log::info!(
-            route = name,
-            destination = route.destination.as_str(),
-            proxy = route.proxy.as_deref().unwrap_or("none"),
-            reason = route.reason.as_str();
-            "outbound route"
-        );
-    }
-    if let Some(endpoints) = tunnel.endpoints() {
-        show_endpoints(settings, &endpoints);
-    }
-    // The first binding stands for all; the routes above name each.
-    let main = settings.mcp.bindings.first();
-    let (kind, value) = match main.map(|binding| &binding.server) {
-        Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),
-        Some(Server::Stdio(_)) => {
-            log::info!("oauth discovery server URL is not configured");
-            ("stdio", String::new())
-        }
-        None => ("none", String::new()),
-    };
-    let (source, name, path) = match &settings.source {
-        Source::FlagsAndEnvironment => ("flags/environment".to_owned(), "", String::new()),
-        Source::File(path) => (path.display().to_string(), "", path.display().to_string()),
-        Source::Profile { name, path } => {
-            (format!("profile:{name}"), name.as_str(), path.display().to_string())
-        }
-        Source::ProfileFile(path) => {
-            (format!("profile-file:{}", path.display()), "", path.display().to_string())
-        }
-    };
-    log::info!(
-        health_url = format!("{base_url}/healthz").as_str(),
-        ui_url = page_url.as_str(),
-        metrics_url = format!("{base_url}/metrics").as_str(),
-        config_source = source.as_str(),
-        profile_name = name,
-        profile_path = path.as_str(),
-        mcp_target_kind = kind,
-        mcp_target_value = value.as_str(),
-        control_plane = settings.control_plane.origin.to_string().as_str();
-        "tunnel-client startup summary"
-    );
-}
-
-/// What the product may call, and how each call travels.
-fn show_endpoints(settings: &Settings, endpoints: &Endpoints) {
-    let labels: Vec<&str> = endpoints.all().iter().map(|endpoint| endpoint.target.label.as_str()).collect();
-    log::info!(
-        target_count = labels.len(),
-        allow_plaintext_http = settings.harpoon.allow_plaintext_http,
-        transports = if settings.harpoon.over_http { "in-memory,http-streamable" } else { "in-memory" },
-        targets = labels.join(",").as_str();
-        "harpoon enabled"
-    );
-    for endpoint in endpoints.all() {
-        let route = endpoint.client.route();
-        log::info!(
-            route_kind = "harpoon_target",
-            route_name = endpoint.target.label.as_str(),
-            target_host = route.destination.as_str(),
-            route_mode = if route.proxy.is_some() { "proxy" } else { "direct" },
-            proxy = route.proxy.as_deref().unwrap_or("none"),
-            reason = route.reason.as_str();
-            "harpoon route resolved"
-        );
     }
 }

@@ -5,30 +5,31 @@
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Server, Settings};
-use crate::harpoon::Harpoon;
+use crate::config::{Channel, Server, Settings};
 use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::Prober;
 use crate::mcp::stdio::{self, StdioTarget};
-use crate::net::{self, Net};
+use crate::net::Net;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
-use crate::plane::client::{Plane, SetupError};
-use crate::plane::courier::{COURIERS_MAX, PostRoom};
+use crate::plane::client::Plane;
+use crate::plane::courier::PostRoom;
 use crate::plane::poller::Poller;
 use crate::relay::inflight::InFlight;
+use crate::relay::port::Target;
 use crate::relay::queue::Queue;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::sync;
 
-use super::parts;
+use super::built_in::{BuiltIn, promise};
+use super::error::Error;
+use super::parts::{self, Shared};
 
 /// How long answers of cut calls may take to be posted. Supervisors kill after their own bound, so the
 /// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
@@ -56,70 +57,56 @@ pub(crate) struct Tunnel {
     startup_wait: Duration,
     pub(super) servers: Vec<Arc<HttpTarget>>,
     pub(super) children: Vec<Arc<StdioTarget>>,
-    /// Only when endpoints are configured, or may be found.
-    pub(super) harpoon: Option<Arc<Harpoon>>,
-}
-
-/// Why a tunnel could not be put together. Each text is a whole sentence for the one line on standard
-/// error; none holds a secret, because none of its sources does.
-#[derive(Debug)]
-pub(crate) enum Error {
-    /// Connections could not be prepared.
-    Net(net::Error),
-    /// The head of the requests could not be prepared.
-    Plane(SetupError),
-    /// A thread could not be started.
-    Thread(io::Error),
-    /// A setting asks for something that does not exist here.
-    Unsupported(String),
-    /// A server over stdio could not be started.
-    Child(String),
+    /// Only when it has endpoints, or may get some.
+    pub(super) built_in: Option<Arc<dyn BuiltIn>>,
 }
 
 impl Tunnel {
     /// Prepares everything; nothing is dialled and only the couriers run.
     pub(crate) fn prepare(settings: &Settings, net: &Net, instance_id: &str) -> Result<Tunnel, Error> {
-        let workers = settings.mcp.max_concurrent_requests;
-        let plane_settings = &settings.control_plane;
-        let channels = parts::channels(settings);
-        let queue_capacity = plane_settings.max_inflight;
-        let metrics = Arc::new(Metrics::new(&plane_settings.tunnel_id, queue_capacity, workers, &channels));
-        let (stop, flight, heartbeats) =
-            (Arc::new(Stop::default()), InFlight::default(), Heartbeats::default());
-        let servers = parts::servers(settings, net, &metrics, &stop)?;
-        let harpoon = parts::endpoints(settings, net, &metrics)?;
-        let served = harpoon.as_ref().map(|harpoon| harpoon.registry().served()).unwrap_or_default();
-        let readiness = Arc::new(parts::readiness(plane_settings, &servers));
-        let discovery = parts::discovery(settings, net, harpoon.as_ref(), &readiness)?;
-
-        let couriers = (2 * workers).min(COURIERS_MAX);
-        let plane = Arc::new(parts::plane(settings, net, instance_id, couriers, &metrics, &served)?);
-        let post_room =
-            parts::post_room(settings, &plane, couriers, &metrics, &readiness, &stop, &heartbeats)?;
+        let shared = Shared::new(settings, net);
+        let servers = shared.servers()?;
+        let built_in = shared.built_in()?;
+        let served = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
+        let discovery = shared.discovery(built_in.as_ref())?;
+        let plane = Arc::new(shared.plane(instance_id, Arc::clone(&served))?);
+        let post_room = shared.post_room(&plane)?;
         // The last thing that can fail: nothing has to be taken back when it does.
-        let children = parts::children(settings, net.budget(), &metrics, &readiness, &heartbeats)?;
-        let mut targets: HashMap<_, _> = children.iter().map(parts::child_target).collect();
-        targets.extend(parts::targets(&servers, discovery.as_ref()));
+        let children = shared.children()?;
+        let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
+        for child in &children {
+            targets.insert(child.channel().clone(), Arc::<StdioTarget>::clone(child));
+        }
+        for server in &servers {
+            targets.insert(server.channel().clone(), parts::target(server, discovery.as_ref()));
+        }
+        let promise = promise(settings);
         // With configured endpoints their channel is one like any other; else it is counted while it is served.
-        let counted = targets.len() + usize::from(!settings.harpoon.targets.is_empty());
-        targets.extend(harpoon.iter().map(|harpoon| parts::late_target(harpoon)));
+        let configured = promise.as_ref().is_some_and(|promise| promise.is_configured);
+        let counted = targets.len() + usize::from(configured);
+        if let (Some(promise), Some(built_in)) = (promise, &built_in) {
+            targets.insert(promise.channel, built_in.target());
+        }
+        let (workers, capacity) = (settings.mcp.max_concurrent_requests, settings.control_plane.max_inflight);
         let relay = Arc::new(Relay {
-            queue: Queue::new(queue_capacity, workers, counted).with_late(served),
+            queue: Queue::new(capacity, workers, counted).with_late(served),
             targets,
-            allowed: plane_settings.poll_channels.clone(),
+            allowed: settings.control_plane.poll_channels.clone(),
             outbox: Arc::<PostRoom>::clone(&post_room),
-            metrics: Arc::clone(&metrics),
-            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&shared.metrics),
+            readiness: Arc::clone(&shared.readiness),
         });
-        let poller = Arc::new(Poller::new(
+        let flight = InFlight::default();
+        let poller = Poller::new(
             Arc::clone(&plane),
             Arc::clone(&relay),
-            Arc::clone(&stop),
+            Arc::clone(&shared.stop),
             flight.clone(),
-            (queue_capacity, settings.network.body_budget_bytes),
-            plane_settings.poll_timeout,
-        ));
-        let prober = parts::prober(plane_settings, &servers, discovery, &readiness, &stop);
+            (capacity, settings.network.body_budget_bytes),
+            settings.control_plane.poll_timeout,
+        );
+        let prober = shared.prober(&servers, discovery);
+        let Shared { metrics, readiness, heartbeats, stop, .. } = shared;
         Ok(Tunnel {
             metrics,
             readiness,
@@ -127,7 +114,7 @@ impl Tunnel {
             plane,
             post_room,
             relay,
-            poller,
+            poller: Arc::new(poller),
             prober: Arc::new(prober),
             stop,
             flight,
@@ -135,7 +122,7 @@ impl Tunnel {
             startup_wait: settings.mcp.startup_wait,
             servers,
             children,
-            harpoon,
+            built_in,
         })
     }
 
@@ -143,12 +130,13 @@ impl Tunnel {
     pub(crate) fn connections(settings: &Settings) -> usize {
         /// Three pipes and the lifeline of its guard, for a child of each era.
         const PIPES: usize = 2 * 4;
-        let (workers, bindings) = (settings.mcp.max_concurrent_requests, &settings.mcp.bindings);
+        let bindings = &settings.mcp.bindings;
         let children = bindings.iter().filter(|one| matches!(one.server, Server::Stdio(_))).count();
         // Whoever calls a child holds no connection.
-        let dialled =
-            if children < bindings.len() || !settings.harpoon.targets.is_empty() { workers } else { 0 };
-        dialled + (2 * workers).min(COURIERS_MAX) + PIPES * children
+        let dials =
+            children < bindings.len() || promise(settings).is_some_and(|promise| promise.is_configured);
+        let dialled = if dials { settings.mcp.max_concurrent_requests } else { 0 };
+        dialled + Shared::couriers(settings) + PIPES * children
     }
 
     /// Starts workers, prober, metadata and poller. The threads end with the process or by [`Tunnel::drain`].
@@ -258,29 +246,3 @@ fn fetch_metadata(plane: &Plane, readiness: &Readiness) {
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     sync::spawn(name, body).map(drop).map_err(Error::Thread)
 }
-
-impl Error {
-    /// Whether the settings are at fault, or what they name did not start.
-    pub(crate) fn is_of_settings(&self) -> bool {
-        !matches!(self, Error::Child(_) | Error::Thread(_))
-    }
-}
-
-impl From<net::Error> for Error {
-    fn from(error: net::Error) -> Error {
-        Error::Net(error)
-    }
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Error::Net(error) => error.fmt(f),
-            Error::Plane(error) => f.write_str(&error.0),
-            Error::Thread(error) => write!(f, "start a thread: {error}"),
-            Error::Unsupported(text) | Error::Child(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for Error {}

@@ -204,7 +204,7 @@ def self_test(text, summary):
         ("tests/packaging/dossier.sh", "tests/packaging/absent.sh"),
         ("Module: `relay::headers`", "Module: `relay::footers`"),
         ("| 64 MiB | `plane::client::", "| 63 MiB | `plane::client::"),
-        ("| 5 s | `oauth::SEARCH_TIME`", "| 6 s | `oauth::SEARCH_TIME`"),
+        ("| 5 s | `oauth::discovery::SEARCH_TIME`", "| 6 s | `oauth::discovery::SEARCH_TIME`"),
         ("| 10m | ", "| 11m | "),
         ("**A3**", "**A4**"),
         ("Test: no test: there is", "Test: there is"),

@@ -138,13 +138,13 @@ fn parts(list: &str) -> Vec<&str> {
             '(' => depth += 1,
             ')' => depth -= 1,
             ',' if depth == 0 => {
-                parts.push(list[start..at].trim());
+                parts.push(list.get(start..at).unwrap().trim());
                 start = at + 1;
             }
             _ => {}
         }
     }
-    parts.push(list[start..].trim());
+    parts.push(list.get(start..).unwrap().trim());
     parts
 }
 

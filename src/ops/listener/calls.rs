@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::Calls;
 use super::http::{Reply, Request};
 use crate::config::Secret;
 use crate::crypto;
@@ -43,8 +44,18 @@ pub(crate) struct Offer {
     pub(crate) answering: Arc<dyn Answering>,
 }
 
-/// The running threads, as the listener has them.
-pub(super) struct Calls {
+impl Offer {
+    /// Starts the threads, once there is a listener for them.
+    pub(crate) fn starter(self) -> super::Offer {
+        Box::new(|heartbeats| {
+            let threads: Box<dyn Calls + Send> = Box::new(Threads::start(self, heartbeats)?);
+            Ok(threads)
+        })
+    }
+}
+
+/// Running threads that answer calls, as the listener has them.
+struct Threads {
     offer: Offer,
     jobs: SyncSender<(u64, Request)>,
     replies: Receiver<(u64, Reply)>,
@@ -62,9 +73,9 @@ struct Worker {
     wake: UnixStream,
 }
 
-impl Calls {
+impl Threads {
     /// Starts the threads. They end with the listener, or with the call that they are in.
-    pub(super) fn start(offer: Offer, heartbeats: &Heartbeats) -> io::Result<Calls> {
+    fn start(offer: Offer, heartbeats: &Heartbeats) -> io::Result<Threads> {
         // As many places as callers are let in, so that handing over never waits.
         let (jobs, waiting) = sync_channel(CALLS_MAX);
         let (sender, replies) = channel();
@@ -82,48 +93,48 @@ impl Calls {
             let heartbeat = heartbeats.add("health-calls");
             sync::spawn("health-calls", move || worker.run(&heartbeat))?;
         }
-        Ok(Calls { offer, jobs, replies, done, running: Cell::new(0) })
+        Ok(Threads { offer, jobs, replies, done, running: Cell::new(0) })
     }
+}
 
-    /// Whether the request is a call.
-    pub(super) fn is_for(&self, request: &Request) -> bool {
+impl Calls for Threads {
+    fn is_for(&self, request: &Request) -> bool {
         request.path == self.offer.path
     }
 
-    /// How large a call's body is, unless it is refused. Nothing is read for who does not show the token.
-    pub(super) fn admit(&self, request: &Request) -> Result<usize, Reply> {
+    fn admit(&self, request: &Request, others: usize) -> Result<usize, Reply> {
         if self.offer.token.as_ref().is_some_and(|token| !shows(request, token)) {
             let mut refusal = Reply::text(401, "show the token: Authorization: Bearer ...");
             refusal.headers.push(("WWW-Authenticate", "Bearer".to_owned()));
             return Err(refusal);
         }
-        request.body_length(BODY_MAX_BYTES)
+        // Nothing is read for whoever does not show the token.
+        let length = request.body_length(BODY_MAX_BYTES)?;
+        if others < CALLS_MAX { Ok(length) } else { Err(Reply::text(503, "too many calls")) }
     }
 
-    /// Hands a call over, and says until when its reply comes.
-    pub(super) fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply> {
+    fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply> {
         let full = |_| Reply::text(503, "too many calls");
         self.jobs.try_send((number, request)).map_err(full)?;
         self.running.set(self.running.get() + 1);
         Ok(Instant::now() + CALL_TIME)
     }
 
-    /// How many threads are busy. Without one that is free a call would wait longer than its caller.
-    pub(super) fn running(&self) -> usize {
+    fn running(&self) -> usize {
         self.running.get()
     }
 
-    /// What becomes readable when replies are there.
-    pub(super) fn done(&self) -> &UnixStream {
+    fn done(&self) -> &UnixStream {
         &self.done
     }
 
-    /// The replies that are there.
-    pub(super) fn replies(&self) -> impl Iterator<Item = (u64, Reply)> {
+    fn replies(&self) -> Vec<(u64, Reply)> {
         // How many wake-ups there were says nothing: they are all used up before the replies are looked at.
         let mut bytes = [0; 64];
         while matches!((&self.done).read(&mut bytes), Ok(1..)) {}
-        self.replies.try_iter().inspect(|_| self.running.set(self.running.get().saturating_sub(1)))
+        let replies: Vec<(u64, Reply)> = self.replies.try_iter().collect();
+        self.running.set(self.running.get().saturating_sub(replies.len()));
+        replies
     }
 }
 
@@ -186,7 +197,7 @@ mod tests {
         }
         let (heartbeats, (end, ended), (began, begun)) = (Heartbeats::default(), channel(), channel());
         let answering = Arc::new(Endless(Mutex::new(ended), began));
-        let calls = Calls::start(Offer { path: "/", token: None, answering }, &heartbeats).unwrap();
+        let calls = Threads::start(Offer { path: "/", token: None, answering }, &heartbeats).unwrap();
         let late = Instant::now() + 2 * CALL_TIME;
         assert_eq!(heartbeats.overdue(late), None);
         calls.hand_over(1, Request::default()).unwrap();
@@ -196,7 +207,7 @@ mod tests {
             (None, Some("health-calls"))
         );
         end.send(()).unwrap();
-        while calls.replies().next().is_none() {
+        while calls.replies().is_empty() {
             std::thread::yield_now();
         }
         while heartbeats.overdue(late).is_some() {

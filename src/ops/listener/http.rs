@@ -77,6 +77,7 @@ impl Request {
 
     /// The announced length of the body; `None` when two programs could read it differently. What fits no number
     /// is larger than any bound.
+    #[cfg(feature = "harpoon")]
     pub(crate) fn announced_length(&self) -> Option<usize> {
         let lengths: Vec<&str> = self.all("content-length").collect();
         match lengths.as_slice() {
@@ -89,6 +90,7 @@ impl Request {
     }
 
     /// How many bytes of body follow, when that is said by a length alone and is not more than `limit`.
+    #[cfg(feature = "harpoon")]
     pub(super) fn body_length(&self, limit: usize) -> Result<usize, Reply> {
         if self.all("transfer-encoding").next().is_some() {
             return Err(Reply::text(411, "send the length of the body"));

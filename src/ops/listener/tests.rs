@@ -1,6 +1,6 @@
 //! The listener over real sockets on loopback.
 
-use super::calls::Answering;
+use super::calls::{self, Answering, CALLS_MAX};
 use super::*;
 use crate::config::{Health, ListenAddress};
 use crate::ops::files::tests::Scratch;
@@ -62,7 +62,7 @@ impl Answering for Slow {
 fn slow() -> (Extras, Receiver<()>, Sender<()>) {
     let ((began, begun), (finish, finished)) = (channel(), channel());
     let answering = Arc::new(Slow { began: began.into(), finish: finished.into() });
-    let offer = Offer { path: "/call", token: None, answering };
+    let offer = calls::Offer { path: "/call", token: None, answering }.starter();
     (Extras { offer: Some(offer), page: None }, begun, finish)
 }
 

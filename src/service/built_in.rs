@@ -1,0 +1,76 @@
+//! The seam for a server inside this program, beside those of the bindings.
+//!
+//! Feature `harpoon` has one. The assembly knows no more of it than stands here: on which channel it is, what the
+//! settings promise of it, and a trait.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::{Channel, HttpServer, Server, Settings};
+use crate::net;
+use crate::oauth::Register;
+use crate::ops::listener::Offer;
+use crate::relay::port::Target;
+
+#[cfg(feature = "page")]
+use super::html::Page;
+
+/// Holder of a client towards one endpoint.
+pub(super) type Endpoint = Arc<dyn AsRef<net::Client> + Send + Sync>;
+
+/// Server inside this program, which is served while it has endpoints.
+pub(super) trait BuiltIn: Send + Sync {
+    /// Runs the commands of its channel.
+    fn target(&self) -> Arc<dyn Target>;
+
+    /// Whether its channel is served now.
+    fn served(&self) -> Arc<AtomicBool>;
+
+    /// Takes what OAuth discovery finds of the server behind `main`.
+    fn registrar(&self, settings: &Settings, net: &net::Net, server: &HttpServer) -> Box<dyn Register>;
+
+    /// Endpoints that it has now, one for each origin.
+    fn endpoints(&self) -> Vec<Endpoint>;
+
+    /// Tells the log what may be called, and how each call travels.
+    fn log(&self);
+
+    /// What it offers to programs of this host.
+    fn offer(&self) -> Option<Offer>;
+
+    /// Writes its part of the operator's page.
+    #[cfg(feature = "page")]
+    fn show(&self, page: &mut Page<'_>);
+}
+
+/// What the settings promise of the server inside this program.
+pub(super) struct Promise {
+    /// Its channel.
+    pub(super) channel: Channel,
+    /// Whether it has endpoints from the start; else discovery may find some.
+    pub(super) is_configured: bool,
+    /// Whether discovery may register endpoints.
+    pub(super) registers: bool,
+}
+
+/// The promise; nothing where no endpoint can come to be, and then its channel does not exist.
+pub(super) fn promise(settings: &Settings) -> Option<Promise> {
+    let channel = Channel::harpoon();
+    #[cfg(feature = "harpoon")]
+    let is_configured = !settings.harpoon.targets.is_empty();
+    #[cfg(not(feature = "harpoon"))]
+    let is_configured = false;
+    let may_find = cfg!(feature = "harpoon") && discovered(settings).is_some();
+    let registers = may_find && settings.control_plane.is_polled(&channel);
+    (is_configured || registers).then_some(Promise { channel, is_configured, registers })
+}
+
+/// The server behind `main`, when it is one over HTTP and its channel is polled: then its metadata is looked for.
+pub(super) fn discovered(settings: &Settings) -> Option<&HttpServer> {
+    let main = Channel::main();
+    let mut bindings = settings.mcp.bindings.iter().filter(|binding| binding.channel == main);
+    match &bindings.find(|_| settings.control_plane.is_polled(&main))?.server {
+        Server::Http(server) => Some(server),
+        Server::Stdio(_) => None,
+    }
+}

@@ -1,0 +1,103 @@
+//! Harpoon as the server inside this program.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::{self, HttpServer, Settings};
+use crate::harpoon::registrar::Registrar;
+use crate::harpoon::{self, Harpoon};
+use crate::net::Net;
+use crate::oauth::Register;
+use crate::ops::listener::Offer;
+use crate::ops::metrics::Metrics;
+use crate::ops::redact::Redactor;
+use crate::relay::port::Target;
+
+use super::built_in::{BuiltIn, Endpoint};
+use super::error::Error;
+#[cfg(feature = "page")]
+use super::{endpoints_page, html::Page};
+
+/// Harpoon with its settings.
+struct Endpoints {
+    harpoon: Arc<Harpoon>,
+    settings: config::Harpoon,
+}
+
+/// Makes Harpoon with the endpoints that are configured.
+pub(super) fn prepare(
+    settings: &Settings,
+    net: &Net,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn BuiltIn>, Error> {
+    let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
+    let harpoon = Harpoon::new(net, &settings.harpoon, &settings.mcp, metrics, captures);
+    let harpoon = harpoon.map_err(|error| Error::Unsupported(error.to_string()))?;
+    Ok(Arc::new(Endpoints { harpoon: Arc::new(harpoon), settings: settings.harpoon.clone() }))
+}
+
+impl BuiltIn for Endpoints {
+    fn target(&self) -> Arc<dyn Target> {
+        Arc::<Harpoon>::clone(&self.harpoon)
+    }
+
+    fn served(&self) -> Arc<AtomicBool> {
+        self.harpoon.registry().served()
+    }
+
+    fn registrar(&self, settings: &Settings, net: &Net, server: &HttpServer) -> Box<dyn Register> {
+        Box::new(Registrar {
+            net: net.clone(),
+            settings: self.settings.clone(),
+            registry: Arc::clone(self.harpoon.registry()),
+            server: server.clone(),
+            named: settings.mcp.oauth_trusted_origins.clone(),
+            workers: settings.mcp.max_concurrent_requests,
+        })
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let (mut seen, mut endpoints) = (HashSet::new(), Vec::<Endpoint>::new());
+        for endpoint in self.harpoon.endpoints().all() {
+            if seen.insert(endpoint.target.origin.to_string()) {
+                endpoints.push(Arc::<harpoon::registry::Endpoint>::clone(endpoint));
+            }
+        }
+        endpoints
+    }
+
+    fn log(&self) {
+        let endpoints = self.harpoon.endpoints();
+        let labels: Vec<&str> = endpoints.all().iter().map(|one| one.target.label.as_str()).collect();
+        log::info!(
+            target_count = labels.len(),
+            allow_plaintext_http = self.settings.allow_plaintext_http,
+            transports = if self.settings.over_http { "in-memory,http-streamable" } else { "in-memory" },
+            targets = labels.join(",").as_str();
+            "harpoon enabled"
+        );
+        for endpoint in endpoints.all() {
+            let route = endpoint.client.route();
+            log::info!(
+                route_kind = "harpoon_target",
+                route_name = endpoint.target.label.as_str(),
+                target_host = route.destination.as_str(),
+                route_mode = if route.proxy.is_some() { "proxy" } else { "direct" },
+                proxy = route.proxy.as_deref().unwrap_or("none"),
+                reason = route.reason.as_str();
+                "harpoon route resolved"
+            );
+        }
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        let offer = || self.harpoon.offer(self.settings.token.clone()).starter();
+        self.settings.over_http.then(offer)
+    }
+
+    #[cfg(feature = "page")]
+    fn show(&self, page: &mut Page<'_>) {
+        endpoints_page::show(page, &self.harpoon, self.settings.over_http);
+    }
+}

@@ -1,0 +1,79 @@
+//! What an operator is told once, at start: where this process listens, whom it talks to, and how.
+
+use crate::config::{self, Server, Settings, Source};
+use crate::net::Net;
+use crate::ops::listener::Listener;
+
+use super::tunnel::Tunnel;
+
+/// The URL of a listener on all addresses says localhost, which is one of them.
+fn tell_of_all_addresses(health: &config::Health) {
+    if health.unix_socket.is_none() && health.listen.address.ip().to_canonical().is_unspecified() {
+        log::info!(
+            "the listener stands on all addresses of this host; other machines may read health, readiness and metrics there"
+        );
+    }
+}
+
+/// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
+/// only, no paths: some servers are reached by a path that is a secret.
+pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&Listener>) {
+    let base_url = listener.map(Listener::base_url).unwrap_or_default();
+    if listener.is_some() {
+        log::info!(addr = base_url.trim_start_matches("http://"); "health server listening");
+        tell_of_all_addresses(&settings.health);
+    }
+    #[cfg(feature = "page")]
+    let page_url = listener.and_then(Listener::page_url).unwrap_or_default();
+    #[cfg(not(feature = "page"))]
+    let page_url = String::new();
+    if !page_url.is_empty() {
+        log::info!("🌐 WEB UI: {page_url}");
+    }
+    log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
+    for (name, client) in tunnel.routes() {
+        let route = client.route();
+        log::info!(
+            route = name,
+            destination = route.destination.as_str(),
+            proxy = route.proxy.as_deref().unwrap_or("none"),
+            reason = route.reason.as_str();
+            "outbound route"
+        );
+    }
+    if let Some(built_in) = &tunnel.built_in {
+        built_in.log();
+    }
+    // The first binding stands for all; the routes above name each.
+    let main = settings.mcp.bindings.first();
+    let (kind, value) = match main.map(|binding| &binding.server) {
+        Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),
+        Some(Server::Stdio(_)) => {
+            log::info!("oauth discovery server URL is not configured");
+            ("stdio", String::new())
+        }
+        None => ("none", String::new()),
+    };
+    let (source, name, path) = match &settings.source {
+        Source::FlagsAndEnvironment => ("flags/environment".to_owned(), "", String::new()),
+        Source::File(path) => (path.display().to_string(), "", path.display().to_string()),
+        Source::Profile { name, path } => {
+            (format!("profile:{name}"), name.as_str(), path.display().to_string())
+        }
+        Source::ProfileFile(path) => {
+            (format!("profile-file:{}", path.display()), "", path.display().to_string())
+        }
+    };
+    log::info!(
+        health_url = format!("{base_url}/healthz").as_str(),
+        ui_url = page_url.as_str(),
+        metrics_url = format!("{base_url}/metrics").as_str(),
+        config_source = source.as_str(),
+        profile_name = name,
+        profile_path = path.as_str(),
+        mcp_target_kind = kind,
+        mcp_target_value = value.as_str(),
+        control_plane = settings.control_plane.origin.to_string().as_str();
+        "tunnel-client startup summary"
+    );
+}
