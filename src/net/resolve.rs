@@ -2,7 +2,7 @@
 //!
 //! At most [`RESOLUTIONS_MAX`] helper threads of one [`Names`] exist at a time; who finds them busy waits, and gives up at its
 //! deadline. An abandoned helper ends when the system answers; it holds nothing but the name. A shutdown does
-//! not end a wait here: there is no socket yet, and the deadline does. Failure is [`Kind::Dns`].
+//! not end a wait here: there is no socket yet, and the deadline does. Failure is `Kind::Dns`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

@@ -16,7 +16,7 @@ use super::payload::Payload;
 /// JSON-RPC "internal error", the code of everything that the tunnel itself reports.
 const INTERNAL_ERROR: i64 = -32603;
 
-/// Failure class: how a command can end without an answer of its server. [`Class::row`] has one row for each, from
+/// Failure class: how a command can end without an answer of its server. `Class::row` has one row for each, from
 /// which the posted JSON, the log and the metrics take their words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {

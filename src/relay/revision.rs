@@ -1,4 +1,4 @@
-//! Revisions of MCP: which there are, and what tells them apart. A new revision is one row of [`REVISIONS`].
+//! Revisions of MCP: which there are, and what tells them apart. A new revision is one row of `REVISIONS`.
 //!
 //! Revisions are dates and compare as text. One that is not listed is judged by its neighbours: nothing here
 //! refuses a revision, since the two programs that speak it have to agree and not this one between them.
