@@ -16,8 +16,8 @@
 //! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, heartbeats, random ids) |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`mcp`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
-//! | [`harpoon`] | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |
-//! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with [`harpoon`] | `relay`, `net`, `config`, `mcp`, `harpoon`, `ops` |
+//! | `harpoon` | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |
+//! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with `harpoon` | `relay`, `net`, `config`, `mcp`, `harpoon`, `ops` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals, the service manager | `config` |
 //! | `dev` | for trying things out on one machine, feature `dev`: a local control plane, a stub MCP server | `config`, `relay` (JSON, headers, MCP), `ops` |
 //! | `service` | puts the rooms together into a running tunnel and takes it apart, from settings to exit code | everything above |
