@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds the program that is shipped: one static-pie file for any Linux of its architecture, with musl, without the
-# `dev` feature, and the list of what is in it.
+# Builds the programs that are shipped: static-pie files for any Linux of their architecture, with musl, without the
+# `dev` feature, and for each the list of what is in it.
 #
 #   packaging/build.sh [--arch x86_64|aarch64] [--offline] [--out DIR]
-#     -> DIR/tunnel-client
-#        DIR/tunnel-client.cdx.json   what was compiled for it, and what of that is in it (CycloneDX)
-#        DIR/LICENSE.dependencies, DIR/cargo-vendor.txt   what is in it, with every licence text
+#     -> DIR/tunnel-clientd            the service, with Harpoon and the operator's page
+#        DIR/bare/tunnel-clientd       the service with no feature at all
+#        DIR/tunnel-client             all commands for people
+#        each with PROGRAM.cdx.json    what was compiled for it, and what of that is in it (CycloneDX)
+#        DIR/LICENSE.dependencies, DIR/cargo-vendor.txt   what is in each of them, with every licence text
 #
 # DIR is target/package/ARCH unless given; a relative one is taken from the top of the project.
 #
@@ -108,17 +110,20 @@ clean_cargo() {
         "$@"
 }
 
+# build PROGRAM FEATURES
 build() {
     local standard=()
     if test -n "$standard_library"; then
         standard=(-Z 'build-std=std,panic_abort' -Z build-std-features=)
     fi
     clean_cargo "$tools/bin/cargo-zigbuild" zigbuild -Z sbom "${standard[@]}" --locked --release \
-        --no-default-features --features operator,harpoon,page --bin tunnel-client --target "$target"
+        --no-default-features --features "$2" --bin "$1" --target "$target"
 }
 
-# The list of what is in the program and the licences of it, from what cargo wrote of this very build.
+# list_components PROGRAM FEATURES FOLDER: what is in the program, and the licences of it, from what cargo wrote of this
+# very build.
 list_components() {
+    local program=$1 features=$2 folder=$3
     local described=$work/$target/release musl=("$tools"/lib/python*/site-packages/ziglang/lib/libc/musl)
     local rust_licence=${standard_library%/library}/COPYRIGHT manifest version lists=() metadata=()
     test -n "$standard_library" || rust_licence=$("$rustc" --print sysroot)/share/doc/rust/licenses/MIT.txt
@@ -129,26 +134,38 @@ list_components() {
             --manifest-path "$manifest" >"${metadata[-1]}"
     done
     version=$(sed -nE 's/^#define VERSION "(.*)"$/\1/p' "${musl[0]}/src/internal/version.h")
-    packaging/sbom.py --cargo-sbom "$described/tunnel-client.cargo-sbom.json" "${lists[@]}" "${metadata[@]}" \
-        --date "$epoch" --musl "$version" --binary "$described/tunnel-client" --output "$out/tunnel-client.cdx.json" \
+    packaging/sbom.py --cargo-sbom "$described/$program.cargo-sbom.json" "${lists[@]}" "${metadata[@]}" \
+        --features "$features" --date "$epoch" --musl "$version" --binary "$described/$program" --output "$folder/$program.cdx.json" \
         >"$work/standard-crates"
-    clean_cargo packaging/licenses.py texts --target "$target" --crates "$work/standard-crates" "${metadata[@]: -2}" \
+    clean_cargo packaging/licenses.py texts --features "$features" --target "$target" \
+        --crates "$work/standard-crates" "${metadata[@]: -2}" \
         --also "Rust's standard library ($("$rustc" --version))" 'MIT OR Apache-2.0' "$rust_licence" \
-        --also "musl $version" MIT "${musl[0]}/COPYRIGHT" >"$out/LICENSE.dependencies"
-    clean_cargo packaging/licenses.py manifest --target "$target" >"$out/cargo-vendor.txt"
+        --also "musl $version" MIT "${musl[0]}/COPYRIGHT" >"$work/LICENSE.dependencies"
+    clean_cargo packaging/licenses.py manifest --features "$features" --target "$target" >"$work/cargo-vendor.txt"
 }
 
+# One list of licences is shipped, so the programs must hold the same crates.
+keep_licences() {
+    local list
+    for list in LICENSE.dependencies cargo-vendor.txt; do
+        if test -z "${1:-}"; then
+            install -m 0644 "$work/$list" "$out/$list"
+        else
+            cmp "$work/$list" "$out/$list" || fail "$1 holds other crates than the program before it; ship a list for each"
+        fi
+    done
+}
+
+# deliver PROGRAM FEATURES FOLDER
 deliver() {
-    mkdir -p "$out"
-    install -m 0755 "$work/$target/release/tunnel-client" "$out/tunnel-client"
-    list_components
-}
-
-report() {
-    local size sum
-    size=$(stat --format %s "$out/tunnel-client")
-    sum=$(sha256sum <"$out/tunnel-client")
-    echo "$out/tunnel-client: $size bytes, sha256 ${sum%% *}"
+    local program=$1 folder=$3 size sum
+    build "$program" "$2"
+    mkdir -p "$folder"
+    install -m 0755 "$work/$target/release/$program" "$folder/$program"
+    list_components "$@"
+    size=$(stat --format %s "$folder/$program")
+    sum=$(sha256sum <"$folder/$program")
+    echo "$folder/$program: $size bytes, sha256 ${sum%% *}"
 }
 
 read_options "$@"
@@ -157,6 +174,9 @@ choose_toolchain "$target"
 install_tools
 fetch_crates
 encode_flags
-build
-deliver
-report
+deliver tunnel-client "$TOOL_FEATURES" "$out"
+keep_licences
+deliver tunnel-clientd "$SERVICE_FEATURES" "$out"
+keep_licences tunnel-clientd
+deliver tunnel-clientd '' "$out/bare"
+keep_licences bare/tunnel-clientd

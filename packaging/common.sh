@@ -1,6 +1,10 @@
 # What build.sh, vendor.sh and licenses.sh share; sourced, never run.
 # shellcheck shell=bash
 
+# The features of the programs that are shipped. Cargo would unite them in one build, so each has a build of its own.
+# shellcheck disable=SC2034 # for those who source this
+readonly TOOL_FEATURES=operator,harpoon,page SERVICE_FEATURES=harpoon,page
+
 fail() {
     echo "${0##*/}: $*" >&2
     exit 1

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOSSIER = ROOT / "packaging" / "DEPENDENCIES.md"
 TARGETS = [f"{arch}-unknown-linux-{libc}" for arch in ("x86_64", "aarch64") for libc in ("gnu", "musl")]
 OWN = "tunnel-client"
+# What the programs of a package are built with, taken together.
+FEATURES = "operator,harpoon,page"
 HEAD = ["crate", "version", "features", "lines", "unsafe", "licence", "repository", "needed by", "why", "instead"]
 HAND_WRITTEN = 2
 TABLES = {"linked": "## Linked into the program", "built": "## Run at build time only"}
@@ -42,7 +44,7 @@ def cargo(*arguments):
 def tree(target, edges):
     """Crates of one target: (name, version) -> (features, names of those who need it)."""
     form = ["--prefix", "depth", "--no-dedupe", "-f", "{p}|{f}"]
-    text = cargo("tree", "-e", edges, "--no-default-features", "--target", target, *form)
+    text = cargo("tree", "-e", edges, "--no-default-features", "--features", FEATURES, "--target", target, *form)
     found, above = {}, []
     for line in text.splitlines():
         shape = re.fullmatch(r"(\d+)(\S+) v(\S+)[^|]*\|(.*)", line)

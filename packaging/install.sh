@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Copies what a package contains into a staging folder: the one list of files, for the RPM and for the DEB.
 #
-#   packaging/install.sh --destdir DIR --layout rpm|deb --binary FILE [--sbom FILE] [--run FILE] [--dynamic]
+#   packaging/install.sh --destdir DIR --layout rpm|deb --programs FOLDER [--run FILE] [--dynamic]
 #
-# --sbom     the list of components made with the binary; without it none is installed
-# --run      a binary of the same version that runs here, for the completions, when FILE is for another machine
-# --dynamic  the binary needs its loader and libraries: the unit is told by a drop-in that it may execute them
+# --programs  a folder with tunnel-client and tunnel-clientd, and with the lists of their components, if there are any
+# --run       a tunnel-client of the same version that runs here, for the completions, when those are for another machine
+# --dynamic   the programs need their loader and libraries: the unit is told by a drop-in that it may execute them
 #
 # Licences are not here: each packaging system has its own place for them.
 set -euo pipefail
@@ -16,10 +16,10 @@ usage() {
     exit 2
 }
 
-destdir='' layout='' binary='' sbom='' run='' dynamic=''
+destdir='' layout='' programs='' run='' dynamic=''
 while (($#)); do
     case $1 in
-        --destdir | --layout | --binary | --sbom | --run)
+        --destdir | --layout | --programs | --run)
             (($# > 1)) || usage
             printf -v "${1#--}" '%s' "$2"
             shift 2
@@ -28,8 +28,8 @@ while (($#)); do
         *) usage ;;
     esac
 done
-[[ -n $destdir && -n $binary ]] || usage
-run=${run:-$binary}
+[[ -n $destdir && -n $programs ]] || usage
+run=${run:-$programs/tunnel-client}
 
 case $layout in
     # Where each looks for what packages bring; all other paths agree.
@@ -60,7 +60,12 @@ put_completion() {
 }
 
 umask 022
-put 0755 "$binary" /usr/bin/tunnel-client
+for program in tunnel-client tunnel-clientd; do
+    put 0755 "$programs/$program" "/usr/bin/$program"
+    if [[ -e $programs/$program.cdx.json ]]; then
+        put 0644 "$programs/$program.cdx.json" "$documents/$program.cdx.json"
+    fi
+done
 
 for unit in packaging/systemd/*.service; do
     put 0644 "$unit" "$units/${unit##*/}"
@@ -92,9 +97,6 @@ done
 for file in packaging/selinux/*; do
     put 0644 "$file" "$documents/selinux/${file##*/}"
 done
-if [[ -n $sbom ]]; then
-    put 0644 "$sbom" "$documents/tunnel-client.cdx.json"
-fi
 # Debian has its own name for the changelog of the program.
 case $layout in
     rpm) put 0644 CHANGELOG.md "$documents/CHANGELOG.md" ;;

@@ -5,7 +5,8 @@
     licenses.py manifest    cargo-vendor.txt: one "name vVERSION" a line, from which rpm makes bundled(crate(name))
     licenses.py expression  the sorted licence terms of all crates, one a line, for the License tag of the spec
 
-Every mode takes [--target TRIPLE], by default x86_64-unknown-linux-gnu. Crates that only run while others are
+Every mode takes [--target TRIPLE], by default x86_64-unknown-linux-gnu, and [--features LIST], by default those of a
+package's programs together. Crates that only run while others are
 compiled (build scripts, procedural macros) are not in the program and not in the lists.
 The static program holds more: packaging/build.sh names to `texts` the crates inside the standard library with
 --crates (lines "name version") and --metadata (what cargo says of them), and what is no crate with --also.
@@ -20,30 +21,31 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OWN = "tunnel-client"
-# Packages are built without the cargo feature `dev`.
-FEATURES = ["--no-default-features"]
+# What the programs of a package are built with, taken together.
+FEATURES = "operator,harpoon,page"
 TEXTS = ("license", "licence", "copying", "copyright", "notice", "unlicense")
 # Code and settings that are named so.
 NOT_TEXTS = (".rs", ".c", ".h", ".py", ".toml", ".json")
 
 
-def cargo(*words):
-    command = [os.environ.get("CARGO", "cargo"), words[0], "--offline", "--locked", *FEATURES, *words[1:]]
+def cargo(features, *words):
+    command = [os.environ.get("CARGO", "cargo"), words[0], "--offline", "--locked", "--no-default-features",
+               "--features", features, *words[1:]]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def linked(target):
+def linked(features, target):
     """(name, version) of each crate in the program, our own left out."""
-    tree = cargo("tree", "--edges", "normal,no-proc-macro", "--prefix", "none", "--no-dedupe",
+    tree = cargo(features, "tree", "--edges", "normal,no-proc-macro", "--prefix", "none", "--no-dedupe",
                  "--target", target, "--format", "{p}")
     crates = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
     return sorted((name, version.removeprefix("v")) for name, version in crates if name != OWN)
 
 
-def described(target):
+def described(features, target):
     """The linked crates with what their manifests say."""
-    metadata = cargo("metadata", "--format-version", "1", "--filter-platform", target)
-    return chosen(linked(target), metadata)
+    metadata = cargo(features, "metadata", "--format-version", "1", "--filter-platform", target)
+    return chosen(linked(features, target), metadata)
 
 
 def chosen(crates, metadata):
@@ -98,17 +100,18 @@ def texts(packages, also):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=["texts", "manifest", "expression"])
+    parser.add_argument("--features", default=FEATURES)
     parser.add_argument("--target", default="x86_64-unknown-linux-gnu")
     parser.add_argument("--crates", type=pathlib.Path)
     parser.add_argument("--metadata", type=pathlib.Path)
     parser.add_argument("--also", action="append", default=[], nargs=3, metavar=("LABEL", "EXPRESSION", "FILE"))
     arguments = parser.parse_args()
     if arguments.mode == "manifest":
-        lines = [f"{name} v{version}" for name, version in linked(arguments.target)]
+        lines = [f"{name} v{version}" for name, version in linked(arguments.features, arguments.target)]
     elif arguments.mode == "expression":
-        lines = sorted({terms(package) for package in described(arguments.target)})
+        lines = sorted({terms(package) for package in described(arguments.features, arguments.target)})
     else:
-        lines = texts(described(arguments.target) + further(arguments), arguments.also)
+        lines = texts(described(arguments.features, arguments.target) + further(arguments), arguments.also)
     sys.stdout.reconfigure(encoding="utf-8")
     print("\n".join(lines))
 

@@ -4,11 +4,11 @@
 
 # The options of both. Sets arch, input, release, out and run.
 #   --arch x86_64|aarch64   of the binary; x86_64 without
-#   --input DIR             what packaging/build.sh made: the binary, its components, its licences; target/package/ARCH
-#                           without
+#   --input DIR             what packaging/build.sh made: the programs, their components, their licences;
+#                           target/package/ARCH without
 #   --release N             of the package, for the same version packaged again; 1 without
 #   --out DIR               target/package without
-#   --run FILE              a binary of this version that runs here, when the packaged one is for another machine
+#   --run FILE              a tunnel-client of this version that runs here, when the packaged one is for another machine
 package_options() {
     arch=x86_64 input='' release=1 out=target/package run=''
     while (($#)); do
@@ -33,14 +33,16 @@ package_usage() {
 
 # What the package is made of, and that it is what it is said to be.
 check_input() {
-    local file
-    for file in tunnel-client tunnel-client.cdx.json LICENSE.dependencies cargo-vendor.txt; do
+    local file program
+    for file in tunnel-client{,d}{,.cdx.json} LICENSE.dependencies cargo-vendor.txt; do
         [[ -f $input/$file ]] || fail "$input/$file is missing: packaging/build.sh --arch $arch makes it"
     done
     need readelf binutils
-    if readelf --program-headers --wide "$input/tunnel-client" | grep -q INTERP; then
-        fail "$input/tunnel-client wants shared libraries; this package carries the static one of packaging/build.sh"
-    fi
+    for program in tunnel-client tunnel-clientd; do
+        if readelf --program-headers --wide "$input/$program" | grep -q INTERP; then
+            fail "$input/$program wants shared libraries; this package carries the static one of packaging/build.sh"
+        fi
+    done
 }
 
 # need COMMAND PACKAGE: ends with the way to get what is missing.

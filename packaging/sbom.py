@@ -16,6 +16,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import os
 import re
 import sys
 import uuid
@@ -44,6 +45,7 @@ def parse_options():
     parser.add_argument("--lock", action="append", required=True, help="a Cargo.lock")
     parser.add_argument("--binary", required=True, help="the program")
     parser.add_argument("--musl", required=True, help="version of the musl that is linked")
+    parser.add_argument("--features", required=True, help="what cargo built it with, separated by commas")
     parser.add_argument("--date", required=True, type=int, help="seconds since 1970")
     parser.add_argument("--output", required=True)
     return parser.parse_args()
@@ -189,7 +191,11 @@ def document(build, known, program, linked, options):
                 {"type": "application", "name": "rustc", "version": build["rustc"]["version"]},
             ]},
             "component": subject,
-            "properties": [{"name": "cargo:target", "value": build["target"]}],
+            "properties": [
+                {"name": "cargo:target", "value": build["target"]},
+                {"name": "cargo:bin", "value": os.path.basename(options.binary)},
+                {"name": "cargo:features", "value": options.features},
+            ],
         },
         "components": components(crates, others, linked, known) + [musl, std],
         "dependencies": relations,

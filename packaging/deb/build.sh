@@ -26,8 +26,7 @@ trap 'rm -rf "$stage"' EXIT
 umask 022
 chmod 0755 "$stage"
 
-packaging/install.sh --destdir "$stage" --layout deb --binary "$input/tunnel-client" \
-    --sbom "$input/tunnel-client.cdx.json" --run "$run"
+packaging/install.sh --destdir "$stage" --layout deb --programs "$input" --run "$run"
 documents=$stage/usr/share/doc/tunnel-client
 install -m 0644 packaging/deb/copyright "$documents/copyright"
 gzip -9 -n -c "$input/LICENSE.dependencies" > "$documents/LICENSE.dependencies.gz"

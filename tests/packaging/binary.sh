@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What must hold of the file that packaging/build.sh makes:
+# What must hold of the files that packaging/build.sh makes:
 #
-#   tests/packaging/binary.sh [BINARY]     target/package/<this machine>/tunnel-client unless given
+#   tests/packaging/binary.sh [FOLDER]     target/package/<this machine> unless given
 #
 # Needs readelf (Debian: binutils), python3, ip (iproute2), unshare (util-linux), and either root or user namespaces.
-# A program of another architecture is looked at but not run.
+# Programs of another architecture are looked at but not run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . packaging/common.sh
@@ -64,9 +64,34 @@ no_builder_path() {
     done
 }
 
-# Runs the words as root of an empty folder that holds the program alone, without a network.
+# At most $1 bytes.
+small() {
+    local size
+    size=$(stat --format %s "$binary")
+    echo "$size bytes, and may have $1"
+    test "$size" -le "$1"
+}
+
+# What the tool alone knows: its commands, the editor, the admin client's paths. A left-out feature is compiled out.
+# The program's own sentence for a command that it lacks names none of these.
+holds_no_tool() {
+    local word
+    for word in VISUAL EDITOR '/v1/tunnels?' 'profiles add' 'profiles edit' 'admin tunnels' OPENAI_ADMIN_KEY 'CHECK ' \
+        'tunnel-client init'; do
+        if grep --text --quiet --fixed-strings -- "$word" "$binary"; then
+            echo "holds the text '$word'"
+            return 1
+        fi
+    done
+    # The words are those of the program that has them.
+    for word in VISUAL 'profiles add' 'admin tunnels'; do
+        grep --text --quiet --fixed-strings -- "$word" "$folder/tunnel-client" || { echo "the tool lacks '$word'"; return 1; }
+    done
+}
+
+# Runs the words as root of an empty folder that holds the programs alone, without a network.
 in_empty_root() {
-    "${cage[@]}" chroot "$root" /tunnel-client "$@"
+    "${cage[@]}" chroot "$root" "/$program" "$@"
 }
 
 runs_in_empty_root() {
@@ -84,7 +109,8 @@ doctor_runs_in_empty_root() {
 
 refuses_to_run_without_settings() {
     local said
-    said=$(in_empty_root run 2>&1) && return 1
+    # shellcheck disable=SC2086  # no word for the service
+    said=$(in_empty_root $run 2>&1) && return 1
     echo "$said"
     grep -F 'tunnel ID is required' <<<"$said"
 }
@@ -102,7 +128,7 @@ no_development_commands() {
 ask_by_name() {
     # shellcheck disable=SC2016  # expanded inside
     CONTROL_PLANE_API_KEY=none "${cage[@]}" bash -euc 'ip link set lo up && exec "$@"' - \
-        python3 tests/packaging/name_server.py ${1:+"$1"} chroot "$root" /tunnel-client "$2" \
+        python3 tests/packaging/name_server.py ${1:+"$1"} chroot "$root" "/$program" ${2:+"$2"} \
         --control-plane.base-url 'http://plane.example:{port}' --control-plane.allow-plaintext-http \
         --control-plane.tunnel-id "$tunnel" --mcp.server-url 'http://server.example:{port}/mcp' 2>&1
 }
@@ -130,7 +156,7 @@ needs_tcp_for_that() {
 # A real poll from an empty root, and a clean end at SIGTERM.
 polls_by_name() {
     local seen
-    seen=$(ask_by_name --stop-at-poll run) || { echo "$seen"; return 1; }
+    seen=$(ask_by_name --stop-at-poll "$run") || { echo "$seen"; return 1; }
     echo "$seen"
     grep -qE '^http (GET|POST) /v1/.*poll' <<<"$seen"
 }
@@ -143,7 +169,10 @@ choose_cage() {
     "${cage[@]}" true 2>/dev/null
 }
 
+# looks PROGRAM: in $folder.
 looks() {
+    binary=$folder/$1
+    echo "$1:"
     check 'no interpreter, no library' no_interpreter
     check 'static-pie' static_pie
     check 'relocations read-only, none lazy' relro
@@ -155,7 +184,8 @@ looks() {
 
 runs() {
     mkdir -p "$root/etc"
-    install -m 0755 "$binary" "$root/tunnel-client"
+    install -m 0755 "$folder/tunnel-client" "$folder/tunnel-clientd" "$root"
+    program=tunnel-client run=run
     check 'says its version in an empty root' runs_in_empty_root
     check 'no dev and demo commands' no_development_commands
     check 'refuses to run without settings, and says so' refuses_to_run_without_settings
@@ -165,17 +195,27 @@ runs() {
     check 'resolves names whose UDP answers are cut' resolves_what_udp_cuts
     check 'does not resolve them where TCP is refused' needs_tcp_for_that
     check 'run polls a plane found that way and ends at SIGTERM' polls_by_name
+    program=tunnel-clientd run=''
+    check 'the service says its version in an empty root' runs_in_empty_root
+    check 'it refuses to run without settings, and says so' refuses_to_run_without_settings
+    check 'it polls a plane found by name and ends at SIGTERM' polls_by_name
 }
 
 main() {
     local machine
     machine=$(uname -m)
-    binary=${1:-target/package/$machine/tunnel-client}
-    test -f "$binary" || fail "no $binary; packaging/build.sh makes it"
+    folder=${1:-target/package/$machine}
+    test -f "$folder/tunnel-clientd" || fail "no $folder/tunnel-clientd; packaging/build.sh makes it"
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     root=$scratch/root tunnel=tunnel_0123456789abcdef0123456789abcdef
-    looks
+    looks tunnel-client
+    looks tunnel-clientd
+    check 'nothing of the tool in it' holds_no_tool
+    check 'under 3.4 MB' small 3400000
+    looks bare/tunnel-clientd
+    check 'nothing of the tool in it' holds_no_tool
+    check 'under 3.0 MB' small 3000000
     if ! readelf --file-header "$binary" | grep -qi "machine:.*${machine//_/-}"; then
         echo "SKIPPED: running $binary, because it is not for $machine"
     elif ! choose_cage; then

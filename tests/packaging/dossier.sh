@@ -14,11 +14,11 @@ cargo fetch --locked --offline 2>/dev/null >&2 || {
 
 targets=(x86_64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-gnu aarch64-unknown-linux-musl)
 
-# `name version` of what is compiled for any of the targets, without the development commands.
+# `name version` of what is compiled for any of the targets, by the programs that are shipped.
 compiled() {
     local target
     for target in "${targets[@]}"; do
-        cargo tree --locked --offline --edges normal,build --no-default-features \
+        cargo tree --locked --offline --edges normal,build --no-default-features --features operator,harpoon,page \
             --target "$target" --prefix none --format '{p}'
     done | awk '$1 != "tunnel-client" && NF { sub(/^v/, "", $2); print $1, $2 }' | sort -u
 }

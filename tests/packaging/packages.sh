@@ -92,12 +92,14 @@ check_contents() {
     (cd "$work/rpm" && rpm2cpio "$rpm" | cpio --quiet --extract --make-directories)
     # The RPM takes its files from the source tarball and the DEB from this tree: an old tarball shows here.
     same "what both hold is the same in both" "$(sums deb rpm)" "$(sums rpm deb)"
-    local kind
+    local kind program
     for kind in deb rpm; do
-        same "$kind: the binary is the one that was tested" "$(sha256sum < "$input/tunnel-client")" \
-            "$(sha256sum < "$work/$kind/usr/bin/tunnel-client")"
-        same "$kind: the list of components is the one of that build" "$(sha256sum < "$input/tunnel-client.cdx.json")" \
-            "$(sha256sum < "$work/$kind/usr/share/doc/tunnel-client/tunnel-client.cdx.json")"
+        for program in tunnel-client tunnel-clientd; do
+            same "$kind: $program is the one that was tested" "$(sha256sum < "$input/$program")" \
+                "$(sha256sum < "$work/$kind/usr/bin/$program")"
+            same "$kind: its list of components is the one of that build" "$(sha256sum < "$input/$program.cdx.json")" \
+                "$(sha256sum < "$work/$kind/usr/share/doc/tunnel-client/$program.cdx.json")"
+        done
     done
     same "the checksums in the DEB" "" \
         "$(cd "$work/deb" && dpkg-deb --info "$deb" md5sums | md5sum --check --quiet 2>&1)"
@@ -133,7 +135,10 @@ check_licences() {
 }
 
 check_versions() {
-    same "version of the binary" "$version" "$("$input/tunnel-client" --version | cut -d' ' -f1)"
+    local program
+    for program in tunnel-client tunnel-clientd bare/tunnel-clientd; do
+        same "version of $program" "$version" "$("$input/$program" --version | cut -d' ' -f1)"
+    done
     same "version of the RPM" "$version-1" "$(rpm -qp --qf '%{VERSION}-%{RELEASE}' "$rpm")"
     same "version of the source RPM" "$version-1" "$(rpm -qp --qf '%{VERSION}-%{RELEASE}' "$source")"
     same "newest entry of the spec" "$version-1" "$(sed -n '/^%changelog/,$s/^\* .* - //p' "$spec" | sed -n 1p)"

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# The list of components names what cargo builds for the program, and nothing else:
+# The lists of components name what cargo builds for each program, and nothing else:
 #
-#   tests/packaging/sbom.sh [LIST]     target/package/<this machine>/tunnel-client.cdx.json unless given
+#   tests/packaging/sbom.sh [FOLDER]     target/package/<this machine> unless given
 #
 # Needs python3 and cargo, and the crates that packaging/build.sh has fetched.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . packaging/common.sh
 
-list=${1:-target/package/$(uname -m)/tunnel-client.cdx.json}
-test -f "$list" || fail "no $list; packaging/build.sh makes it"
-target=$(python3 -c '
+# What the list says of its build: its target, its features.
+property() {
+    python3 -c '
 import json, sys
-print(json.load(open(sys.argv[1]))["metadata"]["properties"][0]["value"])' "$list")
+print({one["name"]: one["value"] for one in json.load(open(sys.argv[1]))["metadata"]["properties"]}[sys.argv[2]])' \
+        "$list" "$1"
+}
 
 # Lines "NAME VERSION" of what the list says of $1: `linked` crates alone, or `all`.
 listed() {
@@ -30,7 +32,8 @@ for crate in crates:
 
 # The same of what cargo's resolver says; `no-proc-macro` leaves macros and what they need out.
 resolved() {
-    cargo tree --offline --locked --no-default-features --target "$target" --prefix none --no-dedupe --edges "$1" |
+    cargo tree --offline --locked --no-default-features --features "$(property cargo:features)" \
+        --target "$(property cargo:target)" --prefix none --no-dedupe --edges "$1" |
         sed -E 's/^([^ ]+) v([^ ]+).*/\1 \2/' | sort -u
 }
 
@@ -44,5 +47,16 @@ compare() {
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-compare all normal,build
-compare linked normal,no-proc-macro
+# list_of PROGRAM FEATURES
+list_of() {
+    list=$folder/$1.cdx.json
+    test -f "$list" || fail "no $list; packaging/build.sh makes it"
+    test "$(property cargo:features)" = "$2" || fail "$list is of a build with the features '$(property cargo:features)'"
+    compare all normal,build
+    compare linked normal,no-proc-macro
+}
+
+folder=${1:-target/package/$(uname -m)}
+list_of tunnel-client "$TOOL_FEATURES"
+list_of tunnel-clientd "$SERVICE_FEATURES"
+list_of bare/tunnel-clientd ''

@@ -133,6 +133,7 @@ check_tunnel() {
     must_not "passwords are read" -A -s $tunnel -t shadow_t
     must_not "homes are read" -A -s $tunnel -t user_home_t
     must_not "profiles are written" -A -s $tunnel -t tunnel_client_etc_t -c file -p write,append,unlink
+    must_not "it asks itself how it is" -A -s $tunnel -t $tunnel -c unix_stream_socket -p connectto
     must_not "others are traced" -A -s $tunnel -c process -p ptrace
     must_not "raw packets" -A -s $tunnel -t $tunnel -c rawip_socket,packet_socket
     must_not "disks are read" -A -s $tunnel -t fixed_disk_device_t -c blk_file -p read
@@ -196,7 +197,9 @@ check_labels() {
     semodule_unpackage "$scratch/module/tunnel-client.pp" "$scratch/unpacked.mod" "$scratch/unpacked.fc"
     # Macros that the sources were compiled with leave empty lines and comments.
     grep '^/' "$scratch/unpacked.fc" >"$scratch/contexts"
-    label /usr/bin/tunnel-client file tunnel_client_exec_t
+    label /usr/bin/tunnel-clientd file tunnel_client_exec_t
+    # The tool keeps the label of any program: nothing enters a domain by it.
+    ! grep -F '/usr/bin/tunnel-client	' "$scratch/contexts" || complain "the tool has a label of the service"
     label /etc/tunnel-client dir tunnel_client_etc_t
     label /etc/tunnel-client/prod.yaml file tunnel_client_etc_t
     label /etc/tunnel-client/client.pem file tunnel_client_etc_t

@@ -35,7 +35,10 @@ same "it holds what the static package holds" \
 same "it asks for a C library" "libc.so.6()(64bit)" "$(rpm -qp --requires "$rpm" | grep -x 'libc.so.6()(64bit)')"
 mkdir "$top/unpacked"
 (cd "$top/unpacked" && rpm2cpio "$rpm" | cpio --quiet --extract --make-directories)
-same "the program runs" "$(rpm -qp --qf '%{VERSION}' "$rpm")" "$("$top/unpacked/usr/bin/tunnel-client" --version | cut -d' ' -f1)"
+for program in tunnel-client tunnel-clientd; do
+    same "$program runs" "$(rpm -qp --qf '%{VERSION}' "$rpm")" \
+        "$("$top/unpacked/usr/bin/$program" --version | cut -d' ' -f1)"
+done
 mkdir -p target/package/from-source
 cp "$rpm" target/package/from-source
 echo "target/package/from-source/${rpm##*/}: $(stat -c %s "$rpm") bytes"

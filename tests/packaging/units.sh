@@ -44,7 +44,7 @@ make_root() {
     for name in sysinit basic shutdown sockets multi-user network-online nss-lookup; do
         printf '[Unit]\nDescription=%s\nDefaultDependencies=no\n' "$name" >"$root/usr/lib/systemd/system/$name.target"
     done
-    for name in tunnel-client python3; do
+    for name in tunnel-clientd python3; do
         printf '#!/bin/sh\n' >"$root/usr/bin/$name"
         chmod +x "$root/usr/bin/$name"
     done
@@ -128,7 +128,7 @@ LoadCredential=api-key:/etc/tunnel-client/%i.key
 Environment=CONTROL_PLANE_API_KEY=file:%d/api-key
 ReadOnlyPaths=/run -/run/lock
 NoExecPaths=/ /run -/run/lock /tmp /var/tmp /dev/shm %t/tunnel-client/%i
-ExecPaths=/usr/bin/tunnel-client
+ExecPaths=/usr/bin/tunnel-clientd
 MemoryDenyWriteExecute=yes
 SocketBindDeny=any
 SocketBindAllow=udp

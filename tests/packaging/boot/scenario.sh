@@ -112,7 +112,7 @@ installation() {
     ok "the package installs" install_package "$first"
     same "instances that run" "" "$(instances active,activating,failed)"
     same "links that enabling would make" "" "$(links)"
-    same "processes" "" "$(pgrep --exact tunnel-client || true)"
+    same "processes" "" "$(pgrep --exact 'tunnel-clientd?' || true)"
     ok "the static user exists" id tunnel-client
     case $kind in
         deb) same "what dpkg finds changed" "" "$(dpkg --verify tunnel-client 2>&1)" ;;
@@ -312,7 +312,7 @@ stop() {
 removal() {
     systemctl start "$unit"
     ok "the package is removed while an instance runs" remove_package
-    same "processes" "" "$(pgrep --exact tunnel-client || true)"
+    same "processes" "" "$(pgrep --exact 'tunnel-clientd?' || true)"
     no "the program is gone" test -e /usr/bin/tunnel-client
     local left=(/etc/tunnel-client/{prod,spare,stdio}.{yaml,key})
     ok "profiles and keys are left" ls "${left[@]}"
