@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | [`config`] | flags, environment and YAML become one validated [`config::Settings`] | nothing above it |
 //! | [`net`] | makes every outbound connection: roots, certificates, proxies, sockets | `config` |
-//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, heartbeats, random ids) |
+//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, heartbeats) |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
 //! | [`mcp`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
 //! | `harpoon` | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |

@@ -11,6 +11,7 @@ use crate::relay::message::Message;
 use crate::relay::port::Outcome;
 use crate::relay::revision::{CLAIM, Era};
 use crate::relay::{failure, json, tree};
+use crate::text::head;
 
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
@@ -30,7 +31,7 @@ const UNSUPPORTED_VERSION: i64 = -32022;
 const VALUES_MAX: usize = 10_000;
 
 /// As much of a caller's text as an error repeats.
-const SHOWN_MAX_CHARS: usize = 64;
+const SHOWN_BYTES: usize = 64;
 
 /// A server of our own: what it says of itself, and its tools.
 pub trait Server {
@@ -299,8 +300,8 @@ fn places(tree: &Value) -> usize {
 }
 
 /// As much of a caller's text as an error repeats.
-pub fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_MAX_CHARS).collect()
+pub fn shown(text: &str) -> &str {
+    head(text, SHOWN_BYTES)
 }
 
 /// An object with further members.

@@ -37,17 +37,13 @@ const SESSION_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Setup of handshakes. Sessions are resumed across all connections made with it, but never between one with
 /// an identity and one without.
+///
+/// rustls does not look at the chain again when it resumes. So the sessions are forgotten when the first certificate
+/// ends that was accepted for one of them. A connection that is older keeps the old store, and a ticket that reaches
+/// that one is never used.
 #[derive(Debug)]
 pub(super) struct Setup {
-    current: Mutex<Term>,
-}
-
-/// Configuration with the sessions that were begun under it, until the first certificate ends that was
-/// accepted meanwhile. rustls does not look at the chain again when it resumes; so then everything is begun
-/// anew. A connection that is older keeps its term, and a ticket that reaches it late is never used.
-#[derive(Debug, Clone)]
-struct Term {
-    config: Arc<ClientConfig>,
+    config: Mutex<Arc<ClientConfig>>,
     verifier: Arc<Verifier>,
 }
 
@@ -66,8 +62,12 @@ impl Setup {
         }
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         let webpki = webpki.build().map_err(|cause| Error::caused(Kind::Setup, "set up TLS", cause))?;
-        let listed = bundle.iter().filter(|certificate| is_unconstrained(certificate)).cloned().collect();
-        let verifier = Arc::new(Verifier::new(webpki, listed));
+        let verifier = Arc::new(Verifier {
+            webpki,
+            listed: bundle.iter().filter(|certificate| is_unconstrained(certificate)).cloned().collect(),
+            until: AtomicU64::new(u64::MAX),
+            refused: Mutex::default(),
+        });
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider));
         let builder = builder
             .with_safe_default_protocol_versions()
@@ -81,21 +81,19 @@ impl Setup {
         // Said openly, so that a front end that prefers HTTP/2 does not begin with it.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Setup { current: Mutex::new(Term { config: Arc::new(config), verifier }) })
+        Ok(Setup { config: Mutex::new(Arc::new(config)), verifier })
     }
 
-    /// The present term, a new one if the last is over.
-    fn term(&self) -> Term {
-        let mut current = sync::lock(&self.current);
-        if UnixTime::now().as_secs() > current.verifier.until.load(Ordering::Acquire) {
-            let Verifier { webpki, listed, .. } = &*current.verifier;
-            let verifier = Arc::new(Verifier::new(Arc::clone(webpki), Arc::clone(listed)));
-            let mut config = ClientConfig::clone(&current.config);
-            config.dangerous().set_certificate_verifier(Arc::<Verifier>::clone(&verifier));
+    /// The present configuration, without its sessions when one of their certificates has ended.
+    fn config(&self) -> Arc<ClientConfig> {
+        let mut current = sync::lock(&self.config);
+        if UnixTime::now().as_secs() > self.verifier.until.load(Ordering::Acquire) {
+            self.verifier.until.store(u64::MAX, Ordering::Release);
+            let mut config = ClientConfig::clone(&current);
             config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-            *current = Term { config: Arc::new(config), verifier };
+            *current = Arc::new(config);
         }
-        current.clone()
+        Arc::clone(&current)
     }
 
     /// Speaks TLS with `host` on `wire`, whose deadline bounds the handshake. The wire that comes back is
@@ -104,20 +102,17 @@ impl Setup {
         // Also takes addresses, which are then looked for in the certificate as such.
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Error::new(Kind::InvalidRequest, "the host name is not valid for TLS"))?;
-        let term = self.term();
-        let mut session = ClientConnection::new(Arc::clone(&term.config), name)
+        let mut session = ClientConnection::new(self.config(), name)
             .map_err(|cause| Error::caused(Kind::Tls, &format!("TLS with {host}"), cause))?;
         session.set_buffer_limit(Some(SESSION_BUFFER_BYTES));
         while session.is_handshaking() {
             if let Err(cause) = session.complete_io(&mut wire) {
-                return Err(term.failed(host, cause));
+                return Err(self.failed(host, cause));
             }
         }
         Ok(Wire::Tls(Box::new(TlsWire { session, inner: wire })))
     }
-}
 
-impl Term {
     fn failed(&self, host: &str, cause: std::io::Error) -> Error {
         match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
@@ -200,7 +195,7 @@ fn is_unconstrained(certificate: &CertificateDer<'static>) -> bool {
 struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
     /// Certificates of authorities that a server may show.
-    listed: Arc<[CertificateDer<'static>]>,
+    listed: Vec<CertificateDer<'static>>,
     /// End of the first accepted certificate that ends, in seconds of the epoch.
     until: AtomicU64,
     /// The last chain that was refused, as summaries from the server's own certificate upwards.
@@ -208,10 +203,6 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(webpki: Arc<WebPkiServerVerifier>, listed: Arc<[CertificateDer<'static>]>) -> Verifier {
-        Verifier { webpki, listed, until: AtomicU64::new(u64::MAX), refused: Mutex::default() }
-    }
-
     /// Judges a certificate that webpki refused for its CA bit. Its own signature proves nothing and is not
     /// looked at; the handshake's is checked elsewhere, as for every other.
     fn judge_listed(
@@ -233,7 +224,7 @@ impl Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// Ends the term with the first certificate of a chain that was accepted. Servers also send some that
+    /// Ends the sessions with the first certificate of a chain that was accepted. Servers also send some that
     /// ended long ago; webpki does without them.
     fn accepted<'a>(&self, chain: impl Iterator<Item = &'a CertificateDer<'a>>, now: u64) {
         let ends = chain.map(|certificate| der::validity(certificate).map_or(now, |(_, end)| end));
