@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::error::Error;
-use super::exchange::Exchange;
 use super::proxy;
+use super::request_state::RequestState;
 
 /// Bounds each step. A proxy that needs longer is unhealthy to the people behind it.
 const STEP_TIME: Duration = Duration::from_secs(5);
@@ -54,6 +54,6 @@ impl Client {
     /// Opens a connection to the configured destination, as a request would, and closes it unused. Fails as a
     /// request does that is not sent.
     pub fn check_connection(&self, deadline: Instant) -> Result<(), Error> {
-        self.dialer.open(&self.dialer.origin, Exchange::new(deadline)).map(drop)
+        self.dialer.open(&self.dialer.origin, RequestState::new(deadline)).map(drop)
     }
 }

@@ -23,11 +23,11 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 use super::connection::HEAD_MAX_BYTES;
 use super::dialer::Dialer;
 use super::error::{Error, Kind};
-use super::exchange::Exchange;
 use super::http_dump;
 use super::pool::{Idle, Lent, Pool};
 use super::proxy;
 use super::reply::Reply;
+use super::request_state::RequestState;
 use super::route::{Route, proxy_url};
 use crate::config::{Origin, Secret};
 use crate::crypto;
@@ -174,9 +174,9 @@ impl Client {
         *request.method_mut() = asked.method.clone();
         *request.uri_mut() = asked.uri.clone();
         *request.headers_mut() = headers;
-        let exchange = Exchange::new(asked.deadline);
+        let state = RequestState::new(asked.deadline);
         let (dialer, pool) = (Arc::clone(&self.dialer), Arc::clone(&self.pool));
-        let lender = Lender { dialer, pool, exchange: Arc::clone(&exchange), idle_age };
+        let lender = Lender { dialer, pool, state: Arc::clone(&state), idle_age };
         // An agent for each attempt: it keeps nothing, and this is how its connector learns of the exchange.
         let agent = ureq::Agent::with_parts(self.config.clone(), lender, NoResolver);
         let parts = asked.body.unwrap_or_default().iter();
@@ -192,13 +192,13 @@ impl Client {
             Ok(reply) => reply.into_parts(),
             // Any failure after a shutdown is its consequence, in every phase.
             Err(_) if self.dialer.sockets.is_closed() => {
-                return Err(Error::shutdown().sent(exchange.is_sent()));
+                return Err(Error::shutdown().sent(state.is_sent()));
             }
-            Err(error) => return Err(Error::from_ureq(error, &exchange)),
+            Err(error) => return Err(Error::from_ureq(error, &state)),
         };
         self.pool.idle.learn(&head.headers);
         let dump = self.dump && http_dump::response(head.status.as_u16(), &head.headers);
-        Ok(Reply::new(head.status.as_u16(), head.headers, body.into_reader(), exchange, dump))
+        Ok(Reply::new(head.status.as_u16(), head.headers, body.into_reader(), state, dump))
     }
 }
 
@@ -207,7 +207,7 @@ impl Client {
 struct Lender {
     dialer: Arc<Dialer>,
     pool: Arc<Pool>,
-    exchange: Arc<Exchange>,
+    state: Arc<RequestState>,
     /// Longest time that a connection may have rested.
     idle_age: Duration,
 }
@@ -224,10 +224,10 @@ impl Connector for Lender {
             .ok_or_else(|| Error::new(Kind::InvalidRequest, "the URL is neither http nor https"))?;
         let connection = match self.pool.take(&destination, self.idle_age) {
             Some(mut connection) => {
-                connection.reuse(Arc::clone(&self.exchange));
+                connection.reuse(Arc::clone(&self.state));
                 connection
             }
-            None => self.dialer.open(&destination, Arc::clone(&self.exchange))?,
+            None => self.dialer.open(&destination, Arc::clone(&self.state))?,
         };
         Ok(Some(Lent::new(connection, Arc::clone(&self.pool))))
     }

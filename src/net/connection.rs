@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::transport::Buffers;
 
 use super::error::{Error, Kind, Phase};
-use super::exchange::Exchange;
 use super::proxy::Forwarding;
+use super::request_state::RequestState;
 #[cfg(test)]
 use super::socket::Socket;
 use super::wire::Wire;
@@ -43,7 +43,7 @@ pub(super) struct Connection {
     forwarding: Option<Forwarding>,
     /// Buffers that the HTTP crate writes to and reads from.
     pub(super) buffers: IoBuffers,
-    exchange: Arc<Exchange>,
+    state: Arc<RequestState>,
     /// Whether an exchange ended well on it before: then its peer may be gone by now.
     reused: bool,
     /// Whether the head of the present request has begun.
@@ -63,14 +63,14 @@ impl Connection {
         wire: Wire,
         destination: Origin,
         forwarding: Option<Forwarding>,
-        exchange: Arc<Exchange>,
+        state: Arc<RequestState>,
     ) -> Connection {
         let mut connection = Connection {
             wire,
             destination,
             forwarding,
             buffers: IoBuffers::default(),
-            exchange,
+            state,
             reused: false,
             begun: false,
             broken: None,
@@ -83,8 +83,8 @@ impl Connection {
     }
 
     /// Begins another exchange.
-    pub(super) fn reuse(&mut self, exchange: Arc<Exchange>) {
-        (self.exchange, self.reused, self.begun) = (exchange, true, false);
+    pub(super) fn reuse(&mut self, state: Arc<RequestState>) {
+        (self.state, self.reused, self.begun) = (state, true, false);
         self.wire.socket().renew();
     }
 
@@ -117,9 +117,9 @@ impl Connection {
         if pending.is_empty() || self.broken.is_some() {
             return Ok(());
         }
-        self.wire.socket().set_deadline(self.exchange.wait_end());
+        self.wire.socket().set_deadline(self.state.wait_end());
         let outcome = self.wire.write_all(pending);
-        self.exchange.set_sent(self.wire.socket().wrote());
+        self.state.set_sent(self.wire.socket().wrote());
         let Err(cause) = outcome else { return Ok(()) };
         let error = self.failed(Phase::Send, cause);
         if HUNG_UP.contains(&error.kind) {
@@ -132,13 +132,13 @@ impl Connection {
     /// Classifies a failure of the present exchange: what this side ended is a shutdown, whatever the system
     /// calls it; the rest depends on how far the exchange had come.
     fn failed(&mut self, phase: Phase, cause: io::Error) -> Error {
-        let sent = self.exchange.is_sent();
+        let sent = self.state.is_sent();
         if self.wire.socket().handle().is_closed() {
             return Error::shutdown().sent(sent);
         }
         let is_dead = cause.raw_os_error().is_some();
         let mut error = Error::io(phase, "", cause).sent(sent);
-        if !self.exchange.is_answered() {
+        if !self.state.is_answered() {
             if error.kind == Kind::UnexpectedEof {
                 error.kind = Kind::Eof;
             }
@@ -146,7 +146,7 @@ impl Connection {
             error.stale = self.reused && HUNG_UP.contains(&error.kind);
         }
         // A deadline that passes in the middle of a reply says nothing about the network.
-        let is_silent = error.kind == Kind::Timeout && (!self.exchange.is_answered() || is_dead);
+        let is_silent = error.kind == Kind::Timeout && (!self.state.is_answered() || is_dead);
         self.suspicion = match error.kind {
             _ if error.stale => Some(self.rests_since),
             Kind::HostUnreachable | Kind::NetworkUnreachable => Some(Instant::now()),
@@ -175,8 +175,8 @@ impl Connection {
     /// Sends what waits, and waits for input; false at its end.
     pub(super) fn await_input(&mut self) -> Result<bool, Error> {
         self.flush()?;
-        self.wire.socket().set_deadline(self.exchange.wait_end());
-        let is_answered = self.exchange.is_answered();
+        self.wire.socket().set_deadline(self.state.wait_end());
+        let is_answered = self.state.is_answered();
         let read = match self.wire.read(self.buffers.input_append_buf()) {
             // Before a reply, the end is a failure; so is one that this side made, which would look like
             // the proper end of a body without a length.
@@ -188,7 +188,7 @@ impl Connection {
         match (read, self.broken.take()) {
             (Ok(amount @ 1..), broken) => {
                 self.broken = broken;
-                self.exchange.set_answered();
+                self.state.set_answered();
                 self.buffers.input_appended(amount);
                 Ok(true)
             }

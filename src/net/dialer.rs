@@ -18,10 +18,10 @@ use rustls_pki_types::CertificateDer;
 use super::address_guard::AddressGuard;
 use super::connection::Connection;
 use super::error::{Error, Phase};
-use super::exchange::Exchange;
 use super::happy_eyeballs::{Family, Race};
 use super::pool::Pools;
 use super::proxy::{self, Forwarding};
+use super::request_state::RequestState;
 use super::resolve::Names;
 use super::roots::{self, Roots};
 use super::route::{Routes, Way, proxy_url};
@@ -143,8 +143,8 @@ impl Dialer {
 
     /// Opens a connection to `destination` for an exchange. It is the same path for requests of every purpose, and
     /// the only one.
-    pub(super) fn open(&self, destination: &Origin, exchange: Arc<Exchange>) -> Result<Connection, Error> {
-        let (way, deadline) = (self.routes.way(destination), exchange.deadline());
+    pub(super) fn open(&self, destination: &Origin, state: Arc<RequestState>) -> Result<Connection, Error> {
+        let (way, deadline) = (self.routes.way(destination), state.deadline());
         self.guard.permits(destination, way)?;
         let mut wire = match way {
             Way::Direct(_) => {
@@ -174,7 +174,7 @@ impl Dialer {
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
         let forwarding = self.forwarder(destination).map(|proxy| Forwarding::new(proxy, destination));
-        Ok(Connection::new(wire, destination.clone(), forwarding, exchange))
+        Ok(Connection::new(wire, destination.clone(), forwarding, state))
     }
 
     /// Connects to a proxy, which resolves the destination's name: this host may not be able to. Whatever fails is

@@ -10,7 +10,7 @@ use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::io;
 
-use super::exchange::Exchange;
+use super::request_state::RequestState;
 use crate::text;
 
 /// Why an exchange failed. The text holds the causes, too; `source` gives them as values.
@@ -211,8 +211,8 @@ impl Error {
     }
 
     /// A failure that the HTTP crate reports. Our own errors come back as they went in.
-    pub(super) fn from_ureq(error: ureq::Error, exchange: &Exchange) -> Error {
-        let is_answered = exchange.is_answered();
+    pub(super) fn from_ureq(error: ureq::Error, state: &RequestState) -> Error {
+        let is_answered = state.is_answered();
         let error = match error {
             ureq::Error::Other(inner) => match inner.downcast::<Error>() {
                 Ok(own) => return *own,
@@ -237,7 +237,7 @@ impl Error {
             }
             other => Error::caused(Kind::ConnectionClosed, "the exchange failed", other),
         };
-        error.sent(exchange.is_sent())
+        error.sent(state.is_sent())
     }
 
     /// The same failure, after bytes may have left.
@@ -375,17 +375,17 @@ mod tests {
 
     #[test]
     fn own_errors_survive_the_http_crate_and_causes_stay() {
-        let exchange = Exchange::new(Instant::now());
+        let state = RequestState::new(Instant::now());
         let error = ureq::Error::from(Error::new(Kind::Dns, "cannot resolve h"));
-        let error = Error::from_ureq(ureq::Error::from(error.into_io()), &exchange);
+        let error = Error::from_ureq(ureq::Error::from(error.into_io()), &state);
         assert_eq!(
             (error.kind, error.request_sent, error.to_string().as_str()),
             (Kind::Dns, false, "cannot resolve h")
         );
-        exchange.set_sent(true);
-        exchange.set_answered();
+        state.set_sent(true);
+        state.set_answered();
         let eof = ureq::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "Peer disconnected"));
-        let eof = Error::from_ureq(eof, &exchange);
+        let eof = Error::from_ureq(eof, &state);
         assert_eq!((eof.kind, eof.request_sent), (Kind::UnexpectedEof, true));
         assert_eq!(eof.source().unwrap().to_string(), "Peer disconnected");
     }

@@ -28,9 +28,9 @@
 //! on the `wire`, and makes a `connection` of it. Bodies come back by `reply`, under the `budget`.
 
 mod client;
-mod exchange;
 mod pool;
 mod reply;
+mod request_state;
 
 mod budget;
 mod error;

@@ -34,7 +34,7 @@ pub(super) fn connect(wire: &mut Wire, proxy: &Proxy, destination: &Origin) -> R
     let place = destination.authority();
     // No other header: a proxy needs none, and each one would be something to configure.
     let head = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{}\r\n", authorization(proxy));
-    match exchange(wire, proxy, &place, &head)? {
+    match round_trip(wire, proxy, &place, &head)? {
         Answer { status: 200..=299, rest: 0, .. } => Ok(()),
         // Bytes behind the head, which nobody may send before the tunnel is used, would be taken for the
         // destination's.
@@ -53,7 +53,7 @@ pub(super) fn ask(wire: &mut Wire, proxy: &Proxy, destination: &Origin) -> Resul
         "OPTIONS {destination} HTTP/1.1\r\nHost: {place}\r\nMax-Forwards: 0\r\nConnection: close\r\n{}\r\n",
         authorization(proxy)
     );
-    match exchange(wire, proxy, &place, &head)? {
+    match round_trip(wire, proxy, &place, &head)? {
         // Any other answer comes from where requests would be answered, too.
         Answer { status: status @ (403 | 407 | 502..=504), schemes, .. } => {
             Err(refused(proxy, &format!("refused requests to {place}"), status, &schemes))
@@ -143,7 +143,7 @@ struct Answer {
 
 /// Writes a head without a body and reads the head of the answer. `head` is put together from validated URLs
 /// and holds no line end but its own.
-fn exchange(wire: &mut Wire, proxy: &Proxy, place: &str, head: &str) -> Result<Answer, Error> {
+fn round_trip(wire: &mut Wire, proxy: &Proxy, place: &str, head: &str) -> Result<Answer, Error> {
     let peer = format!("{} for {place}", proxy_url(proxy));
     let io = |cause: io::Error| Error::io(Phase::Proxy, &peer, cause).of_proxy();
     wire.write_all(head.as_bytes()).map_err(io)?;

@@ -15,8 +15,8 @@ use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::budget::{Budget, FREE_BYTES, Reservation};
 use super::error::{Error, Kind};
-use super::exchange::Exchange;
 use super::http_dump;
+use super::request_state::RequestState;
 
 /// HTTP reply whose body is still to be read.
 pub struct Reply {
@@ -25,7 +25,7 @@ pub struct Reply {
     /// Headers.
     pub headers: HeaderMap,
     body: ureq::BodyReader<'static>,
-    exchange: Arc<Exchange>,
+    state: Arc<RequestState>,
     dump: Option<http_dump::Body>,
 }
 
@@ -49,11 +49,11 @@ impl Reply {
         status: u16,
         headers: HeaderMap,
         body: ureq::BodyReader<'static>,
-        exchange: Arc<Exchange>,
+        state: Arc<RequestState>,
         dump: bool,
     ) -> Reply {
         let dump = dump.then(http_dump::Body::default);
-        Reply { status, headers, body, exchange, dump }
+        Reply { status, headers, body, state, dump }
     }
 
     /// Gives the connection back if the body ends within `wait`; otherwise the connection is closed.
@@ -69,15 +69,15 @@ impl Reply {
     /// Reads more of the body; `Ok(0)` is its end. A body that ends before its announced length is
     /// [`Kind::UnexpectedEof`].
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.read_until(buffer, self.exchange.deadline())
+        self.read_until(buffer, self.state.deadline())
     }
 
     /// Reads more of the body as [`Reply::read`] does, but waits no longer than `until`.
     pub fn read_until(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error> {
-        self.exchange.set_wait_end(until);
+        self.state.set_wait_end(until);
         // The HTTP crate hides its errors inside of `io::Error` here.
         let read = self.body.read(buffer).map_err(ureq::Error::from);
-        let count = read.map_err(|error| Error::from_ureq(error, &self.exchange))?;
+        let count = read.map_err(|error| Error::from_ureq(error, &self.state))?;
         if let Some(dump) = &mut self.dump {
             dump.add(buffer.get(..count).unwrap_or_default());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::peers::*;
 use super::*;
-use crate::net::exchange::Exchange;
+use crate::net::request_state::RequestState;
 use crate::net::socket::{PLANE, SERVER};
 
 /// More than any of this takes.
@@ -155,7 +155,7 @@ fn dead_peers_are_found_by_purpose() {
         [(client_of(&net, &server(&url)).unwrap(), SERVER), (client_of(&net, &behind).unwrap(), PLANE)]
     {
         let dialer = &client.dialer;
-        let mut connection = dialer.open(&dialer.origin, Exchange::new(soon())).unwrap();
+        let mut connection = dialer.open(&dialer.origin, RequestState::new(soon())).unwrap();
         assert_eq!(connection.socket().in_force(), liveness);
     }
 }

@@ -1,4 +1,4 @@
-//! State of one HTTP exchange, shared by the request, the connection that carries it, and the reply.
+//! State of one HTTP request, shared by its sender, the connection that carries it, and the reply.
 //!
 //! The HTTP crate takes a request and gives a reply; it has no place for what the two ends must tell each other.
 
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Deadline of an exchange, and how far the exchange has come. One thread at a time works on it.
+/// Deadline and progress of a request. One thread at a time works on it.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct RequestState {
     deadline: Instant,
     /// How long before the deadline the present wait ends: a wait can be shortened and never prolonged.
     early_ns: AtomicU64,
@@ -16,13 +16,13 @@ pub(super) struct Exchange {
     answered: AtomicBool,
 }
 
-impl Exchange {
-    pub(super) fn new(deadline: Instant) -> Arc<Exchange> {
+impl RequestState {
+    pub(super) fn new(deadline: Instant) -> Arc<RequestState> {
         let (early_ns, sent, answered) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Exchange { deadline, early_ns, sent, answered })
+        Arc::new(RequestState { deadline, early_ns, sent, answered })
     }
 
-    /// Deadline of the whole exchange.
+    /// Deadline of the whole exchange, body included.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -65,11 +65,11 @@ mod tests {
     #[test]
     fn a_wait_can_only_be_shortened() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
-        let exchange = Exchange::new(now + 60 * second);
-        assert_eq!(exchange.wait_end(), now + 60 * second);
-        exchange.set_wait_end(now + second);
-        assert_eq!(exchange.wait_end(), now + second);
-        exchange.set_wait_end(now + 90 * second);
-        assert_eq!((exchange.wait_end(), exchange.deadline()), (now + 60 * second, now + 60 * second));
+        let state = RequestState::new(now + 60 * second);
+        assert_eq!(state.wait_end(), now + 60 * second);
+        state.set_wait_end(now + second);
+        assert_eq!(state.wait_end(), now + second);
+        state.set_wait_end(now + 90 * second);
+        assert_eq!((state.wait_end(), state.deadline()), (now + 60 * second, now + 60 * second));
     }
 }
