@@ -24,6 +24,9 @@
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | `cli` | commands | everything |
 //!
+//! Below all rooms stand modules that every room may use: `crypto` (digests, random numbers), `secret`, `sync` (locks,
+//! threads), `text` (what is cut and escaped before it is shown) and `url`.
+//!
 //! # Threads
 //!
 //! Everything blocks, every wait has a bound, and no thread is started after the start except for
