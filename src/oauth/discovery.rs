@@ -14,12 +14,16 @@ use crate::mcp::http::reply::{self, Content};
 use crate::net::{Error, Net, Reservation};
 use crate::ops::readiness::Readiness;
 use crate::sync;
+use crate::text;
 use crate::url::Origin;
 
 use super::challenge;
 use super::documents::{AuthServer, Issuer, Resource};
 use super::fetch::{self, Fetcher, Miss};
 use super::place::Place;
+
+/// As much of an issuer as a log line repeats: a person recognises it by its beginning.
+const ISSUER_SHOWN_BYTES: usize = 200;
 
 /// How long one search may take. What is slower than that at start is said by readiness, and asked again.
 pub(super) const SEARCH_TIME: Duration = Duration::from_secs(5);
@@ -321,7 +325,10 @@ impl Discovery {
             let read = self.auth_document(issuer, place, share(deadline, left));
             let what = |server: &AuthServer| match server.is_own() {
                 true => "metadata of the authorization server".to_owned(),
-                false => format!("metadata of another issuer: {}", beginning(&server.issuer)),
+                false => format!(
+                    "metadata of another issuer: {}",
+                    text::bounded(&server.issuer, ISSUER_SHOWN_BYTES)
+                ),
             };
             record.asked(&Method::GET, place, read.as_ref().map(|server| (200, what(server))));
             match read {
@@ -333,7 +340,7 @@ impl Discovery {
             }
         }
         let Some(server) = foreign else { return missed.map_or(Ok(None), Err) };
-        let (asked, named) = (&issuer.text, beginning(&server.issuer));
+        let (asked, named) = (&issuer.text, text::bounded(&server.issuer, ISSUER_SHOWN_BYTES));
         record.foreign = Some(format!("metadata of {asked} names another issuer: {named}"));
         let url = issuer.place.to_string();
         log::warn!(
@@ -359,9 +366,4 @@ impl Discovery {
 fn share(deadline: Instant, places: usize) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / u32::try_from(places).unwrap_or(u32::MAX).max(1)
-}
-
-/// The beginning of a text of a document: a person recognises an issuer by it.
-fn beginning(text: &str) -> String {
-    text.chars().take(200).collect()
 }
