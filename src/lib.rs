@@ -57,7 +57,7 @@
 //! The pipes of a child wait for that child alone; who needs an answer from there has a deadline.
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
-//! couriers' desk (M fresh ones, 4096 that are posted again). When one is full, whoever feeds it waits: in the end
+//! couriers' list (M fresh ones, 4096 that are posted again). When one is full, whoever feeds it waits: in the end
 //! the poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made while the commands in
 //! flight exceed as many bytes ([`relay::inflight`]).
 //!

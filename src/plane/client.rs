@@ -20,9 +20,9 @@ use crate::relay::headers;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Answer, AnswerKind};
 
+use super::answer_json;
 use super::key::{Key, authorization};
 use super::oversized::{self, Oversized};
-use super::post;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
 use super::round_trip::RoundTrip;
 
@@ -230,7 +230,7 @@ impl Plane {
         let deadline = Instant::now() + self.exchange_time;
         let deadline = until.map_or(deadline, |until| until.min(deadline));
         let terminal = answer.kind != AnswerKind::Notification;
-        let (head, tail) = post::frame(command, answer);
+        let (head, tail) = answer_json::frame(command, answer);
         let [first, id, rest] = answer.payload.as_ref().map(Payload::parts).unwrap_or_default();
         let parts = [head.as_bytes(), first, id, rest, tail.as_bytes()];
         let mut request = self.request(Method::POST, &self.post_uri, Some(&parts), deadline);

@@ -20,8 +20,8 @@ use crate::relay::port::{Answer, Outbox};
 use crate::relay::stop::{Phase, Stop};
 use crate::sync;
 
+use super::answer_list::{AnswerList, PendingAnswer};
 use super::client::Plane;
-use super::desk::{Desk, Parcel};
 use super::refusal::{Refusal, StatusError};
 use super::retry::{self, Repeats, WAIT_MIN};
 use super::wire;
@@ -40,9 +40,9 @@ pub const COURIERS_MAX: usize = 64;
 
 /// Takes answers from the workers and lets the couriers post them. Answers leave in any order: the plane
 /// tells them apart by their request ids, and a large one must not hold up the small ones behind it.
-pub struct PostRoom {
+pub struct Couriers {
     plane: Arc<Plane>,
-    desk: Desk,
+    list: AnswerList,
     patience: Duration,
     accepted: AtomicU64,
     lost: AtomicU64,
@@ -62,7 +62,7 @@ enum Fate {
     Lost,
 }
 
-impl PostRoom {
+impl Couriers {
     /// Starts `couriers` threads. Answers whose caller sets no deadline are posted for `patience`; those that
     /// wait for another attempt have at most `bytes_max` bytes.
     pub fn start(
@@ -72,12 +72,12 @@ impl PostRoom {
         readiness: Arc<Readiness>,
         stop: Arc<Stop>,
         heartbeats: &Heartbeats,
-    ) -> io::Result<Arc<PostRoom>> {
-        let room = Arc::new(PostRoom {
+    ) -> io::Result<Arc<Couriers>> {
+        let room = Arc::new(Couriers {
             plane,
             // As many fresh ones as there are couriers: then a worker waits, and with it the queue, and with
             // it the poller.
-            desk: Desk::new(couriers, bytes_max),
+            list: AnswerList::new(couriers, bytes_max),
             patience,
             accepted: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -95,13 +95,13 @@ impl PostRoom {
 
     /// From now on no answer is posted after `end`; waits for another attempt end in time for it.
     pub fn end_by(&self, end: Instant) {
-        self.desk.end_by(end);
+        self.list.end_by(end);
     }
 
     /// Gives up what is not posted yet. What is on its way is given up with its connection.
     pub fn close(&self) {
-        for parcel in self.desk.close() {
-            self.lose(&parcel, "the process stops");
+        for pending in self.list.close() {
+            self.lose(&pending, "the process stops");
         }
     }
 
@@ -112,56 +112,56 @@ impl PostRoom {
 
     /// One courier's life.
     fn work(&self, heartbeat: &Heartbeat) {
-        while let Some(parcel) = self.desk.take(heartbeat) {
+        while let Some(pending) = self.list.take(heartbeat) {
             heartbeat.within(self.plane.exchange_time());
-            self.post(parcel);
+            self.post(pending);
             heartbeat.rest();
         }
     }
 
     /// Posts a terminal answer once. The deadline is looked at before: past it the contract forbids even a
     /// finished answer.
-    fn post(&self, mut parcel: Parcel) {
-        if Instant::now() >= parcel.until {
-            return self.lose(&parcel, "response deadline reached");
+    fn post(&self, mut pending: PendingAnswer) {
+        if Instant::now() >= pending.until {
+            return self.lose(&pending, "response deadline reached");
         }
-        if parcel.unauthorized.is_some() {
+        if pending.unauthorized.is_some() {
             self.plane.key().read_again();
         }
-        let refusal = match self.plane.post(&parcel.command, &parcel.answer, Some(parcel.until)) {
-            Ok(status) => return self.take(&parcel, status),
+        let refusal = match self.plane.post(&pending.command, &pending.answer, Some(pending.until)) {
+            Ok(status) => return self.take(&pending, status),
             Err(refusal) => refusal,
         };
         let why = refusal.to_string();
-        match self.fate(&mut parcel, &refusal) {
-            Fate::Settled => self.take(&parcel, 409),
+        match self.fate(&mut pending, &refusal) {
+            Fate::Settled => self.take(&pending, 409),
             Fate::Lost => {
-                self.readiness.answer_refused(parcel.number, &why);
-                self.lose(&parcel, &why);
+                self.readiness.answer_refused(pending.number, &why);
+                self.lose(&pending, &why);
             }
             Fate::Again => {
-                self.readiness.answer_refused(parcel.number, &why);
-                let waiting = self.desk.postponed();
+                self.readiness.answer_refused(pending.number, &why);
+                let waiting = self.list.postponed();
                 let mut refusals = sync::lock(&self.refusals);
                 if let Some(left_out) = refusals.line("", Instant::now()) {
-                    let id = parcel.command.request_id.as_str();
+                    let id = pending.command.request_id.as_str();
                     log::warn!(
                         request_id = id, error = why.as_str(), answers_waiting = waiting, repeated = left_out;
                         "answer not accepted; it is posted again"
                     );
                 }
                 drop(refusals);
-                if let Err(parcel) = self.desk.postpone(parcel, refusal.retry_after()) {
+                if let Err(pending) = self.list.postpone(pending, refusal.retry_after()) {
                     // Why the last attempt failed is known; that the deadline came explains it better.
-                    let expired = Instant::now() >= parcel.until;
-                    self.lose(&parcel, if expired { "response deadline reached" } else { &why });
+                    let expired = Instant::now() >= pending.until;
+                    self.lose(&pending, if expired { "response deadline reached" } else { &why });
                 }
             }
         }
     }
 
     /// Whether an answer that was refused may be accepted later.
-    fn fate(&self, parcel: &mut Parcel, refusal: &Refusal) -> Fate {
+    fn fate(&self, pending: &mut PendingAnswer, refusal: &Refusal) -> Fate {
         let error = match refusal {
             Refusal::Transport(error) if may_change(error) => return Fate::Again,
             Refusal::Transport(_) => return Fate::Lost,
@@ -171,7 +171,7 @@ impl PostRoom {
             500 => {
                 // A plane that fails for all will recover; one that fails for this answer alone will not.
                 let accepted = self.accepted.load(Ordering::Relaxed);
-                let (count, before) = parcel.faults.get_or_insert((0, accepted));
+                let (count, before) = pending.faults.get_or_insert((0, accepted));
                 *count += 1;
                 if *count >= FAULTS_MAX && accepted > *before { Fate::Lost } else { Fate::Again }
             }
@@ -179,7 +179,7 @@ impl PostRoom {
             409 if is_settled(error) => Fate::Settled,
             409 => Fate::Again,
             401 if self.plane.key().may_change() => {
-                let since = *parcel.unauthorized.get_or_insert_with(Instant::now);
+                let since = *pending.unauthorized.get_or_insert_with(Instant::now);
                 if since.elapsed() < UNAUTHORIZED_MAX { Fate::Again } else { Fate::Lost }
             }
             _ => Fate::Lost,
@@ -187,10 +187,10 @@ impl PostRoom {
     }
 
     /// The plane has the answer.
-    fn take(&self, parcel: &Parcel, status: u16) {
+    fn take(&self, pending: &PendingAnswer, status: u16) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.readiness.answer_accepted();
-        let command = &parcel.command;
+        let command = &pending.command;
         if matches!(status, 404 | 409) {
             // Not an error of ours, but worth a line: somebody may be answering twice.
             log::warn!(request_id = command.request_id.as_str(); "response already fulfilled or unknown request");
@@ -199,24 +199,24 @@ impl PostRoom {
             channel: &command.channel,
             kind: command.kind(),
             method: command.message().and_then(|message| message.method()),
-            status: parcel.answer.status,
+            status: pending.answer.status,
             poll_to_response: command.received.elapsed(),
             enqueue_to_response: wire::age(command.created_at),
         });
     }
 
     /// Nobody will get this answer.
-    fn lose(&self, parcel: &Parcel, why: &str) {
+    fn lose(&self, pending: &PendingAnswer, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         self.metrics.answers_lost.add([], 1);
         log::error!(
-            request_id = parcel.command.request_id.as_str(), error = why;
+            request_id = pending.command.request_id.as_str(), error = why;
             "failed to post response to control plane"
         );
     }
 }
 
-impl Outbox for PostRoom {
+impl Outbox for Couriers {
     /// Runs on the worker's thread: the next event of the stream is not read before this one is posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool {
         let end = command.silent_after.map_or(until, |silent| silent.min(until));
@@ -239,8 +239,8 @@ impl Outbox for PostRoom {
 
     fn deliver(&self, command: Arc<Command>, answer: Answer) {
         let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.patience);
-        if let Err(parcel) = self.desk.bring(command, answer, until) {
-            self.lose(&parcel, "the process stops");
+        if let Err(pending) = self.list.add(command, answer, until) {
+            self.lose(&pending, "the process stops");
         }
     }
 }

@@ -8,15 +8,15 @@
 //! decides what is asked of the servers; it cannot make this process connect anywhere, open a file, or
 //! hold more than the stated bounds.
 
-pub mod batch;
+mod answer_json;
+mod answer_list;
 pub mod client;
 pub mod courier;
-mod desk;
 pub mod hints;
 pub mod key;
 pub mod oversized;
+pub mod poll_body;
 pub mod poller;
-pub mod post;
 pub mod refusal;
 pub mod retry;
 mod round_trip;

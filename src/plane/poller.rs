@@ -18,10 +18,10 @@ use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::sync;
 
-use super::batch;
 use super::client::{Batch, Plane, Polled};
 use super::hints;
 use super::oversized::Oversized;
+use super::poll_body;
 use super::refusal::Refusal;
 use super::retry::{self, Repeats, WAIT_MIN};
 use super::wire;
@@ -255,7 +255,7 @@ impl Poller {
             Batch::Whole(body) => body.as_slice(),
             Batch::Oversized(found) => return self.refuse_oversized(found, polled, heartbeat),
         };
-        let raw = if body.is_empty() { Ok(Vec::new()) } else { batch::commands(body) };
+        let raw = if body.is_empty() { Ok(Vec::new()) } else { poll_body::commands(body) };
         let raw = raw.map_err(|error| {
             let message = format!("the poll's body is not a list of commands: {error}");
             Refusal::unreadable(message, body, polled.tunnel_request_id.clone())

@@ -18,7 +18,7 @@ use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::plane::client::{Clients, Identity, Plane};
-use crate::plane::courier::{COURIERS_MAX, PostRoom};
+use crate::plane::courier::{COURIERS_MAX, Couriers};
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
@@ -170,13 +170,13 @@ impl<'a> Shared<'a> {
     }
 
     /// The couriers, running.
-    pub(super) fn post_room(&self, plane: &Arc<Plane>) -> Result<Arc<PostRoom>, Error> {
+    pub(super) fn post_room(&self, plane: &Arc<Plane>) -> Result<Arc<Couriers>, Error> {
         let settings = self.settings;
         let (ttl, bytes_max) = (settings.mcp.connection_max_ttl, settings.network.body_budget_bytes);
         let bounds = (Self::couriers(settings), ttl, bytes_max);
         let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
         let stop = Arc::clone(&self.stop);
-        PostRoom::start(Arc::clone(plane), bounds, metrics, readiness, stop, &self.heartbeats)
+        Couriers::start(Arc::clone(plane), bounds, metrics, readiness, stop, &self.heartbeats)
             .map_err(Error::Thread)
     }
 }

@@ -18,7 +18,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
 use crate::plane::client::Plane;
-use crate::plane::courier::PostRoom;
+use crate::plane::courier::Couriers;
 use crate::plane::poller::Poller;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
@@ -47,7 +47,7 @@ pub(crate) struct Tunnel {
     /// Whether its loops come back in time.
     pub(crate) heartbeats: Heartbeats,
     pub(super) plane: Arc<Plane>,
-    post_room: Arc<PostRoom>,
+    post_room: Arc<Couriers>,
     relay: Arc<Relay>,
     poller: Arc<Poller>,
     prober: Arc<Prober>,
@@ -92,7 +92,7 @@ impl Tunnel {
             queue: Queue::new(capacity, workers, counted).with_late(served),
             targets,
             allowed: settings.control_plane.poll_channels.clone(),
-            outbox: Arc::<PostRoom>::clone(&post_room),
+            outbox: Arc::<Couriers>::clone(&post_room),
             metrics: Arc::clone(&shared.metrics),
             readiness: Arc::clone(&shared.readiness),
         });

@@ -26,7 +26,7 @@ const FRESH_IN_A_ROW: u32 = 7;
 
 /// One answer on its way, with what its attempts have met.
 #[derive(Debug)]
-pub(super) struct Parcel {
+pub(super) struct PendingAnswer {
     /// What it answers.
     pub(super) command: Arc<Command>,
     /// What is posted, the same bytes each time.
@@ -47,7 +47,7 @@ pub(super) struct Parcel {
 
 /// The list. Shared by those who bring answers and the couriers.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct AnswerList {
     fresh_max: usize,
     bytes_max: usize,
     state: Mutex<State>,
@@ -59,9 +59,9 @@ pub(super) struct Desk {
 
 #[derive(Debug, Default)]
 struct State {
-    fresh: VecDeque<Parcel>,
+    fresh: VecDeque<PendingAnswer>,
     /// By the time of the next attempt; the number keeps equal times apart.
-    postponed: BTreeMap<(Instant, u64), Parcel>,
+    postponed: BTreeMap<(Instant, u64), PendingAnswer>,
     postponed_bytes: usize,
     /// Answers brought so far.
     brought: u64,
@@ -73,26 +73,26 @@ struct State {
     closed: bool,
 }
 
-impl Desk {
+impl AnswerList {
     /// A list with room for `fresh_max` fresh answers, and `bytes_max` bytes of postponed ones.
-    pub(super) fn new(fresh_max: usize, bytes_max: usize) -> Desk {
+    pub(super) fn new(fresh_max: usize, bytes_max: usize) -> AnswerList {
         let state = Mutex::new(State::default());
-        Desk { fresh_max, bytes_max, state, work: Condvar::new(), room: Condvar::new() }
+        AnswerList { fresh_max, bytes_max, state, work: Condvar::new(), room: Condvar::new() }
     }
 
     /// Takes an answer that may be posted until then; waits for room. Gives it back once the list is closed.
-    pub(super) fn bring(
+    pub(super) fn add(
         &self,
         command: Arc<Command>,
         answer: Answer,
         until: Instant,
-    ) -> Result<(), Box<Parcel>> {
+    ) -> Result<(), Box<PendingAnswer>> {
         let mut state = self.state();
         while !state.closed && self.is_full(&state) {
             state = sync::wait(&self.room, state);
         }
         state.brought += 1;
-        let parcel = Parcel {
+        let pending = PendingAnswer {
             command,
             answer,
             number: state.brought,
@@ -103,29 +103,29 @@ impl Desk {
             held: None,
         };
         if state.closed {
-            return Err(Box::new(parcel));
+            return Err(Box::new(pending));
         }
-        state.fresh.push_back(parcel);
+        state.fresh.push_back(pending);
         self.work.notify_one();
         Ok(())
     }
 
     /// Waits for the next answer to be posted; nothing once the list is closed.
-    pub(super) fn take(&self, heartbeat: &Heartbeat) -> Option<Parcel> {
+    pub(super) fn take(&self, heartbeat: &Heartbeat) -> Option<PendingAnswer> {
         let mut state = self.state();
         loop {
             if state.closed {
                 return None;
             }
             let now = Instant::now();
-            if let Some(parcel) = state.next(now) {
+            if let Some(pending) = state.next(now) {
                 self.room.notify_one();
                 // Whoever was woken for a fresh answer, or for the time of an older one, may have taken the other.
                 let is_left = !state.fresh.is_empty() || !state.postponed.is_empty();
                 if is_left && !state.lookout {
                     self.work.notify_one();
                 }
-                return Some(parcel);
+                return Some(pending);
             }
             let first = state.postponed.first_key_value().map(|((due, _), _)| *due);
             state = match first.filter(|_| !state.lookout) {
@@ -144,24 +144,28 @@ impl Desk {
     }
 
     /// Puts an answer back until `due`; gives it back when it would be too late then.
-    pub(super) fn postpone(&self, mut parcel: Parcel, asked: Option<Duration>) -> Result<(), Box<Parcel>> {
+    pub(super) fn postpone(
+        &self,
+        mut pending: PendingAnswer,
+        asked: Option<Duration>,
+    ) -> Result<(), Box<PendingAnswer>> {
         let mut state = self.state();
         let now = Instant::now();
-        parcel.until = state.end.map_or(parcel.until, |end| end.min(parcel.until));
-        let left = parcel.until.saturating_duration_since(now);
+        pending.until = state.end.map_or(pending.until, |end| end.min(pending.until));
+        let left = pending.until.saturating_duration_since(now);
         // A plane that asks for more than what a stop leaves is asked once more before the end.
         let asked = asked.filter(|asked| state.end.is_none() || *asked < left).unwrap_or_default();
         // The nearer the end, the shorter the wait: the last attempt comes shortly before it.
-        let wait = retry::wait(&mut parcel.backoff, false, None).min(left / 2).max(WAIT_MIN).max(asked);
+        let wait = retry::wait(&mut pending.backoff, false, None).min(left / 2).max(WAIT_MIN).max(asked);
         if state.closed || wait >= left {
-            return Err(Box::new(parcel));
+            return Err(Box::new(pending));
         }
-        let bytes = parcel.bytes();
-        parcel.held.get_or_insert_with(|| parcel.command.ticket.more(bytes));
+        let bytes = pending.bytes();
+        pending.held.get_or_insert_with(|| pending.command.ticket.more(bytes));
         state.postponed_bytes = state.postponed_bytes.saturating_add(bytes);
-        let key = (now + wait, parcel.number);
+        let key = (now + wait, pending.number);
         let is_first = state.postponed.first_key_value().is_none_or(|(first, _)| key < *first);
-        state.postponed.insert(key, parcel);
+        state.postponed.insert(key, pending);
         if is_first {
             // Whoever waits for the time of another one has to wait for this one now.
             self.work.notify_all();
@@ -178,13 +182,13 @@ impl Desk {
         let soon = now + WAIT_MIN.min(end.saturating_duration_since(now) / 2);
         let waiting = std::mem::take(&mut state.postponed);
         state.postponed =
-            waiting.into_iter().map(|((due, n), parcel)| ((due.min(soon), n), parcel)).collect();
+            waiting.into_iter().map(|((due, n), pending)| ((due.min(soon), n), pending)).collect();
         self.work.notify_all();
         self.room.notify_all();
     }
 
     /// Ends the list and hands out what is left.
-    pub(super) fn close(&self) -> Vec<Parcel> {
+    pub(super) fn close(&self) -> Vec<PendingAnswer> {
         let mut state = self.state();
         state.closed = true;
         self.work.notify_all();
@@ -211,20 +215,20 @@ impl Desk {
 
 impl State {
     /// The answer whose turn it is.
-    fn next(&mut self, now: Instant) -> Option<Parcel> {
+    fn next(&mut self, now: Instant) -> Option<PendingAnswer> {
         let is_due = self.postponed.first_key_value().is_some_and(|((due, _), _)| *due <= now);
         if is_due && (self.fresh.is_empty() || self.fresh_in_a_row >= FRESH_IN_A_ROW) {
             self.fresh_in_a_row = 0;
-            let parcel = self.postponed.pop_first()?.1;
-            self.postponed_bytes = self.postponed_bytes.saturating_sub(parcel.bytes());
-            return Some(parcel);
+            let pending = self.postponed.pop_first()?.1;
+            self.postponed_bytes = self.postponed_bytes.saturating_sub(pending.bytes());
+            return Some(pending);
         }
         self.fresh_in_a_row += u32::from(is_due);
         self.fresh.pop_front()
     }
 }
 
-impl Parcel {
+impl PendingAnswer {
     fn bytes(&self) -> usize {
         self.answer.payload.as_ref().map_or(0, |payload| payload.bytes())
     }
@@ -245,7 +249,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn bring(desk: &Desk, flight: &InFlight, until: Instant) -> Result<(), Box<Parcel>> {
+    fn add(list: &AnswerList, flight: &InFlight, until: Instant) -> Result<(), Box<PendingAnswer>> {
         let command = Command {
             request_id: "r".into(),
             shard_token: HeaderValue::from_static("t"),
@@ -259,95 +263,96 @@ mod tests {
         };
         let (kind, headers) = (AnswerKind::Response, ReplyHeaders::default());
         let answer = Answer { kind, status: 200, headers, payload: Some(Payload::own("0123456789".into())) };
-        desk.bring(Arc::new(command), answer, until)
+        list.add(Arc::new(command), answer, until)
     }
 
-    fn take(desk: &Desk) -> Parcel {
-        desk.take(&Heartbeats::default().add("courier")).unwrap()
+    fn take(list: &AnswerList) -> PendingAnswer {
+        list.take(&Heartbeats::default().add("courier")).unwrap()
     }
 
     #[test]
     fn fresh_answers_go_first_and_starve_none() {
-        let (desk, flight, until) = (Desk::new(99, 99), InFlight::default(), Instant::now() + LONG);
-        (0..2).for_each(|_| bring(&desk, &flight, until).unwrap());
-        let (first, second) = (take(&desk), take(&desk));
+        let (list, flight, until) = (AnswerList::new(99, 99), InFlight::default(), Instant::now() + LONG);
+        (0..2).for_each(|_| add(&list, &flight, until).unwrap());
+        let (first, second) = (take(&list), take(&list));
         assert_eq!([first.number, second.number], [1, 2]);
-        desk.postpone(first, None).unwrap();
-        desk.postpone(second, Some(LONG / 2)).unwrap();
+        list.postpone(first, None).unwrap();
+        list.postpone(second, Some(LONG / 2)).unwrap();
         std::thread::sleep(WAIT_MIN + Duration::from_millis(5));
-        (0..9).for_each(|_| bring(&desk, &flight, until).unwrap());
-        let taken: Vec<u64> = (0..10).map(|_| take(&desk).number).collect();
+        (0..9).for_each(|_| add(&list, &flight, until).unwrap());
+        let taken: Vec<u64> = (0..10).map(|_| take(&list).number).collect();
         assert_eq!(taken, [3, 4, 5, 6, 7, 8, 9, 1, 10, 11]);
-        assert_eq!(desk.postponed(), 1, "the plane asked for more time");
+        assert_eq!(list.postponed(), 1, "the plane asked for more time");
     }
 
     #[test]
     fn whoever_takes_an_older_answer_wakes_another_for_the_fresh_one() {
-        let (desk, flight, until) = (Arc::new(Desk::new(99, 99)), InFlight::default(), Instant::now() + LONG);
-        bring(&desk, &flight, until).unwrap();
-        desk.postpone(take(&desk), None).unwrap();
+        let (list, flight, until) =
+            (Arc::new(AnswerList::new(99, 99)), InFlight::default(), Instant::now() + LONG);
+        add(&list, &flight, until).unwrap();
+        list.postpone(take(&list), None).unwrap();
         std::thread::sleep(WAIT_MIN + Duration::from_millis(5));
-        (0..=FRESH_IN_A_ROW).for_each(|_| bring(&desk, &flight, until).unwrap());
-        (0..FRESH_IN_A_ROW).for_each(|_| drop(take(&desk)));
+        (0..=FRESH_IN_A_ROW).for_each(|_| add(&list, &flight, until).unwrap());
+        (0..FRESH_IN_A_ROW).for_each(|_| drop(take(&list)));
         // A courier that began to wait before any of this.
         let (waits, waiting) = std::sync::mpsc::channel();
         let courier = {
-            let desk = Arc::clone(&desk);
+            let list = Arc::clone(&list);
             std::thread::spawn(move || {
-                let state = desk.state();
+                let state = list.state();
                 waits.send(()).unwrap();
-                !desk.work.wait_timeout(state, LONG / 6).unwrap().1.timed_out()
+                !list.work.wait_timeout(state, LONG / 6).unwrap().1.timed_out()
             })
         };
         waiting.recv().unwrap();
-        assert_eq!(take(&desk).number, 1);
+        assert_eq!(take(&list).number, 1);
         assert!(courier.join().unwrap());
     }
 
     #[test]
     fn what_waits_is_in_flight_and_holds_up_who_brings_more() {
-        let (desk, flight, now) = (Arc::new(Desk::new(9, 10)), InFlight::default(), Instant::now());
-        bring(&desk, &flight, now + LONG).unwrap();
-        desk.postpone(take(&desk), None).unwrap();
+        let (list, flight, now) = (Arc::new(AnswerList::new(9, 10)), InFlight::default(), Instant::now());
+        add(&list, &flight, now + LONG).unwrap();
+        list.postpone(take(&list), None).unwrap();
         assert!(!flight.wait_below(10, now) && flight.wait_below(11, now));
         let waiting = {
-            let (desk, flight) = (Arc::clone(&desk), flight.clone());
-            std::thread::spawn(move || bring(&desk, &flight, now + LONG).is_ok())
+            let (list, flight) = (Arc::clone(&list), flight.clone());
+            std::thread::spawn(move || add(&list, &flight, now + LONG).is_ok())
         };
         while flight.now() < 2 {
             std::thread::yield_now();
         }
-        assert_eq!(take(&desk).number, 1, "its time has come, and nothing fresh came in between");
+        assert_eq!(take(&list).number, 1, "its time has come, and nothing fresh came in between");
         assert!(waiting.join().unwrap());
     }
 
     #[test]
     fn no_wait_outlasts_its_deadline() {
-        let (desk, flight, now) = (Desk::new(9, 99), InFlight::default(), Instant::now());
-        bring(&desk, &flight, now + 2 * WAIT_MIN).unwrap();
-        let mut parcel = take(&desk);
+        let (list, flight, now) = (AnswerList::new(9, 99), InFlight::default(), Instant::now());
+        add(&list, &flight, now + 2 * WAIT_MIN).unwrap();
+        let mut pending = take(&list);
         for _ in 0..9 {
-            let _ = retry::wait(&mut parcel.backoff, false, None);
+            let _ = retry::wait(&mut pending.backoff, false, None);
         }
-        desk.postpone(parcel, None).unwrap();
-        assert_eq!(take(&desk).number, 1);
+        list.postpone(pending, None).unwrap();
+        assert_eq!(take(&list).number, 1);
         assert!(Instant::now() < now + 2 * WAIT_MIN, "half of what is left, not the longest wait");
-        bring(&desk, &flight, now + LONG).unwrap();
-        assert!(desk.postpone(take(&desk), Some(2 * LONG)).is_err(), "too late");
+        add(&list, &flight, now + LONG).unwrap();
+        assert!(list.postpone(take(&list), Some(2 * LONG)).is_err(), "too late");
     }
 
     #[test]
     fn an_end_shortens_every_wait_and_a_closed_list_takes_nothing() {
-        let (desk, flight, now) = (Desk::new(1, 99), InFlight::default(), Instant::now());
-        bring(&desk, &flight, now + LONG).unwrap();
-        desk.postpone(take(&desk), Some(LONG / 2)).unwrap();
-        desk.end_by(Instant::now() + Duration::from_secs(20));
-        assert_eq!(take(&desk).number, 1);
+        let (list, flight, now) = (AnswerList::new(1, 99), InFlight::default(), Instant::now());
+        add(&list, &flight, now + LONG).unwrap();
+        list.postpone(take(&list), Some(LONG / 2)).unwrap();
+        list.end_by(Instant::now() + Duration::from_secs(20));
+        assert_eq!(take(&list).number, 1);
         // Beyond the bound as well: who waits here would hold up the end.
-        (0..2).for_each(|_| bring(&desk, &flight, now + LONG).unwrap());
-        assert_eq!(desk.close().len(), 2);
-        assert!(bring(&desk, &flight, now + LONG).is_err());
-        assert!(desk.take(&Heartbeats::default().add("courier")).is_none());
+        (0..2).for_each(|_| add(&list, &flight, now + LONG).unwrap());
+        assert_eq!(list.close().len(), 2);
+        assert!(add(&list, &flight, now + LONG).is_err());
+        assert!(list.take(&Heartbeats::default().add("courier")).is_none());
         assert_eq!(flight.now(), 0);
     }
 }
