@@ -22,9 +22,10 @@ use crate::relay::port::{Answer, AnswerKind};
 
 use super::answer_json;
 use super::key::{Key, authorization};
-use super::oversized::{self, Oversized};
+use super::oversized;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
 use super::round_trip::RoundTrip;
+use super::transport::{self, Polled, Transport};
 
 /// Largest body of a poll; twice what the control plane is known to send. Polls have a budget of their
 /// own, so that answers being read cannot keep the tunnel from polling.
@@ -93,28 +94,6 @@ pub struct Clients {
 /// never its value: one of them is the key.
 #[derive(Debug)]
 pub struct SetupError(pub String);
-
-/// A poll that succeeded.
-#[derive(Debug)]
-pub struct Polled {
-    /// When its headers arrived: the moment that all deadlines of the batch count from.
-    pub received: Instant,
-    /// Its body.
-    pub body: Batch,
-    /// The plane's own id of the exchange, for whoever has to ask its operators.
-    pub tunnel_request_id: Option<String>,
-}
-
-/// The body of a poll.
-#[derive(Debug)]
-pub enum Batch {
-    /// 204 has none.
-    None,
-    /// All of it.
-    Whole(Vec<u8>),
-    /// One command that is too large to be held, and what of it could be read.
-    Oversized(Oversized),
-}
 
 /// What is known of the tunnel, for people. The log escapes and bounds it: somebody typed it in a form.
 #[derive(Debug, Default, Deserialize)]
@@ -190,86 +169,6 @@ impl Plane {
         })
     }
 
-    /// Asks for up to `limit` commands. `on_head` runs once the reply's headers are there. A reply that is too
-    /// large fails, unless a single command was asked for.
-    pub fn poll(&self, limit: usize, timeout_ms: u128, on_head: impl FnOnce()) -> Result<Polled, Refusal> {
-        let deadline = Instant::now() + self.exchange_time;
-        // The channels behind the base hold nothing but letters, digits and dashes.
-        let uri: Uri = format!("{}limit={limit}&timeout_ms={timeout_ms}", self.poll_prefix)
-            .parse()
-            .map_err(|_| Error::new(Kind::InvalidRequest, "the poll's URL is not legal"))?;
-        let request = self.request(Method::GET, &uri, None, deadline);
-        let began = Instant::now();
-        let reply = self.exchange(&self.clients.polls, Side::Poll, request)?;
-        // Every `response_timeout` of this batch counts from here: a slow body is the caller's time too.
-        let received = Instant::now();
-        on_head();
-        self.round_trip.at_most(received.duration_since(began));
-        let tunnel_request_id = request_id(&reply);
-        match reply.status {
-            // Nothing came up while the plane held the poll; the usual reply of an idle tunnel.
-            204 => Ok(Polled { received, body: Batch::None, tunnel_request_id }),
-            200 => {
-                if headers::is_encoded(&reply.headers) {
-                    let why = "the reply is compressed, which was not asked for";
-                    return Err(Error::new(Kind::Protocol, why).sent(true).into());
-                }
-                let body = match limit {
-                    1 => oversized::read_one(reply, POLL_BYTES_MAX)?,
-                    _ => Batch::Whole(reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data),
-                };
-                Ok(Polled { received, body, tunnel_request_id })
-            }
-            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
-        }
-    }
-
-    /// Posts an answer once. `Ok` holds the status of any reply that counts as taken: 404 does, since the
-    /// request is answered already or its caller has gone, and neither changes by posting again.
-    pub fn post(&self, command: &Command, answer: &Answer, until: Option<Instant>) -> Result<u16, Refusal> {
-        let deadline = Instant::now() + self.exchange_time;
-        let deadline = until.map_or(deadline, |until| until.min(deadline));
-        let terminal = answer.kind != AnswerKind::Notification;
-        let (head, tail) = answer_json::frame(command, answer);
-        let [first, id, rest] = answer.payload.as_ref().map(Payload::parts).unwrap_or_default();
-        let parts = [head.as_bytes(), first, id, rest, tail.as_bytes()];
-        let mut request = self.request(Method::POST, &self.post_uri, Some(&parts), deadline);
-        // The plane takes one terminal answer a command, however often it arrives.
-        request.replay_when_stale = terminal;
-        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        request.headers.insert(SHARD_TOKEN, command.shard_token.clone());
-        // The caller's own id, so that one call can be found in the logs of all three parties.
-        let id = command.headers.get("x-request-id");
-        // One that does not fit is left out: an answer without it is worth more than none.
-        if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX) {
-            request.headers.insert(CLIENT_REQUEST_ID, id.clone());
-        }
-        let client = if terminal { &self.clients.answers } else { &self.clients.notes };
-        let (began, bytes) = (Instant::now(), rest.len());
-        let reply = self.exchange(client, Side::Response, request)?;
-        match reply.status {
-            status @ (200..300 | 404) => {
-                if bytes <= ROUND_TRIP_BYTES_MAX {
-                    self.round_trip.measured(began.elapsed());
-                }
-                // Read to its end, the connection can be used again; what it says does not matter.
-                drop(reply.read_all(ERROR_BYTES_MAX, &self.poll_budget, deadline));
-                Ok(status)
-            }
-            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
-        }
-    }
-
-    /// How long a single exchange takes at most.
-    pub fn exchange_time(&self) -> Duration {
-        self.exchange_time
-    }
-
-    /// How far the plane is, once that has been measured.
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip.get()
-    }
-
     /// The key.
     pub fn key(&self) -> &Key {
         &self.key
@@ -278,11 +177,6 @@ impl Plane {
     /// The client that polls, for what the operator wants to know of its way.
     pub fn polls(&self) -> &Client {
         &self.clients.polls
-    }
-
-    /// Cuts a poll that is being held, and every later one.
-    pub fn stop_polls(&self) {
-        self.clients.polls.shutdown();
     }
 
     /// Cuts posts on their way, and every later one. The last step of a drain.
@@ -330,6 +224,99 @@ impl Plane {
         };
         self.metrics.http(place, method.as_str(), status, started.elapsed(), bytes);
         result.map_err(Refusal::Transport)
+    }
+}
+
+impl Transport for Plane {
+    fn poll(&self, limit: usize, timeout_ms: u128, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal> {
+        let deadline = Instant::now() + self.exchange_time;
+        // The channels behind the base hold nothing but letters, digits and dashes.
+        let uri: Uri = format!("{}limit={limit}&timeout_ms={timeout_ms}", self.poll_prefix)
+            .parse()
+            .map_err(|_| Error::new(Kind::InvalidRequest, "the poll's URL is not legal"))?;
+        let request = self.request(Method::GET, &uri, None, deadline);
+        let began = Instant::now();
+        let reply = self.exchange(&self.clients.polls, Side::Poll, request)?;
+        // Every `response_timeout` of this batch counts from here: a slow body is the caller's time too.
+        let received = Instant::now();
+        on_head();
+        self.round_trip.at_most(received.duration_since(began));
+        let tunnel_request_id = request_id(&reply);
+        match reply.status {
+            // Nothing came up while the plane held the poll; the usual reply of an idle tunnel.
+            204 => Ok(Polled { received, body: transport::Body::None, tunnel_request_id }),
+            200 => {
+                if headers::is_encoded(&reply.headers) {
+                    let why = "the reply is compressed, which was not asked for";
+                    return Err(Error::new(Kind::Protocol, why).sent(true).into());
+                }
+                let body = match limit {
+                    1 => oversized::read_one(reply, POLL_BYTES_MAX)?,
+                    _ => transport::Body::Whole(
+                        reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data,
+                    ),
+                };
+                Ok(Polled { received, body, tunnel_request_id })
+            }
+            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
+        }
+    }
+
+    fn post(&self, command: &Command, answer: &Answer, until: Instant) -> Result<u16, Refusal> {
+        let deadline = until.min(Instant::now() + self.exchange_time);
+        let terminal = answer.kind != AnswerKind::Notification;
+        let (head, tail) = answer_json::frame(command, answer);
+        let [first, id, rest] = answer.payload.as_ref().map(Payload::parts).unwrap_or_default();
+        let parts = [head.as_bytes(), first, id, rest, tail.as_bytes()];
+        let mut request = self.request(Method::POST, &self.post_uri, Some(&parts), deadline);
+        // The plane takes one terminal answer a command, however often it arrives.
+        request.replay_when_stale = terminal;
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers.insert(SHARD_TOKEN, command.shard_token.clone());
+        // The caller's own id, so that one call can be found in the logs of all three parties.
+        let id = command.headers.get("x-request-id");
+        // One that does not fit is left out: an answer without it is worth more than none.
+        if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX) {
+            request.headers.insert(CLIENT_REQUEST_ID, id.clone());
+        }
+        let client = if terminal { &self.clients.answers } else { &self.clients.notes };
+        let (began, bytes) = (Instant::now(), rest.len());
+        let reply = self.exchange(client, Side::Response, request)?;
+        match reply.status {
+            status @ (200..300 | 404) => {
+                if bytes <= ROUND_TRIP_BYTES_MAX {
+                    self.round_trip.measured(began.elapsed());
+                }
+                // Read to its end, the connection can be used again; what it says does not matter.
+                drop(reply.read_all(ERROR_BYTES_MAX, &self.poll_budget, deadline));
+                Ok(status)
+            }
+            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
+        }
+    }
+
+    fn stop_polls(&self) {
+        self.clients.polls.shutdown();
+    }
+
+    fn exchange_time(&self) -> Duration {
+        self.exchange_time
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.get()
+    }
+
+    fn has_connected(&self) -> bool {
+        self.clients.polls.connections_opened() > 0
+    }
+
+    fn key_may_change(&self) -> bool {
+        self.key.may_change()
+    }
+
+    fn read_key_again(&self) {
+        self.key.read_again();
     }
 }
 

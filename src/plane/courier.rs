@@ -21,9 +21,9 @@ use crate::relay::stop::{Phase, Stop};
 use crate::sync;
 
 use super::answer_list::{AnswerList, PendingAnswer};
-use super::client::Plane;
 use super::refusal::{Refusal, StatusError};
 use super::retry::{self, Repeats, WAIT_MIN};
+use super::transport::Transport;
 use super::wire;
 
 /// Attempts for one notification, as many as the reference makes. The call waits for it meanwhile.
@@ -38,18 +38,32 @@ const UNAUTHORIZED_MAX: Duration = Duration::from_secs(60);
 /// Most couriers of one process. Each may hold a connection and a large answer.
 pub const COURIERS_MAX: usize = 64;
 
-/// Takes answers from the workers and lets the couriers post them. Answers leave in any order: the plane
-/// tells them apart by their request ids, and a large one must not hold up the small ones behind it.
+/// What the couriers are made of.
+pub struct Parts {
+    /// Where answers are posted.
+    pub plane: Arc<dyn Transport>,
+    /// How many threads post.
+    pub couriers: usize,
+    /// How long an answer is posted whose caller sets no deadline.
+    pub patience: Duration,
+    /// Most bytes of answers that wait for another attempt.
+    pub bytes_max: usize,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The verdict behind `/readyz`.
+    pub readiness: Arc<Readiness>,
+    /// How far the process has come towards its end.
+    pub stop: Arc<Stop>,
+}
+
+/// Takes answers from the workers and has them posted. Answers leave in any order: the plane tells them apart by
+/// their request ids, and a large one must not hold up the small ones behind it.
 pub struct Couriers {
-    plane: Arc<Plane>,
+    parts: Parts,
     list: AnswerList,
-    patience: Duration,
     accepted: AtomicU64,
     lost: AtomicU64,
     refusals: Mutex<Repeats>,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-    stop: Arc<Stop>,
 }
 
 /// What becomes of an answer that was not accepted.
@@ -63,34 +77,22 @@ enum Fate {
 }
 
 impl Couriers {
-    /// Starts `couriers` threads. Answers whose caller sets no deadline are posted for `patience`; those that
-    /// wait for another attempt have at most `bytes_max` bytes.
-    pub fn start(
-        plane: Arc<Plane>,
-        (couriers, patience, bytes_max): (usize, Duration, usize),
-        metrics: Arc<Metrics>,
-        readiness: Arc<Readiness>,
-        stop: Arc<Stop>,
-        heartbeats: &Heartbeats,
-    ) -> io::Result<Arc<Couriers>> {
-        let room = Arc::new(Couriers {
-            plane,
+    /// Starts the threads.
+    pub fn start(parts: Parts, heartbeats: &Heartbeats) -> io::Result<Arc<Couriers>> {
+        let couriers = Arc::new(Couriers {
             // As many fresh ones as there are couriers: then a worker waits, and with it the queue, and with
             // it the poller.
-            list: AnswerList::new(couriers, bytes_max),
-            patience,
+            list: AnswerList::new(parts.couriers, parts.bytes_max),
+            parts,
             accepted: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             refusals: Mutex::default(),
-            metrics,
-            readiness,
-            stop,
         });
-        for number in 0..couriers {
-            let (room, heartbeat) = (Arc::clone(&room), heartbeats.add("courier"));
-            sync::spawn(format!("courier-{number}"), move || room.work(&heartbeat))?;
+        for number in 0..couriers.parts.couriers {
+            let (couriers, heartbeat) = (Arc::clone(&couriers), heartbeats.add("courier"));
+            sync::spawn(format!("courier-{number}"), move || couriers.work(&heartbeat))?;
         }
-        Ok(room)
+        Ok(couriers)
     }
 
     /// From now on no answer is posted after `end`; waits for another attempt end in time for it.
@@ -113,7 +115,7 @@ impl Couriers {
     /// One courier's life.
     fn work(&self, heartbeat: &Heartbeat) {
         while let Some(pending) = self.list.take(heartbeat) {
-            heartbeat.within(self.plane.exchange_time());
+            heartbeat.within(self.parts.plane.exchange_time());
             self.post(pending);
             heartbeat.rest();
         }
@@ -126,9 +128,9 @@ impl Couriers {
             return self.lose(&pending, "response deadline reached");
         }
         if pending.unauthorized.is_some() {
-            self.plane.key().read_again();
+            self.parts.plane.read_key_again();
         }
-        let refusal = match self.plane.post(&pending.command, &pending.answer, Some(pending.until)) {
+        let refusal = match self.parts.plane.post(&pending.command, &pending.answer, pending.until) {
             Ok(status) => return self.take(&pending, status),
             Err(refusal) => refusal,
         };
@@ -136,11 +138,11 @@ impl Couriers {
         match self.fate(&mut pending, &refusal) {
             Fate::Settled => self.take(&pending, 409),
             Fate::Lost => {
-                self.readiness.answer_refused(pending.number, &why);
+                self.parts.readiness.answer_refused(pending.number, &why);
                 self.lose(&pending, &why);
             }
             Fate::Again => {
-                self.readiness.answer_refused(pending.number, &why);
+                self.parts.readiness.answer_refused(pending.number, &why);
                 let waiting = self.list.postponed();
                 let mut refusals = sync::lock(&self.refusals);
                 if let Some(left_out) = refusals.line("", Instant::now()) {
@@ -178,7 +180,7 @@ impl Couriers {
             408 | 429 | 501.. => Fate::Again,
             409 if is_settled(error) => Fate::Settled,
             409 => Fate::Again,
-            401 if self.plane.key().may_change() => {
+            401 if self.parts.plane.key_may_change() => {
                 let since = *pending.unauthorized.get_or_insert_with(Instant::now);
                 if since.elapsed() < UNAUTHORIZED_MAX { Fate::Again } else { Fate::Lost }
             }
@@ -189,13 +191,13 @@ impl Couriers {
     /// The plane has the answer.
     fn take(&self, pending: &PendingAnswer, status: u16) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.readiness.answer_accepted();
+        self.parts.readiness.answer_accepted();
         let command = &pending.command;
         if matches!(status, 404 | 409) {
             // Not an error of ours, but worth a line: somebody may be answering twice.
             log::warn!(request_id = command.request_id.as_str(); "response already fulfilled or unknown request");
         }
-        self.metrics.answered(&Answered {
+        self.parts.metrics.answered(&Answered {
             channel: &command.channel,
             kind: command.kind(),
             method: command.message().and_then(|message| message.method()),
@@ -208,7 +210,7 @@ impl Couriers {
     /// Nobody will get this answer.
     fn lose(&self, pending: &PendingAnswer, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.metrics.answers_lost.add([], 1);
+        self.parts.metrics.answers_lost.add([], 1);
         log::error!(
             request_id = pending.command.request_id.as_str(), error = why;
             "failed to post response to control plane"
@@ -225,12 +227,12 @@ impl Outbox for Couriers {
             if Instant::now() >= end {
                 return false;
             }
-            let Err(refusal) = self.plane.post(command, answer, Some(end)) else { return true };
+            let Err(refusal) = self.parts.plane.post(command, answer, end) else { return true };
             let wait = retry::wait(&mut backoff, false, refusal.retry_after());
             // A wait that the deadline would end is not begun.
             let goes_on =
                 attempt < NOTE_ATTEMPTS_MAX && may_repeat_note(&refusal) && Instant::now() + wait < end;
-            if !goes_on || self.stop.sleep(wait, Phase::Cutting) {
+            if !goes_on || self.parts.stop.sleep(wait, Phase::Cutting) {
                 return false;
             }
         }
@@ -238,7 +240,7 @@ impl Outbox for Couriers {
     }
 
     fn deliver(&self, command: Arc<Command>, answer: Answer) {
-        let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.patience);
+        let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.parts.patience);
         if let Err(pending) = self.list.add(command, answer, until) {
             self.lose(&pending, "the process stops");
         }

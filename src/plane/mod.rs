@@ -21,4 +21,5 @@ pub mod refusal;
 pub mod retry;
 mod round_trip;
 mod timestamp;
+pub mod transport;
 pub mod wire;

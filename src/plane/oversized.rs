@@ -8,7 +8,7 @@ use std::mem;
 
 use crate::net::{Error, Reply};
 
-use super::client::Batch;
+use super::transport::Body;
 
 /// How much of a command that is too large is looked through, and how much of it is read at a time.
 const LOOKED_THROUGH_BYTES_MAX: usize = 1024 * 1024 * 1024;
@@ -40,11 +40,11 @@ pub struct Oversized {
 
 /// Reads the reply to a poll for one command. Beyond its bound nothing is held any more; what names the command
 /// is looked for in all of it, within the deadline of the poll.
-pub(super) fn read_one(mut reply: Reply, bytes_max: usize) -> Result<Batch, Error> {
+pub(super) fn read_one(mut reply: Reply, bytes_max: usize) -> Result<Body, Error> {
     let (mut body, mut piece) = (Vec::new(), vec![0; PIECE_BYTES]);
     while body.len() <= bytes_max {
         match reply.read(&mut piece)? {
-            0 => return Ok(Batch::Whole(body)),
+            0 => return Ok(Body::Whole(body)),
             count => body.extend_from_slice(piece.get(..count).unwrap_or_default()),
         }
     }
@@ -57,7 +57,7 @@ pub(super) fn read_one(mut reply: Reply, bytes_max: usize) -> Result<Batch, Erro
         passed += count;
         is_named = scanner.read(piece.get(..count).unwrap_or_default());
     }
-    Ok(Batch::Oversized(scanner.finish()))
+    Ok(Body::Oversized(scanner.finish()))
 }
 
 /// What reads the bytes as they pass.

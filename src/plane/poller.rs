@@ -4,13 +4,15 @@
 //! lost: a command is in the queue, or answered as not started. A poll that fails is logged with what to
 //! do about it and repeated after a wait; only a stop ends the loop.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
 use crate::ops::heartbeat::Heartbeat;
-use crate::ops::metrics::{DropReason, Metrics, PollError};
-use crate::ops::readiness::Readiness;
+use crate::ops::metrics::{DropReason, PollError};
 use crate::relay::backoff::Backoff;
 use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
@@ -18,12 +20,12 @@ use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
 use crate::sync;
 
-use super::client::{Batch, Plane, Polled};
 use super::hints;
 use super::oversized::Oversized;
 use super::poll_body;
 use super::refusal::Refusal;
 use super::retry::{self, Repeats, WAIT_MIN};
+use super::transport::{Body, Polled, Transport};
 use super::wire;
 
 /// Most commands that one poll may ask for, the bound of the contract.
@@ -57,17 +59,27 @@ const GRACE_MAX: Duration = Duration::from_secs(1);
 /// A tunnel is busy for so long after a poll that brought commands.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// What a poller is made of.
+pub struct Parts {
+    /// Where commands come from.
+    pub plane: Arc<dyn Transport>,
+    /// Where they go.
+    pub relay: Arc<Relay>,
+    /// How far the process has come towards its end.
+    pub stop: Arc<Stop>,
+    /// The commands in flight: waiting, running or being answered.
+    pub flight: InFlight,
+    /// How many commands the queue takes.
+    pub capacity: usize,
+    /// No poll is made while the commands in flight have as many bytes.
+    pub bytes_max: usize,
+    /// How long the plane is asked to hold a poll.
+    pub timeout: Duration,
+}
+
 /// The poller. [`Poller::run`] is its thread; [`Poller::stop`] is called from another one.
 pub struct Poller {
-    plane: Arc<Plane>,
-    relay: Arc<Relay>,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-    stop: Arc<Stop>,
-    flight: InFlight,
-    capacity: usize,
-    bytes_max: usize,
-    timeout_ms: u128,
+    parts: Parts,
     open: Mutex<Open>,
     changed: Condvar,
 }
@@ -93,54 +105,59 @@ enum OpenState {
     Read,
 }
 
-/// What a run of failed polls has come to.
-struct Trouble {
+/// What the polls so far say about the next one: when it may be made, and for how many commands.
+struct Pace {
     backoff: Backoff,
     repeats: Repeats,
+    limit_max: usize,
+    instant_empty: u32,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        let (backoff, repeats) = (Backoff::new(WAIT_MIN), Repeats::default());
+        Pace { backoff, repeats, limit_max: LIMIT_MAX, instant_empty: 0 }
+    }
+
+    /// A poll brought so many commands and took so long; returns the pause before the next.
+    fn succeeded(&mut self, commands: usize, took: Duration) -> Duration {
+        if self.backoff.reset() {
+            self.repeats = Repeats::default();
+            log::info!("poller recovered; polling operational");
+        }
+        self.limit_max = (2 * self.limit_max).min(LIMIT_MAX);
+        let held = commands > 0 || took >= INSTANT;
+        self.instant_empty = if held { 0 } else { self.instant_empty.saturating_add(1) };
+        if self.instant_empty > INSTANT_EMPTY_MAX { INSTANT_PAUSE } else { Duration::ZERO }
+    }
+
+    /// A poll failed; returns the pause before the next.
+    fn failed(&mut self, refusal: &Refusal) -> Duration {
+        let is_refused = refusal.status().is_some_and(|said| matches!(said.status, 401 | 403));
+        retry::wait(&mut self.backoff, is_refused, refusal.retry_after())
+    }
 }
 
 impl Poller {
-    /// Prepares a poller that asks the plane to hold polls for `timeout`, and makes none while `bytes_max` of
-    /// commands are in flight, waiting, running or being answered.
-    pub fn new(
-        plane: Arc<Plane>,
-        relay: Arc<Relay>,
-        stop: Arc<Stop>,
-        flight: InFlight,
-        (capacity, bytes_max): (usize, usize),
-        timeout: Duration,
-    ) -> Poller {
-        Poller {
-            metrics: Arc::clone(&relay.metrics),
-            readiness: Arc::clone(&relay.readiness),
-            plane,
-            relay,
-            stop,
-            flight,
-            capacity,
-            bytes_max,
-            timeout_ms: timeout.as_millis().max(1),
-            open: Mutex::default(),
-            changed: Condvar::new(),
-        }
+    /// Prepares a poller.
+    pub fn new(parts: Parts) -> Poller {
+        Poller { parts, open: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Polls until the process stops. A poll that brought nothing is followed by the next at once: the
     /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
     pub fn run(&self, heartbeat: &Heartbeat) {
         log::info!("poller started");
-        let mut trouble = Trouble { backoff: Backoff::new(WAIT_MIN), repeats: Repeats::default() };
-        let mut limit_max = LIMIT_MAX;
-        let mut instant_empty = 0;
+        let mut pace = Pace::new();
         let mut paused = false;
-        while !self.stop.reached(Phase::Draining) {
+        while !self.parts.stop.reached(Phase::Draining) {
             heartbeat.within(FULL_WAIT);
             if !self.has_memory(&mut paused) {
                 continue;
             }
-            let Some(limit) = self.room(limit_max) else { continue };
+            let Some(limit) = self.room(pace.limit_max) else { continue };
             let began = Instant::now();
-            heartbeat.until(began + self.plane.exchange_time());
+            heartbeat.until(began + self.parts.plane.exchange_time());
             if !self.set_open(OpenState::Silent) {
                 break;
             }
@@ -148,24 +165,18 @@ impl Poller {
             self.set_open(OpenState::None);
             match accepted {
                 Ok(commands) => {
-                    if trouble.backoff.reset() {
-                        trouble.repeats = Repeats::default();
-                        log::info!("poller recovered; polling operational");
+                    if commands > 0 {
+                        sync::lock(&self.open).busy = Some(Instant::now());
                     }
-                    limit_max = (2 * limit_max).min(LIMIT_MAX);
-                    self.note_commands(commands);
-                    let held = commands > 0 || began.elapsed() >= INSTANT;
-                    instant_empty = if held { 0 } else { instant_empty + 1 };
-                    if instant_empty > INSTANT_EMPTY_MAX {
-                        self.stop.sleep(INSTANT_PAUSE, Phase::Draining);
-                    }
+                    let pause = pace.succeeded(commands, began.elapsed());
+                    self.parts.stop.sleep(pause, Phase::Draining);
                 }
                 // Fewer at once may fit, and nothing else would change before the next poll.
                 Err(Refusal::Transport(error)) if error.kind == Kind::TooLarge && limit > 1 => {
-                    limit_max = limit / 2;
-                    log::warn!(limit = limit_max, error = error.to_string().as_str(); "poll too large; asking for fewer commands");
+                    pace.limit_max = limit / 2;
+                    log::warn!(limit = pace.limit_max, error = error.to_string().as_str(); "poll too large; asking for fewer commands");
                 }
-                Err(refusal) => self.back_off(&mut trouble, &refusal, heartbeat),
+                Err(refusal) => self.back_off(&mut pace, &refusal, heartbeat),
             }
         }
         log::info!("poller stopped");
@@ -174,11 +185,11 @@ impl Poller {
     /// Ends polling: a silent poll is cut, at once or after what a busy tunnel's replies take; one that is being
     /// read gets a moment.
     pub fn stop(&self) {
-        let mut open = self.open();
+        let mut open = sync::lock(&self.open);
         open.ended = true;
         let grace = match open.busy {
             Some(at) if at.elapsed() < BUSY => {
-                self.plane.round_trip().map_or(GRACE_MAX, |trip| (2 * trip).clamp(GRACE_MIN, GRACE_MAX))
+                self.parts.plane.round_trip().map_or(GRACE_MAX, |trip| (2 * trip).clamp(GRACE_MIN, GRACE_MAX))
             }
             _ => Duration::ZERO,
         };
@@ -189,16 +200,16 @@ impl Poller {
         let open = wait(open, grace, OpenState::Silent);
         let open = wait(open, end.saturating_duration_since(Instant::now()), OpenState::Read);
         // Still under the lock: no poll can begin to be read between the check and the cut.
-        self.plane.stop_polls();
+        self.parts.plane.stop_polls();
         drop(open);
     }
 
     /// Whether another batch may be held. Only a plane that takes no answers, or callers with very large
     /// payloads, get here; memory would otherwise have no bound but the number of commands.
     fn has_memory(&self, paused: &mut bool) -> bool {
-        let fits = self.flight.wait_below(self.bytes_max, Instant::now() + FULL_WAIT);
+        let fits = self.parts.flight.wait_below(self.parts.bytes_max, Instant::now() + FULL_WAIT);
         if !fits && !*paused {
-            log::warn!(bytes_max = self.bytes_max; "polling pauses: the commands in flight are too large together");
+            log::warn!(bytes_max = self.parts.bytes_max; "polling pauses: the commands in flight are too large together");
         }
         *paused = !fits;
         fits
@@ -207,10 +218,10 @@ impl Poller {
     /// How many commands to ask for; nothing while the queue is full. What is not asked for stays with the
     /// plane, where another replica can take it.
     fn room(&self, limit_max: usize) -> Option<usize> {
-        let wanted = LIMIT_MAX.min(self.capacity);
-        let free = self.relay.queue.wait_free(wanted, Instant::now() + ROOM_WAIT);
+        let wanted = LIMIT_MAX.min(self.parts.capacity);
+        let free = self.parts.relay.queue.wait_free(wanted, Instant::now() + ROOM_WAIT);
         if free == 0 {
-            self.relay.queue.wait_free(1, Instant::now() + FULL_WAIT);
+            self.parts.relay.queue.wait_free(1, Instant::now() + FULL_WAIT);
             return None;
         }
         // Never more than fits now. What the plane sends beyond it is taken all the same, but blocks.
@@ -220,25 +231,25 @@ impl Poller {
     /// One poll, counted and reported to readiness from its start to its end.
     fn poll(&self, limit: usize) -> Result<Polled, Refusal> {
         log::debug!(limit = limit; "poll cycle started");
-        self.metrics.poll_cycles.add([], 1);
+        self.parts.relay.metrics.poll_cycles.add([], 1);
         // A poll that is being held proves that the plane is there, a connection attempt does not: before
         // the first connection a silent packet filter looks the same.
-        if self.plane.polls().connections_opened() > 0 {
-            self.readiness.poll_started();
+        if self.parts.plane.has_connected() {
+            self.parts.relay.readiness.poll_started();
         }
         let started = Instant::now();
-        let result = self.plane.poll(limit, self.timeout_ms, || {
+        let result = self.parts.plane.poll(limit, self.parts.timeout.as_millis().max(1), &mut || {
             self.set_open(OpenState::Read);
         });
         let error = result.as_ref().err().map(|refusal| self.class(refusal));
-        self.metrics.poll_ended(started.elapsed(), error);
+        self.parts.relay.metrics.poll_ended(started.elapsed(), error);
         result
     }
 
     /// The class of a failure in metrics, three words as in the reference.
     fn class(&self, refusal: &Refusal) -> PollError {
         match refusal {
-            _ if self.stop.reached(Phase::Draining) => PollError::Canceled,
+            _ if self.parts.stop.reached(Phase::Draining) => PollError::Canceled,
             Refusal::Transport(error) if error.kind == Kind::Timeout => PollError::Timeout,
             _ => PollError::Other,
         }
@@ -249,11 +260,11 @@ impl Poller {
     fn accept(&self, polled: &Polled, limit: usize, heartbeat: &Heartbeat) -> Result<usize, Refusal> {
         // The batch itself is in flight too: between two of its commands the count could fall to none,
         // and a drain would end before the second had been taken in.
-        let _batch = self.flight.enter(0);
+        let _batch = self.parts.flight.enter(0);
         let body = match &polled.body {
-            Batch::None => &[],
-            Batch::Whole(body) => body.as_slice(),
-            Batch::Oversized(found) => return self.refuse_oversized(found, polled, heartbeat),
+            Body::None => &[],
+            Body::Whole(body) => body.as_slice(),
+            Body::Oversized(found) => return self.refuse_oversized(found, polled, heartbeat),
         };
         let raw = if body.is_empty() { Ok(Vec::new()) } else { poll_body::commands(body) };
         let raw = raw.map_err(|error| {
@@ -261,23 +272,23 @@ impl Poller {
             Refusal::unreadable(message, body, polled.tunnel_request_id.clone())
         })?;
         // Not before the body was understood: a portal's page with status 200 is no control plane.
-        self.readiness.poll_succeeded();
+        self.parts.relay.readiness.poll_succeeded();
         if raw.len() > limit {
             log::error!(limit = limit, total = raw.len(); "control-plane returned more commands than requested limit");
         }
         let (mut decoded, mut queued, mut failed) = (0, 0, 0);
         for raw in raw {
-            match wire::command(raw, polled.received, &self.flight) {
+            match wire::command(raw, polled.received, &self.parts.flight) {
                 Ok(command) => {
                     decoded += 1;
                     if let Some(age) = wire::age(command.created_at) {
-                        self.metrics.age.add([], age.as_micros());
+                        self.parts.relay.metrics.age.add([], age.as_micros());
                     }
                     queued += usize::from(self.queue(command, heartbeat));
                 }
                 // Nobody can be told: without id and token there is no way to post.
                 Err(dropped) => {
-                    self.metrics.drops.add([dropped.reason.word()], 1);
+                    self.parts.relay.metrics.drops.add([dropped.reason.word()], 1);
                     // The first few tell what is wrong; a thousand more would only fill the log.
                     if failed < DROPS_LOGGED_MAX {
                         let id = dropped.request_id.unwrap_or_default();
@@ -287,22 +298,28 @@ impl Poller {
                 }
             }
         }
-        self.metrics.polled.add([], decoded);
-        self.metrics.queue_length.set([], self.relay.queue.load().0);
+        self.parts.relay.metrics.polled.add([], decoded);
+        self.parts.relay.metrics.queue_length.set([], self.parts.relay.queue.load().0);
         log::debug!(commands_polled = decoded, commands_enqueued = queued; "poll cycle complete");
         Ok(decoded)
     }
 
     /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
     fn queue(&self, command: Command, heartbeat: &Heartbeat) -> bool {
-        match self.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
-            Ok(()) => {
-                self.metrics.enqueued.add([], 1);
+        match self.parts.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
+            Ok(refused) => {
+                self.parts.relay.metrics.enqueued.add([], 1);
+                if let Some(command) = refused {
+                    // Held up by couriers alone, who have heartbeats of their own.
+                    heartbeat.rest();
+                    self.parts.relay.refuse(command);
+                    heartbeat.within(FULL_WAIT);
+                }
                 true
             }
             Err(command) => {
-                self.metrics.drops.add([DropReason::Canceled.word()], 1);
-                self.relay.give_up(*command);
+                self.parts.relay.metrics.drops.add([DropReason::Canceled.word()], 1);
+                self.parts.relay.give_up(*command);
                 false
             }
         }
@@ -315,16 +332,16 @@ impl Poller {
         polled: &Polled,
         heartbeat: &Heartbeat,
     ) -> Result<usize, Refusal> {
-        match wire::oversized(found, polled.received, &self.flight) {
+        match wire::oversized(found, polled.received, &self.parts.flight) {
             Ok(command) => {
-                self.readiness.poll_succeeded();
-                self.metrics.polled.add([], 1);
+                self.parts.relay.readiness.poll_succeeded();
+                self.parts.relay.metrics.polled.add([], 1);
                 log::warn!(request_id = command.request_id.as_str(); "control-plane command refused: larger than 64 MiB");
                 self.queue(command, heartbeat);
                 Ok(1)
             }
             Err(dropped) => {
-                self.metrics.drops.add([dropped.reason.word()], 1);
+                self.parts.relay.metrics.drops.add([dropped.reason.word()], 1);
                 let id = dropped.request_id.as_deref().unwrap_or("unknown");
                 let text = format!(
                     "a command larger than 64 MiB cannot be answered: {} (request_id {id})",
@@ -337,15 +354,15 @@ impl Poller {
 
     /// Says what went wrong and what to do about it, then waits. The texts are the plane's; the log
     /// bounds and escapes them.
-    fn back_off(&self, trouble: &mut Trouble, refusal: &Refusal, heartbeat: &Heartbeat) {
+    fn back_off(&self, pace: &mut Pace, refusal: &Refusal, heartbeat: &Heartbeat) {
         // A poll that was cut by the stop has not failed.
-        if self.stop.reached(Phase::Draining) {
+        if self.parts.stop.reached(Phase::Draining) {
             return;
         }
         let said = refusal.status();
         let status = said.map(|said| said.status).unwrap_or_default();
         let code = said.and_then(|said| said.code.as_deref());
-        let wait = retry::wait(&mut trouble.backoff, matches!(status, 401 | 403), refusal.retry_after());
+        let wait = pace.failed(refusal);
         let error = refusal.to_string();
         let (summary, mitigation) = match refusal {
             Refusal::Transport(error) if error.kind == Kind::Timeout => ("poll timed out; backing off", ""),
@@ -353,8 +370,8 @@ impl Poller {
             Refusal::Status(said) => ("poll failed; backing off", hints::of(said)),
         };
         let told = if mitigation.is_empty() { error.clone() } else { format!("{error}. {mitigation}") };
-        self.readiness.poll_failed(&told, refusal.is_of_the_plane());
-        if let Some(left_out) = trouble.repeats.line(&error, Instant::now()) {
+        self.parts.relay.readiness.poll_failed(&told, refusal.is_of_the_plane());
+        if let Some(left_out) = pace.repeats.line(&error, Instant::now()) {
             log::warn!(
                 error = error.as_str(),
                 retry_in_ms = wait.as_millis(),
@@ -369,25 +386,14 @@ impl Poller {
         }
         // Interruptible: a stop must not wait for a backoff of a minute.
         heartbeat.within(wait);
-        self.stop.sleep(wait, Phase::Draining);
+        self.parts.stop.sleep(wait, Phase::Draining);
     }
 
     /// Notes how far the open poll is; false when none may be begun any more.
     fn set_open(&self, state: OpenState) -> bool {
-        let mut open = self.open();
+        let mut open = sync::lock(&self.open);
         open.state = state;
         self.changed.notify_all();
         !open.ended
-    }
-
-    fn note_commands(&self, commands: usize) {
-        if commands > 0 {
-            self.open().busy = Some(Instant::now());
-        }
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        // Every change is whole by itself.
-        sync::lock(&self.open)
     }
 }

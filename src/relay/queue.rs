@@ -1,13 +1,12 @@
-//! The bounded queue between the poller and the workers.
+//! Bounded queue of commands between the poller and the workers.
 //!
-//! A plain channel cannot serve three kinds of worker: what expects no answer must overtake the
-//! calls that it may cancel, subscriptions have workers of their own, and no channel may hold up the
-//! others: `shares` says who may have how much. So this is a deque under one lock. Commands start in the
-//! order of their arrival, as far as their channels may begin.
+//! It is a deque under one lock. A channel of `std` could neither pass over the commands of a channel that has its
+//! share of the workers (`shares` says who may have how much), nor let a cancellation overtake the calls that wait.
+//! Commands start in the order of their arrival, as far as their channels may begin.
 //!
 //! The bound is the only brake of the program: when workers are slow the queue fills, the poller
-//! waits in [`Queue::push`], and what is not polled stays with the control plane. Nothing is ever
-//! dropped here. It fails in one way, by being closed.
+//! waits in [`Queue::push`], and what is not polled stays with the control plane. Nothing is dropped here: a
+//! command that finds no place for its channel goes back to the poller, which has it answered.
 
 mod shares;
 #[cfg(test)]
@@ -15,7 +14,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -44,9 +43,6 @@ pub enum Lane {
     Quick,
     /// Only subscriptions.
     Listen,
-    /// One subscription too many, or one command too many for a channel that lags behind; any worker
-    /// may say so.
-    Refused,
 }
 
 /// The queue. Shared behind an `Arc`.
@@ -54,11 +50,11 @@ pub enum Lane {
 pub struct Queue {
     capacity: usize,
     limits: Limits,
-    /// The same while the late channel is served.
+    /// The limits while the late channel is served.
     limits_late: Limits,
     late: Arc<AtomicBool>,
     state: Mutex<State>,
-    // One bell for each kind of waiter: with a single one, every push would wake all threads.
+    // One condition for each kind of waiter: with a single one, every push would wake all threads.
     ordinary: Condvar,
     quick: Condvar,
     listen: Condvar,
@@ -118,10 +114,11 @@ impl Queue {
         if self.late.load(Ordering::Relaxed) { self.limits_late } else { self.limits }
     }
 
-    /// Waits for room and appends; gives the command back when the queue was closed, so that its caller can
+    /// Waits for room and appends. `Ok` may hold a command that has to be refused, this one or the newest of the
+    /// channel that crowds the queue. `Err` gives the command back when the queue was closed, so that its caller can
     /// still be told. Every step of a wait begins with `waiting`, or a long one could not be told from a lost one.
-    pub fn push(&self, command: Command, waiting: impl Fn()) -> Result<(), Box<Command>> {
-        let mut state = self.state();
+    pub fn push(&self, command: Command, waiting: impl Fn()) -> Result<Option<Command>, Box<Command>> {
+        let mut state = sync::lock(&self.state);
         while self.free(&state) == 0 && !state.closed {
             waiting();
             state = sync::wait_for(&self.room, state, PUSH_STEP);
@@ -129,16 +126,16 @@ impl Queue {
         if state.closed {
             return Err(Box::new(command));
         }
-        state.append(command, self.limits());
+        let refused = state.append(command, self.limits());
         self.wake(&state);
-        Ok(())
+        Ok(refused)
     }
 
     /// Waits until `wanted` more commands fit, at most until `deadline`; tells how many fit then.
     pub fn wait_free(&self, wanted: usize, deadline: Instant) -> usize {
         let left = deadline.saturating_duration_since(Instant::now());
         let full = |state: &mut State| self.free(state) < wanted && !state.closed;
-        self.free(&sync::wait_while(&self.room, self.state(), left, full))
+        self.free(&sync::wait_while(&self.room, sync::lock(&self.state), left, full))
     }
 
     /// How many more commands fit. Their bytes are counted with those that run, by whoever polls.
@@ -149,13 +146,13 @@ impl Queue {
     /// Waits for a command that this worker may take and hands it to `admit` before anybody can take
     /// the next: order of dequeuing is order of admission, which a server on a pipe can see. `admit`
     /// therefore runs under the lock and must not block. `None` when the queue is closed and empty.
-    pub fn pop<T>(&self, worker: Lane, admit: impl FnOnce(Lane, Command) -> T) -> Option<(Held, T)> {
-        let mut state = self.state();
+    pub fn pop<T>(&self, worker: Lane, admit: impl FnOnce(Command) -> T) -> Option<(Held, T)> {
+        let mut state = sync::lock(&self.state);
         state.idle += usize::from(worker == Lane::Ordinary);
         loop {
             if let Some((held, command)) = state.take(worker, self.limits()) {
                 state.idle -= usize::from(worker == Lane::Ordinary);
-                let admitted = admit(held.lane, command);
+                let admitted = admit(command);
                 self.wake(&state);
                 self.room.notify_one();
                 return Some((held, admitted));
@@ -169,27 +166,25 @@ impl Queue {
 
     /// A worker has finished what it popped.
     pub fn done(&self, held: Held) {
-        let mut state = self.state();
+        let mut state = sync::lock(&self.state);
         match held.lane {
             Lane::Ordinary => state.shares.ends(&held.channel),
             Lane::Quick => state.shares.quick(&held.channel, false),
             Lane::Listen => state.shares.listens(&held.channel, false),
-            // It held nothing.
-            Lane::Refused => {}
         }
         self.wake(&state);
     }
 
     /// How many commands wait, and how many ordinary workers are busy.
     pub fn load(&self) -> (usize, usize) {
-        let state = self.state();
+        let state = sync::lock(&self.state);
         (state.waiting.len(), state.shares.running())
     }
 
     /// Takes nothing more in; workers end when what waits is done. Whoever waits for anything is woken:
     /// none of the bells rings again after this.
     pub fn close(&self) {
-        self.state().closed = true;
+        sync::lock(&self.state).closed = true;
         for bell in [&self.ordinary, &self.quick, &self.listen, &self.room] {
             bell.notify_all();
         }
@@ -198,7 +193,7 @@ impl Queue {
     /// Closes the queue and removes what still waits: in one step, or a push could come between.
     pub fn take_rest(&self) -> Vec<Command> {
         let rest = {
-            let mut state = self.state();
+            let mut state = sync::lock(&self.state);
             state.closed = true;
             state.waiting.drain(..).map(|(_, command)| command).collect()
         };
@@ -209,7 +204,7 @@ impl Queue {
 
     fn bell(&self, worker: Lane) -> &Condvar {
         match worker {
-            Lane::Ordinary | Lane::Refused => &self.ordinary,
+            Lane::Ordinary => &self.ordinary,
             Lane::Quick => &self.quick,
             Lane::Listen => &self.listen,
         }
@@ -219,63 +214,41 @@ impl Queue {
     /// the next. A woken worker that finds its work gone waits again, so one bell too many does no
     /// harm; one too few would leave a command behind until something else happens.
     fn wake(&self, state: &State) {
-        let waits = |wanted: &[Lane]| state.waiting.iter().any(|(lane, _)| wanted.contains(lane));
+        let waits = |wanted: Lane| state.waiting.iter().any(|(lane, _)| *lane == wanted);
         if state.idle > 0 && !state.waiting.is_empty() {
             self.ordinary.notify_one();
         }
-        if waits(&[Lane::Quick, Lane::Refused]) {
+        if waits(Lane::Quick) {
             self.quick.notify_one();
         }
-        if waits(&[Lane::Listen]) {
+        if waits(Lane::Listen) {
             self.listen.notify_one();
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Release builds abort on panic; in tests a poisoned queue is still a queue.
-        sync::lock(&self.state)
     }
 }
 
 impl State {
-    /// Takes a command in, and refuses one when too many wait.
-    fn append(&mut self, command: Command, limits: Limits) {
-        let lane = self.lane_of(&command, limits);
+    /// Takes a command in; tells which one has to be refused when too many wait. A fifth subscription is refused even
+    /// if a place would become free while it waits, because its caller is told sooner than the fourth would end.
+    fn append(&mut self, command: Command, limits: Limits) -> Option<Command> {
         let channel = command.channel.clone();
-        self.waiting.push_back((lane, command));
-        match lane {
-            Lane::Listen => self.shares.listens(&channel, true),
-            Lane::Refused => {}
-            Lane::Ordinary | Lane::Quick => {
-                self.shares.waits(&channel);
-                if let Some(crowding) = self.shares.crowding(limits, Instant::now()) {
-                    self.refuse_newest(&crowding);
-                }
+        if command.kind() == RequestKind::Call && command.is_subscription() {
+            let (own, all) = self.shares.subscriptions(&channel);
+            if all >= LISTENERS || own >= limits.listens {
+                return Some(command);
             }
+            self.shares.listens(&channel, true);
+            self.waiting.push_back((Lane::Listen, command));
+            return None;
         }
-    }
-
-    /// Decided once, when a command comes in: a fifth subscription is refused even if a place becomes
-    /// free while it waits, because its caller is told sooner than the fourth would end.
-    fn lane_of(&self, command: &Command, limits: Limits) -> Lane {
-        match command.kind() {
-            RequestKind::Notification => Lane::Quick,
-            RequestKind::Call if command.is_subscription() => {
-                let (own, all) = self.shares.subscriptions(&command.channel);
-                if all < LISTENERS && own < limits.listens { Lane::Listen } else { Lane::Refused }
-            }
-            _ => Lane::Ordinary,
-        }
-    }
-
-    fn refuse_newest(&mut self, channel: &Channel) {
-        let waits = |(lane, command): &&mut (Lane, Command)| {
-            matches!(lane, Lane::Ordinary | Lane::Quick) && command.channel == *channel
-        };
-        if let Some((lane, _)) = self.waiting.iter_mut().rev().find(waits) {
-            *lane = Lane::Refused;
-            self.shares.leaves(channel);
-        }
+        let is_quick = command.kind() == RequestKind::Notification;
+        self.waiting.push_back((if is_quick { Lane::Quick } else { Lane::Ordinary }, command));
+        self.shares.waits(&channel);
+        let crowding = self.shares.crowding(limits, Instant::now())?;
+        let is_of = |(lane, command): &(Lane, Command)| *lane != Lane::Listen && command.channel == crowding;
+        let newest = self.waiting.iter().rposition(is_of)?;
+        self.shares.leaves(&crowding);
+        self.waiting.remove(newest).map(|(_, command)| command)
     }
 
     /// Removes the first command that this kind of worker may take.
@@ -286,7 +259,6 @@ impl State {
             // must not hold up the commands of others behind it.
             let may_begin = || self.shares.may_begin(&command.channel, division);
             match (worker, lane) {
-                (Lane::Ordinary | Lane::Quick, Lane::Refused) => true,
                 (Lane::Ordinary, Lane::Ordinary | Lane::Quick) => may_begin(),
                 // Overtakes only what no ordinary worker could start now; otherwise order is kept, or
                 // `notifications/initialized` could reach a server before its `initialize`.
@@ -298,9 +270,8 @@ impl State {
                 _ => false,
             }
         })?;
-        let (lane, command) = self.waiting.remove(at)?;
-        let lane = if lane == Lane::Refused { lane } else { worker };
-        match lane {
+        let (_, command) = self.waiting.remove(at)?;
+        match worker {
             Lane::Ordinary => {
                 self.shares.leaves(&command.channel);
                 self.shares.begins(&command.channel);
@@ -309,8 +280,9 @@ impl State {
                 self.shares.leaves(&command.channel);
                 self.shares.quick(&command.channel, true);
             }
-            Lane::Listen | Lane::Refused => {}
+            // Counted since it was pushed.
+            Lane::Listen => {}
         }
-        Some((Held { lane, channel: command.channel.clone() }, command))
+        Some((Held { lane: worker, channel: command.channel.clone() }, command))
     }
 }

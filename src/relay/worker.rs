@@ -46,19 +46,20 @@ pub struct Relay {
     pub readiness: Arc<Readiness>,
 }
 
-/// What becomes of a command that was dequeued.
-enum Work {
-    /// Nobody waits any more.
-    Expired,
-    /// Its target has taken it, for so long at most.
-    Call(Box<dyn Call>, Duration),
+/// What a command ends with when its server is not asked.
+enum Verdict {
     /// Nobody serves its channel.
     Unsupported,
-    /// Its answer is known; no server is asked.
+    /// Its answer is known.
     Answer(Answer),
-    /// It is refused here.
+    /// It is refused.
     Fail(Failure),
+    /// Nobody waits any more.
+    Expired,
 }
+
+/// A call that its server has admitted, with the longest time that it may take; or why there is none.
+type Work = Result<(Box<dyn Call>, Duration), Verdict>;
 
 impl Relay {
     /// Starts the ordinary workers for `count` calls at once, the quick ones and those for subscriptions. Each
@@ -88,15 +89,27 @@ impl Relay {
     /// safely send it again.
     pub fn give_up(&self, command: Command) {
         log::warn!(request_id = command.request_id.as_str(); "command not started before shutdown");
-        let stopping = Failure::new(Class::Internal, "shutting down");
-        self.finish(&Arc::new(command), Outcome::Failed(stopping));
+        self.finish(&Arc::new(command), Outcome::Failed(Failure::new(Class::Internal, "shutting down")));
+    }
+
+    /// Answers a command for which the queue has no place. What else is wrong with it is told first. 503 says what
+    /// is true: it would have worked with one subscription less, or a faster server.
+    pub fn refuse(&self, command: Command) {
+        let command = Arc::new(command);
+        let too_much = if command.is_subscription() {
+            let cause = format!("{LISTENERS} subscriptions are open already");
+            Failure::new(Class::SubscriptionLimit, cause)
+        } else {
+            let cause = "the channel lags behind, and the other channels need the places that are left";
+            Failure::new(Class::ChannelBusy, cause)
+        };
+        let verdict = self.check(&command).err().unwrap_or(Verdict::Fail(too_much));
+        self.settle(command, verdict);
     }
 
     /// One worker's life. A worker that ends takes nothing with it: what it popped, it has finished.
     fn serve(&self, lane: Lane, heartbeat: &Heartbeat) {
-        while let Some((held, (command, work))) =
-            self.queue.pop(lane, |lane, command| self.admit(lane, command))
-        {
+        while let Some((held, (command, work))) = self.queue.pop(lane, |command| self.admit(command)) {
             self.publish_load();
             self.run(command, work, heartbeat);
             self.queue.done(held);
@@ -111,33 +124,46 @@ impl Relay {
         self.metrics.busy_workers.set([], busy);
     }
 
-    /// Decides what becomes of a command. Runs under the queue's lock and must not block.
-    ///
-    /// Whether the channel is served comes first: there is never a fall-back to another server, not
-    /// even for a command that is unusable in other ways.
-    fn admit(&self, lane: Lane, command: Command) -> (Arc<Command>, Work) {
+    /// Has the server admit a command, unless it ends without. Runs under the queue's lock and must not block.
+    fn admit(&self, command: Command) -> (Arc<Command>, Work) {
         let command = Arc::new(command);
+        let work = self.check(&command).map(|target| {
+            let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { target.call_max() };
+            (target.admit(Arc::clone(&command)), call_max)
+        });
+        (command, work)
+    }
+
+    /// Finds the server of a command that may be forwarded to it. The first check that fails decides:
+    ///
+    /// 1. The operator allows the channel, and a server serves it. There is never a fall-back to another server,
+    ///    not even for a command that is unusable in other ways.
+    /// 2. Discovery is asked of the main channel. The contract has it there only.
+    /// 3. Discovery is asked of a server that has it. Otherwise it is answered, not ignored: the product would wait
+    ///    for its time-out on every connection that is set up.
+    /// 4. The command could be decoded. One that could not was kept until here because somebody waits for its answer.
+    /// 5. A subscription is small, since it stays for long.
+    /// 6. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
+    fn check(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
         let target = self.targets.get(&command.channel);
         let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
-        let work = match (target, &command.body) {
-            (None, _) => Work::Unsupported,
-            // The contract has discovery on the main channel only.
-            (_, Body::OauthDiscovery) if command.channel != Channel::main() => Work::Unsupported,
-            (Some(target), Body::OauthDiscovery) if !target.has_discovery() => Work::Answer(no_discovery()),
-            // These were not dropped on arrival because somebody waits for them.
-            (_, Body::Unusable { class, cause, .. }) => Work::Fail(Failure::new(*class, cause.as_str())),
-            _ if lane == Lane::Refused => Work::Fail(too_much(&command)),
-            _ if command.is_subscription() && command.body.bytes() > SUBSCRIPTION_BYTES_MAX => {
-                Work::Fail(too_large())
+        let target = target.ok_or(Verdict::Unsupported)?;
+        if let Body::OauthDiscovery = command.body {
+            if command.channel != Channel::main() {
+                return Err(Verdict::Unsupported);
             }
-            // A server on a pipe gets its line as soon as the call is admitted.
-            _ if command.expired() => Work::Expired,
-            (Some(target), _) => {
-                let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { target.call_max() };
-                Work::Call(target.admit(Arc::clone(&command)), call_max)
+            if !target.has_discovery() {
+                return Err(Verdict::Answer(no_discovery()));
             }
-        };
-        (command, work)
+        }
+        if let Body::Unusable { class, cause, .. } = &command.body {
+            return Err(Verdict::Fail(Failure::new(*class, cause.as_str())));
+        }
+        if command.is_subscription() && command.body.bytes() > SUBSCRIPTION_BYTES_MAX {
+            let cause = format!("a subscription has more than {SUBSCRIPTION_BYTES_MAX} bytes");
+            return Err(Verdict::Fail(Failure::new(Class::SubscriptionTooLarge, cause)));
+        }
+        if command.expired() { Err(Verdict::Expired) } else { Ok(target) }
     }
 
     /// Whether the operator lets this channel be asked for.
@@ -146,29 +172,34 @@ impl Relay {
     }
 
     fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) {
-        // Time in the queue counts: the caller has gone, and a server must not do work for nobody.
-        if command.expired() {
-            log::info!(request_id = command.request_id.as_str(); "dropping command whose response deadline has passed");
-            return;
-        }
-        match work {
-            Work::Expired => {}
-            Work::Unsupported => {
+        let (call, call_max) = match work {
+            // Time since the admission counts: the caller has gone, and a server must not do work for nobody.
+            Ok(_) if command.expired() => return self.settle(command, Verdict::Expired),
+            Ok(admitted) => admitted,
+            Err(verdict) => return self.settle(command, verdict),
+        };
+        heartbeat.until(command.deadline(call_max).end());
+        let outcome = call.run(&mut Stream { relay: self, command: &command, broken: false });
+        // From here on it can only be held up by couriers, who have heartbeats of their own.
+        heartbeat.rest();
+        // Only what a server did tells about it, never what was refused here.
+        self.observe(&command, &outcome);
+        self.finish(&command, outcome);
+    }
+
+    /// Ends a command without its server. Time in the queue counts: past the deadline nothing is posted.
+    fn settle(&self, command: Arc<Command>, verdict: Verdict) {
+        match verdict {
+            _ if command.expired() => {
+                log::info!(request_id = command.request_id.as_str(); "dropping command whose response deadline has passed");
+            }
+            Verdict::Expired => {}
+            Verdict::Unsupported => {
                 let answer = self.unsupported_channel(&command);
                 self.outbox.deliver(command, answer);
             }
-            Work::Answer(answer) => self.outbox.deliver(command, answer),
-            Work::Fail(failure) => self.finish(&command, Outcome::Failed(failure)),
-            Work::Call(call, call_max) => {
-                heartbeat.until(command.deadline(call_max).end());
-                let mut sink = Stream { relay: self, command: &command, broken: false };
-                let outcome = call.run(&mut sink);
-                // From here on it can only be held up by couriers, who have heartbeats of their own.
-                heartbeat.rest();
-                // Only what a server did tells about it, never what was refused here.
-                self.observe(&command, &outcome);
-                self.finish(&command, outcome);
-            }
+            Verdict::Answer(answer) => self.outbox.deliver(command, answer),
+            Verdict::Fail(failure) => self.finish(&command, Outcome::Failed(failure)),
         }
     }
 
@@ -297,24 +328,7 @@ fn log_failure(command: &Command, failure: &Failure) {
     );
 }
 
-/// 503 says what is true: it would have worked with one subscription less, or a faster server.
-fn too_much(command: &Command) -> Failure {
-    if command.is_subscription() {
-        let cause = format!("{LISTENERS} subscriptions are open already");
-        return Failure::new(Class::SubscriptionLimit, cause);
-    }
-    let cause = "the channel lags behind, and the other channels need the places that are left";
-    Failure::new(Class::ChannelBusy, cause)
-}
-
-/// It would never work, however few subscriptions there are.
-fn too_large() -> Failure {
-    let cause = format!("a subscription has more than {SUBSCRIPTION_BYTES_MAX} bytes");
-    Failure::new(Class::SubscriptionTooLarge, cause)
-}
-
-/// Discovery is answered, not ignored: the product would otherwise wait for its time-out on every
-/// connection that is set up.
+/// The answer to a discovery that the server cannot serve.
 fn no_discovery() -> Answer {
     let message = "OAuth discovery needs a server over HTTP; the one of this channel is reached over stdio";
     let payload = Some(failure::discovery_error("server_error", "oauth_discovery_unavailable", message));

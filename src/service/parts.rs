@@ -18,7 +18,7 @@ use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::plane::client::{Clients, Identity, Plane};
-use crate::plane::courier::{COURIERS_MAX, Couriers};
+use crate::plane::courier::{self, COURIERS_MAX, Couriers};
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
@@ -172,12 +172,16 @@ impl<'a> Shared<'a> {
     /// The couriers, running.
     pub(super) fn post_room(&self, plane: &Arc<Plane>) -> Result<Arc<Couriers>, Error> {
         let settings = self.settings;
-        let (ttl, bytes_max) = (settings.mcp.connection_max_ttl, settings.network.body_budget_bytes);
-        let bounds = (Self::couriers(settings), ttl, bytes_max);
-        let (metrics, readiness) = (Arc::clone(&self.metrics), Arc::clone(&self.readiness));
-        let stop = Arc::clone(&self.stop);
-        Couriers::start(Arc::clone(plane), bounds, metrics, readiness, stop, &self.heartbeats)
-            .map_err(Error::Thread)
+        let parts = courier::Parts {
+            plane: Arc::<Plane>::clone(plane),
+            couriers: Self::couriers(settings),
+            patience: settings.mcp.connection_max_ttl,
+            bytes_max: settings.network.body_budget_bytes,
+            metrics: Arc::clone(&self.metrics),
+            readiness: Arc::clone(&self.readiness),
+            stop: Arc::clone(&self.stop),
+        };
+        Couriers::start(parts, &self.heartbeats).map_err(Error::Thread)
     }
 }
 

@@ -7,7 +7,8 @@ use super::super::inflight::InFlight;
 use super::super::message::Message;
 use super::*;
 
-fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<(), Box<Command>> {
+/// Pushes a command and tells which one is refused.
+fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<Option<String>, Box<Command>> {
     let command = Command {
         request_id: id.into(),
         shard_token: HeaderValue::from_static("t"),
@@ -19,7 +20,7 @@ fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<(), Box
         silent_after: None,
         ticket: InFlight::default().enter(0),
     };
-    queue.push(command, || ())
+    Ok(queue.push(command, || ())?.map(|refused| refused.request_id))
 }
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -31,13 +32,13 @@ fn pop(queue: &Queue, worker: Lane) -> String {
 }
 
 fn take(queue: &Queue, worker: Lane) -> (Held, String) {
-    queue.pop(worker, |_, command| command.request_id.clone()).unwrap()
+    queue.pop(worker, |command| command.request_id).unwrap()
 }
 
 #[test]
 fn commands_leave_in_the_order_of_arrival() {
     let queue = Queue::new(10, 2, 1);
-    ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
+    ["a", "b"].iter().for_each(|id| assert_eq!(push(&queue, id, "main", CALL).unwrap(), None));
     assert_eq!(queue.wait_free(1, Instant::now()), 8);
     assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "b"]);
 }
@@ -45,7 +46,7 @@ fn commands_leave_in_the_order_of_arrival() {
 #[test]
 fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
     let queue = Queue::new(10, 1, 1);
-    ["a", "b"].iter().for_each(|id| push(&queue, id, "main", CALL).unwrap());
+    ["a", "b"].iter().for_each(|id| assert_eq!(push(&queue, id, "main", CALL).unwrap(), None));
     push(&queue, "c", "main", CANCEL).unwrap();
     assert_eq!(pop(&queue, Lane::Ordinary), "a");
     assert_eq!(pop(&queue, Lane::Quick), "c");
@@ -55,11 +56,11 @@ fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
 fn workers_are_shared_while_others_wait() {
     let queue = Queue::new(10, 4, 2);
     let next = || take(&queue, Lane::Ordinary);
-    (0..5).for_each(|n| push(&queue, &format!("x{n}"), "x", CALL).unwrap());
+    (0..5).for_each(|n| assert_eq!(push(&queue, &format!("x{n}"), "x", CALL).unwrap(), None));
     let (first, second) = (next().0, next().0);
     assert_eq!(next().1, "x2");
     // One channel takes no more than three of four; another one begins at once, also when the four are taken.
-    ["y0", "y1", "y2"].iter().for_each(|id| push(&queue, id, "y", CALL).unwrap());
+    ["y0", "y1", "y2"].iter().for_each(|id| assert_eq!(push(&queue, id, "y", CALL).unwrap(), None));
     assert_eq!(next().1, "y0");
     // What becomes free goes to who has less than a half, though others came before it.
     queue.done(first);
@@ -71,14 +72,12 @@ fn workers_are_shared_while_others_wait() {
 #[test]
 fn the_channel_that_crowds_the_queue_is_refused() {
     let queue = Queue::new(4, 1, 2);
-    let refused = || queue.state().waiting.iter().filter(|(lane, _)| *lane == Lane::Refused).count();
-    for (id, channel, expected) in [("a", "x", 0), ("b", "x", 0), ("c", "x", 0), ("d", "y", 1)] {
-        push(&queue, id, channel, CALL).unwrap();
-        assert_eq!(refused(), expected, "{id}");
+    for (id, channel, expected) in
+        [("a", "x", None), ("b", "x", None), ("c", "x", None), ("d", "y", Some("c"))]
+    {
+        assert_eq!(push(&queue, id, channel, CALL).unwrap().as_deref(), expected, "{id}");
     }
-    let (held, (lane, id)) = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id)).unwrap();
-    assert_eq!((lane, id.as_str()), (Lane::Refused, "c"));
-    queue.done(held);
+    assert_eq!(push(&queue, "e", "x", CALL).unwrap().as_deref(), Some("e"));
     assert_eq!(["a", "d"].map(|_| pop(&queue, Lane::Ordinary)), ["a", "d"]);
 }
 
@@ -99,9 +98,9 @@ fn one_channel_holds_one_quick_worker() {
 #[test]
 fn the_fifth_subscription_is_refused_until_one_ends() {
     let queue = Queue::new(10, 1, 1);
-    ["a", "b", "c", "d", "e"].iter().for_each(|id| push(&queue, id, "main", LISTEN).unwrap());
-    let (_, refused) = queue.pop(Lane::Quick, |lane, command| (lane, command.request_id)).unwrap();
-    assert_eq!(refused, (Lane::Refused, "e".into()));
+    for (id, expected) in [("a", None), ("b", None), ("c", None), ("d", None), ("e", Some("e"))] {
+        assert_eq!(push(&queue, id, "main", LISTEN).unwrap().as_deref(), expected);
+    }
     let (held, first) = take(&queue, Lane::Listen);
     assert_eq!(first, "a");
     queue.done(held);
@@ -112,8 +111,7 @@ fn the_fifth_subscription_is_refused_until_one_ends() {
 #[test]
 fn a_late_channel_costs_the_first_no_place() {
     let queue = Queue::new(4, 2, 1).with_late(Arc::new(true.into()));
-    (0..4).for_each(|_| push(&queue, "a", "main", CALL).unwrap());
-    assert!(queue.state().waiting.iter().all(|(lane, _)| *lane == Lane::Ordinary));
+    (0..4).for_each(|_| assert_eq!(push(&queue, "a", "main", CALL).unwrap(), None));
 }
 
 #[test]
@@ -123,7 +121,7 @@ fn the_rest_is_taken_and_nothing_comes_after_it() {
     let rest: Vec<String> = queue.take_rest().into_iter().map(|command| command.request_id).collect();
     assert_eq!(rest, ["a"]);
     assert!(push(&queue, "b", "main", CALL).is_err());
-    assert!(queue.pop(Lane::Quick, |_, _| ()).is_none());
+    assert!(queue.pop(Lane::Quick, drop).is_none());
 }
 
 #[test]
@@ -134,5 +132,5 @@ fn a_closed_queue_refuses_and_drains() {
     queue.close();
     assert_eq!(push(&queue, "b", "main", CALL).unwrap_err().request_id, "b");
     assert_eq!(pop(&queue, Lane::Ordinary), "a");
-    assert!(queue.pop(Lane::Ordinary, |_, _| ()).is_none());
+    assert!(queue.pop(Lane::Ordinary, drop).is_none());
 }

@@ -1,0 +1,161 @@
+//! The poller over a control plane that follows a script: no sockets, no pauses.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::*;
+use crate::config::Channel;
+use crate::ops::heartbeat::Heartbeats;
+use crate::ops::metrics::Metrics;
+use crate::ops::readiness::Readiness;
+use crate::relay::port::{Answer, Call, Outbox, Target};
+use crate::relay::queue::Queue;
+
+/// Replies to polls, in their order; at their end the process stops.
+struct Script {
+    polls: Mutex<VecDeque<Result<Polled, Refusal>>>,
+    stop: Arc<Stop>,
+}
+
+impl Transport for Script {
+    fn poll(&self, _: usize, _: u128, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal> {
+        on_head();
+        sync::lock(&self.polls).pop_front().unwrap_or_else(|| {
+            self.stop.enter(Phase::Draining);
+            Err(Error::new(Kind::Shutdown, "the script has ended").into())
+        })
+    }
+
+    fn post(&self, _: &Command, _: &Answer, _: Instant) -> Result<u16, Refusal> {
+        unreachable!("a poller posts nothing")
+    }
+
+    fn stop_polls(&self) {}
+
+    fn exchange_time(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
+    fn has_connected(&self) -> bool {
+        true
+    }
+
+    fn key_may_change(&self) -> bool {
+        false
+    }
+
+    fn read_key_again(&self) {}
+}
+
+/// Answers as they are handed over: request ids and statuses.
+#[derive(Default)]
+struct Answers(Mutex<Vec<(String, u16)>>);
+
+impl Outbox for Answers {
+    fn notify(&self, _: &Command, _: &Answer, _: Instant) -> bool {
+        false
+    }
+
+    fn deliver(&self, command: Arc<Command>, answer: Answer) {
+        sync::lock(&self.0).push((command.request_id.clone(), answer.status));
+    }
+}
+
+/// A server that nobody calls here.
+struct Idle;
+
+impl Target for Idle {
+    fn admit(&self, _: Arc<Command>) -> Box<dyn Call> {
+        unreachable!("there are no workers")
+    }
+
+    fn call_max(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wind_down(&self) {}
+
+    fn stop(&self) {}
+}
+
+/// Polls until the script ends; returns what waits in the queue, what was answered, and the verdict on the plane.
+fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
+    let (stop, answers) = (Arc::new(Stop::default()), Arc::new(Answers::default()));
+    let polled = |body| Polled { received: Instant::now(), body, tunnel_request_id: None };
+    let polls = Mutex::new(polls.into_iter().map(|poll| poll.map(polled)).collect());
+    let (channel, target): (_, Arc<dyn Target>) = (Channel::main(), Arc::new(Idle));
+    let relay = Arc::new(Relay {
+        queue: Queue::new(10, 1, 1),
+        targets: HashMap::from([(channel.clone(), target)]),
+        allowed: Vec::new(),
+        outbox: Arc::<Answers>::clone(&answers),
+        metrics: Arc::new(Metrics::new("t", 10, 1, &[channel])),
+        readiness: Arc::new(Readiness::new(Duration::from_secs(60), &[])),
+    });
+    let poller = Poller::new(Parts {
+        plane: Arc::new(Script { polls, stop: Arc::clone(&stop) }),
+        relay: Arc::clone(&relay),
+        stop,
+        flight: InFlight::default(),
+        capacity: 10,
+        bytes_max: 1 << 20,
+        timeout: Duration::from_secs(1),
+    });
+    poller.run(&Heartbeats::default().add("poller"));
+    let answers = sync::lock(&answers.0).clone();
+    (relay.queue.load().0, answers, relay.readiness.plane_reached())
+}
+
+fn commands(method: &str, count: usize) -> Body {
+    let command = |n| {
+        format!(
+            r#"{{"command_type":"jsonrpc","request_id":"r{n}","shard_token":"t",
+                "jsonrpc":{{"jsonrpc":"2.0","id":{n},"method":"{method}"}}}}"#
+        )
+    };
+    let list: Vec<String> = (1..=count).map(command).collect();
+    Body::Whole(format!(r#"{{"commands":[{}]}}"#, list.join(",")).into_bytes())
+}
+
+#[test]
+fn what_a_poll_brings_is_queued() {
+    let polls = vec![Ok(Body::None), Ok(commands("tools/list", 2)), Ok(Body::Whole(b"{}".to_vec()))];
+    assert_eq!(run(polls), (2, Vec::new(), true));
+}
+
+#[test]
+fn the_poller_answers_what_finds_no_place() {
+    let (waiting, answers, _) = run(vec![Ok(commands("subscriptions/listen", 5))]);
+    assert_eq!((waiting, answers), (4, vec![("r5".to_owned(), 503)]));
+}
+
+#[test]
+fn polls_that_are_too_large_are_made_smaller_without_a_pause() {
+    let large = || Err(Error::new(Kind::TooLarge, "too large").into());
+    assert_eq!(run(vec![large(), large(), Ok(commands("tools/list", 1))]), (1, Vec::new(), true));
+}
+
+#[test]
+fn a_plane_that_holds_no_poll_is_asked_less_often() {
+    let mut pace = Pace::new();
+    let pauses = (0..=INSTANT_EMPTY_MAX).map(|_| pace.succeeded(0, Duration::ZERO));
+    let last = pauses.last();
+    assert_eq!(last, Some(INSTANT_PAUSE));
+    assert_eq!(pace.succeeded(0, INSTANT), Duration::ZERO);
+    assert_eq!(pace.succeeded(0, Duration::ZERO), Duration::ZERO);
+}
+
+#[test]
+fn after_a_poll_that_was_too_large_the_limit_grows_again() {
+    let mut pace = Pace { limit_max: 3, ..Pace::new() };
+    let limits: Vec<usize> = (0..4)
+        .map(|_| {
+            pace.succeeded(1, Duration::ZERO);
+            pace.limit_max
+        })
+        .collect();
+    assert_eq!(limits, [6, 12, 24, LIMIT_MAX]);
+}

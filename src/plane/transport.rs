@@ -1,0 +1,63 @@
+//! What the poller and the couriers ask of the control plane.
+//!
+//! [`Plane`](super::client::Plane) is it in the program; a test puts another in its place and needs neither sockets
+//! nor pauses.
+
+use std::time::{Duration, Instant};
+
+use crate::relay::command::Command;
+use crate::relay::port::Answer;
+
+use super::oversized::Oversized;
+use super::refusal::Refusal;
+
+/// Connection to the control plane.
+pub trait Transport: Send + Sync {
+    /// Asks for up to `limit` commands, held for up to `timeout_ms`. `on_head` runs once the reply's headers are
+    /// there. A reply that is too large fails, unless a single command was asked for.
+    fn poll(&self, limit: usize, timeout_ms: u128, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal>;
+
+    /// Posts an answer once. `Ok` holds the status of any reply that counts as taken: 404 does, since the
+    /// request is answered already or its caller has gone, and neither changes by posting again.
+    fn post(&self, command: &Command, answer: &Answer, until: Instant) -> Result<u16, Refusal>;
+
+    /// Cuts a poll that is being held, and every later one.
+    fn stop_polls(&self);
+
+    /// How long a single exchange takes at most.
+    fn exchange_time(&self) -> Duration;
+
+    /// How long a round trip takes, once that has been measured.
+    fn round_trip(&self) -> Option<Duration>;
+
+    /// Whether a connection for polls was ever made.
+    fn has_connected(&self) -> bool;
+
+    /// Whether the key stands in a file, where another one may come to stand.
+    fn key_may_change(&self) -> bool;
+
+    /// Reads the key's file anew.
+    fn read_key_again(&self);
+}
+
+/// A poll that succeeded.
+#[derive(Debug)]
+pub struct Polled {
+    /// When its headers arrived: the moment that all deadlines of the batch count from.
+    pub received: Instant,
+    /// Its body.
+    pub body: Body,
+    /// The plane's own id of the exchange, for whoever has to ask its operators.
+    pub tunnel_request_id: Option<String>,
+}
+
+/// The body of a poll.
+#[derive(Debug)]
+pub enum Body {
+    /// 204 has none.
+    None,
+    /// All of it.
+    Whole(Vec<u8>),
+    /// One command that is too large to be held, and what of it could be read.
+    Oversized(Oversized),
+}
