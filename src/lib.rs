@@ -78,7 +78,7 @@
 
 #[cfg(feature = "operator")]
 mod cli;
-pub mod config;
+mod config;
 mod crypto;
 #[cfg(feature = "dev")]
 mod dev;
@@ -86,12 +86,12 @@ mod dev;
 mod doctor;
 #[cfg(feature = "harpoon")]
 mod harpoon;
-pub mod mcp;
-pub mod net;
-pub mod oauth;
-pub mod ops;
-pub mod plane;
-pub mod relay;
+mod mcp;
+mod net;
+mod oauth;
+mod ops;
+mod plane;
+mod relay;
 mod secret;
 mod service;
 mod sync;
@@ -104,6 +104,11 @@ mod url;
 #[cfg(feature = "operator")]
 pub use cli::main as operator;
 pub use service::daemon::main as daemon;
+
+// What the tests of the manual and of the reading of messages look at.
+pub use config::settings;
+pub use relay::json::Span;
+pub use relay::message::Message;
 
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";

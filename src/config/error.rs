@@ -57,6 +57,7 @@ impl Error {
     }
 
     /// The flag of the setting at fault, where it is one alone.
+    #[cfg(feature = "operator")]
     pub fn setting(&self) -> Option<&'static str> {
         match self.kind {
             ErrorKind::TunnelIdMissing => Some("control-plane.tunnel-id"),

@@ -9,7 +9,9 @@ use std::ffi::OsString;
 
 use lexopt::Arg;
 
-use super::settings::{Kind, ROWS, Row};
+#[cfg(any(test, feature = "dev"))]
+use super::settings::ROWS;
+use super::settings::{Kind, Row};
 use super::{Error, ErrorKind, value};
 
 /// The flags that were given.
@@ -41,6 +43,7 @@ const MISSPELLING_MAX_EDITS: usize = 3;
 
 impl Flags {
     /// Parses the flags of `run`.
+    #[cfg(any(test, feature = "dev"))]
     pub fn parse<I>(arguments: I) -> Result<Request, Error>
     where
         I: IntoIterator,

@@ -67,9 +67,13 @@ pub use binding::Channel;
 pub use cidr::Cidr;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
-pub use flags::{Flags, Request, nearest};
+#[cfg(feature = "operator")]
+pub use flags::nearest;
+pub use flags::{Flags, Request};
+#[cfg(test)]
+pub use harpoon::HostRules;
 #[cfg(feature = "harpoon")]
-pub use harpoon::{Harpoon, HarpoonTarget, HostRules};
+pub use harpoon::{Harpoon, HarpoonTarget};
 pub use profile::Source;
 
 #[cfg(feature = "operator")]
@@ -131,6 +135,7 @@ pub struct Network {
 
 impl Network {
     /// What holds where no setting was read.
+    #[cfg(feature = "operator")]
     pub(crate) fn bare() -> Network {
         Network {
             ca_bundle: None,
@@ -189,6 +194,7 @@ pub struct ControlPlane {
     /// Scheme, host and port; path discarded; already switched to the mTLS host where that applies.
     pub origin: Origin,
     /// Who named it, and over whom they won, for people.
+    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub origin_label: String,
     /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
     pub url_path: String,
@@ -256,8 +262,10 @@ pub struct Stub {
     /// Where it is to listen.
     pub listen: SocketAddr,
     /// The name that it gives itself.
+    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub name: String,
     /// The version that it gives itself.
+    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub version: String,
 }
 

@@ -53,6 +53,7 @@ impl Client {
 
     /// Opens a connection to the configured destination, as a request would, and closes it unused. Fails as a
     /// request does that is not sent.
+    #[cfg(feature = "operator")]
     pub fn check_connection(&self, deadline: Instant) -> Result<(), Error> {
         self.dialer.open(&self.dialer.origin, RequestState::new(deadline)).map(drop)
     }

@@ -60,20 +60,24 @@ mod http_dump;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "operator")]
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+#[cfg(feature = "operator")]
 use std::time::Duration;
 
 use crate::config;
 use crate::crypto;
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
-pub use check::{CHECK_MAX, ProxyCheck};
+pub use check::CHECK_MAX;
 pub use client::{Client, Request};
+#[cfg(feature = "operator")]
 pub use der::Summary as Certificate;
-pub use error::{CertificateFault, Error, Kind, Source};
-pub use reply::{Bytes, Reply};
-pub use route::Route;
+#[cfg(feature = "operator")]
+pub use error::CertificateFault;
+pub use error::{Error, Kind, Source};
+pub use reply::Reply;
 
 use address_guard::AddressGuard;
 use dialer::{Dialer, Shared};
@@ -91,6 +95,7 @@ pub struct Net {
 }
 
 /// Summaries of the PEM certificates of a file, in their order. Fails when it cannot be read.
+#[cfg(feature = "operator")]
 pub fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
     let unreadable =
         |cause| Error::caused(Kind::Setup, &format!("read certificate {}", path.display()), cause);
@@ -183,6 +188,7 @@ impl Net {
     /// A client towards the listener of a process of this program: straight, whatever proxies there are, for
     /// none of them could reach it, and without idle connections. It needs no settings, since whoever asks
     /// has none.
+    #[cfg(feature = "operator")]
     pub fn operator(origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
         let net = Net::new(&config::Network::bare())?;
         let routes = Routes::new(unix_socket, &[], &net.shared.network);

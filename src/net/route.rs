@@ -20,6 +20,7 @@ pub struct Route {
     /// Origin of the decision: a setting's name, `environment`, `NO_PROXY`, `unix socket`, `none`.
     pub reason: String,
     /// The item of `NO_PROXY` that covers the destination, when that decided.
+    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub exception: Option<String>,
 }
 

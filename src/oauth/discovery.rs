@@ -151,6 +151,7 @@ impl Discovery {
 
     /// One search for a person, until `end` at the latest: a summary of the metadata, nothing on a server without
     /// any, or why it was not found. Readiness learns nothing of it.
+    #[cfg(feature = "operator")]
     pub fn examine(&self, end: Instant) -> (Result<Option<String>, Miss>, Record) {
         let mut record = Record::default();
         let verdict = match self.search(end, false, &mut record) {

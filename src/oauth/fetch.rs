@@ -190,6 +190,7 @@ impl Miss {
     }
 
     /// The setting that would have let the origin be asked.
+    #[cfg(feature = "operator")]
     pub fn setting(&self) -> Option<String> {
         match self {
             Miss::Stranger(origin) => Some(setting(origin)),

@@ -25,6 +25,8 @@ mod place;
 mod target;
 
 pub use discovery::{Discovery, Register};
+#[cfg(feature = "harpoon")]
 pub use documents::{AuthServer, Resource};
+#[cfg(feature = "harpoon")]
 pub use place::Place;
 pub use target::Protected;

@@ -5,9 +5,13 @@
 //! to one, since a mistyped path would leave folders behind. On stop each is removed only while it still holds
 //! what was written here, so that a process which is slow to stop does not take away the file of its successor.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+#[cfg(feature = "operator")]
+use std::fs::DirBuilder;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+#[cfg(feature = "operator")]
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -48,6 +52,7 @@ fn publish(path: &Path, content: &str, mode: u32, name: &'static str) -> Result<
 
 /// Writes a profile that must not exist, or replaces one as a whole, readable by the owner only. A symbolic
 /// link in its place is never followed: it counts as existing, and `replacing` replaces it.
+#[cfg(feature = "operator")]
 pub fn write_profile(path: &Path, text: &str, replacing: bool) -> io::Result<()> {
     if replacing {
         return replace(path, text, 0o600, File::sync_all);
@@ -59,6 +64,7 @@ pub fn write_profile(path: &Path, text: &str, replacing: bool) -> io::Result<()>
 }
 
 /// Creates the directory of profiles, and what is missing above it, for the owner only.
+#[cfg(feature = "operator")]
 pub fn create_profile_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -172,14 +172,9 @@ impl Listener {
     pub fn page_url(&self) -> Option<String> {
         self.has_page.then(|| format!("{}/ui", self.base_url))
     }
-
-    /// Stops serving and removes the socket file. Open connections are dropped; nothing is waited for.
-    pub fn stop(self) {
-        drop(self);
-    }
 }
 
-/// What [`Listener::stop`] does, bound to the value so that a start that fails later leaves neither a
+/// Stops serving and removes the socket file, also when a start fails later, so that it leaves neither a
 /// thread nor a socket file behind. The file goes last, with the fields.
 impl Drop for Listener {
     fn drop(&mut self) {

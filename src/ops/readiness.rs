@@ -192,6 +192,7 @@ impl Readiness {
     }
 
     /// What is known of the server of this channel, in the words of the verdict.
+    #[cfg(feature = "page")]
     pub fn target_text(&self, channel: &Channel) -> String {
         let state = self.state();
         let Some(target) = state.targets.get(channel) else { return "not asked yet".into() };

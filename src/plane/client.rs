@@ -100,6 +100,7 @@ pub struct SetupError(pub String);
 pub struct Metadata {
     /// The tunnel's id.
     #[serde(default)]
+    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub id: String,
     /// Its name.
     #[serde(default)]

@@ -131,6 +131,7 @@ pub fn forwardable(polled: &HeaderMap, allowed: Option<&[HeaderName]>) -> Header
 }
 
 /// The same of headers that come with a body of the caller's own, which it describes.
+#[cfg(feature = "harpoon")]
 pub fn forwardable_with_body(given: &HeaderMap) -> HeaderMap {
     kept(given, |name| is_refused(name) && name != header::CONTENT_TYPE)
 }

@@ -119,6 +119,7 @@ pub fn elements(text: &str, span: Span) -> Result<Option<Vec<Span>>, Fault> {
 
 /// A string value, and under which name it stands.
 #[derive(Debug, Clone, Copy)]
+#[cfg(feature = "harpoon")]
 pub struct Text {
     /// The name's literal, for elements of arrays that of their array; empty where there is none.
     pub name: Span,
@@ -128,6 +129,7 @@ pub struct Text {
 
 /// Lists all string values of a text that [`value`] has accepted, however deep, in their order. It walks
 /// without recursion; it takes as much memory as there are strings, so the text should be bounded.
+#[cfg(feature = "harpoon")]
 pub fn strings(text: &str) -> Vec<Text> {
     let mut found = Vec::new();
     // What is open around the present place: whether it is an object, and the name that it stands under.
@@ -159,6 +161,7 @@ pub fn strings(text: &str) -> Vec<Text> {
 
 /// How many values a tree of this text would hold at most, which [`value`] has accepted: each stands behind a
 /// comma, or first in something that was opened.
+#[cfg(feature = "harpoon")]
 pub fn values_at_most(text: &str) -> usize {
     let mut count = 1;
     let mut bytes = text.bytes().enumerate();
@@ -175,6 +178,7 @@ pub fn values_at_most(text: &str) -> usize {
 }
 
 /// The offset behind the closing quote of a string whose first quote was just read.
+#[cfg(feature = "harpoon")]
 fn end_of_string(bytes: &mut impl Iterator<Item = (usize, u8)>) -> usize {
     let mut escaped = false;
     for (at, byte) in bytes {

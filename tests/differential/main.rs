@@ -16,8 +16,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tunnel_client::relay::json::Span;
-use tunnel_client::relay::message::Message;
+use tunnel_client::Message;
+use tunnel_client::Span;
 
 const CORPUS: &str = include_str!("corpus.txt");
 

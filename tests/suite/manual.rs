@@ -11,7 +11,7 @@ mod page;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tunnel_client::config::settings::{Kind, Least, ROWS, Row, Status};
+use tunnel_client::settings::{Kind, Least, ROWS, Row, Status};
 
 use crate::support::client::Builder;
 use page::{Item, PAGES, Part, source};

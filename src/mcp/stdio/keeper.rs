@@ -204,6 +204,7 @@ impl Keeper {
     }
 
     /// The last lines of its standard error.
+    #[cfg(feature = "page")]
     pub(super) fn last_words(&self) -> Vec<String> {
         self.state().last_words.all()
     }

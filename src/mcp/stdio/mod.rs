@@ -134,6 +134,7 @@ impl StdioTarget {
 
     /// The last lines that its server printed on standard error.
     /// Those of the older era's child, the one that always runs.
+    #[cfg(feature = "page")]
     pub fn last_words(&self) -> Vec<String> {
         self.legacy.last_words()
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, socket};
 use nix::sys::stat::{Mode, fchmod};
+#[cfg(feature = "operator")]
 use nix::unistd::{AccessFlags, access};
 
 use super::connection::Stream;
@@ -97,6 +98,7 @@ fn lengthen(listener: &impl AsFd) -> io::Result<()> {
 
 /// Tries what a start would do, and takes it back: says where the listener would stand. A socket file is
 /// only looked at, because the rest of a dead process is not a test's to remove.
+#[cfg(feature = "operator")]
 pub fn try_bind(health: &config::Health) -> Result<String, Error> {
     let Some(path) = &health.unix_socket else {
         let (_, ip, port) = bind_tcp(&health.listen)?;

@@ -110,7 +110,7 @@ fn the_three_pages_answer_every_method_and_nothing_else_is_there() {
     let long = "x".repeat(9000);
     assert!(ask(address, &format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n")).starts_with("HTTP/1.1 431 "));
     assert!(ask(address, "hello\r\n\r\n").starts_with("HTTP/1.1 400 "));
-    listener.stop();
+    drop(listener);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_reply_survives_a_body_that_nobody_reads() {
     let request =
         format!("POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{sent}");
     assert_eq!(body(&ask(address, &request)), "live");
-    listener.stop();
+    drop(listener);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_name_that_is_not_of_this_machine_is_refused_on_loopback() {
         );
     }
     assert!(ask(address, "GET /healthz HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200 "));
-    listener.stop();
+    drop(listener);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_network_listener_does_not_ask_for_names() {
     let port = listener.base_url().strip_prefix("http://localhost:").unwrap().parse().unwrap();
     let reply = ask((Ipv4Addr::LOCALHOST, port).into(), "GET /healthz HTTP/1.1\r\nHost: box.example\r\n\r\n");
     assert_eq!(body(&reply), "live");
-    listener.stop();
+    drop(listener);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn half_open_connections_do_not_hold_up_a_scrape() {
     let reply = ask(address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(body(&reply), "live");
     assert!(begin.elapsed() < HEAD_TIME, "{:?}", begin.elapsed());
-    listener.stop();
+    drop(listener);
 }
 
 /// Nobody needs a token to connect, so whoever does must not end the calls of those who have one. And who says
@@ -192,7 +192,7 @@ fn a_flood_leaves_calls_alone() {
     finish.send(()).unwrap();
     assert_eq!(body(&send(caller, "")), "2 bytes");
     drop(flood);
-    listener.stop();
+    drop(listener);
 }
 
 /// A thread is busy until its call ends, whoever still waits: the next caller must not queue behind it unheard.
@@ -218,7 +218,7 @@ fn calls_whose_callers_left_count_until_they_end() {
         finish.send(()).unwrap();
     }
     while !send(connect(), CALL).starts_with("HTTP/1.1 200 ") {}
-    listener.stop();
+    drop(listener);
 }
 
 /// Some programs send a body only after they were told to.
@@ -236,7 +236,7 @@ fn a_body_is_asked_for_where_that_is_expected() {
     assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
     finish.send(()).unwrap();
     assert_eq!(body(&send(caller, "hi")), "2 bytes");
-    listener.stop();
+    drop(listener);
 }
 
 /// Whoever asks again and again must not keep the thread from answering others.
@@ -252,7 +252,7 @@ fn a_page_is_not_made_anew_for_everybody() {
         assert!(body(&ask(address, "GET /ui HTTP/1.1\r\nHost: localhost\r\n\r\n")).starts_with("page "));
     }
     assert!(made.load(Ordering::Relaxed) < 50, "{made:?}");
-    listener.stop();
+    drop(listener);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_silent_connection_is_closed_after_its_time() {
     stream.set_read_timeout(Some(LONG)).unwrap();
     stream.write_all(b"GET /").unwrap();
     assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0);
-    listener.stop();
+    drop(listener);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn an_occupied_port_is_said_in_the_words_of_the_system() {
             "listen tcp 127.0.0.1:{port}: bind: address already in use; choose another with --health.listen-addr HOST:PORT"
         )
     );
-    listener.stop();
+    drop(listener);
     // Stopped means free again.
     start(&tcp("127.0.0.1", &address.to_string())).unwrap().stop();
 }
@@ -293,7 +293,7 @@ fn the_socket_is_private_and_gone_after_stop() {
     let reply = send(stream, "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n");
     assert_eq!(body(&reply), "live");
     let begin = Instant::now();
-    listener.stop();
+    drop(listener);
     assert!(begin.elapsed() < LONG);
     assert!(!path.exists());
 }
@@ -327,6 +327,6 @@ fn a_live_socket_or_a_file_is_refused_and_a_stale_socket_replaced() {
     // A successor's file stays.
     fs::remove_file(&path).unwrap();
     let _successor = UnixListener::bind(&path).unwrap();
-    listener.stop();
+    drop(listener);
     assert!(path.exists());
 }

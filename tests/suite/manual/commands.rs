@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tunnel_client::config::settings::ROWS;
+use tunnel_client::settings::ROWS;
 
 use super::page::{Item, PAGES, Part, source};
 use super::{Listed, code, commands, head, help, listed, report};

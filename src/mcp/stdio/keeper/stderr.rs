@@ -42,6 +42,7 @@ impl LastWords {
     }
 
     /// All that are kept, the oldest first.
+    #[cfg(feature = "page")]
     pub(super) fn all(&self) -> Vec<String> {
         self.lines.iter().cloned().collect()
     }
