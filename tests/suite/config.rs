@@ -16,7 +16,7 @@ const SERVER: (&str, &str) = ("MCP_SERVER_URL", "http://127.0.0.1:3000/mcp");
 const GOOD: [(&str, &str); 3] = [TUNNEL, KEY, SERVER];
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
+    Command::new(crate::support::client::PROGRAM)
         .arg("run")
         .args(arguments)
         .env_clear()

@@ -15,7 +15,7 @@ use crate::support::temp::TempDir;
 
 /// Runs it to its end.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
+    Command::new(crate::support::client::PROGRAM)
         .args(["dev", "proxy"])
         .args(arguments)
         .env_clear()

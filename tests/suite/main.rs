@@ -27,6 +27,7 @@ mod config;
 mod connection_proxies;
 mod connection_reuse;
 mod connections;
+mod daemon;
 mod dead_connections;
 #[cfg(feature = "dev")]
 mod demo;

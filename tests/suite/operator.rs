@@ -142,7 +142,7 @@ fn connections_leave_descriptors_for_answers() {
         let directory = TempDir::new();
         let url_file = directory.join("url");
         let child = std::process::Command::new("/bin/sh")
-            .args(["-c", "ulimit -n $0; exec \"$@\"", limit, env!("CARGO_BIN_EXE_tunnel-client"), "run"])
+            .args(["-c", "ulimit -n $0; exec \"$@\"", limit, crate::support::client::PROGRAM, "run"])
             .args(["--health.listen-addr", "127.0.0.1:0", "--health.url-file", url_file.to_str().unwrap()])
             .args(["--mcp.server-url", &mcp.url(), "--mcp.max-concurrent-requests", workers])
             .args(["--control-plane.base-url", &plane.server.origin()])

@@ -244,7 +244,7 @@ fn the_process_is_not_dumpable_before_it_reads_anything() {
     ];
     for words in commands {
         let (full, _reader) = full_socket();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
+        let mut command = std::process::Command::new(crate::support::client::PROGRAM);
         command.args(words).args(flags.iter().filter(|_| words.len() == 1));
         command.stdout(full.try_clone().unwrap()).stderr(full);
         let Some(mut child) = started_as_nobody(&mut command) else { return };
@@ -274,7 +274,7 @@ fn full_socket() -> (std::os::fd::OwnedFd, std::os::unix::net::UnixStream) {
 #[test]
 fn a_running_client_and_its_guards_are_not_dumpable() {
     let plane = Plane::start();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
+    let mut command = std::process::Command::new(crate::support::client::PROGRAM);
     command.args(["run", "--health.listen-addr", "127.0.0.1:0", "--mcp.command", "/bin/cat"]);
     command
         .args(["--control-plane.tunnel-id", TUNNEL, "--control-plane.base-url"])

@@ -167,7 +167,7 @@ fn missing_folders_are_not_made() {
 fn a_pid_file_is_written_whole_or_not_at_all() {
     let directory = TempDir::new();
     let pid = directory.join("pid");
-    let program = env!("CARGO_BIN_EXE_tunnel-client");
+    let program = crate::support::client::PROGRAM;
     // A limit of zero bytes a file is a full disk to whoever writes.
     let output = std::process::Command::new("/bin/sh")
         .args([
@@ -224,7 +224,7 @@ fn a_log_file_at_its_limit_costs_lines_alone() {
     let directory = TempDir::new();
     let path = directory.join("client.log");
     let (plane, mcp) = (crate::support::plane::Plane::start(), crate::support::mcp::Mcp::start());
-    let program = env!("CARGO_BIN_EXE_tunnel-client");
+    let program = crate::support::client::PROGRAM;
     let mut child = std::process::Command::new("/bin/sh")
         // In units of 512 bytes, or of 1024.
         .args([

@@ -18,10 +18,18 @@ use super::temp::TempDir;
 /// The key in every client's environment; it may stand in no line that a client writes.
 pub const API_KEY: &str = "sk-runtime_KEY-4f9a1c77";
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tunnel-client");
+/// The service alone.
+pub const DAEMON: &str = env!("CARGO_BIN_EXE_tunnel-clientd");
+
+/// What tests start: the tool for people, or the service where there is no tool.
+#[cfg(feature = "operator")]
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tunnel-client");
+#[cfg(not(feature = "operator"))]
+pub const PROGRAM: &str = DAEMON;
 
 /// What a client is started with.
 pub struct Builder {
+    program: &'static str,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     directory: TempDir,
@@ -64,11 +72,18 @@ impl Builder {
     /// The program alone, with the API key in the environment.
     pub fn none() -> Builder {
         Builder {
+            program: PROGRAM,
             arguments: Vec::new(),
             environment: vec![("CONTROL_PLANE_API_KEY".to_owned(), API_KEY.to_owned())],
             directory: TempDir::new(),
             before: None,
         }
+    }
+
+    /// Starts the service in place of the tool.
+    pub fn daemon(mut self) -> Builder {
+        self.program = DAEMON;
+        self
     }
 
     /// Has a shell do this and then become the client, as start scripts of containers do.
@@ -161,7 +176,7 @@ impl Builder {
         let mut child = std::process::Command::new("/usr/bin/env")
             .arg("--default-signal=HUP")
             .args(shell)
-            .arg(PROGRAM)
+            .arg(self.program)
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment)

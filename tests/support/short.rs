@@ -57,7 +57,7 @@ impl Home {
 
     /// Runs the client to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
+        let mut child = Command::new(super::client::PROGRAM)
             .args(arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())

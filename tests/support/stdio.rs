@@ -14,7 +14,7 @@ use super::plane::{Plane, Posted};
 
 /// The program of the scripted server, which plain `cargo test` builds beside the client.
 pub fn program() -> String {
-    let beside = PathBuf::from(env!("CARGO_BIN_EXE_tunnel-client"));
+    let beside = PathBuf::from(env!("CARGO_BIN_EXE_tunnel-clientd"));
     let path = beside.with_file_name("examples").join("stdio-server");
     assert!(path.exists(), "`cargo build --example stdio-server` makes {}", path.display());
     path.to_str().unwrap().to_owned()

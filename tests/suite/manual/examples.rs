@@ -156,7 +156,7 @@ fn command_lines_of_the_pages_are_taken() {
             .args(["--norc", "-euc", &text])
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", directory.join("bin").display()))
-            .env("PROGRAM", env!("CARGO_BIN_EXE_tunnel-client"))
+            .env("PROGRAM", crate::support::client::PROGRAM)
             .env("PLANE", plane.server.origin())
             .env("CREDENTIALS_DIRECTORY", path("credentials"))
             .env("HOME", directory.path())
@@ -180,7 +180,7 @@ fn messages_of_the_pages_are_said() {
     assert_eq!(messages.len(), 1);
     let directory = TempDir::new();
     directory.write("prod.yaml", "config_version: 1\ncontrol_plane:\n  tunel_id: x\n");
-    let output = Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
+    let output = Command::new(crate::support::client::PROGRAM)
         .args(["run", "--config", "prod.yaml"])
         .env_clear()
         .current_dir(directory.path())

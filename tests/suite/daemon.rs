@@ -1,0 +1,91 @@
+//! `tunnel-clientd`: the service, with what its features hold and nothing else.
+
+use crate::support::client::Builder;
+use crate::support::rig::Rig;
+
+/// The features of this build, as `--version` names them.
+const FEATURES: &[&str] = &[
+    #[cfg(feature = "operator")]
+    "operator",
+    #[cfg(feature = "harpoon")]
+    "harpoon",
+    #[cfg(feature = "page")]
+    "page",
+    #[cfg(feature = "dev")]
+    "dev",
+];
+
+#[test]
+fn it_relays_calls() {
+    Rig::with(|builder| builder.daemon()).assert_alive();
+}
+
+#[test]
+fn a_unit_may_say_run() {
+    let rig = Rig::with(|builder| builder.daemon());
+    assert!(rig.client.pid() > 0);
+    let said = Builder::bare("run").argument("--version").daemon().outcome();
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+}
+
+#[test]
+fn commands_are_refused() {
+    for word in ["init", "doctor", "admin", "profiles", "health", "run-away"] {
+        let said = Builder::bare(word).daemon().outcome();
+        let sentence = "tunnel-clientd takes flags alone, each value as --flag=value; commands are those of \
+                        tunnel-client\n";
+        assert_eq!(
+            (said.code, said.stdout.as_str(), said.stderr.as_str()),
+            (Some(1), "", sentence),
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn it_explains_itself() {
+    let said = Builder::bare("--version").daemon().outcome();
+    let features = if FEATURES.is_empty() { "none".to_owned() } else { FEATURES.join(",") };
+    assert!(said.stdout.ends_with(&format!(", features: {features})\n")), "{}", said.stdout);
+    let said = Builder::bare("--help").daemon().outcome();
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("Usage of tunnel-clientd:") && said.stdout.contains("--control-plane.tunnel-id")
+    );
+}
+
+/// The process that holds the key has no code of an editor, of the administrator's client, or of `init`.
+#[test]
+#[cfg(not(feature = "operator"))]
+fn code_for_people_is_not_in_it() {
+    let program = std::fs::read(crate::support::client::DAEMON).unwrap();
+    for text in [
+        "EDITOR",
+        "OPENAI_ADMIN_KEY",
+        "admin-key",
+        "sample_mcp_stdio_local",
+        "doctor --explain",
+        "_tunnel-client",
+    ] {
+        let found = program.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!found, "{text}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "page"))]
+fn without_the_page_nothing_is_there() {
+    let mut rig = Rig::with(|builder| builder.daemon());
+    assert_eq!(rig.client.get("/ui").status, 404);
+    assert!(!rig.client.log().contains("WEB UI"));
+}
+
+#[test]
+#[cfg(not(feature = "harpoon"))]
+fn without_harpoon_its_channel_is_refused_by_name() {
+    let rig = Builder::run("http://127.0.0.1:9", "http://127.0.0.1:9/mcp").daemon();
+    let (code, log) =
+        rig.flag("control-plane.poll-channel", "main").flag("control-plane.poll-channel", "harpoon").finish();
+    assert_eq!(code, Some(1));
+    assert!(log.contains("this build has no Harpoon (feature harpoon)"), "{log}");
+}
