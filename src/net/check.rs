@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::client::Client;
 use super::error::Error;
 use super::proxy;
+#[cfg(feature = "operator")]
 use super::request_state::RequestState;
 
 /// Bounds each step. A proxy that needs longer is unhealthy to the people behind it.
