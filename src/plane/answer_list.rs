@@ -6,7 +6,7 @@
 //! of room, and nothing here fails.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::ops::heartbeat::Heartbeat;
@@ -87,7 +87,7 @@ impl AnswerList {
         answer: Answer,
         until: Instant,
     ) -> Result<(), Box<PendingAnswer>> {
-        let mut state = self.state();
+        let mut state = sync::lock(&self.state);
         while !state.closed && self.is_full(&state) {
             state = sync::wait(&self.room, state);
         }
@@ -112,7 +112,7 @@ impl AnswerList {
 
     /// Waits for the next answer to be posted; nothing once the list is closed.
     pub(super) fn take(&self, heartbeat: &Heartbeat) -> Option<PendingAnswer> {
-        let mut state = self.state();
+        let mut state = sync::lock(&self.state);
         loop {
             if state.closed {
                 return None;
@@ -149,7 +149,7 @@ impl AnswerList {
         mut pending: PendingAnswer,
         asked: Option<Duration>,
     ) -> Result<(), Box<PendingAnswer>> {
-        let mut state = self.state();
+        let mut state = sync::lock(&self.state);
         let now = Instant::now();
         pending.until = state.end.map_or(pending.until, |end| end.min(pending.until));
         let left = pending.until.saturating_duration_since(now);
@@ -176,7 +176,7 @@ impl AnswerList {
     /// Everything has to be posted by then: waits end in time for it, and nobody waits for room any more. What
     /// is still to come is bounded by what was polled before.
     pub(super) fn end_by(&self, end: Instant) {
-        let mut state = self.state();
+        let mut state = sync::lock(&self.state);
         let now = Instant::now();
         state.end = Some(end);
         let soon = now + WAIT_MIN.min(end.saturating_duration_since(now) / 2);
@@ -189,7 +189,7 @@ impl AnswerList {
 
     /// Ends the list and hands out what is left.
     pub(super) fn close(&self) -> Vec<PendingAnswer> {
-        let mut state = self.state();
+        let mut state = sync::lock(&self.state);
         state.closed = true;
         self.work.notify_all();
         self.room.notify_all();
@@ -199,17 +199,12 @@ impl AnswerList {
 
     /// How many answers wait for another attempt.
     pub(super) fn postponed(&self) -> usize {
-        self.state().postponed.len()
+        sync::lock(&self.state).postponed.len()
     }
 
     fn is_full(&self, state: &State) -> bool {
         let postponed = state.postponed.len() >= POSTPONED_MAX || state.postponed_bytes >= self.bytes_max;
         state.end.is_none() && (state.fresh.len() >= self.fresh_max || postponed)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole by itself.
-        sync::lock(&self.state)
     }
 }
 
@@ -299,7 +294,7 @@ mod tests {
         let courier = {
             let list = Arc::clone(&list);
             std::thread::spawn(move || {
-                let state = list.state();
+                let state = sync::lock(&list.state);
                 waits.send(()).unwrap();
                 !list.work.wait_timeout(state, LONG / 6).unwrap().1.timed_out()
             })

@@ -4,7 +4,7 @@
 //! Numbers and not a list: who is still running is known to the workers, the drain only asks whether
 //! it may end. A command cannot leave the program uncounted, because its ticket is part of it.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crate::sync;
@@ -35,7 +35,7 @@ impl InFlight {
     }
 
     fn count(&self, commands: usize, bytes: usize) -> Ticket {
-        let mut load = self.load();
+        let mut load = sync::lock(&self.0.0);
         load.commands += commands;
         load.bytes = load.bytes.saturating_add(bytes);
         Ticket { flight: self.clone(), commands, bytes }
@@ -53,17 +53,12 @@ impl InFlight {
 
     /// How many commands there are now.
     pub fn now(&self) -> usize {
-        self.load().commands
+        sync::lock(&self.0.0).commands
     }
 
     fn wait(&self, deadline: Instant, too_much: impl Fn(&Load) -> bool) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        !too_much(&sync::wait_while(&self.0.1, self.load(), left, |load| too_much(load)))
-    }
-
-    fn load(&self) -> MutexGuard<'_, Load> {
-        // A panic cannot leave plain numbers half written.
-        sync::lock(&self.0.0)
+        !too_much(&sync::wait_while(&self.0.1, sync::lock(&self.0.0), left, |load| too_much(load)))
     }
 }
 
@@ -76,7 +71,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut load = self.flight.load();
+        let mut load = sync::lock(&self.flight.0.0);
         load.commands = load.commands.saturating_sub(self.commands);
         load.bytes = load.bytes.saturating_sub(self.bytes);
         // One system call a command, also when nobody waits: little beside the dozens that it costs anyway.

@@ -163,18 +163,19 @@ pub fn strings(text: &str) -> Vec<Text> {
 /// comma, or first in something that was opened.
 #[cfg(feature = "harpoon")]
 pub fn values_at_most(text: &str) -> usize {
-    let mut count = 1;
+    1 + outside_strings(text).filter(|(_, byte)| matches!(byte, b',' | b'[' | b'{')).count()
+}
+
+/// The bytes of valid JSON that stand outside its strings, and their opening quotes, each with its offset.
+fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
     let mut bytes = text.bytes().enumerate();
-    while let Some((_, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                end_of_string(&mut bytes);
-            }
-            b',' | b'[' | b'{' => count += 1,
-            _ => {}
+    std::iter::from_fn(move || {
+        let (at, byte) = bytes.next()?;
+        if byte == b'"' {
+            end_of_string(&mut bytes);
         }
-    }
-    count
+        Some((at, byte))
+    })
 }
 
 /// The offset behind the closing quote of a string whose first quote was just read.
@@ -235,24 +236,20 @@ fn read<'a, T: Deserialize<'a>>(part: &'a str, start: usize) -> Result<T, Fault>
 
 /// Where valid JSON goes deeper than it may. What is shorter than the bound cannot, and most messages are.
 fn too_deep(text: &str) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (offset, byte) in text.bytes().enumerate().filter(|_| text.len() > DEPTH_MAX) {
+    if text.len() <= DEPTH_MAX {
+        return None;
+    }
+    let mut depth = 0_usize;
+    let mut bytes = outside_strings(text);
+    let deeper = bytes.find(|(_, byte)| {
         match byte {
-            _ if escaped => escaped = false,
-            // Valid JSON has backslashes inside strings only.
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > DEPTH_MAX {
-                    return Some(offset);
-                }
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-    }
-    None
+        depth > DEPTH_MAX
+    });
+    deeper.map(|(offset, _)| offset)
 }
 
 /// What one object or array holds, as it is written: names (empty for elements) and values.

@@ -3,7 +3,7 @@
 //! Phases only move forward, so a loop that has seen one reached need not look back. Nothing here
 //! ends a thread: whoever sleeps or polls looks at the phase and ends itself. It cannot fail.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use crate::sync;
@@ -38,24 +38,19 @@ impl Stop {
     /// Moves on to a later phase. An earlier one changes nothing: two threads that end the process
     /// for different reasons cannot call each other back.
     pub fn enter(&self, phase: Phase) {
-        let mut now = self.phase();
+        let mut now = sync::lock(&self.phase);
         *now = (*now).max(phase);
         self.changed.notify_all();
     }
 
     /// Whether that phase has been reached.
     pub fn reached(&self, phase: Phase) -> bool {
-        *self.phase() >= phase
+        *sync::lock(&self.phase) >= phase
     }
 
     /// Sleeps for `time`, at most until `phase` is reached; true when it was.
     pub fn sleep(&self, time: Duration, phase: Phase) -> bool {
-        *sync::wait_while(&self.changed, self.phase(), time, |now| *now < phase) >= phase
-    }
-
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        // A panic cannot leave one word half written.
-        sync::lock(&self.phase)
+        *sync::wait_while(&self.changed, sync::lock(&self.phase), time, |now| *now < phase) >= phase
     }
 }
 
