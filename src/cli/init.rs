@@ -3,12 +3,11 @@
 //! Never asks: what is missing is said, so that scripts can use it. Contacts nobody and starts nothing.
 //! Everything that `run` would refuse fails here, before there is a file.
 
-use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use crate::config::settings::{Kind, Row};
 use crate::config::{Environment, Flags, draft};
-use crate::mcp::stdio::preflight;
+use crate::mcp::stdio::launch::Launch;
 use crate::ops::shell_quoted;
 
 use super::profiles::{self, FORCE, PROFILE_DIR, SAMPLE, plain};
@@ -92,6 +91,7 @@ fn preflight(flags: &Flags, environment: &Environment, sample: &samples::Sample)
     if argv.is_empty() {
         return Ok(());
     }
-    let found = preflight::check(&argv, environment.get("PATH").map(OsStr::new), None);
-    found.map(drop).map_err(|why| Failure(format!("mcp-command preflight failed: {why}")))
+    let path = environment.get("PATH").map(|path| ("PATH".into(), path.into()));
+    let launch = Launch { argv, environment: path.into_iter().collect(), ..Launch::default() };
+    launch.check().map(drop).map_err(|why| Failure(format!("mcp-command preflight failed: {why}")))
 }

@@ -7,7 +7,6 @@
 //! Their texts name programs and places, never arguments or queries. A server that cannot be reached is a
 //! failed check of its own channel and stops no other one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -118,7 +117,7 @@ impl<'a> Site<'a> {
     /// Whether the program of a stdio server can be started.
     fn executable(&self, server: &StdioServer) -> Check {
         let id = self.id("mcp_command_executable");
-        match preflight(&service::launch(server)) {
+        match service::launch(server).check() {
             Ok(path) => Check::pass(id, path.display().to_string()),
             Err(fault) => {
                 let next = ["correct mcp.command, its working_dir or the PATH that it sees, then ask again"];
@@ -150,7 +149,7 @@ impl<'a> Site<'a> {
                 let launch = service::launch(server);
                 // Said by the check before; a start that must fail would only bury that advice under the
                 // system's words.
-                if preflight(&launch).is_err() {
+                if launch.check().is_err() {
                     let blocked = format!("blocked by {}", self.id("mcp_command_executable"));
                     return all.now([Check::skip(id, blocked)]);
                 }
@@ -259,12 +258,6 @@ fn spoken(era: Option<Era>, both: bool, server: Option<&str>, took: Duration) ->
     let server = server.map(|server| format!("; it is {server}")).unwrap_or_default();
     let slow = if took > SLOW { ", which is slow: calls wait for it after each start" } else { "" };
     format!("speaks MCP {how}{server}; answered in {} ms{slow}", took.as_millis())
-}
-
-/// Sees whether the command could start, with the search path that it would have.
-fn preflight(launch: &Launch) -> Result<PathBuf, String> {
-    let path = launch.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
-    stdio::preflight::check(&launch.argv, path, launch.working_dir.as_deref())
 }
 
 /// The handshake of a stdio server, with a child of our own.

@@ -63,7 +63,7 @@ impl Tunnel {
             page.paragraph("What they print on standard error is shown here when health.unix-socket is set.");
         }
         for child in self.children.iter().filter(|_| words_too) {
-            let words = child.last_words();
+            let words = child.last_lines();
             if !words.is_empty() {
                 page.head(&format!("Standard error of {}", child.channel().as_str()));
                 // Line by line, as the log does: a secret must not hide behind the bound of all of them.

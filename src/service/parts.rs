@@ -104,7 +104,7 @@ impl<'a> Shared<'a> {
         let mut children = Vec::new();
         for binding in &self.settings.mcp.bindings {
             let Server::Stdio(server) = &binding.server else { continue };
-            let child = StdioTarget::start(&binding.channel, launch(server), &shared, &self.heartbeats);
+            let child = StdioTarget::start(&binding.channel, &launch(server), &shared, &self.heartbeats);
             let channel = binding.channel.as_str();
             let failed = |error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}"));
             children.push(Arc::new(child.map_err(failed)?));

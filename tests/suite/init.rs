@@ -173,11 +173,11 @@ fn refusals_are_sentences_and_write_nothing() {
         (vec!["--mcp-command", "'"], "invalid mcp.command: unterminated quoted string"),
         (
             vec!["--mcp-command", "no-such-server-here"],
-            "mcp-command preflight failed: stdio MCP executable \"no-such-server-here\" was not found; fix: install it, or write its whole path",
+            "mcp-command preflight failed: no-such-server-here: not found in PATH: install it, or write its whole path; no shell is run, so commands of a shell need sh -c '...'",
         ),
         (
-            vec!["--mcp-command", "sh /nonexistent/server.sh"],
-            "mcp-command preflight failed: stdio MCP script \"/nonexistent/server.sh\" was not found; fix: create it, or name the one that exists",
+            vec!["--mcp-command", "/proc/nonexistent/server.sh"],
+            "mcp-command preflight failed: /proc/nonexistent/server.sh: No such file or directory (os error 2)",
         ),
         (
             with(&url, &["--profile", "../x"]),

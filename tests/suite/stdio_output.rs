@@ -34,7 +34,7 @@ fn noise_is_skipped() {
     rig.wait_metric("noise", 15.0);
 }
 
-/// MCP-124: blank lines, CRLF, and answers over several lines are understood; so are arrays.
+/// MCP-124: blank lines, CRLF and arrays are understood; an answer over several lines is noise, and swallows nothing.
 #[test]
 fn layouts_are_understood() {
     let mut rig = Rig::start("plain");

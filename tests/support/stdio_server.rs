@@ -375,7 +375,8 @@ fn spoken(method: &str, request: &Value) {
         }
         "pretty" => {
             let text = serde_json::to_string_pretty(&answer).unwrap();
-            return print(&format!("\n\n{}\r\n", text.replace('\n', "\r\n")));
+            // One message a line is the rule: of these lines the last alone is one.
+            return print(&format!("\n\n{}\r\n\r\n{answer}\r\n", text.replace('\n', "\r\n")));
         }
         "batch" => {
             return say(&json!([notification("notifications/message", &json!({ "data": "first" })), answer]));

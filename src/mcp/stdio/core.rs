@@ -1,9 +1,9 @@
-//! The state of one child, without threads: which calls wait, what is to be written, what an answer
+//! State of one child, without threads: which calls wait, what is to be written, what an answer
 //! means. Everything that can go wrong with ids is decided here, and tested here.
 //!
 //! Lines wait in `outgoing` in the order of admission, across restarts of the child; a call is
 //! written once or not at all. Private ids are never used twice, so whatever arrives late finds
-//! nobody and is dropped.
+//! no call and is dropped.
 //!
 //! All of it runs under a lock that other channels wait for, so no text is looked at or copied here:
 //! messages are shared, and where their spans are was found when they were read.
@@ -23,10 +23,9 @@ use crate::relay::message::{Kind, Message, same_id};
 use crate::relay::revision::Era;
 
 use super::handshake::Handshake;
-use super::mailbox::{End, Mailbox};
+use super::life::{self, Change, Life, Speaks};
+use super::replies::Replies;
 use super::rewrite::{Line, Numbers};
-
-pub(super) use incoming::under;
 
 /// Most calls of one child at once, and most lines that wait for it. Workers and subscriptions cannot
 /// reach it; notifications to a child that reads nothing can.
@@ -47,15 +46,17 @@ const ENDED_MAX: usize = 256;
 /// Longest id of a child's request that is answered, of an ended call that is remembered, of one to cancel.
 const ID_BYTES_MAX: usize = 1024;
 
-/// What became of a command.
+/// What is done with a message for the child.
 #[derive(Debug)]
 pub(super) enum Admission {
     /// It waits for its answer; the number names it towards this state.
-    Call(u64, Arc<Mailbox>),
+    Call(u64, Arc<Replies>),
     /// The child answered the same before.
     Answered(Arc<Message>),
     /// It was taken and needs no answer.
     Taken,
+    /// The server does not speak this era.
+    Unspoken,
     /// It cannot be served.
     Refused(Failure),
 }
@@ -63,7 +64,7 @@ pub(super) enum Admission {
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A line or message that belongs to nobody.
+    /// A line or message that belongs to no call.
     Noise,
     /// An answer or notification whose call has ended.
     Late,
@@ -74,17 +75,26 @@ pub(super) enum Event {
 /// What tells the conversation of a command from others; those of which nothing tells it are one.
 pub(super) type Conversation = Option<u64>;
 
+/// What a call is to the state of the child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Plain,
+    /// An `initialize`, of a caller or our own: its answer changes the state.
+    Opening,
+    /// An `initialize` that is never written, since another one is unanswered: it gets the same answer.
+    Follower,
+    /// A subscription, whose silence means nothing.
+    Endless,
+}
+
 #[derive(Debug)]
 struct Waiting {
     /// What was asked, under the caller's own id.
     caller: Arc<Message>,
     conversation: Conversation,
-    mailbox: Arc<Mailbox>,
+    replies: Arc<Replies>,
+    role: Role,
     written: bool,
-    /// Our own handshake, or one of the caller's: its answer changes the state.
-    opening: bool,
-    /// A subscription, whose silence means nothing.
-    endless: bool,
 }
 
 impl Waiting {
@@ -96,51 +106,72 @@ impl Waiting {
     /// compared.
     fn is_named(&self, id: &str, conversation: Conversation) -> bool {
         let short = self.id().len().max(id.len()) <= ID_BYTES_MAX;
-        short && !self.opening && self.conversation == conversation && same_id(self.id(), id)
+        let plain = matches!(self.role, Role::Plain | Role::Endless);
+        short && plain && self.conversation == conversation && same_id(self.id(), id)
     }
 }
 
-/// The state of one child.
+/// The caller's id of a call that ended lately.
+#[derive(Debug)]
+struct Ended {
+    at: Instant,
+    conversation: Conversation,
+    id: String,
+}
+
+/// State of one child.
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) era: Era,
+    era: Era,
+    life: Life,
+    speaks: Speaks,
     numbers: Numbers,
     calls: BTreeMap<u64, Waiting>,
     /// Goes before everything else: the handshake, answers to the child, cancellations.
     urgent: VecDeque<Line>,
     outgoing: VecDeque<Line>,
     handshake: Handshake,
-    /// Whether a child runs.
-    running: bool,
-    /// Since when an `initialize` is unanswered; until then nothing else is written.
-    opening_since: Option<Instant>,
-    /// The callers' ids of calls that ended lately.
-    ended: VecDeque<(Instant, Conversation, String)>,
+    ended: VecDeque<Ended>,
     /// Whether the present child has answered anything.
-    pub(super) answered: bool,
+    answered: bool,
     /// The number of the question that it was asked because it was silent.
     question: Option<u64>,
+    /// Whether subscriptions are still taken.
+    subscribes: bool,
 }
 
 impl Core {
     pub(super) fn new(era: Era, numbers: Numbers) -> Core {
         Core {
             era,
+            life: Life::Down,
+            speaks: Speaks::before(era),
             numbers,
             calls: BTreeMap::new(),
             urgent: VecDeque::new(),
             outgoing: VecDeque::new(),
-            handshake: Handshake::default(),
-            running: false,
-            opening_since: None,
+            handshake: Handshake::new(),
             ended: VecDeque::new(),
             answered: false,
             question: None,
+            subscribes: true,
         }
     }
 
-    /// Takes a message for the child, in the order of dequeuing.
-    pub(super) fn admit(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
+    /// Takes a message for the child, in the order of dequeuing. `held` is what it occupies beyond the time of its
+    /// command, where that does not wait for an answer.
+    pub(super) fn admit(
+        &mut self,
+        message: &Arc<Message>,
+        conversation: Conversation,
+        held: Ticket,
+    ) -> Admission {
+        if matches!(self.life, Life::Closing(_) | Life::Closed) {
+            return Admission::Refused(Failure::new(net::Kind::ConnectionClosed, "shutting down"));
+        }
+        if self.speaks == Speaks::No {
+            return Admission::Unspoken;
+        }
         let bytes: usize = self.urgent.iter().chain(&self.outgoing).map(Line::bytes).sum();
         if self.pending() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             let cause = "the server does not read its input";
@@ -148,30 +179,34 @@ impl Core {
         }
         match (message.kind(), message.method()) {
             (Kind::Request, Some("initialize")) if self.era == Era::Legacy => {
-                self.initialize(message, conversation)
+                return self.initialize(message, conversation);
             }
             (Kind::Request, method) => {
                 if method != Some("ping") {
-                    self.greet();
+                    self.ensure_session();
                 }
-                let (number, mailbox, line) = self.call(message, conversation, false);
+                let endless = method == Some("subscriptions/listen");
+                let role = if endless { Role::Endless } else { Role::Plain };
+                let (number, replies, line) = self.call(message, conversation, role);
                 self.outgoing.push_back(line);
-                Admission::Call(number, mailbox)
+                if endless && !self.subscribes {
+                    replies.fail(net::Kind::ConnectionClosed, "shutting down");
+                }
+                return Admission::Call(number, replies);
             }
             (Kind::Notification, Some("notifications/initialized")) if self.era == Era::Legacy => {
-                self.confirm();
-                Admission::Taken
+                let confirmation = self.confirmation();
+                self.outgoing.extend(confirmation);
             }
             (Kind::Notification, Some("notifications/cancelled")) => {
-                self.cancelled(message, conversation);
-                Admission::Taken
+                self.cancelled(message, conversation, held);
             }
             _ => {
-                self.greet();
-                self.outgoing.push_back(Line::of(message, Vec::new(), None));
-                Admission::Taken
+                self.ensure_session();
+                self.outgoing.push_back(Line::of(message, Vec::new()).holding(held));
             }
         }
+        Admission::Taken
     }
 
     /// Registers a call and makes its line.
@@ -179,42 +214,40 @@ impl Core {
         &mut self,
         message: &Arc<Message>,
         conversation: Conversation,
-        opening: bool,
-    ) -> (u64, Arc<Mailbox>, Line) {
+        role: Role,
+    ) -> (u64, Arc<Replies>, Line) {
         let number = self.numbers.give();
         let id = message.id().unwrap_or_default();
         let mut replaced: Vec<_> = message.renamed(&self.numbers.private(number, id)).into_iter().collect();
         let token = message.places().token;
         replaced.extend(token.map(|span| (span, self.numbers.private(number, span.of(message.text())))));
-        let mailbox = Arc::<Mailbox>::default();
+        let replies = Arc::<Replies>::default();
         let waiting = Waiting {
             caller: Arc::clone(message),
             conversation,
-            mailbox: Arc::clone(&mailbox),
+            replies: Arc::clone(&replies),
+            role,
             written: false,
-            opening,
-            endless: message.method() == Some("subscriptions/listen"),
         };
         self.calls.insert(number, waiting);
-        (number, mailbox, Line::of(message, replaced, Some(number)))
+        (number, replies, Line::of(message, replaced).calling(number))
     }
 
     /// A caller gave up a call of its own: the child is told under its own number, at once. Ids that name no
-    /// call of that conversation, or several, are nobody's.
-    fn cancelled(&mut self, message: &Arc<Message>, conversation: Conversation) {
+    /// call of that conversation, or several, are left alone.
+    fn cancelled(&mut self, message: &Arc<Message>, conversation: Conversation, held: Ticket) {
         let Some(span) = message.places().cancelled else { return };
         let id = span.of(message.text());
-        let mut ended =
-            self.ended.iter().filter(|(at, of, _)| at.elapsed() < ENDED_FOR && *of == conversation);
-        if id.len() > ID_BYTES_MAX || ended.any(|(_, _, ended)| same_id(ended, id)) {
+        let lately = |ended: &Ended| ended.at.elapsed() < ENDED_FOR && ended.conversation == conversation;
+        if id.len() > ID_BYTES_MAX || self.ended.iter().any(|ended| lately(ended) && same_id(&ended.id, id)) {
             return;
         }
         let mut named = self.calls.iter().filter(|(_, waiting)| waiting.is_named(id, conversation));
         if let (Some((number, waiting)), None) = (named.next(), named.next()) {
             let (private, written) = (self.numbers.private(*number, waiting.id()), waiting.written);
             drop(named);
-            let line = Line::of(message, vec![(span, private)], None);
-            if written { self.urge(line) } else { self.outgoing.push_back(line) }
+            let line = Line::of(message, vec![(span, private)]).holding(held);
+            if written { self.push_urgent(line) } else { self.outgoing.push_back(line) }
         }
     }
 
@@ -224,29 +257,21 @@ impl Core {
         id.is_some_and(|id| self.calls.values().any(|waiting| waiting.is_named(id, conversation)))
     }
 
-    /// Keeps what the line of a message occupies, wherever it waits, until it has been written.
-    pub(super) fn hold(&mut self, message: &Arc<Message>, held: Ticket) {
-        let mut lines = self.urgent.iter_mut().chain(&mut self.outgoing);
-        let Some(line) = lines.find(|line| line.is_of(message)) else { return };
-        line.held.get_or_insert(held);
-    }
-
     /// The next line to be written. The caller writes it at once.
     pub(super) fn next_line(&mut self) -> Option<Line> {
-        if !self.running {
-            return None;
-        }
         loop {
-            let line = match self.urgent.pop_front() {
-                Some(line) => line,
-                None if self.opening_since.is_none() => self.outgoing.pop_front()?,
-                None => return None,
-            };
+            let line = match self.life {
+                Life::Opening(_) => self.urgent.pop_front(),
+                Life::Serving | Life::Silent(_) => {
+                    self.urgent.pop_front().or_else(|| self.outgoing.pop_front())
+                }
+                Life::Down | Life::Starting | Life::Ending(_) | Life::Closing(_) | Life::Closed => None,
+            }?;
             let Some(call) = line.call else { return Some(line) };
             // A call that has ended meanwhile is never written.
             if let Some(waiting) = self.calls.get_mut(&call) {
                 waiting.written = true;
-                waiting.mailbox.written();
+                waiting.replies.written();
                 return Some(line);
             }
         }
@@ -254,122 +279,124 @@ impl Core {
 
     /// A fresh child runs. One that was initialized before is initialized again before anything else.
     pub(super) fn started(&mut self) {
+        self.change(Change::Started);
         self.answered = false;
-        self.running = true;
-        // Answers to the last child's own requests mean nothing to this one.
-        self.urgent.retain(|line| line.call.is_some());
-        if self.era == Era::Modern {
+        if self.era == Era::Modern || self.life != Life::Serving {
             return;
         }
         if self.awaits_opening() {
-            // Somebody asked for one while nothing ran.
-            self.opening_since = Some(Instant::now());
+            // A caller asked for one while no child ran.
+            self.change(Change::Opens(Instant::now()));
         } else if self.handshake.is_known() || !self.outgoing.is_empty() {
             // Without a known one: the last child died with its first, and calls still wait.
-            self.begin_on_behalf();
+            self.open_on_behalf();
         }
     }
 
-    /// Whether an `initialize` waits to be written.
-    fn awaits_opening(&self) -> bool {
-        self.calls.values().any(|waiting| waiting.opening && !waiting.written)
-    }
-
-    /// The child is gone: what was written to it has failed, what waits goes to the next one.
-    pub(super) fn died(&mut self, kind: net::Kind, cause: &str) {
-        self.running = false;
-        self.opening_since = None;
+    /// The child ends or has ended: what was written to it has failed, what waits goes to the next one.
+    pub(super) fn ends(&mut self, change: Change, kind: net::Kind, cause: &str) {
+        self.change(change);
         // Of what was urgent only an `initialize` means something to the next child.
         self.urgent.retain(|line| line.call.is_some());
-        let written: Vec<u64> =
-            self.calls.iter().filter(|(_, waiting)| waiting.written).map(|(n, _)| *n).collect();
-        for number in written {
-            self.fail(number, kind, cause);
+        let waits = self.awaits_opening();
+        if !waits {
+            self.handshake.reset();
         }
-        if !self.awaits_opening() {
-            self.fail_followers(kind, cause);
-        }
+        self.fail(|waiting| waiting.written || (waiting.role == Role::Follower && !waits), kind, cause);
     }
 
-    fn fail_followers(&mut self, kind: net::Kind, cause: &str) {
-        for (_, mailbox) in self.handshake.died() {
-            mailbox.end(End::Failed(Failure::new(kind, cause)));
-        }
-    }
-
-    /// Nobody will ever be served again.
-    pub(super) fn closed(&mut self, cause: &str) {
-        self.died(net::Kind::ConnectionClosed, cause);
-        let rest: Vec<u64> = self.calls.keys().copied().collect();
-        for number in rest {
-            self.fail(number, net::Kind::ConnectionClosed, cause);
-        }
-        self.fail_followers(net::Kind::ConnectionClosed, cause);
+    /// None of what waits will be served.
+    pub(super) fn fail_all(&mut self, kind: net::Kind, cause: &str) {
+        self.fail(|_| true, kind, cause);
+        self.handshake.reset();
         self.urgent.clear();
         self.outgoing.clear();
     }
 
-    fn fail(&mut self, number: u64, kind: net::Kind, cause: &str) {
-        if let Some(waiting) = self.calls.remove(&number) {
-            waiting.mailbox.end(End::Failed(Failure::new(kind, cause)));
+    fn fail(&mut self, fails: impl Fn(&Waiting) -> bool, kind: net::Kind, cause: &str) {
+        self.calls.retain(|_, waiting| {
+            let fails = fails(waiting);
+            if fails {
+                waiting.replies.fail(kind, cause);
+            }
+            !fails
+        });
+    }
+
+    /// Subscriptions never end by themselves: those that are open end now, and later ones at once.
+    pub(super) fn end_subscriptions(&mut self) {
+        self.subscribes = false;
+        for waiting in self.calls.values().filter(|waiting| waiting.role == Role::Endless) {
+            waiting.replies.fail(net::Kind::ConnectionClosed, "shutting down");
         }
     }
 
     /// A caller waits no longer. The child is told; true when it has to be replaced instead, because
-    /// nobody knows what state a half-done handshake left it in.
+    /// its state after a half-done handshake is unknown.
     pub(super) fn give_up(&mut self, number: u64) -> bool {
-        let Some(waiting) = self.calls.remove(&number) else {
-            self.handshake.unfollow(number);
-            return false;
-        };
-        if !waiting.written {
-            self.urgent.retain(|line| line.call != Some(number));
-            self.outgoing.retain(|line| line.call != Some(number));
-        }
-        if waiting.opening {
-            if !waiting.written {
-                self.reopen();
+        let Some(waiting) = self.calls.remove(&number) else { return false };
+        match (waiting.role, waiting.written) {
+            (Role::Opening, true) => true,
+            (Role::Follower, _) => false,
+            (role, false) => {
+                self.urgent.retain(|line| line.call != Some(number));
+                self.outgoing.retain(|line| line.call != Some(number));
+                if role == Role::Opening {
+                    self.reopen();
+                    return false;
+                }
+                // It waited for a handshake that is never answered.
+                matches!(self.life, Life::Opening(since) if since.elapsed() > OPENING_MAX)
             }
-            return waiting.written;
+            (Role::Plain | Role::Endless, true) => {
+                let private = self.numbers.private(number, waiting.id());
+                self.push_urgent(Line::own(failure::cancellation(&private)));
+                self.remember(&waiting);
+                false
+            }
         }
-        if !waiting.written {
-            // It waited for a handshake that nobody answers.
-            return self.opening_since.is_some_and(|since| since.elapsed() > OPENING_MAX);
-        }
-        let private = self.numbers.private(number, waiting.id());
-        self.urge(Line::own(failure::cancellation(&private)));
-        self.remember(&waiting);
-        false
     }
 
     /// Remembers the id of a call that has ended.
     fn remember(&mut self, call: &Waiting) {
         if call.id().len() <= ID_BYTES_MAX {
             self.ended.truncate(ENDED_MAX - 1);
-            self.ended.push_front((Instant::now(), call.conversation, call.id().to_owned()));
+            let (conversation, id) = (call.conversation, call.id().to_owned());
+            self.ended.push_front(Ended { at: Instant::now(), conversation, id });
         }
     }
 
-    /// Writes a line before all others, unless the child has stopped reading them.
-    fn urge(&mut self, line: Line) {
+    /// Has a line written before all others, unless the child has stopped reading them.
+    fn push_urgent(&mut self, line: Line) {
         if self.urgent.len() < WAITING_MAX {
             self.urgent.push_back(line);
         }
     }
 
-    /// Whether a child runs that has not closed a pipe.
-    pub(super) fn is_running(&self) -> bool {
-        self.running
+    pub(super) fn change(&mut self, change: Change) {
+        (self.life, self.speaks) = life::after(self.life, self.speaks, change);
     }
 
-    /// Whether a child runs whose handshake is unanswered.
-    pub(super) fn is_opening(&self) -> bool {
-        self.running && self.opening_since.is_some()
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    pub(super) fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether a child runs that has not closed a pipe.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.life, Life::Opening(_) | Life::Serving | Life::Silent(_))
     }
 
     /// How many calls wait.
     pub(super) fn pending(&self) -> usize {
-        self.calls.len() + self.handshake.followers()
+        self.calls.len()
     }
 
     /// Whether anything waits to be written.

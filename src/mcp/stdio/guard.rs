@@ -7,9 +7,9 @@
 //! what is set for the server does not apply to itself: the server's environment comes through the pipe, so
 //! that no variable of it is in force here, and stands in no argument. It ends with the server's own status.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -69,9 +69,9 @@ fn start(
     // The tunnel blocks its stop signals in all threads; a server must be able to receive them.
     SigSet::empty().thread_set_mask()?;
     // A descriptor of our own, closed on exec; the inherited one must not reach the server.
-    let mut own = File::open(format!("/proc/self/fd/{lifeline}"))?;
+    let own = File::open(format!("/proc/self/fd/{lifeline}"))?;
     close_inherited(own.as_raw_fd())?;
-    let environment = read_environment(&mut own)?;
+    let environment = read_environment(&own)?;
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -91,35 +91,36 @@ fn start(
     Ok((own, children, server))
 }
 
-/// A server's environment as it goes through the lifeline: `NAME=value` and a NUL each, and a NUL at the end.
+/// A server's environment as it goes through the lifeline: each name and value with a NUL behind it, and an empty name
+/// at the end.
 pub(super) fn environment_bytes(environment: &[(OsString, OsString)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in environment {
-        bytes.extend([name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat());
+        bytes.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
     }
     bytes.push(0);
     bytes
 }
 
 /// Reads it back. Nothing follows it but the end of the tunnel.
-fn read_environment(lifeline: &mut File) -> io::Result<Vec<(OsString, OsString)>> {
-    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
-    while bytes != [0] && !bytes.ends_with(&[0, 0]) {
-        match lifeline.read(&mut chunk)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => bytes.extend(chunk.iter().take(read)),
+fn read_environment(lifeline: &File) -> io::Result<Vec<(OsString, OsString)>> {
+    let mut source = BufReader::new(lifeline);
+    let mut text = || {
+        let mut bytes = Vec::new();
+        source.read_until(0, &mut bytes)?;
+        match bytes.pop() {
+            Some(0) => Ok(OsString::from_vec(bytes)),
+            _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
         }
-    }
-    let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
-    let pair = |entry: &[u8]| {
-        let at = entry.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = entry.split_at_checked(at)?;
-        Some((
-            OsStr::from_bytes(name).to_owned(),
-            OsString::from_vec(value.iter().skip(1).copied().collect()),
-        ))
     };
-    Ok(entries.filter_map(pair).collect())
+    let mut environment = Vec::new();
+    loop {
+        let name = text()?;
+        if name.is_empty() {
+            return Ok(environment);
+        }
+        environment.push((name, text()?));
+    }
 }
 
 /// Closes what this process was given besides its standard streams and `own`: the lifeline under its old
@@ -291,16 +292,16 @@ mod tests {
     #[test]
     fn an_environment_survives_the_way() {
         let (reading, writing) = std::io::pipe().unwrap();
-        let mut lifeline = File::from(std::os::fd::OwnedFd::from(reading));
+        let lifeline = File::from(std::os::fd::OwnedFd::from(reading));
         let mut writing = File::from(std::os::fd::OwnedFd::from(writing));
         let long = "x".repeat(10_000);
         for entries in [vec![], vec![("A", "1=2"), ("EMPTY", ""), ("LONG", long.as_str()), ("B", "\n")]] {
             let entries: Vec<(OsString, OsString)> =
                 entries.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
             writing.write_all(&environment_bytes(&entries)).unwrap();
-            assert_eq!(read_environment(&mut lifeline).unwrap(), entries);
+            assert_eq!(read_environment(&lifeline).unwrap(), entries);
         }
         drop(writing);
-        assert!(read_environment(&mut lifeline).is_err());
+        assert!(read_environment(&lifeline).is_err());
     }
 }

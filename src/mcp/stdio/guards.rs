@@ -63,7 +63,7 @@ impl Guards {
             running.guards.insert(pid(&process.guard)?);
             process
         };
-        if let Err(error) = launch.tell(&process) {
+        if let Err(error) = launch.tell(&process.lifeline) {
             let _ = process.guard.kill();
             let _ = self.wait(&mut process.guard);
             return Err(error);

@@ -1,10 +1,15 @@
-//! Starts a stdio server behind its guard, with the environment that it may see.
+//! Start of a stdio server behind its guard, with the environment that it may see.
+//!
+//! Before a start, [`Launch::check`] looks at what the system would execute: the program and, for a script, the
+//! interpreter of its first line. What a wrapper (`env`, `sh -c`, an interpreter) starts in turn is not guessed: the
+//! wrapper's own complaint on standard error names it.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -15,19 +20,18 @@ use nix::unistd::{AccessFlags, access};
 use super::guard;
 use crate::config::is_variable_name;
 
-/// Words that a shell knows itself and that no file need exist for.
-const SHELL_WORDS: &str = ". : [ [[ alias bg bind break builtin caller case cd command compgen complete \
-    continue coproc declare dirs disown echo enable eval exec exit export false fc fg for function getopts hash \
-    history if jobs kill let local logout mapfile popd print printf pushd pwd read readarray readonly return \
-    select set shift shopt source suspend test time times trap true type typeset ulimit umask unalias unset \
-    until wait while";
-
 /// What a server may see of our environment. Names ending in `*` stand for all that begin so. Our own
 /// settings are not among them, so no key of ours reaches a server.
 const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*"];
 
+/// Where the system looks for programs when a server gets no `PATH`.
+const DEFAULT_PATH: &str = "/usr/bin:/bin";
+
+/// What the kernel itself reads of a script's first line.
+const SHEBANG_MAX_BYTES: u64 = 256;
+
 /// How a server is started.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Launch {
     /// Program and arguments; never a shell line.
     pub argv: Vec<String>,
@@ -44,7 +48,7 @@ pub struct Process {
     /// The guard. It ends when the server has ended.
     pub guard: Child,
     /// Closing it ends the server and everything that it started.
-    pub lifeline: OwnedFd,
+    pub lifeline: File,
     /// The server's standard input.
     pub stdin: ChildStdin,
     /// The server's standard output.
@@ -54,18 +58,44 @@ pub struct Process {
 }
 
 impl Launch {
-    /// Whether the program can be found and executed where it is to run, looked up as the system would.
-    pub fn check(&self) -> Result<(), String> {
-        let Some(program) = self.argv.first() else {
-            return Err("the command is empty".into());
-        };
+    /// The file that the system would execute, or why it could not be executed where it is to run.
+    pub fn check(&self) -> Result<PathBuf, String> {
         if let Some(folder) = &self.working_dir {
-            enterable(folder)?;
+            let usable = usable(folder, Metadata::is_dir, ["is not a directory", "cannot be entered"]);
+            usable.map_err(|why| format!("working_dir {}: {why}", folder.display()))?;
+        }
+        let program = self.argv.first().ok_or("the command is empty")?;
+        let found = self.find(program).and_then(|file| match interpreter(&file) {
+            Some(interpreter) => match executable(&self.place(&interpreter)) {
+                Ok(()) => Ok(file),
+                Err(why) => Err(format!("the interpreter {interpreter:?} of its first line: {why}")),
+            },
+            None => Ok(file),
+        });
+        found.map_err(|why| format!("{}: {why}", shown(program)))
+    }
+
+    /// The program's file as the system would find it: a name without a slash is looked for in `PATH`.
+    fn find(&self, program: &str) -> Result<PathBuf, String> {
+        if program.contains('/') {
+            let file = self.place(program);
+            return executable(&file).map(|()| file);
         }
         let path =
             self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
-        let found = find(program, path, self.working_dir.as_deref());
-        found.map(drop).map_err(|why| format!("{}: {why}", shown(program)))
+        let folders = std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)));
+        let mut files = folders.map(|folder| self.place(folder.join(program)));
+        files.find(|file| executable(file).is_ok()).ok_or_else(|| match assignment(program) {
+            Some(_) => "is a variable, which only a shell would set: write it into the entry's env".into(),
+            None => "not found in PATH: install it, or write its whole path; no shell is run, so \
+                     commands of a shell need sh -c '...'"
+                .into(),
+        })
+    }
+
+    /// A path as the server sees it.
+    fn place(&self, file: impl AsRef<Path>) -> PathBuf {
+        self.working_dir.as_deref().unwrap_or(Path::new("")).join(file)
     }
 
     /// Starts the guard, which waits to be told the server's environment.
@@ -90,35 +120,34 @@ impl Launch {
             command.current_dir(folder);
         }
         let mut guard = command.spawn()?;
-        let missing = || io::Error::other("a pipe of the server is missing");
-        let stdin = guard.stdin.take().ok_or_else(missing)?;
-        let stdout = guard.stdout.take().ok_or_else(missing)?;
-        let stderr = guard.stderr.take().ok_or_else(missing)?;
-        Ok(Process { guard, lifeline, stdin, stdout, stderr })
+        let pipes = (guard.stdin.take(), guard.stdout.take(), guard.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::Error::other("a pipe of the server is missing"));
+        };
+        Ok(Process { guard, lifeline: File::from(lifeline), stdin, stdout, stderr })
     }
 
     /// Hands the server's environment to its guard, which then starts it.
-    pub(super) fn tell(&self, process: &Process) -> io::Result<()> {
-        let mut lifeline = File::from(process.lifeline.try_clone()?);
+    pub(super) fn tell(&self, mut lifeline: &File) -> io::Result<()> {
         lifeline.write_all(&guard::environment_bytes(&self.environment))
     }
 }
 
-/// A program as texts may show it. Whoever took the command for a shell's has put a variable there, and its
-/// value may be a secret.
+/// A program as texts may show it. A command that was written for a shell has a variable there, whose value may be a
+/// secret.
 pub fn shown(program: &str) -> Cow<'_, str> {
     match assignment(program) {
-        Some((name, _)) => format!("{name}=...").into(),
+        Some(name) => format!("{name}=...").into(),
         None => program.into(),
     }
 }
 
-/// Name and value of `NAME=value`.
-pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
-    word.split_once('=').filter(|(name, _)| is_variable_name(name))
+/// The name in `NAME=value`.
+fn assignment(word: &str) -> Option<&str> {
+    word.split_once('=').map(|(name, _)| name).filter(|name| is_variable_name(name))
 }
 
-/// The environment of a server: what everybody may see, what `pass` names, and what was set for it.
+/// The environment of a server: what every server may see, what `pass` names, and what was set for it.
 pub fn environment(
     ours: impl Iterator<Item = (OsString, OsString)>,
     pass: &[String],
@@ -132,7 +161,7 @@ pub fn environment(
     environment
 }
 
-/// Whether a server gets this variable of ours: everybody does, or `pass` names it.
+/// Whether a server gets this variable of ours: every server does, or `pass` names it.
 pub fn is_passed(name: &str, pass: &[String]) -> bool {
     let public = PASSED.iter().any(|known| match known.strip_suffix('*') {
         Some(start) => name.starts_with(start),
@@ -141,38 +170,12 @@ pub fn is_passed(name: &str, pass: &[String]) -> bool {
     public || pass.iter().any(|passed| passed == name)
 }
 
-/// The program's file as the system would find it: a name without a slash is looked for in `path`.
-pub(super) fn find(program: &str, path: Option<&OsStr>, folder: Option<&Path>) -> Result<PathBuf, String> {
-    if program.contains('/') {
-        let file = folder.unwrap_or(Path::new("")).join(program);
-        return executable(&file).map(|()| file);
-    }
-    let folders = std::env::split_paths(path.unwrap_or(OsStr::new("/usr/bin:/bin")));
-    let mut files = folders.map(|folder| folder.join(program));
-    let missing = || match is_shell_word(program) {
-        true => "a word of shells, and no shell is run: write sh -c '...', or set working_dir",
-        false => "not found in PATH",
-    };
-    files.find(|file| executable(file).is_ok()).ok_or_else(|| missing().into())
+fn executable(path: &Path) -> Result<(), String> {
+    let mode = format!("is not executable: chmod +x {}", path.display());
+    usable(path, Metadata::is_file, ["is not a regular file", &mode])
 }
 
-/// Whether a shell does itself what the word says.
-pub(super) fn is_shell_word(word: &str) -> bool {
-    SHELL_WORDS.split(' ').any(|known| known == word)
-}
-
-/// Whether a server could run in this directory.
-pub(super) fn enterable(folder: &Path) -> Result<(), String> {
-    let usable = usable(folder, Metadata::is_dir, ["is not a directory", "cannot be entered"]);
-    usable.map_err(|why| format!("working_dir {}: {why}", folder.display()))
-}
-
-/// Whether we can execute the file.
-pub(super) fn executable(path: &Path) -> Result<(), String> {
-    usable(path, Metadata::is_file, ["is not a regular file", "is not executable"])
-}
-
-/// Whether we can execute the file or enter the directory. The system is asked: of mode bits only some
+/// Checks that we can execute the file or enter the directory. The system is asked: of mode bits only some
 /// apply to us, and a file system may have been mounted without execution.
 fn usable(path: &Path, of_kind: fn(&Metadata) -> bool, [kind, mode]: [&str; 2]) -> Result<(), String> {
     match std::fs::metadata(path) {
@@ -180,6 +183,18 @@ fn usable(path: &Path, of_kind: fn(&Metadata) -> bool, [kind, mode]: [&str; 2]) 
         Ok(metadata) if !of_kind(&metadata) => Err(kind.into()),
         Ok(_) => access(path, AccessFlags::X_OK).map_err(|_| mode.into()),
     }
+}
+
+/// The interpreter that a script's first line names. What cannot be read can still be a program, so it has none.
+fn interpreter(file: &Path) -> Option<String> {
+    // Without waiting: a pipe may have taken the file's place.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file).ok()?;
+    let mut bytes = Vec::new();
+    file.take(SHEBANG_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    // A line ending of another system stays: it is why such a script does not start.
+    let line = String::from_utf8_lossy(line);
+    line.split([' ', '\t']).find(|word| !word.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -210,43 +225,71 @@ mod tests {
         let launch = |program: &str| Launch {
             argv: vec![program.into()],
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
-            withheld: Vec::new(),
-            working_dir: None,
+            ..Launch::default()
         };
-        assert_eq!(launch("sh").check(), Ok(()));
+        assert!(launch("sh").check().unwrap().ends_with("bin/sh"));
+        assert_eq!(launch("/bin/sh").check(), Ok("/bin/sh".into()));
         assert!(launch("no-such-program-here").check().unwrap_err().contains("not found in PATH"));
         assert!(launch("/etc/passwd").check().unwrap_err().contains("is not executable"));
         assert!(launch("TOKEN=hidden").check().unwrap_err().starts_with("TOKEN=...: "));
         assert!(launch("/usr").check().unwrap_err().contains("is not a regular file"));
+        assert_eq!(Launch::default().check().unwrap_err(), "the command is empty");
     }
+
     #[test]
     fn working_directories_are_looked_at_before_the_start() {
         let launch = |folder: &str| Launch {
             argv: vec!["/bin/sh".into()],
-            environment: Vec::new(),
-            withheld: Vec::new(),
             working_dir: Some(folder.into()),
+            ..Launch::default()
         };
-        assert_eq!(launch("/usr").check(), Ok(()));
+        assert!(launch("/usr").check().is_ok());
         assert_eq!(launch("/etc/passwd").check().unwrap_err(), "working_dir /etc/passwd: is not a directory");
         assert!(
             launch("/proc/nonexistent").check().unwrap_err().starts_with("working_dir /proc/nonexistent: ")
         );
     }
 
+    /// What is said of the script `s`, which has this text and mode, where it runs.
+    fn said_of(text: &str, mode: u32) -> Result<PathBuf, String> {
+        use std::os::unix::fs::PermissionsExt;
+        let name = format!("tunnel-client-launch-{}-{mode:o}-{}", std::process::id(), text.len());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (file, text, mode) in [("s", text, mode), ("other", "", 0o700)] {
+            std::fs::write(folder.join(file), text).unwrap();
+            std::fs::set_permissions(folder.join(file), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let (argv, working_dir) = (vec!["./s".into()], Some(folder.clone()));
+        let said = Launch { argv, working_dir, ..Launch::default() }.check();
+        std::fs::remove_dir_all(&folder).unwrap();
+        said
+    }
+
     #[test]
     fn the_system_says_what_we_can_execute() {
-        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        use std::os::unix::fs::MetadataExt;
         let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-        let path = std::env::temp_dir().join(format!("tunnel-client-launch-{}", std::process::id()));
-        std::fs::write(&path, "#!/bin/sh\n").unwrap();
-        for (mode, outcome) in [(0o700, Ok(())), (0o600, Err("is not executable".to_owned()))] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(executable(&path), outcome);
-        }
+        assert!(said_of("#!/bin/sh\n", 0o700).unwrap().ends_with("s"));
+        assert!(said_of("#!/bin/sh\n", 0o600).unwrap_err().starts_with("./s: is not executable: chmod +x /"));
         // A bit that is not ours; for root any of them is.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o601)).unwrap();
-        assert_eq!(executable(&path).is_ok(), is_root);
-        std::fs::remove_file(&path).unwrap();
+        assert_eq!(said_of("#!/bin/sh\n", 0o601).is_ok(), is_root);
+    }
+
+    #[test]
+    fn the_interpreter_of_a_script_is_looked_at() {
+        for good in
+            ["ELF", "", "#!/bin/sh", "#! /bin/sh -e\n", "#!/usr/bin/env nothing-here\n", "#!./other\n"]
+        {
+            assert!(said_of(good, 0o700).is_ok(), "{good}");
+        }
+        for (bad, named) in [
+            ("#!/no/such/thing -x\n", "the interpreter \"/no/such/thing\" of its first line: No such file"),
+            ("#!/bin/sh\r\n", "the interpreter \"/bin/sh\\r\" of its first line: No such file"),
+            ("#!python3\n", "the interpreter \"python3\" of its first line: No such file"),
+        ] {
+            let why = said_of(bad, 0o700).unwrap_err();
+            assert!(why.contains(named), "{why}");
+        }
     }
 }

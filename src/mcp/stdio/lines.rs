@@ -1,10 +1,13 @@
-//! Lines of a child's standard output, bounded and charged to the byte budget.
+//! Lines of a child's standard output, bounded and charged to the byte budget, and the messages in them.
+//!
+//! One message a line, as the stdio transport has it; blank lines, CRLF and arrays of messages (which one old revision
+//! knows) are understood. Anything else is noise and costs nobody anything.
 //!
 //! A child may print a line without an end, or stop in the middle of one. A long line is charged before it grows;
 //! where there is no room in time, or where it does not end in time, it is read to its end and forgotten. It
 //! fails with what the pipe fails with.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::process::ChildStdout;
 use std::sync::Arc;
@@ -15,6 +18,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::net::{Budget, FREE_BYTES, Reservation};
 use crate::relay::json;
+use crate::relay::message::{Malformed, Message};
+use crate::text::head;
 
 /// Longest line of a child.
 pub(super) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -26,7 +31,10 @@ const LONG_LINE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How much of either end of a skipped line is kept, to tell whose answer it was.
 const END_KEPT_BYTES: usize = 1024;
 
-/// Where lines come from: the pipe of a child, or bytes in a test.
+/// How much of what is no message is handed to the log, which cleans it and shows less.
+const NOISE_BYTES_MAX: usize = 4096;
+
+/// The pipe of a child, or bytes in a test.
 pub(super) trait Source: BufRead {
     /// Waits for bytes; false when there were none by `until`.
     fn wait(&mut self, until: Instant) -> bool;
@@ -53,20 +61,26 @@ impl Source for BufReader<ChildStdout> {
     }
 }
 
-/// One step of reading.
+/// What a line of a child is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    /// A line with its end; the last may lack it.
-    Bytes(Vec<u8>),
-    /// One above the bound.
-    TooLong,
-    /// One for which there was no memory: the id of the answer in it, where it could be told.
+pub(super) enum Output {
+    /// Its message, or those of its array; an error is the beginning of what is no message.
+    Messages(Vec<Result<Message, String>>),
+    /// A line above the bound, or one for which there was no memory: the id of the answer in it, where it could be
+    /// told.
     Skipped(Option<String>),
-    /// The end of the stream.
-    End,
 }
 
-/// Reads lines within a budget.
+impl Output {
+    /// The beginning of the first text in it that is no message. What has the mark of one may be a caller's data.
+    pub(super) fn noise(&self) -> Option<&str> {
+        let Output::Messages(messages) = self else { return None };
+        let noise = messages.iter().find_map(|message| message.as_ref().err())?;
+        (!noise.contains("jsonrpc")).then_some(noise)
+    }
+}
+
+/// Reader of lines within a budget.
 #[derive(Debug)]
 pub(super) struct Lines {
     budget: Arc<Budget>,
@@ -77,113 +91,129 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Reads within this budget.
     pub(super) fn new(budget: Arc<Budget>) -> Lines {
         Lines { budget, time: LONG_LINE_TIME_MAX, held: None }
     }
 
-    /// What the last line occupies of the budget, for whoever keeps it.
+    /// What the last line occupies of the budget, for the holder of its messages.
     pub(super) fn held(&mut self) -> Option<Reservation> {
         self.held.take()
     }
 
-    /// Reads up to a line end. What exceeds the bound, or finds no memory, is read to its end and forgotten.
-    pub(super) fn next(&mut self, source: &mut impl Source) -> io::Result<Line> {
-        let (mut line, mut skipped, mut any) = (Vec::new(), None, false);
-        let mut until = None;
-        self.held = None;
+    /// Reads the next line that is not blank; `None` at the end of the stream.
+    pub(super) fn next(&mut self, source: &mut impl Source) -> io::Result<Option<Output>> {
         loop {
-            if until.is_some_and(|until| !source.wait(until)) {
-                skipped = Some(Ends::of(std::mem::take(&mut line), false));
-                (self.held, until) = (None, None);
+            self.held = None;
+            let mut line = Vec::new();
+            // In this order: reading to the end of a line takes as long as the child likes.
+            if !read_to_end_of_line(source, &mut line, FREE_BYTES)? && !self.read_long(source, &mut line)? {
+                self.held = None;
+                return skip(source, line).map(|id| Some(Output::Skipped(id)));
             }
-            let available = match source.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                available => available?,
-            };
-            let end = available.iter().position(|byte| *byte == b'\n');
-            let taken = end.map_or(available.len(), |end| end + 1);
-            let piece = available.get(..taken).unwrap_or_default();
-            any |= taken > 0;
-            let bytes = line.len() + taken;
-            let too_long = bytes > LINE_BYTES_MAX;
-            if skipped.is_none() && (too_long || (bytes > FREE_BYTES && !self.charge(&mut until))) {
-                skipped = Some(Ends::of(std::mem::take(&mut line), too_long));
-                (self.held, until) = (None, None);
+            if line.is_empty() {
+                return Ok(None);
             }
-            match &mut skipped {
-                Some(ends) => ends.add(piece),
-                None => line.extend_from_slice(piece),
-            }
-            source.consume(taken);
-            if end.is_some() || taken == 0 {
-                if let Some(held) = &mut self.held {
-                    held.shrink(line.len());
-                }
-                return Ok(match skipped {
-                    Some(ends) if ends.too_long => Line::TooLong,
-                    Some(ends) => Line::Skipped(ends.id()),
-                    None if any => Line::Bytes(line),
-                    None => Line::End,
-                });
+            if !line.trim_ascii().is_empty() {
+                return Ok(Some(Output::Messages(messages(line))));
             }
         }
     }
 
-    /// Takes room for the longest line there is, at once and not by and by: two half-read lines can then never wait
-    /// for each other. From now on the line has its time to end.
-    fn charge(&mut self, until: &mut Option<Instant>) -> bool {
-        if self.held.is_none() {
-            let bytes = LINE_BYTES_MAX.min(self.budget.capacity());
-            self.held = self.budget.reserve(bytes, Instant::now() + self.time);
-            *until = Some(Instant::now() + self.time);
+    /// Reads the rest of a line that is longer than what is free; false when it has to be skipped.
+    fn read_long(&mut self, source: &mut impl Source, line: &mut Vec<u8>) -> io::Result<bool> {
+        // Room for the longest line there is, at once and not by and by: two half-read lines can then never wait for
+        // each other.
+        let bytes = LINE_BYTES_MAX.min(self.budget.capacity());
+        self.held = self.budget.reserve(bytes, Instant::now() + self.time);
+        let Some(held) = &mut self.held else { return Ok(false) };
+        let until = Instant::now() + self.time;
+        loop {
+            if !source.wait(until) {
+                return Ok(false);
+            }
+            // No more than has come already, so that reading it does not wait.
+            let come = buffered(source)?;
+            if line.len() + come > LINE_BYTES_MAX {
+                return Ok(false);
+            }
+            if read_to_end_of_line(source, line, come)? {
+                held.shrink(line.len());
+                return Ok(true);
+            }
         }
-        self.held.is_some()
     }
 }
 
-/// Both ends of a line that is skipped: servers write the id of an answer first or last.
-struct Ends {
-    too_long: bool,
-    head: Vec<u8>,
-    tail: Vec<u8>,
+/// Reads up to the end of a line, and `most` bytes at most; false when the line goes on. The end of the stream is the
+/// end of the last line.
+fn read_to_end_of_line(source: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<bool> {
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    let read = source.take(most).read_until(b'\n', line)?;
+    Ok(line.ends_with(b"\n") || u64::try_from(read).is_ok_and(|read| read < most || most == 0))
 }
 
-impl Ends {
-    fn of(line: Vec<u8>, too_long: bool) -> Ends {
-        let mut ends = Ends { too_long, head: Vec::new(), tail: Vec::new() };
-        ends.add(&line);
-        ends
+/// How many bytes of the present line have come; none at the end of the stream.
+fn buffered(source: &mut impl BufRead) -> io::Result<usize> {
+    loop {
+        match source.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(come) => {
+                return Ok(come.iter().position(|byte| *byte == b'\n').map_or(come.len(), |at| at + 1));
+            }
+        }
     }
+}
 
-    fn add(&mut self, piece: &[u8]) {
-        let room = END_KEPT_BYTES.saturating_sub(self.head.len());
-        self.head.extend_from_slice(piece.get(..room).unwrap_or(piece));
-        let surplus = (self.tail.len() + piece.len()).saturating_sub(END_KEPT_BYTES);
-        let (old, new) = (surplus.min(self.tail.len()), surplus.saturating_sub(self.tail.len()));
-        self.tail.drain(..old);
-        self.tail.extend_from_slice(piece.get(new..).unwrap_or_default());
+/// Reads a line to its end and forgets it, but for both its ends: servers write the id of an answer first or last.
+fn skip(source: &mut impl BufRead, mut line: Vec<u8>) -> io::Result<Option<String>> {
+    let first = String::from_utf8_lossy(line.get(..END_KEPT_BYTES).unwrap_or(&line)).into_owned();
+    let mut last = line.split_off(line.len().saturating_sub(END_KEPT_BYTES));
+    drop(line);
+    loop {
+        let come = buffered(source)?;
+        let ended = read_to_end_of_line(source, &mut last, come)?;
+        last.drain(..last.len().saturating_sub(END_KEPT_BYTES));
+        if ended {
+            break;
+        }
     }
+    let last = String::from_utf8_lossy(&last);
+    // Whatever else stands there is no JSON value, and names no call.
+    let mut ids = [first_id(&first), last_id(&last)].into_iter().flatten();
+    Ok(ids.find(|id| json::value(id).is_ok()).map(str::to_owned))
+}
 
-    /// The id as it is written: of the members of an object only the first two and the last are known to be its own.
-    fn id(&self) -> Option<String> {
-        let (head, tail) = (String::from_utf8_lossy(&self.head), String::from_utf8_lossy(&self.tail));
-        let first = || {
-            let members = head.trim_start().strip_prefix('{')?.trim_start();
-            let members = match members.strip_prefix("\"jsonrpc\"") {
-                Some(version) => version.split_once(',')?.1,
-                None => members,
-            };
-            let value = members.trim_start().strip_prefix("\"id\"")?.trim_start().strip_prefix(':')?;
-            Some(value.split_once(',')?.0.trim().to_owned())
-        };
-        let last = || {
-            let members = tail.trim_end().strip_suffix('}')?;
-            let (_, value) = members.rsplit_once("\"id\"")?;
-            Some(value.trim_start().strip_prefix(':')?.trim().to_owned())
-        };
-        // Whatever else stands there is no JSON value, and names no call.
-        [first(), last()].into_iter().flatten().find(|id| json::value(id).is_ok())
+/// The id as it is written. Of the members of an object only the first two and the last are known to be its own.
+fn first_id(text: &str) -> Option<&str> {
+    let members = text.trim_start().strip_prefix('{')?.trim_start();
+    let members = match members.strip_prefix("\"jsonrpc\"") {
+        Some(version) => version.split_once(',')?.1,
+        None => members,
+    };
+    let value = members.trim_start().strip_prefix("\"id\"")?.trim_start().strip_prefix(':')?;
+    Some(value.split_once(',')?.0.trim())
+}
+
+fn last_id(text: &str) -> Option<&str> {
+    let (_, value) = text.trim_end().strip_suffix('}')?.rsplit_once("\"id\"")?;
+    Some(value.trim_start().strip_prefix(':')?.trim())
+}
+
+/// The messages of a line.
+fn messages(line: Vec<u8>) -> Vec<Result<Message, String>> {
+    let noise = |text: &str| Err(head(text, NOISE_BYTES_MAX).to_owned());
+    let Ok(text) = String::from_utf8(line) else { return vec![noise("")] };
+    match Message::parse(text) {
+        Ok(message) => vec![Ok(message)],
+        Err((Malformed::NotAnObject, text)) => {
+            let elements = json::value(&text).and_then(|whole| json::elements(&text, whole));
+            let Ok(Some(elements)) = elements else { return vec![noise(&text)] };
+            let message =
+                |element: &str| Message::parse(element.to_owned()).or_else(|(_, text)| noise(&text));
+            elements.into_iter().map(|span| message(span.of(&text))).collect()
+        }
+        Err((_, text)) => vec![noise(&text)],
     }
 }
 
@@ -200,6 +230,56 @@ mod tests {
     /// An answer as long as a line may be without being charged, and a little more.
     fn long(head: &str, tail: &str) -> String {
         format!("{{{head}\"result\":\"{}\"{tail}}}\n", "x".repeat(FREE_BYTES))
+    }
+
+    /// The lines of a text.
+    fn lines(text: &[u8]) -> Vec<Output> {
+        let (mut source, mut lines) = (text, Lines::new(Budget::new(LINE_BYTES_MAX)));
+        std::iter::from_fn(|| lines.next(&mut source).unwrap()).collect()
+    }
+
+    fn noise(text: &str) -> Output {
+        Output::Messages(vec![Err(text.to_owned())])
+    }
+
+    fn message(text: &str) -> Output {
+        Output::Messages(vec![Ok(Message::parse(text.to_owned()).unwrap())])
+    }
+
+    const ANSWER: &str = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}";
+
+    #[test]
+    fn blank_lines_and_noise_cost_nothing() {
+        let text = format!("\n{ANSWER}\r\n\r\n \nstarting up\n{{}}\nhalf {{\n{ANSWER}");
+        let answer = message(&format!("{ANSWER}\r\n"));
+        let wanted = [answer, noise("starting up\n"), noise("{}\n"), noise("half {\n"), message(ANSWER)];
+        assert_eq!(lines(text.as_bytes()), wanted);
+        let latin = [b"\xe9t\xe9\n", ANSWER.as_bytes()].concat();
+        assert_eq!(lines(&latin), [noise(""), message(ANSWER)]);
+        let [Output::Messages(read)] = &lines("x".repeat(9_000).as_bytes())[..] else { panic!() };
+        assert_eq!(read[0].as_ref().unwrap_err().len(), NOISE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_message_over_several_lines_is_noise_and_swallows_nothing() {
+        let spread = ANSWER.replace(',', ",\n");
+        let text = format!("{{\"torn\":\n{ANSWER}\n{spread}\n{ANSWER}\n");
+        let read = lines(text.as_bytes());
+        let answers: Vec<usize> =
+            (0..read.len()).filter(|at| read[*at] == message(&format!("{ANSWER}\n"))).collect();
+        assert_eq!((read.len(), answers), (6, vec![1, 5]));
+    }
+
+    #[test]
+    fn an_array_is_several_messages() {
+        let kinds = |text: &str| match &lines(text.as_bytes())[..] {
+            [Output::Messages(read)] => read.iter().map(Result::is_ok).collect::<Vec<bool>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kinds(ANSWER), [true]);
+        assert_eq!(kinds(&format!("[{ANSWER},7,{ANSWER}]")), [true, false, true]);
+        assert_eq!(kinds("7"), [false]);
+        assert!(kinds("[]").is_empty());
     }
 
     #[test]
@@ -226,16 +306,16 @@ mod tests {
         let budget = Budget::new(LINE_BYTES_MAX);
         let mut source = BufReader::with_capacity(1 << 20, Endless(LINE_BYTES_MAX));
         let mut lines = Lines::new(Arc::clone(&budget));
-        assert_eq!(lines.next(&mut source).unwrap(), Line::TooLong);
+        assert_eq!(lines.next(&mut source).unwrap(), Some(Output::Skipped(None)));
         assert!(budget.reserve(LINE_BYTES_MAX, Instant::now()).is_some());
     }
 
     #[test]
     fn a_long_line_is_charged() {
         let budget = Budget::new(LINE_BYTES_MAX);
-        let answer = long("", "");
+        let answer = long("\"jsonrpc\":\"2.0\",\"id\":7,", "");
         let (mut source, mut lines) = (answer.as_bytes(), Lines::new(Arc::clone(&budget)));
-        assert_eq!(lines.next(&mut source).unwrap(), Line::Bytes(answer.clone().into()));
+        assert_eq!(lines.next(&mut source).unwrap(), Some(message(&answer)));
         assert!(budget.reserve(LINE_BYTES_MAX, Instant::now()).is_none());
         assert_eq!(lines.held().unwrap().bytes, answer.len());
         assert!(budget.reserve(LINE_BYTES_MAX, Instant::now()).is_some());
@@ -249,8 +329,8 @@ mod tests {
             let text = long(head, tail) + "{}\n";
             let (mut source, mut lines) = (text.as_bytes(), Lines::new(Arc::clone(&budget)));
             lines.time = Duration::ZERO;
-            let Line::Skipped(id) = lines.next(&mut source).unwrap() else { panic!("it was taken") };
-            assert_eq!(lines.next(&mut source).unwrap(), Line::Bytes(b"{}\n".to_vec()));
+            let Some(Output::Skipped(id)) = lines.next(&mut source).unwrap() else { panic!("it was taken") };
+            assert_eq!(lines.next(&mut source).unwrap(), Some(noise("{}\n")));
             id
         };
         assert_eq!(skipped("\"jsonrpc\": \"2.0\", \"id\" : 7 ,", "").as_deref(), Some("7"));
@@ -287,7 +367,7 @@ mod tests {
         let budget = Budget::new(LINE_BYTES_MAX);
         let begun = long("\"id\":7,", "").replace("\"}\n", "");
         let (mut source, mut lines) = (Stuck(begun.into(), false), Lines::new(Arc::clone(&budget)));
-        assert_eq!(lines.next(&mut source).unwrap(), Line::Skipped(Some("7".into())));
+        assert_eq!(lines.next(&mut source).unwrap(), Some(Output::Skipped(Some("7".into()))));
         assert!(budget.reserve(LINE_BYTES_MAX, Instant::now()).is_some());
     }
 }

@@ -10,8 +10,8 @@
 //! its number of lines; whoever shows it does that.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
 use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -25,11 +25,11 @@ use crate::relay::tree;
 use crate::sync;
 
 use super::super::questions;
-use super::framing::{self, Frame, Frames};
 use super::guards::Guards;
-use super::handshake::Handshake;
+use super::handshake::CONFIRMATION;
 use super::launch::Launch;
-use super::lines::LINE_BYTES_MAX;
+use super::lines::{LINE_BYTES_MAX, Lines, Output};
+use super::stderr::read_line;
 
 /// How long the first child alone is waited for. Longer than programs take that are there at once.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -42,9 +42,8 @@ const END_WAIT: Duration = Duration::from_millis(1_200);
 /// How often a child is looked at that ends.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Lines of standard error that are kept, and the longest that is.
+/// Lines of standard error that are kept.
 const STDERR_LINES_MAX: usize = 5;
-const STDERR_LINE_BYTES_MAX: u64 = 1024;
 
 /// What was said and not heard yet; a child that talks without end waits.
 const EVENTS_MAX: usize = 64;
@@ -75,7 +74,7 @@ struct Trial<'a> {
     guards: &'a Guards,
     guard: Child,
     stdin: Option<ChildStdin>,
-    lifeline: Option<OwnedFd>,
+    lifeline: Option<File>,
     /// How much more it may be told.
     room: usize,
 }
@@ -164,7 +163,7 @@ fn opened(trial: Option<&mut Trial<'_>>, message: &Value) -> Result<(Era, Option
     if message.pointer("/result/protocolVersion").is_some_and(Value::is_string) {
         // Told as a client would; some servers complain about the end otherwise.
         if let Some(trial) = trial {
-            trial.say(Handshake::confirmation());
+            trial.say(CONFIRMATION);
         }
         return Ok((Era::Legacy, questions::server_name(message)));
     }
@@ -215,25 +214,17 @@ impl<'a> Trial<'a> {
         // Nobody listens any more once there is a verdict, and then nothing has to be told.
         let told = events.clone();
         spawn(Box::new(move || {
-            let mut lines = BufReader::new(stderr);
-            let mut line = Vec::new();
-            while lines.by_ref().take(STDERR_LINE_BYTES_MAX).read_until(b'\n', &mut line).is_ok_and(|n| n > 0)
-            {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                drop(told.send(Event::Complained(text)));
-                line.clear();
+            let mut source = BufReader::new(stderr);
+            while let Ok(Some((line, _))) = read_line(&mut source) {
+                drop(told.send(Event::Complained(line)));
             }
         }))?;
         let told = events.clone();
         spawn(Box::new(move || {
-            let (mut source, mut frames) = (BufReader::new(stdout), Frames::new(Budget::new(LINE_BYTES_MAX)));
-            while let Ok(Some(frame)) = frames.next(&mut source) {
-                let messages = match frame {
-                    Frame::Message(message) => vec![*message],
-                    Frame::Text(text) => framing::messages(text).into_iter().flatten().collect(),
-                    Frame::Noise | Frame::Skipped(_) => continue,
-                };
-                for message in messages {
+            let (mut source, mut lines) = (BufReader::new(stdout), Lines::new(Budget::new(LINE_BYTES_MAX)));
+            while let Ok(Some(line)) = lines.next(&mut source) {
+                let Output::Messages(messages) = line else { continue };
+                for message in messages.into_iter().flatten() {
                     let message = tree::read(message.text().as_bytes()).unwrap_or_default();
                     drop(told.send(Event::Said(number, message)));
                 }

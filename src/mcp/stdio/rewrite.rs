@@ -1,13 +1,13 @@
-//! Private ids: what leaves for a child and what comes back, with only ids and tokens replaced.
+//! Private ids of the calls of a child, and the lines that are written to it under them.
 //!
 //! Every call of a child carries a number of ours in place of the caller's id, so equal ids of two
 //! conversations cannot meet and a late answer cannot reach a newer call. A progress token becomes
 //! the same number. Both keep their JSON type; everything else keeps its text.
 //!
-//! Whoever could guess the number of another's call could have it answered by a server that takes a
+//! A caller that could guess the number of another's call could have it answered by a server that takes a
 //! message's id from elsewhere. So the first number of a child is random, and strings carry a random mark.
 
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use crate::crypto;
@@ -36,28 +36,25 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Those that nobody can guess. Fails when the system has no random bytes.
+    /// Private ids that begin with this mark and this number.
+    pub(super) fn new(mark: String, first: u64) -> Numbers {
+        Numbers { mark, first, next: first }
+    }
+
+    /// Private ids that cannot be guessed. Fails when the system has no random bytes.
     pub(super) fn random() -> io::Result<Numbers> {
         let drawn = u128::from_le_bytes(crypto::random()?);
         let mark = u64::try_from(drawn >> 64).unwrap_or_default();
         let first = u64::try_from(drawn & ((1 << FIRST_BITS) - 1)).unwrap_or_default();
-        Ok(Numbers { mark: format!("tc-{mark:016x}-"), first, next: first })
+        Ok(Numbers::new(format!("tc-{mark:016x}-"), first))
     }
 
-    /// Those that tests can foretell.
-    #[cfg(test)]
-    pub(super) fn known() -> Numbers {
-        Numbers { mark: "tc-".into(), first: 1, next: 1 }
-    }
-
-    /// The next number.
     pub(super) fn give(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    /// Whether a number was given out.
     pub(super) fn has_given(&self, number: u64) -> bool {
         (self.first..self.next).contains(&number)
     }
@@ -88,7 +85,7 @@ pub(super) struct Line {
     /// The call that it begins; written only while that still waits.
     pub(super) call: Option<u64>,
     /// Its bytes in flight, where its command does not wait for the line to be written.
-    pub(super) held: Option<Ticket>,
+    _held: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -98,19 +95,24 @@ enum Text {
 }
 
 impl Line {
-    /// A text of our own making.
+    /// A line of our own making.
     pub(super) fn own(text: String) -> Line {
-        Line { text: Text::Own(text), replaced: Vec::new(), call: None, held: None }
+        Line { text: Text::Own(text), replaced: Vec::new(), call: None, _held: None }
     }
 
-    /// A caller's message with its spans replaced, and the call that it begins.
-    pub(super) fn of(message: &Arc<Message>, replaced: Vec<(Span, String)>, call: Option<u64>) -> Line {
-        Line { text: Text::Caller(Arc::clone(message)), replaced, call, held: None }
+    /// A caller's message with its spans replaced.
+    pub(super) fn of(message: &Arc<Message>, replaced: Vec<(Span, String)>) -> Line {
+        Line { text: Text::Caller(Arc::clone(message)), replaced, call: None, _held: None }
     }
 
-    /// Whether it is that of this very message, and not of an equal one.
-    pub(super) fn is_of(&self, message: &Arc<Message>) -> bool {
-        matches!(&self.text, Text::Caller(own) if Arc::ptr_eq(own, message))
+    /// The line that begins a call.
+    pub(super) fn calling(self, number: u64) -> Line {
+        Line { call: Some(number), ..self }
+    }
+
+    /// The line of a command that does not wait for its being written.
+    pub(super) fn holding(self, held: Ticket) -> Line {
+        Line { _held: Some(held), ..self }
     }
 
     /// How many bytes of text it holds.
@@ -121,8 +123,8 @@ impl Line {
     /// Writes it, a piece at a time, so that a large message does not exist twice for as long as a child does not
     /// read it. Raw line ends can only stand between tokens, where a space is as good: otherwise one command could
     /// smuggle in others.
-    pub(super) fn write(&self, pipe: &mut impl io::Write) -> io::Result<()> {
-        let mut buffer = io::BufWriter::with_capacity(PIECE_BYTES.min(self.bytes() + PIECE_BYTES / 64), pipe);
+    pub(super) fn write(&self, pipe: &mut impl Write) -> io::Result<()> {
+        let mut buffer = BufWriter::with_capacity(PIECE_BYTES.min(self.bytes() + PIECE_BYTES / 64), pipe);
         for part in parts(self.text(), &self.replaced) {
             for piece in part.as_bytes().chunks(PIECE_BYTES) {
                 let mut piece = piece.to_vec();
@@ -131,20 +133,11 @@ impl Line {
                         *byte = b' ';
                     }
                 }
-                io::Write::write_all(&mut buffer, &piece)?;
+                buffer.write_all(&piece)?;
             }
         }
-        io::Write::write_all(&mut buffer, b"\n")?;
-        io::Write::flush(&mut buffer)
-    }
-
-    /// What is written, as a whole.
-    #[cfg(test)]
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // Memory takes everything.
-        let _ = self.write(&mut bytes);
-        bytes
+        buffer.write_all(b"\n")?;
+        buffer.flush()
     }
 
     fn text(&self) -> &str {
@@ -160,7 +153,7 @@ pub(super) fn splice(text: &str, replaced: &[(Span, String)]) -> String {
     parts(text, replaced).concat()
 }
 
-/// The same in pieces, in their order.
+/// The pieces of the text with its spans replaced, in their order.
 fn parts<'a>(text: &'a str, replaced: &'a [(Span, String)]) -> Vec<&'a str> {
     let mut replaced: Vec<_> = replaced.iter().collect();
     replaced.sort_by_key(|(span, _)| span.start);
@@ -179,7 +172,7 @@ mod tests {
 
     #[test]
     fn private_forms_keep_the_type_and_lead_back() {
-        let numbers = Numbers { mark: "tc-a-".into(), first: 5, next: 8 };
+        let numbers = Numbers { next: 8, ..Numbers::new("tc-a-".into(), 5) };
         assert_eq!(
             (numbers.private(7, "1.5"), numbers.private(7, "\"x\"")),
             ("7".into(), "\"tc-a-7\"".into())
@@ -208,6 +201,8 @@ mod tests {
             vec![(Span { start: 24, end: 25 }, "9".to_owned()), (Span { start: 6, end: 7 }, "88".to_owned())];
         assert_eq!(splice(text, &replaced), "{\"id\":88,\n\"x\":\"a\\nb\",\"t\":9}");
         let line = Line { replaced, ..Line::own(text.to_owned()) };
-        assert_eq!(line.into_bytes(), b"{\"id\":88, \"x\":\"a\\nb\",\"t\":9}\n");
+        let mut bytes = Vec::new();
+        line.write(&mut bytes).unwrap();
+        assert_eq!(bytes, b"{\"id\":88, \"x\":\"a\\nb\",\"t\":9}\n");
     }
 }

@@ -10,65 +10,115 @@ use crate::relay::inflight::InFlight;
 use crate::relay::message::Message;
 use crate::relay::revision::Era;
 
-use super::core::{Admission, Core, Event, under};
-use super::mailbox::{End, Letter, Mailbox};
-use super::rewrite::Numbers;
+use super::core::{Admission, Conversation, Core, Event};
+use super::life::Change;
+use super::replies::{Named, Received, Replies, Reply};
+use super::rewrite::{Line, Numbers};
 
 fn message(text: &str) -> Arc<Message> {
     Arc::new(Message::parse(text.to_owned()).unwrap())
 }
 
 fn new(era: Era) -> Core {
-    Core::new(era, Numbers::known())
+    Core::new(era, numbers())
 }
 
-/// Takes a message of the child and hands it on.
+fn numbers() -> Numbers {
+    Numbers::new("tc-".into(), 1)
+}
+
+/// A core whose child runs.
+fn running(era: Era) -> Core {
+    let mut core = new(era);
+    start(&mut core);
+    core
+}
+
+fn start(core: &mut Core) {
+    core.change(Change::Start);
+    core.started();
+}
+
+fn die(core: &mut Core) {
+    core.ends(Change::Ended, net::Kind::Eof, "gone");
+}
+
+/// Takes a message of the child.
 fn incoming(core: &mut Core, text: &str) -> Option<Event> {
-    let mut deliveries = Vec::new();
-    let event = core.incoming(Message::parse(text.to_owned()).unwrap(), &mut deliveries);
-    event.or(deliveries.into_iter().filter_map(|delivery| delivery.deliver(None)).next())
+    core.incoming(Message::parse(text.to_owned()).unwrap(), None)
 }
 
-fn admit(core: &mut Core, text: &str) -> (u64, Arc<Mailbox>) {
-    match core.admit(&message(text), None) {
-        Admission::Call(number, mailbox) => (number, mailbox),
+/// Takes a message for the child.
+fn take(core: &mut Core, message: &Arc<Message>, conversation: Conversation) -> Admission {
+    core.admit(message, conversation, InFlight::default().enter(0))
+}
+
+fn admit(core: &mut Core, text: &str) -> (u64, Call) {
+    let message = message(text);
+    match take(core, &message, None) {
+        Admission::Call(number, replies) => (number, Call { replies, message }),
         other => panic!("{other:?}"),
     }
 }
 
-fn written(core: &mut Core) -> Vec<String> {
-    std::iter::from_fn(|| core.next_line())
-        .map(|line| String::from_utf8(line.into_bytes()).unwrap())
-        .collect()
+/// A call that waits for its replies.
+struct Call {
+    replies: Arc<Replies>,
+    message: Arc<Message>,
 }
 
-fn letter(mailbox: &Mailbox) -> Letter {
-    mailbox.next(Instant::now(), Instant::now())
+/// What a call got.
+#[derive(Debug, PartialEq, Eq)]
+enum Got {
+    Notification(String),
+    Answer(String),
+    Failed(net::Source),
+    Nothing,
+}
+
+impl Call {
+    fn next(&self) -> Got {
+        match self.replies.next(Instant::now(), Instant::now()) {
+            Some(Reply::Notification(note)) => Got::Notification(text(&note.notification(&self.message))),
+            Some(Reply::Answer(answer)) => Got::Answer(text(&answer.answer(&self.message).unwrap())),
+            Some(Reply::Failed(failure)) => Got::Failed(failure.source),
+            None => Got::Nothing,
+        }
+    }
+}
+
+fn bytes(line: &Line) -> String {
+    let mut bytes = Vec::new();
+    line.write(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn written(core: &mut Core) -> Vec<String> {
+    std::iter::from_fn(|| core.next_line()).map(|line| bytes(&line)).collect()
 }
 
 fn text(payload: &crate::relay::payload::Payload) -> String {
     String::from_utf8(payload.parts().concat()).unwrap()
 }
 
-fn answer(mailbox: &Mailbox) -> String {
-    match letter(mailbox) {
-        Letter::End(End::Answer(payload)) => text(&payload),
+fn answer(call: &Call) -> String {
+    match call.next() {
+        Got::Answer(text) => text,
         other => panic!("{other:?}"),
     }
 }
 
 /// A legacy child whose session is open, and what was written for that.
 fn opened() -> Core {
-    let mut core = new(Era::Legacy);
-    core.started();
-    let (_, mailbox) = admit(&mut core, r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{}}"#);
+    let mut core = running(Era::Legacy);
+    let (_, replies) = admit(&mut core, r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{}}"#);
     assert_eq!(
         written(&mut core),
         ["{\"jsonrpc\":\"2.0\",\"id\":\"tc-1\",\"method\":\"initialize\",\"params\":{}}\n"]
     );
     incoming(&mut core, r#"{"jsonrpc":"2.0","id":"tc-1","result":{"protocolVersion":"x"}}"#);
-    assert_eq!(answer(&mailbox), r#"{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"x"}}"#);
-    core.admit(&message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), None);
+    assert_eq!(answer(&replies), r#"{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"x"}}"#);
+    take(&mut core, &message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), None);
     assert_eq!(written(&mut core), ["{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n"]);
     core
 }
@@ -77,17 +127,19 @@ fn opened() -> Core {
 fn a_second_initialize_is_answered_from_memory() {
     let mut core = opened();
     let again = message(r#"{"jsonrpc":"2.0","id":7,"method":"initialize","params":{"x":1}}"#);
-    let Admission::Answered(remembered) = core.admit(&again, None) else { panic!() };
-    let payload = under(remembered, again.id().unwrap(), None);
-    assert_eq!(text(&payload), r#"{"jsonrpc":"2.0","id":7,"result":{"protocolVersion":"x"}}"#);
-    core.admit(&message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), None);
+    let Admission::Answered(remembered) = take(&mut core, &again, None) else { panic!() };
+    let received = Received { message: remembered, held: None, named: Named::Nowhere };
+    assert_eq!(
+        text(&received.answer(&again).unwrap()),
+        r#"{"jsonrpc":"2.0","id":7,"result":{"protocolVersion":"x"}}"#
+    );
+    take(&mut core, &message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), None);
     assert!(written(&mut core).is_empty());
 }
 
 #[test]
 fn initializes_that_meet_share_one_answer() {
-    let mut core = new(Era::Legacy);
-    core.started();
+    let mut core = running(Era::Legacy);
     let (_, first) = admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#);
     let (_, second) = admit(&mut core, r#"{"jsonrpc":"2.0","id":"b","method":"initialize"}"#);
     assert_eq!(written(&mut core).len(), 1);
@@ -108,8 +160,7 @@ fn what_was_given_up_takes_no_place() {
 
 #[test]
 fn followers_of_a_handshake_are_counted_and_let_go() {
-    let mut core = new(Era::Legacy);
-    core.started();
+    let mut core = running(Era::Legacy);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#);
     let (number, _) = admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#);
     assert_eq!(core.pending(), 2);
@@ -134,9 +185,9 @@ fn answers_to_a_dead_child_do_not_reach_the_next() {
     let mut core = opened();
     let ping = r#"{"jsonrpc":"2.0","id":"s","method":"ping"}"#;
     incoming(&mut core, ping);
-    core.died(net::Kind::Eof, "gone");
+    die(&mut core);
     incoming(&mut core, ping);
-    core.started();
+    start(&mut core);
     let lines = written(&mut core);
     assert!(lines.len() == 1 && lines[0].contains("\"initialize\""), "{lines:?}");
 }
@@ -148,17 +199,14 @@ fn a_late_cancellation_hits_no_other_call() {
     admit(&mut core, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#);
     written(&mut core);
     incoming(&mut core, r#"{"jsonrpc":"2.0","id":3,"result":{}}"#);
-    core.admit(
-        &message(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#),
-        None,
-    );
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#;
+    take(&mut core, &message(cancel), None);
     assert!(!core.has_work());
 }
 
 #[test]
 fn the_memory_of_a_handshake_is_bounded() {
-    let mut core = new(Era::Legacy);
-    core.started();
+    let mut core = running(Era::Legacy);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#);
     written(&mut core);
     let giant = "x".repeat(300 * 1024);
@@ -170,34 +218,33 @@ fn the_memory_of_a_handshake_is_bounded() {
 #[test]
 fn rev_017_a_restarted_child_is_initialized_before_anything_else() {
     let mut core = opened();
-    core.died(net::Kind::Eof, "gone");
+    die(&mut core);
     let (_, call) = admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#);
-    core.started();
+    start(&mut core);
     let lines = written(&mut core);
     assert_eq!(lines.len(), 1);
     assert!(lines[0].contains("\"initialize\""));
-    let number = Numbers::known().read(message(lines[0].trim_end()).id().unwrap()).unwrap();
+    let number = numbers().read(message(lines[0].trim_end()).id().unwrap()).unwrap();
     incoming(&mut core, &format!(r#"{{"jsonrpc":"2.0","id":"tc-{number}","result":{{}}}}"#));
     let lines = written(&mut core);
     assert!(lines[0].contains("notifications/initialized"), "{lines:?}");
     assert!(lines[1].contains("tools/list"), "{lines:?}");
-    assert!(matches!(letter(&call), Letter::Nothing));
+    assert!(call.next() == Got::Nothing);
 }
 
 #[test]
 fn rev_017_a_call_that_comes_between_two_children_does_not_change_the_handshake() {
     let mut core = opened();
-    core.died(net::Kind::Eof, "gone");
+    die(&mut core);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#);
-    core.started();
+    start(&mut core);
     let lines = written(&mut core);
     assert!(lines.len() == 1 && lines[0].contains("\"initialize\",\"params\":{}}"), "{lines:?}");
 }
 
 #[test]
 fn a_caller_without_a_handshake_gets_one_made() {
-    let mut core = new(Era::Legacy);
-    core.started();
+    let mut core = running(Era::Legacy);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#);
     let lines = written(&mut core);
     assert!(lines.len() == 1 && lines[0].contains("\"initialize\""), "{lines:?}");
@@ -211,8 +258,8 @@ fn an_initialize_that_comes_too_early_waits_for_the_child() {
     let mut core = new(Era::Legacy);
     let (_, first) = admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"initialize"}"#);
     let (_, second) = admit(&mut core, r#"{"jsonrpc":"2.0","id":6,"method":"initialize"}"#);
-    core.died(net::Kind::Eof, "gone");
-    core.started();
+    die(&mut core);
+    start(&mut core);
     assert_eq!(written(&mut core), ["{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}\n"]);
     incoming(&mut core, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(answer(&first), r#"{"jsonrpc":"2.0","id":5,"result":{}}"#);
@@ -224,18 +271,17 @@ fn a_call_that_waits_is_never_written_without_a_handshake() {
     let mut core = new(Era::Legacy);
     let (_, call) = admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#);
     for _ in 0..3 {
-        core.started();
+        start(&mut core);
         let lines = written(&mut core);
         assert!(lines.len() == 1 && lines[0].contains("\"initialize\""), "{lines:?}");
-        core.died(net::Kind::Eof, "gone");
+        die(&mut core);
     }
-    assert!(matches!(letter(&call), Letter::Nothing));
+    assert!(call.next() == Got::Nothing);
 }
 
 #[test]
 fn an_initialize_that_is_given_up_early_blocks_nobody() {
-    let mut core = new(Era::Legacy);
-    core.started();
+    let mut core = running(Era::Legacy);
     let (number, _) = admit(&mut core, r#"{"jsonrpc":"2.0","id":5,"method":"initialize"}"#);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":6,"method":"tools/list"}"#);
     assert!(!core.give_up(number));
@@ -258,9 +304,9 @@ fn rev_046_progress_goes_to_its_own_call_under_its_own_token() {
         );
         assert_eq!(incoming(&mut core, &note), None);
     }
-    for (mailbox, progress) in [(first, 1), (second, 2)] {
-        let Letter::Note(payload) = letter(&mailbox) else { panic!() };
-        assert!(text(&payload).contains(&format!("\"progressToken\":\"t\",\"progress\":{progress}")));
+    for (call, progress) in [(first, 1), (second, 2)] {
+        let Got::Notification(text) = call.next() else { panic!() };
+        assert!(text.contains(&format!("\"progressToken\":\"t\",\"progress\":{progress}")));
     }
     // One that names nobody has no home while two calls run.
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
@@ -273,11 +319,11 @@ fn rev_047_a_cancellation_names_the_private_id() {
     let (number, _) = admit(&mut core, r#"{"jsonrpc":"2.0","id":"x","method":"tools/call"}"#);
     written(&mut core);
     let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x"}}"#;
-    core.admit(&message(cancel), None);
+    take(&mut core, &message(cancel), None);
     assert_eq!(written(&mut core), [format!("{}\n", cancel.replace("\"x\"", &format!("\"tc-{number}\"")))]);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":"x","method":"tools/call"}"#);
     written(&mut core);
-    core.admit(&message(cancel), None);
+    take(&mut core, &message(cancel), None);
     assert!(written(&mut core).is_empty(), "an ambiguous id cancels nobody");
 }
 
@@ -287,8 +333,7 @@ fn requests_of_a_legacy_child_are_answered_and_those_of_a_modern_one_dropped() {
     let ping = r#"{"jsonrpc":"2.0","id":"s","method":"ping"}"#;
     assert_eq!(incoming(&mut core, ping), Some(Event::ServerRequest(true)));
     assert_eq!(written(&mut core), ["{\"jsonrpc\":\"2.0\",\"id\":\"s\",\"result\":{}}\n"]);
-    let mut core = new(Era::Modern);
-    core.started();
+    let mut core = running(Era::Modern);
     assert_eq!(incoming(&mut core, ping), Some(Event::ServerRequest(false)));
     assert!(written(&mut core).is_empty());
 }
@@ -298,21 +343,68 @@ fn a_cancellation_reaches_its_own_conversation_alone() {
     let mut core = opened();
     let call = message(r#"{"jsonrpc":"2.0","id":5,"method":"tools/call"}"#);
     let cancel = message(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}"#);
-    core.admit(&call, Some(1));
+    take(&mut core, &call, Some(1));
     written(&mut core);
     for stranger in [None, Some(2)] {
         assert!(!core.is_named_by(&cancel, stranger));
-        core.admit(&cancel, stranger);
+        take(&mut core, &cancel, stranger);
         assert!(!core.has_work());
     }
     // Another's call of the same id makes one's own no less certain, nor does one that has ended.
-    let Admission::Call(other, _) = core.admit(&call, Some(2)) else { panic!() };
+    let Admission::Call(other, _) = take(&mut core, &call, Some(2)) else { panic!() };
     written(&mut core);
     core.give_up(other);
     written(&mut core);
     assert!(core.is_named_by(&cancel, Some(1)));
-    core.admit(&cancel, Some(1));
+    take(&mut core, &cancel, Some(1));
     assert!(written(&mut core)[0].contains("\"requestId\":2"));
+}
+
+/// A child may know the numbers to come; it cannot answer a call that it was not told of.
+#[test]
+fn a_call_that_was_not_written_cannot_be_answered() {
+    let mut core = opened();
+    let (_, call) = admit(&mut core, r#"{"jsonrpc":"2.0","id":"x","method":"tools/call"}"#);
+    let early = r#"{"jsonrpc":"2.0","id":"tc-2","result":{}}"#;
+    assert_eq!((incoming(&mut core, early), call.next()), (Some(Event::Late), Got::Nothing));
+    written(&mut core);
+    assert_eq!(incoming(&mut core, early), None);
+    assert_eq!(answer(&call), r#"{"jsonrpc":"2.0","id":"x","result":{}}"#);
+}
+
+/// Those that are open end at once, and so do later ones; their server is told when their callers go.
+#[test]
+fn subscriptions_end_when_the_tunnel_does() {
+    let mut core = running(Era::Modern);
+    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#;
+    let (number, open) = admit(&mut core, listen);
+    let (_, plain) = admit(&mut core, r#"{"jsonrpc":"2.0","id":2,"method":"tools/call"}"#);
+    written(&mut core);
+    core.end_subscriptions();
+    let (_, late) = admit(&mut core, listen);
+    for call in [open, late] {
+        assert_eq!(call.next(), Got::Failed(net::Source::TransportClosed));
+    }
+    assert_eq!(plain.next(), Got::Nothing);
+    core.give_up(number);
+    assert!(written(&mut core)[0].contains("notifications/cancelled"));
+}
+
+/// A server that does not speak an era is told of no message of it, until it may have been replaced.
+#[test]
+fn an_era_that_is_not_spoken_is_not_tried_again() {
+    let mut core = running(Era::Modern);
+    let discover = message(r#"{"jsonrpc":"2.0","id":1,"method":"server/discover"}"#);
+    let now = Instant::now();
+    take(&mut core, &discover, None);
+    core.change(Change::Unanswered(now));
+    assert!(matches!(take(&mut core, &discover, None), Admission::Unspoken));
+    core.change(Change::Renewed);
+    assert!(matches!(take(&mut core, &discover, None), Admission::Call(..)));
+    die(&mut core);
+    assert!(matches!(take(&mut core, &discover, None), Admission::Unspoken));
+    core.change(Change::Close(now));
+    assert!(matches!(take(&mut core, &discover, None), Admission::Refused(_)));
 }
 
 /// What runs under the lock takes no longer for a long text. Reading one is what it is compared with.
@@ -328,48 +420,42 @@ fn no_text_is_read_or_copied_under_the_lock() {
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":"{long}"}}}}"#
     );
     let mut core = opened();
-    let mut deliveries = Vec::new();
     let began = Instant::now();
     let (call, cancel) = (message(&call), message(&cancel));
     let [progress, answer] = [progress, &answer].map(|text| Message::parse(text.to_owned()).unwrap());
     let read = began.elapsed();
     let began = Instant::now();
-    assert!(matches!(core.admit(&call, None), Admission::Call(2, _)));
-    core.admit(&cancel, None);
+    let Admission::Call(2, replies) = take(&mut core, &call, None) else { panic!() };
+    take(&mut core, &cancel, None);
     let line = core.next_line().unwrap();
-    assert_eq!(core.incoming(progress, &mut deliveries), None);
-    assert_eq!(core.incoming(answer, &mut deliveries), None);
+    assert_eq!(core.incoming(progress, None), None);
+    assert_eq!(core.incoming(answer, None), None);
     let locked = began.elapsed();
     assert!(locked < read / 20, "{locked:?} against {read:?}");
-    assert!(line.into_bytes().starts_with(b"{\"jsonrpc\":\"2.0\",\"id\":\"tc-2\","));
-    assert!(deliveries.into_iter().all(|delivery| delivery.deliver(None).is_none()));
+    assert!(bytes(&line).starts_with("{\"jsonrpc\":\"2.0\",\"id\":\"tc-2\","));
+    let call = Call { replies, message: call };
+    assert!(matches!(call.next(), Got::Notification(_)) && matches!(call.next(), Got::Answer(_)));
 }
 
 #[test]
 fn a_call_that_was_given_up_before_its_turn_is_never_written() {
     let mut core = opened();
-    let (number, mailbox) = admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
+    let (number, call) = admit(&mut core, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
     assert!(!core.give_up(number));
     assert!(written(&mut core).is_empty());
-    assert!(matches!(
-        mailbox.next(Instant::now() + Duration::from_millis(1), Instant::now()),
-        Letter::Nothing
-    ));
+    assert!(call.replies.next(Instant::now() + Duration::from_millis(1), Instant::now()).is_none());
 }
 
 /// A cancellation goes before all others, and yet is counted until the child has read it.
 #[test]
 fn what_nobody_waits_for_is_counted_until_it_is_written() {
     let flight = InFlight::default();
-    let mut core = new(Era::Modern);
-    core.started();
+    let mut core = running(Era::Modern);
     admit(&mut core, r#"{"jsonrpc":"2.0","id":7,"method":"x"}"#);
     assert_eq!(written(&mut core).len(), 1);
     let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
     for text in [r#"{"jsonrpc":"2.0","method":"notifications/y"}"#, cancel, cancel] {
-        let message = message(text);
-        assert!(matches!(core.admit(&message, None), Admission::Taken));
-        core.hold(&message, flight.enter(1));
+        assert!(matches!(core.admit(&message(text), None, flight.enter(1)), Admission::Taken));
     }
     assert_eq!(flight.now(), 3);
     drop(core.next_line());
@@ -378,7 +464,6 @@ fn what_nobody_waits_for_is_counted_until_it_is_written() {
     assert_eq!(flight.now(), 0);
     // What was not queued is not counted either.
     let stranger = message(&cancel.replace('7', "8"));
-    core.admit(&stranger, None);
-    core.hold(&stranger, flight.enter(1));
+    core.admit(&stranger, None, flight.enter(1));
     assert_eq!(flight.now(), 0);
 }

@@ -1,4 +1,4 @@
-//! How a session with a legacy child is opened, by a caller's `initialize` or by one of our own.
+//! Opening of a session with a legacy child, by the `initialize` of a caller or by one of our own.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,67 +6,67 @@ use std::time::Instant;
 use crate::relay::message::Message;
 use crate::relay::revision::Era;
 
-use super::super::handshake::{Handshake, Opening};
-use super::super::mailbox::Mailbox;
+use super::super::handshake::CONFIRMATION;
+use super::super::life::Change;
 use super::super::rewrite::Line;
-use super::{Admission, Conversation, Core};
+use super::{Admission, Conversation, Core, Role};
 
 impl Core {
     /// The first `initialize` goes to the child. While its answer is awaited others wait for the same
     /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
     pub(super) fn initialize(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
-        match self.handshake.open(message) {
-            Opening::First => self.begin(message, conversation),
-            Opening::Answered(answer) => Admission::Answered(answer),
-            Opening::Awaited => {
-                let (number, mailbox) = (self.numbers.give(), Arc::<Mailbox>::default());
-                self.handshake.follow(number, Arc::clone(message), Arc::clone(&mailbox));
-                mailbox.written();
-                Admission::Call(number, mailbox)
-            }
+        if let Some(answer) = self.handshake.answer() {
+            return Admission::Answered(Arc::clone(answer));
         }
+        if self.handshake.is_asked() {
+            let (number, replies, _) = self.call(message, conversation, Role::Follower);
+            replies.written();
+            return Admission::Call(number, replies);
+        }
+        self.open(message, conversation, false)
     }
 
     /// Sends an `initialize`; nothing else is written before the child has answered it.
-    fn begin(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
-        let (number, mailbox, line) = self.call(message, conversation, true);
-        self.opening_since = Some(Instant::now());
+    fn open(&mut self, message: &Arc<Message>, conversation: Conversation, ours: bool) -> Admission {
+        self.handshake.ask(message, ours);
+        let (number, replies, line) = self.call(message, conversation, Role::Opening);
         self.urgent.push_back(line);
-        Admission::Call(number, mailbox)
+        self.change(Change::Opens(Instant::now()));
+        Admission::Call(number, replies)
     }
 
-    /// Sends an `initialize` that no caller waits for: the last good one, else one of our own.
-    pub(super) fn begin_on_behalf(&mut self) {
-        let message = self.handshake.remembered();
-        self.handshake.open(&message);
-        self.handshake.on_behalf();
-        self.begin(&message, None);
+    /// Sends an `initialize` that no caller waits for.
+    pub(super) fn open_on_behalf(&mut self) {
+        self.open(&self.handshake.remembered(), None, true);
     }
 
     /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
     /// process or this child, and the server must not notice.
-    pub(super) fn greet(&mut self) {
-        match self.era {
-            Era::Modern => {}
-            Era::Legacy if self.handshake.is_missing() => self.begin_on_behalf(),
-            // Some callers never confirm it, and some servers stay silent until it is.
-            Era::Legacy => self.confirm(),
+    pub(super) fn ensure_session(&mut self) {
+        if self.era == Era::Legacy && self.handshake.is_missing() {
+            self.open_on_behalf();
         }
+        // Some callers never confirm it, and some servers stay silent until it is.
+        let confirmation = self.confirmation();
+        self.outgoing.extend(confirmation);
     }
 
-    /// `notifications/initialized` is owed once per child.
-    pub(super) fn confirm(&mut self) {
-        if self.handshake.confirm() {
-            let text = Handshake::confirmation().to_owned();
-            self.outgoing.push_back(Line::own(text));
-        }
+    /// The `notifications/initialized` that the child is still owed.
+    pub(super) fn confirmation(&mut self) -> Option<Line> {
+        self.handshake.confirm().then(|| Line::own(CONFIRMATION.to_owned()))
     }
 
-    /// An `initialize` was given up before it was written. Whoever waits behind it still needs one.
+    /// Whether an `initialize` waits to be written.
+    pub(super) fn awaits_opening(&self) -> bool {
+        self.calls.values().any(|waiting| waiting.role == Role::Opening && !waiting.written)
+    }
+
+    /// An `initialize` was given up before it was written. What waits behind it still needs one.
     pub(super) fn reopen(&mut self) {
-        self.opening_since = None;
-        if self.handshake.withdrawn() || !self.outgoing.is_empty() {
-            self.begin_on_behalf();
+        self.handshake.reset();
+        self.change(Change::Opened);
+        if !self.outgoing.is_empty() || self.calls.values().any(|waiting| waiting.role == Role::Follower) {
+            self.open_on_behalf();
         }
     }
 }

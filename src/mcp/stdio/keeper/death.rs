@@ -1,10 +1,12 @@
-//! The end of a child: who is told of it, and how.
+//! Death of a child: what log, metrics and readiness are told of it.
 
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::net;
 use crate::relay::revision::Era;
 
+use super::super::life::Speaks;
 use super::{Keeper, State};
 
 /// A child that ends so soon after its start may lack something of its environment.
@@ -19,15 +21,12 @@ const DEATHS_MAX: u32 = 10;
 impl Keeper {
     /// Tells log, metrics and readiness that a child has ended, or could not be started.
     pub(super) fn record_death(&self, state: &mut State, cause: &'static str, why: &str, lived: Duration) {
-        let answered = state.core.answered;
-        state.deaths = if answered { 1 } else { state.deaths.saturating_add(1) };
-        // That no process could be made says nothing about the server.
-        if self.era == Era::Modern && !state.speaks && cause != "not_started" {
-            state.refused = true;
-            state.core.closed("the server does not speak this revision");
+        state.deaths = if state.core.has_answered() { 1 } else { state.deaths.saturating_add(1) };
+        if state.core.speaks() == Speaks::No {
+            state.core.fail_all(net::Kind::ConnectionClosed, "the server does not speak this revision");
         }
         self.shared.metrics.child_death(&self.channel, cause);
-        let last = state.last_words.last();
+        let last = state.last_lines.last();
         log::warn!(channel = self.channel.as_str(), deaths = state.deaths, last_words = last; "mcp server {why}");
         let withheld = &self.launch.withheld;
         if lived < EARLY && !withheld.is_empty() && !std::mem::replace(&mut state.withheld_said, true) {
@@ -56,15 +55,16 @@ pub(super) fn cause(status: ExitStatus) -> &'static str {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::super::Shared;
     use super::super::super::core::Core;
     use super::super::super::launch::Launch;
     use super::super::super::rewrite::Numbers;
+    use super::super::Shared;
     use super::*;
     use crate::config::Channel;
     use crate::net::Budget;
     use crate::ops::metrics::Metrics;
     use crate::ops::readiness::Readiness;
+    use crate::sync;
 
     #[test]
     fn readiness_tells_of_many_deaths_without_one_answer() {
@@ -79,11 +79,10 @@ mod tests {
             readiness: Arc::clone(&readiness),
             guards: Arc::default(),
         };
-        let launch =
-            Launch { argv: Vec::new(), environment: Vec::new(), withheld: Vec::new(), working_dir: None };
-        let keeper = Keeper::new(channel, Core::new(Era::Legacy, Numbers::known()), launch, shared, None);
+        let core = Core::new(Era::Legacy, Numbers::new("tc-".into(), 1));
+        let keeper = Keeper::new(&channel, Era::Legacy, core, &Launch::default(), &shared, None);
         let why = || {
-            let state = &mut keeper.state();
+            let state = &mut sync::lock(&keeper.state);
             keeper.record_death(state, "exit", "ended with exit status: 1", Duration::ZERO);
             readiness.verdict().1
         };

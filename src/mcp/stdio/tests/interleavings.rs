@@ -27,7 +27,7 @@ fn every_caller_gets_its_own_end_once() {
     for seed in 0..300 {
         let mut dice = Dice(seed);
         let mut core = opened();
-        let mut open: BTreeMap<u64, (usize, String, Arc<Mailbox>)> = BTreeMap::new();
+        let mut open: BTreeMap<u64, (usize, String, Call)> = BTreeMap::new();
         let mut lines: Vec<String> = Vec::new();
         for step in 0..400 {
             match dice.roll(10) {
@@ -36,13 +36,12 @@ fn every_caller_gets_its_own_end_once() {
                     let call = format!(
                         r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"n":{step},"_meta":{{"progressToken":"t"}}}}}}"#
                     );
-                    if let Admission::Call(number, mailbox) = core.admit(&message(&call), None) {
-                        open.insert(number, (step, id.to_owned(), mailbox));
+                    let message = message(&call);
+                    if let Admission::Call(number, replies) = take(&mut core, &message, None) {
+                        open.insert(number, (step, id.to_owned(), Call { replies, message }));
                     }
                 }
-                4 | 5 => {
-                    lines.extend(core.next_line().map(|line| String::from_utf8(line.into_bytes()).unwrap()))
-                }
+                4 | 5 => lines.extend(core.next_line().map(|line| bytes(&line))),
                 6 | 7 if !lines.is_empty() => {
                     // Sometimes the line stays, and the child answers it again later.
                     let at = dice.roll(lines.len());
@@ -54,31 +53,34 @@ fn every_caller_gets_its_own_end_once() {
                 8 if !open.is_empty() => {
                     let number = *open.keys().nth(dice.roll(open.len())).unwrap();
                     core.give_up(number);
-                    let (_, _, mailbox) = open.remove(&number).unwrap();
-                    while !matches!(letter(&mailbox), Letter::Nothing) {}
+                    let (_, _, call) = open.remove(&number).unwrap();
+                    while call.next() != Got::Nothing {}
                 }
                 9 if dice.roll(5) == 0 => {
-                    core.died(net::Kind::Eof, "gone");
-                    core.started();
+                    die(&mut core);
+                    start(&mut core);
                 }
                 _ => {}
             }
-            open.retain(|_, (n, id, mailbox)| match letter(mailbox) {
-                Letter::End(End::Answer(payload)) => {
-                    let wanted = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{n}}}}}"#);
-                    assert_eq!(text(&payload), wanted, "seed {seed}");
-                    assert!(matches!(letter(mailbox), Letter::Nothing), "seed {seed}");
+            open.retain(|_, (n, id, call)| match call.next() {
+                Got::Answer(text) => {
+                    assert_eq!(
+                        text,
+                        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"n":{n}}}}}"#),
+                        "seed {seed}"
+                    );
+                    assert_eq!(call.next(), Got::Nothing, "seed {seed}");
                     false
                 }
-                Letter::End(End::Failed(failure)) => {
-                    assert_eq!(failure.source, net::Source::TransportClosed);
+                Got::Failed(source) => {
+                    assert_eq!(source, net::Source::TransportClosed);
                     false
                 }
-                _ => true,
+                Got::Notification(_) | Got::Nothing => true,
             });
         }
-        core.closed("the end");
-        let failed = |mailbox: &Mailbox| matches!(letter(mailbox), Letter::End(End::Failed(_)));
-        assert!(open.values().all(|(_, _, mailbox)| failed(mailbox)), "seed {seed}");
+        core.fail_all(net::Kind::ConnectionClosed, "the end");
+        let failed = |call: &Call| matches!(call.next(), Got::Failed(_));
+        assert!(open.values().all(|(_, _, call)| failed(call)), "seed {seed}");
     }
 }

@@ -1,4 +1,4 @@
-//! How long a child that has ended is waited with before the next start.
+//! Pause between the end of a child and the next start.
 
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ const PART_OF_LIFE: u32 = 4;
 pub(super) struct Pause(Backoff);
 
 impl Pause {
-    /// That of a child that has not died yet.
     pub(super) fn new() -> Pause {
         Pause(Backoff::new(PAUSE_MIN))
     }
