@@ -11,7 +11,7 @@ use crate::relay::message::Message;
 use crate::relay::port::{Call, Outcome, Sink};
 
 use super::keeper::{Keeper, SILENCE_MAX};
-use super::replies::{Named, Received, Replies, Reply};
+use super::replies::{Replies, Reply};
 
 /// How long a command waits for a child that is down or starting.
 /// Long enough for a restart, which callers then never notice; short enough that a broken server is told
@@ -30,19 +30,7 @@ impl Call for Decided {
     }
 }
 
-/// A call that was answered before.
-pub(super) struct Remembered {
-    pub(super) answer: Arc<Message>,
-    pub(super) caller: Arc<Message>,
-}
-
-impl Call for Remembered {
-    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
-        answered(Received { message: self.answer, held: None, named: Named::Nowhere }, &self.caller)
-    }
-}
-
-/// A call whose answer is awaited.
+/// A call whose end is awaited.
 pub(super) struct Waiting {
     pub(super) keeper: Arc<Keeper>,
     pub(super) replies: Arc<Replies>,
@@ -80,7 +68,13 @@ impl Call for Waiting {
                     let payload = notification.notification(&self.caller);
                     sink.notify(payload, 200, &ReplyHeaders::content("text/event-stream"), end);
                 }
-                Some(Reply::Answer(answer)) => return answered(answer, &self.caller),
+                Some(Reply::Answer(answer)) => {
+                    let headers = ReplyHeaders::content("application/json");
+                    return match answer.answer(&self.caller) {
+                        Ok(payload) => Outcome::Response { status: 200, headers, payload },
+                        Err(failure) => Outcome::Failed(failure),
+                    };
+                }
                 Some(Reply::Failed(failure)) => {
                     // Its server may not know; of a call that it ended itself nothing is left to give up.
                     if subscription {
@@ -107,15 +101,5 @@ impl Call for Waiting {
                 }
             }
         }
-    }
-}
-
-fn answered(answer: Received, caller: &Message) -> Outcome {
-    match answer.answer(caller) {
-        Ok(payload) => {
-            let headers = ReplyHeaders::content("application/json");
-            Outcome::Response { status: 200, headers, payload }
-        }
-        Err(failure) => Outcome::Failed(failure),
     }
 }

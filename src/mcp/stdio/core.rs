@@ -1,6 +1,5 @@
 //! State of one child, without threads: which calls wait, what is to be written, what an answer
 //! means. Everything that can go wrong with ids is decided here, and tested here.
-//!
 //! Lines wait in `outgoing` in the order of admission, across restarts of the child; a call is
 //! written once or not at all. Private ids are never used twice, so whatever arrives late finds
 //! no call and is dropped.
@@ -24,7 +23,7 @@ use crate::relay::revision::Era;
 
 use super::handshake::Handshake;
 use super::life::{self, Change, Life, Speaks};
-use super::replies::Replies;
+use super::replies::{Replies, Reply};
 use super::rewrite::{Line, Numbers};
 
 /// Most calls of one child at once, and most lines that wait for it. Workers and subscriptions cannot
@@ -49,16 +48,12 @@ const ID_BYTES_MAX: usize = 1024;
 /// What is done with a message for the child.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// It waits for its answer; the number names it towards this state.
+    /// It waits for its end, or has ended already; the number names it towards this state.
     Call(u64, Arc<Replies>),
-    /// The child answered the same before.
-    Answered(Arc<Message>),
     /// It was taken and needs no answer.
     Taken,
     /// The server does not speak this era.
     Unspoken,
-    /// It cannot be served.
-    Refused(Failure),
 }
 
 /// What is counted.
@@ -123,8 +118,9 @@ struct Ended {
 #[derive(Debug)]
 pub(super) struct Core {
     era: Era,
-    life: Life,
-    speaks: Speaks,
+    /// Changed by [`Core::change`] alone, as `speaks` is.
+    pub(super) life: Life,
+    pub(super) speaks: Speaks,
     numbers: Numbers,
     calls: BTreeMap<u64, Waiting>,
     /// Goes before everything else: the handshake, answers to the child, cancellations.
@@ -133,7 +129,7 @@ pub(super) struct Core {
     handshake: Handshake,
     ended: VecDeque<Ended>,
     /// Whether the present child has answered anything.
-    answered: bool,
+    pub(super) answered: bool,
     /// The number of the question that it was asked because it was silent.
     question: Option<u64>,
     /// Whether subscriptions are still taken.
@@ -167,15 +163,14 @@ impl Core {
         held: Ticket,
     ) -> Admission {
         if matches!(self.life, Life::Closing(_) | Life::Closed) {
-            return Admission::Refused(Failure::new(net::Kind::ConnectionClosed, "shutting down"));
+            return self.refused(net::Kind::ConnectionClosed, "shutting down");
         }
         if self.speaks == Speaks::No {
             return Admission::Unspoken;
         }
         let bytes: usize = self.urgent.iter().chain(&self.outgoing).map(Line::bytes).sum();
         if self.pending() >= WAITING_MAX || self.outgoing.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
-            let cause = "the server does not read its input";
-            return Admission::Refused(Failure::new(net::Kind::ClosedPipe, cause));
+            return self.refused(net::Kind::ClosedPipe, "the server does not read its input");
         }
         match (message.kind(), message.method()) {
             (Kind::Request, Some("initialize")) if self.era == Era::Legacy => {
@@ -207,6 +202,17 @@ impl Core {
             }
         }
         Admission::Taken
+    }
+
+    fn refused(&mut self, kind: net::Kind, cause: &str) -> Admission {
+        self.ended_call(Reply::Failed(Failure::new(kind, cause)))
+    }
+
+    /// A call that needs nothing of the child.
+    fn ended_call(&mut self, end: Reply) -> Admission {
+        let replies = Arc::<Replies>::default();
+        replies.end(end);
+        Admission::Call(self.numbers.give(), replies)
     }
 
     /// Registers a call and makes its line.
@@ -377,24 +383,11 @@ impl Core {
         (self.life, self.speaks) = life::after(self.life, self.speaks, change);
     }
 
-    pub(super) fn life(&self) -> Life {
-        self.life
-    }
-
-    pub(super) fn speaks(&self) -> Speaks {
-        self.speaks
-    }
-
-    pub(super) fn has_answered(&self) -> bool {
-        self.answered
-    }
-
     /// Whether a child runs that has not closed a pipe.
     pub(super) fn is_running(&self) -> bool {
         matches!(self.life, Life::Opening(_) | Life::Serving | Life::Silent(_))
     }
 
-    /// How many calls wait.
     pub(super) fn pending(&self) -> usize {
         self.calls.len()
     }

@@ -26,7 +26,7 @@ use super::core::{Admission, Conversation, Core};
 use super::guards::{self, Guards, SWEEP_MAX};
 use super::launch::{Launch, Process};
 use super::life::{Change, Life, Speaks};
-use super::pause::Pause;
+use super::pause;
 use super::silence::Silence;
 use super::stderr::LastLines;
 
@@ -182,7 +182,7 @@ impl Keeper {
 
     /// Why what was taken is not written to the child, and whether that is because it is still starting.
     pub(super) fn why_unwritten(&self) -> (bool, &'static str) {
-        match sync::lock(&self.state).core.life() {
+        match sync::lock(&self.state).core.life {
             Life::Opening(_) => (true, "the server is still starting"),
             Life::Serving | Life::Silent(_) => (false, "the server does not read its input"),
             _ => (false, "the server is not running"),
@@ -213,10 +213,10 @@ impl Keeper {
     /// [`EOF_WAIT`], [`KILL_WAIT`] and the time of a sweep after the stop.
     pub(super) fn close(&self) {
         let state = sync::lock(&self.state);
-        let Life::Closing(due) = state.core.life() else { return };
+        let Life::Closing(due) = state.core.life else { return };
         let kill_wait = if state.lifeline.is_some() { KILL_WAIT } else { Duration::ZERO };
         let left = due.saturating_duration_since(Instant::now()) + kill_wait + SWEEP_MAX;
-        let closing = |state: &mut State| matches!(state.core.life(), Life::Closing(_));
+        let closing = |state: &mut State| matches!(state.core.life, Life::Closing(_));
         drop(sync::wait_while(&self.changed, state, left, closing));
     }
 
@@ -237,7 +237,7 @@ impl Keeper {
     }
 
     fn keep(self: &Arc<Keeper>, heartbeat: &Heartbeat) {
-        let mut pauses = Pause::new();
+        let mut backoff = pause::backoff();
         while self.wait_wanted() {
             let started = Instant::now();
             // A folder or a program on a file system that does not answer.
@@ -252,14 +252,14 @@ impl Keeper {
             state.core.ends(change, net::Kind::Eof, "the server process ended");
             self.due.notify_all();
             self.publish(&state);
-            if state.core.life() == Life::Closed {
+            if state.core.life == Life::Closed {
                 return;
             }
             let lived = started.elapsed();
             self.record_death(&mut state, cause, &why, lived);
-            let pause = pauses.after(lived, state.core.has_answered());
+            let pause = pause::after(&mut backoff, lived, state.core.answered);
             heartbeat.within(pause);
-            let open = |state: &mut State| state.core.life() != Life::Closed;
+            let open = |state: &mut State| state.core.life != Life::Closed;
             drop(sync::wait_while(&self.changed, state, pause, open));
             heartbeat.rest();
         }
@@ -270,10 +270,10 @@ impl Keeper {
         let mut state = sync::lock(&self.state);
         loop {
             let core = &mut state.core;
-            if core.life() == Life::Closed {
+            if core.life == Life::Closed {
                 return false;
             }
-            if self.era == Era::Legacy || (core.has_work() && core.speaks() != Speaks::No) {
+            if self.era == Era::Legacy || (core.has_work() && core.speaks != Speaks::No) {
                 core.change(Change::Start);
                 return true;
             }

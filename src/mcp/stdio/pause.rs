@@ -14,24 +14,18 @@ const WELL: Duration = Duration::from_secs(30);
 /// One that has answered is away for at most this part of the time that it has lived.
 const PART_OF_LIFE: u32 = 4;
 
-/// The pause after the next death of a child that keeps dying at its start.
-#[derive(Debug)]
-pub(super) struct Pause(Backoff);
+/// Backoff of a child that has not died yet.
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(PAUSE_MIN)
+}
 
-impl Pause {
-    pub(super) fn new() -> Pause {
-        Pause(Backoff::new(PAUSE_MIN))
+/// The pause after a death: a child that was well is started again at once.
+pub(super) fn after(backoff: &mut Backoff, lived: Duration, answered: bool) -> Duration {
+    if lived >= WELL {
+        backoff.reset();
+        return Duration::ZERO;
     }
-
-    /// The pause after a death: one that was well is started again at once.
-    pub(super) fn after(&mut self, lived: Duration, answered: bool) -> Duration {
-        if lived >= WELL {
-            self.0.reset();
-            return Duration::ZERO;
-        }
-        let most = if answered { (lived / PART_OF_LIFE).max(PAUSE_MIN) } else { PAUSE_MAX };
-        self.0.next(PAUSE_MAX).min(most)
-    }
+    backoff.next(if answered { (lived / PART_OF_LIFE).max(PAUSE_MIN) } else { PAUSE_MAX })
 }
 
 #[cfg(test)]
@@ -40,8 +34,8 @@ mod tests {
 
     /// The pauses of a child that dies again and again after so many seconds.
     fn pauses(lived: f64, answered: bool, deaths: usize) -> Vec<f64> {
-        let mut pause = Pause::new();
-        let next = |_| pause.after(Duration::from_secs_f64(lived), answered).as_secs_f64();
+        let mut pause = backoff();
+        let next = |_| after(&mut pause, Duration::from_secs_f64(lived), answered).as_secs_f64();
         (0..deaths).map(next).collect()
     }
 
@@ -65,10 +59,10 @@ mod tests {
 
     #[test]
     fn a_good_life_forgets_the_bad_ones() {
-        let mut pause = Pause::new();
-        (0..9).for_each(|_| assert!(!pause.after(Duration::ZERO, false).is_zero()));
-        assert_eq!(pause.after(Duration::from_secs(8), true), Duration::from_secs(2));
-        assert_eq!(pause.after(WELL, false), Duration::ZERO);
-        assert_eq!(pause.after(Duration::ZERO, false), PAUSE_MIN);
+        let mut pause = backoff();
+        (0..9).for_each(|_| assert!(!after(&mut pause, Duration::ZERO, false).is_zero()));
+        assert_eq!(after(&mut pause, Duration::from_secs(8), true), Duration::from_secs(2));
+        assert_eq!(after(&mut pause, WELL, false), Duration::ZERO);
+        assert_eq!(after(&mut pause, Duration::ZERO, false), PAUSE_MIN);
     }
 }

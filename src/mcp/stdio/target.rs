@@ -16,7 +16,7 @@ use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Target};
 use crate::relay::revision::{self, Era};
 
-use super::call::{Decided, Remembered, Waiting};
+use super::call::{Decided, Waiting};
 use super::core::{Admission, Conversation, Core};
 use super::keeper::{Keeper, Shared};
 use super::launch::Launch;
@@ -105,22 +105,18 @@ impl StdioTarget {
             return Box::new(Decided(acknowledged()));
         };
         let held = command.ticket.more(message.text().len());
-        Box::new(Decided(match keeper.admit(message, conversation, held) {
-            Admission::Answered(answer) => {
-                return Box::new(Remembered { answer, caller: Arc::clone(message) });
-            }
+        match keeper.admit(message, conversation, held) {
             Admission::Call(number, replies) => {
                 let (keeper, command, caller) =
                     (Arc::clone(keeper), Arc::clone(command), Arc::clone(message));
                 let ttl = self.shared.ttl;
-                return Box::new(Waiting { keeper, replies, number, command, caller, ttl, runs: false });
+                Box::new(Waiting { keeper, replies, number, command, caller, ttl, runs: false })
             }
             // Answered for the server, as one that speaks both would: the caller goes on in the other era at
             // once.
-            Admission::Unspoken => unknown(message),
-            Admission::Refused(failure) => Outcome::Failed(failure),
-            Admission::Taken => acknowledged(),
-        }))
+            Admission::Unspoken => Box::new(Decided(unknown(message))),
+            Admission::Taken => Box::new(Decided(acknowledged())),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::relay::revision::Era;
 
 use super::super::handshake::CONFIRMATION;
 use super::super::life::Change;
+use super::super::replies::{Named, Received, Reply};
 use super::super::rewrite::Line;
 use super::{Admission, Conversation, Core, Role};
 
@@ -16,7 +17,8 @@ impl Core {
     /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
     pub(super) fn initialize(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
         if let Some(answer) = self.handshake.answer() {
-            return Admission::Answered(Arc::clone(answer));
+            let message = Arc::clone(answer);
+            return self.ended_call(Reply::Answer(Received { message, held: None, named: Named::Nowhere }));
         }
         if self.handshake.is_asked() {
             let (number, replies, _) = self.call(message, conversation, Role::Follower);

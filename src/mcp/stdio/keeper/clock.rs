@@ -17,7 +17,7 @@ impl Keeper {
         let mut state = sync::lock(&self.state);
         while state.child == child {
             let now = Instant::now();
-            let wait = match state.core.life() {
+            let wait = match state.core.life {
                 Life::Ending(due) | Life::Closing(due) if now < due => due - now,
                 Life::Ending(_) | Life::Closing(_) if state.lifeline.is_some() => {
                     self.end_child(&mut state, net::Kind::Eof, "the server does not end");

@@ -21,8 +21,8 @@ const DEATHS_MAX: u32 = 10;
 impl Keeper {
     /// Tells log, metrics and readiness that a child has ended, or could not be started.
     pub(super) fn record_death(&self, state: &mut State, cause: &'static str, why: &str, lived: Duration) {
-        state.deaths = if state.core.has_answered() { 1 } else { state.deaths.saturating_add(1) };
-        if state.core.speaks() == Speaks::No {
+        state.deaths = if state.core.answered { 1 } else { state.deaths.saturating_add(1) };
+        if state.core.speaks == Speaks::No {
             state.core.fail_all(net::Kind::ConnectionClosed, "the server does not speak this revision");
         }
         self.shared.metrics.child_death(&self.channel, cause);

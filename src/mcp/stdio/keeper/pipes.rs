@@ -74,7 +74,7 @@ impl Keeper {
         if state.child != child {
             return Vec::new();
         }
-        let had_answered = state.core.has_answered();
+        let was_answered = state.core.answered;
         let events = match line {
             Output::Messages(messages) => {
                 let events = messages.into_iter().filter_map(|message| match message {
@@ -89,7 +89,7 @@ impl Keeper {
             }
         };
         self.end_silence(&mut state);
-        if state.core.has_answered() && !had_answered && self.era == Era::Legacy {
+        if state.core.answered && !was_answered && self.era == Era::Legacy {
             // A handshake that was told again proves that the calls cut by the last death were no more than that.
             self.shared.readiness.child_up(&self.channel);
         }

@@ -80,7 +80,6 @@ fn every_caller_gets_its_own_end_once() {
             });
         }
         core.fail_all(net::Kind::ConnectionClosed, "the end");
-        let failed = |call: &Call| matches!(call.next(), Got::Failed(_));
-        assert!(open.values().all(|(_, _, call)| failed(call)), "seed {seed}");
+        assert!(open.values().all(|(_, _, call)| matches!(call.next(), Got::Failed(_))), "seed {seed}");
     }
 }
