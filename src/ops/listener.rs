@@ -3,10 +3,10 @@
 //!
 //! One thread serves it, and no peer can hold that thread: all sockets are non-blocking, and the
 //! thread waits in poll(2) for whichever can be read or written next. A connection that says
-//! nothing costs an entry in a table of `MAX_CONNECTIONS` for at most `HEAD_TIME`; when the
+//! nothing costs an entry in a table of `MAX_CONNECTIONS` for at most five seconds; when the
 //! table is full, the one that has waited longest makes room for a new one. A flood of half-open
 //! connections therefore delays a scrape by no more than the time to accept them. Answers come from
-//! memory, or from the threads of `calls`. Only the start can fail; running out of descriptors pauses accepting and is not an error.
+//! memory; a call goes to the threads of `calls`, with its connection. Only the start can fail; running out of descriptors pauses accepting and is not an error.
 
 pub mod bind;
 #[cfg(feature = "harpoon")]
@@ -16,8 +16,8 @@ pub(crate) mod http;
 #[cfg(feature = "page")]
 mod page;
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use super::readiness::Readiness;
 use crate::config;
 use crate::sync;
 use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
-use connection::{Connection, HEAD_TIME, Next, Service};
+use connection::Connection;
 use http::{Reply, Request};
 
 /// Connections at once, at most: above what monitoring opens, below a quarter of the usual 1024 descriptors. Where
@@ -66,23 +66,17 @@ pub(crate) type Offer = Box<dyn FnOnce(&Heartbeats) -> io::Result<Box<dyn Calls 
 
 /// Requests that take time: threads of their own answer them.
 pub(crate) trait Calls {
-    /// Whether the request is a call.
+    /// True for a request of a call.
     fn is_for(&self, request: &Request) -> bool;
 
-    /// How large a call's body is, unless it is refused; `others` are being sent or run.
-    fn admit(&self, request: &Request, others: usize) -> Result<usize, Reply>;
+    /// Length of a call's body, unless it is refused. No body is read from a peer that does not show the token.
+    fn admit(&self, request: &Request) -> Result<usize, Reply>;
 
-    /// Hands a call over, and says until when its reply comes.
-    fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply>;
+    /// Hands over a connection whose call was admitted.
+    fn hand_over(&self, stream: UnixStream, request: Request, length: usize);
 
-    /// How many threads are busy. Without one that is free a call would wait longer than its caller.
+    /// Number of calls that were handed over and have not ended.
     fn running(&self) -> usize;
-
-    /// What becomes readable when replies are there.
-    fn done(&self) -> &UnixStream;
-
-    /// The replies that are there.
-    fn replies(&self) -> Vec<(u64, Reply)>;
 }
 
 /// Makes a page of HTML.
@@ -147,7 +141,6 @@ impl Listener {
             pages,
             connections: Vec::new(),
             connections_max: descriptors::quarter().clamp(1, MAX_CONNECTIONS),
-            accepted: 0,
             paused_until: None,
         };
         let heartbeat = heartbeats.add("health-listener");
@@ -195,10 +188,7 @@ struct Server {
     pages: Pages,
     /// Oldest first.
     connections: Vec<Connection>,
-    /// How many there may be.
     connections_max: usize,
-    /// How many there have been.
-    accepted: u64,
     /// Nothing is accepted before; set after a failed accept, cleared by one that works.
     paused_until: Option<Instant>,
 }
@@ -213,23 +203,11 @@ impl Server {
                 return;
             };
             let now = Instant::now();
-            // Nothing of a round waits, so it has no bound of its own.
+            // Nothing in a round waits, so that a round needs no time of its own.
             heartbeat.until(now);
-            let sending = self.connections.iter().filter(|connection| connection.is_sending()).count();
-            let running = self.pages.calls.as_ref().map_or(0, |calls| calls.running());
-            let service = Round { pages: &self.pages, calls: Cell::new(sending + running) };
-            // One answer of poll(2) for each connection, in their order.
-            let mut ready = ready.into_iter();
-            self.connections.retain_mut(|connection| {
-                let more = !ready.next().unwrap_or(false) || connection.advance(now, &service);
-                more && now < connection.deadline()
-            });
-            for (number, reply) in self.pages.calls.iter().flat_map(|calls| calls.replies()) {
-                // Nobody is there any more where the caller has gone.
-                let waiting = self.connections.iter_mut().find(|one| one.number() == number && one.is_call());
-                if let Some(connection) = waiting {
-                    connection.reply(now, &reply);
-                }
+            for (connection, ready) in mem::take(&mut self.connections).into_iter().zip(ready) {
+                let kept = if ready { self.pages.serve(connection, now) } else { Some(connection) };
+                self.connections.extend(kept.filter(|connection| now < connection.deadline));
             }
             if acceptable {
                 self.accept(now);
@@ -239,10 +217,10 @@ impl Server {
 
     /// Waits for the next thing to do: whether a connection can be accepted, and which can go on.
     /// `None` when the listener is to stop.
-    fn wait(&mut self) -> Option<(bool, Vec<bool>)> {
+    fn wait(&self) -> Option<(bool, Vec<bool>)> {
         let now = Instant::now();
         let paused = self.paused_until.filter(|until| now < *until);
-        let deadlines = self.connections.iter().map(Connection::deadline).chain(paused);
+        let deadlines = self.connections.iter().map(|connection| connection.deadline).chain(paused);
         let timeout = deadlines.min().map_or(PollTimeout::NONE, |deadline| {
             // A millisecond more: waking just before a deadline would find nothing to do.
             let left = deadline.saturating_duration_since(now) + Duration::from_millis(1);
@@ -253,9 +231,6 @@ impl Server {
         descriptors.push(PollFd::new(self.woken.as_fd(), PollFlags::POLLIN));
         descriptors.push(PollFd::new(self.bound.as_fd(), accept_events));
         descriptors.extend(self.connections.iter().map(Connection::interest));
-        // Behind the connections, where it is not looked at: being woken is all that it is for.
-        let calls = self.pages.calls.as_ref();
-        descriptors.extend(calls.map(|calls| PollFd::new(calls.done().as_fd(), PollFlags::POLLIN)));
         // An interrupted wait reports nothing ready, and the next round waits again.
         if poll(&mut descriptors, timeout).is_err_and(|error| error != Errno::EINTR) {
             thread::sleep(PAUSE); // out of memory: asking again at once would not help
@@ -269,19 +244,21 @@ impl Server {
     /// Accepts what is waiting, at most a table full a round, so that the others are served too. No
     /// failure of accept ends the listener: most are about one peer, the rest pass with time.
     fn accept(&mut self, now: Instant) {
+        // Calls have left the table and keep their descriptors: a flood needs no token, so it cannot end them.
+        let room = self
+            .connections_max
+            .saturating_sub(self.pages.calls.as_ref().map_or(0, |calls| calls.running()))
+            .max(1);
         for _ in 0..self.connections_max {
             match self.bound.accept() {
                 Ok(stream) => {
                     self.paused_until = None;
                     // The oldest has had the longest time to speak. Refusing newcomers instead would
-                    // let whoever holds the table open keep the supervisor out. Calls stay: they are few,
-                    // may take long, and need a token that whoever floods need not have.
-                    if self.connections.len() >= self.connections_max {
-                        let oldest = self.connections.iter().position(|one| !one.is_call());
-                        self.connections.remove(oldest.unwrap_or(0));
+                    // let whoever holds the table open keep the supervisor out.
+                    if self.connections.len() >= room {
+                        self.connections.remove(0);
                     }
-                    self.accepted += 1;
-                    self.connections.push(Connection::new(self.accepted, stream, now + HEAD_TIME));
+                    self.connections.push(Connection::new(stream, now));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error)
@@ -313,36 +290,32 @@ struct Pages {
     calls: Option<Box<dyn Calls + Send>>,
 }
 
-/// The pages during one round over the connections, with the number of calls in it.
-struct Round<'a> {
-    pages: &'a Pages,
-    calls: Cell<usize>,
-}
-
-impl Service for Round<'_> {
-    fn begin(&self, request: &Request) -> Next {
-        if let Some(refusal) = self.pages.refusal(request) {
-            return Next::Reply(refusal);
-        }
-        let Some(calls) = self.pages.calls.as_ref().filter(|calls| calls.is_for(request)) else {
-            return Next::Reply(self.pages.answer(request));
-        };
-        match calls.admit(request, self.calls.get()) {
-            Ok(length) => {
-                self.calls.set(self.calls.get() + 1);
-                Next::Body(length)
-            }
-            Err(refusal) => Next::Reply(refusal),
-        }
-    }
-
-    fn take(&self, number: u64, request: Request) -> Result<Instant, Reply> {
-        let none = || Reply::text(404, NOT_FOUND);
-        self.pages.calls.as_ref().ok_or_else(none)?.hand_over(number, request)
-    }
-}
-
 impl Pages {
+    /// Moves a connection on. Nothing is left of one that has ended, or that is a call's from now on.
+    fn serve(&self, mut connection: Connection, now: Instant) -> Option<Connection> {
+        match connection.advance(now) {
+            Ok(None) => {}
+            Ok(Some(request)) => {
+                let calls = self.calls.as_ref().filter(|calls| calls.is_for(&request));
+                let reply = match (self.refusal(&request), calls) {
+                    (Some(refusal), _) => refusal,
+                    (None, None) => self.answer(&request),
+                    (None, Some(calls)) => match calls.admit(&request) {
+                        Err(refusal) => refusal,
+                        Ok(length) => {
+                            calls.hand_over(connection.stream, request, length);
+                            return None;
+                        }
+                    },
+                };
+                connection.send(now, reply.bytes(request.method == "HEAD"));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => return None,
+        }
+        Some(connection)
+    }
+
     /// Why a request is not answered at all.
     fn refusal(&self, request: &Request) -> Option<Reply> {
         let all = |name| request.all(name).collect::<Vec<&str>>();

@@ -6,9 +6,9 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -17,7 +17,6 @@ use nix::sys::stat::{Mode, fchmod};
 #[cfg(feature = "operator")]
 use nix::unistd::{AccessFlags, access};
 
-use super::connection::Stream;
 use crate::config;
 use crate::ops::Error;
 use crate::url::authority;
@@ -159,20 +158,16 @@ impl Bound {
         }
     }
 
-    /// Takes a connection that waits. Fails also when the socket cannot be made non-blocking, without which it must not be kept.
-    pub(super) fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        match self {
-            Bound::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Box::new(stream))
-            }
-            Bound::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Box::new(stream))
-            }
-        }
+    /// Takes a connection that waits, non-blocking. It is a `UnixStream` in either case: that is `std`'s type for
+    /// a connected socket, and what is done with it here is the same for all families of addresses.
+    pub(super) fn accept(&self) -> io::Result<UnixStream> {
+        let descriptor = match self {
+            Bound::Tcp(listener) => OwnedFd::from(listener.accept()?.0),
+            Bound::Unix(listener) => OwnedFd::from(listener.accept()?.0),
+        };
+        let stream = UnixStream::from(descriptor);
+        stream.set_nonblocking(true)?;
+        Ok(stream)
     }
 }
 

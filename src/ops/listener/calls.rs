@@ -1,19 +1,20 @@
 //! Requests of the listener that take time: threads of their own answer them.
 //!
-//! The listener's thread reads such a request, hands it over and goes on; the reply comes back to it over a
-//! channel, and a socket pair wakes it. So it stays the only one that touches connections, and no call can
-//! keep a health check waiting. Number and size of calls have bounds; who exceeds them is refused. Only the
-//! start of the threads can fail.
+//! The listener's thread reads the head of such a request and hands the connection over, so no call can keep a
+//! health check waiting. A thread reads the body, answers and closes. Number, size and time of calls have bounds;
+//! who exceeds them is refused. Only the start of the threads can fail.
 
-use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Calls;
-use super::http::{Reply, Request};
+use super::connection::{LINGER_MAX_BYTES, LINGER_TIME, REPLY_TIME};
+use super::http::{CONTINUE, Reply, Request};
 use crate::config::Secret;
 use crate::crypto;
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
@@ -23,9 +24,12 @@ use crate::sync;
 pub(super) const CALLS_MAX: usize = 8;
 
 /// The largest body, far above what any tool takes.
-pub(super) const BODY_MAX_BYTES: usize = 1024 * 1024;
+const BODY_MAX_BYTES: usize = 1024 * 1024;
 
-/// How long a caller is kept: the longest time that one call may have, and a moment.
+/// How long a peer may take for a body.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The longest time that one call may have, and a moment.
 const CALL_TIME: Duration = Duration::from_secs(130);
 
 /// Answers calls, on a thread where it may wait.
@@ -57,20 +61,23 @@ impl Offer {
 /// Running threads that answer calls, as the listener has them.
 struct Threads {
     offer: Offer,
-    jobs: SyncSender<(u64, Request)>,
-    replies: Receiver<(u64, Reply)>,
-    /// Readable when there are replies.
-    done: UnixStream,
-    /// Calls that were handed over and have no reply yet, also those whose callers have left.
-    running: Cell<usize>,
+    jobs: SyncSender<Call>,
+    /// Calls that were handed over and have not ended, also those whose callers have left.
+    running: Arc<AtomicUsize>,
+}
+
+/// Connection whose request has a body of this length.
+struct Call {
+    stream: UnixStream,
+    request: Request,
+    length: usize,
 }
 
 /// What a thread works with.
 struct Worker {
     answering: Arc<dyn Answering>,
-    jobs: Arc<Mutex<Receiver<(u64, Request)>>>,
-    replies: Sender<(u64, Reply)>,
-    wake: UnixStream,
+    jobs: Arc<Mutex<Receiver<Call>>>,
+    running: Arc<AtomicUsize>,
 }
 
 impl Threads {
@@ -78,22 +85,14 @@ impl Threads {
     fn start(offer: Offer, heartbeats: &Heartbeats) -> io::Result<Threads> {
         // As many places as callers are let in, so that handing over never waits.
         let (jobs, waiting) = sync_channel(CALLS_MAX);
-        let (sender, replies) = channel();
-        let (done, wake) = UnixStream::pair()?;
-        done.set_nonblocking(true)?;
-        wake.set_nonblocking(true)?;
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (waiting, running) = (Arc::new(Mutex::new(waiting)), Arc::default());
         for _ in 0..CALLS_MAX {
-            let worker = Worker {
-                answering: Arc::clone(&offer.answering),
-                jobs: Arc::clone(&waiting),
-                replies: sender.clone(),
-                wake: wake.try_clone()?,
-            };
+            let (answering, jobs) = (Arc::clone(&offer.answering), Arc::clone(&waiting));
+            let worker = Worker { answering, jobs, running: Arc::clone(&running) };
             let heartbeat = heartbeats.add("health-calls");
             sync::spawn("health-calls", move || worker.run(&heartbeat))?;
         }
-        Ok(Threads { offer, jobs, replies, done, running: Cell::new(0) })
+        Ok(Threads { offer, jobs, running })
     }
 }
 
@@ -102,39 +101,28 @@ impl Calls for Threads {
         request.path == self.offer.path
     }
 
-    fn admit(&self, request: &Request, others: usize) -> Result<usize, Reply> {
+    fn admit(&self, request: &Request) -> Result<usize, Reply> {
         if self.offer.token.as_ref().is_some_and(|token| !shows(request, token)) {
             let mut refusal = Reply::text(401, "show the token: Authorization: Bearer ...");
             refusal.headers.push(("WWW-Authenticate", "Bearer".to_owned()));
             return Err(refusal);
         }
-        // Nothing is read for whoever does not show the token.
         let length = request.body_length(BODY_MAX_BYTES)?;
-        if others < CALLS_MAX { Ok(length) } else { Err(Reply::text(503, "too many calls")) }
+        // Without a thread that is free a call would wait longer than its caller.
+        if self.running() >= CALLS_MAX {
+            return Err(Reply::text(503, "too many calls"));
+        }
+        Ok(length)
     }
 
-    fn hand_over(&self, number: u64, request: Request) -> Result<Instant, Reply> {
-        let full = |_| Reply::text(503, "too many calls");
-        self.jobs.try_send((number, request)).map_err(full)?;
-        self.running.set(self.running.get() + 1);
-        Ok(Instant::now() + CALL_TIME)
+    fn hand_over(&self, stream: UnixStream, request: Request, length: usize) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        // There is a place: see `admit`. Were there none, the caller would see the connection end.
+        let _ = self.jobs.try_send(Call { stream, request, length });
     }
 
     fn running(&self) -> usize {
-        self.running.get()
-    }
-
-    fn done(&self) -> &UnixStream {
-        &self.done
-    }
-
-    fn replies(&self) -> Vec<(u64, Reply)> {
-        // How many wake-ups there were says nothing: they are all used up before the replies are looked at.
-        let mut bytes = [0; 64];
-        while matches!((&self.done).read(&mut bytes), Ok(1..)) {}
-        let replies: Vec<(u64, Reply)> = self.replies.try_iter().collect();
-        self.running.set(self.running.get().saturating_sub(replies.len()));
-        replies
+        self.running.load(Ordering::Relaxed)
     }
 }
 
@@ -144,18 +132,74 @@ impl Worker {
             // Nobody can say when the next call comes.
             heartbeat.rest();
             // The lock is held while waiting: the others wait for it instead of for the queue.
-            let job = sync::lock(&self.jobs).recv();
-            let Ok((number, request)) = job else { return };
+            let call = sync::lock(&self.jobs).recv();
+            let Ok(call) = call else { return };
             // A caller is told that there are too many calls once all threads hang; the operator must know.
-            heartbeat.within(CALL_TIME);
-            let reply = self.answering.answer(&request);
-            // The listener has stopped: nobody reads replies any more.
-            if self.replies.send((number, reply)).is_err() {
-                return;
-            }
-            // A full socket has woken its reader already.
-            let _ = (&self.wake).write(&[1]);
+            heartbeat.within(BODY_TIME + CALL_TIME + REPLY_TIME + LINGER_TIME);
+            // A caller that breaks off is nobody's problem.
+            let _ = self.serve(call);
         }
+    }
+
+    /// Reads the body, answers, and waits for the peer to close, as `connection` says.
+    fn serve(&self, call: Call) -> io::Result<()> {
+        let Call { stream, mut request, length } = call;
+        let read = read_body(&stream, &mut request, length);
+        let reply = read.map(|()| self.answering.answer(&request));
+        // The place is free before the caller can know it.
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        Timed::new(&stream, REPLY_TIME).write_all(&reply?.bytes(false))?;
+        stream.shutdown(Shutdown::Write)?;
+        io::copy(&mut Timed::new(&stream, LINGER_TIME).take(LINGER_MAX_BYTES), &mut io::sink())?;
+        Ok(())
+    }
+}
+
+fn read_body(stream: &UnixStream, request: &mut Request, length: usize) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let mut peer = Timed::new(stream, BODY_TIME);
+    // What follows the body is nobody's: there is one request a connection.
+    request.body.truncate(length);
+    let left = u64::try_from(length - request.body.len()).unwrap_or(u64::MAX);
+    if left > 0 && request.expects_leave() {
+        peer.write_all(CONTINUE)?;
+    }
+    peer.take(left).read_to_end(&mut request.body)?;
+    if request.body.len() < length { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
+/// Blocking stream with one deadline: a peer that sends or takes a byte now and then gains nothing.
+struct Timed<'a> {
+    stream: &'a UnixStream,
+    end: Instant,
+}
+
+impl Timed<'_> {
+    fn new(stream: &UnixStream, time: Duration) -> Timed<'_> {
+        Timed { stream, end: Instant::now() + time }
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -170,6 +214,7 @@ fn shows(request: &Request, token: &Secret) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::{Sender, channel};
 
     #[test]
     fn the_token_is_shown_once_and_whole() {
@@ -200,16 +245,14 @@ mod tests {
         let calls = Threads::start(Offer { path: "/", token: None, answering }, &heartbeats).unwrap();
         let late = Instant::now() + 2 * CALL_TIME;
         assert_eq!(heartbeats.overdue(late), None);
-        calls.hand_over(1, Request::default()).unwrap();
+        let (_caller, stream) = UnixStream::pair().unwrap();
+        calls.hand_over(stream, Request::default(), 0);
         begun.recv().unwrap();
         assert_eq!(
             (heartbeats.overdue(Instant::now()), heartbeats.overdue(late)),
             (None, Some("health-calls"))
         );
         end.send(()).unwrap();
-        while calls.replies().is_empty() {
-            std::thread::yield_now();
-        }
         while heartbeats.overdue(late).is_some() {
             std::thread::yield_now();
         }

@@ -1,6 +1,7 @@
 //! The listener over real sockets on loopback.
 
 use super::calls::{self, Answering, CALLS_MAX};
+use super::connection::HEAD_TIME;
 use super::*;
 use crate::config::{Health, ListenAddress};
 use crate::ops::files::tests::Scratch;
