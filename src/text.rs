@@ -24,6 +24,13 @@ pub(crate) fn escape(out: &mut String, text: &str) {
     }
 }
 
+/// Adds a character as JSON writes it for readers of ASCII.
+pub(crate) fn escape_utf16(out: &mut String, c: char) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        out.push_str(&format!("\\u{unit:04x}"));
+    }
+}
+
 /// The first bytes of the text, at most `limit`, ending between two characters.
 pub(crate) fn head(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));

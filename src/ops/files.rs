@@ -5,12 +5,8 @@
 //! to one, since a mistyped path would leave folders behind. On stop each is removed only while it still holds
 //! what was written here, so that a process which is slow to stop does not take away the file of its successor.
 
-#[cfg(feature = "operator")]
-use std::fs::DirBuilder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-#[cfg(feature = "operator")]
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -66,7 +62,9 @@ pub fn write_profile(path: &Path, text: &str, replacing: bool) -> io::Result<()>
 /// Creates the directory of profiles, and what is missing above it, for the owner only.
 #[cfg(feature = "operator")]
 pub fn create_profile_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    use std::os::unix::fs::DirBuilderExt;
+
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Writes the process id and a newline, readable by all. Nobody reads half of it: a file is renamed into place,
@@ -117,29 +115,19 @@ pub(super) fn open_to_write(path: &Path, options: &mut OpenOptions) -> io::Resul
     Ok(file)
 }
 
-impl Published {
+impl Drop for Published {
     /// Removes the file if it is still ours. A file that is gone already is as good.
-    pub fn remove(self) -> Result<(), Error> {
-        self.take_back()
-    }
-
-    fn take_back(&self) -> Result<(), Error> {
+    fn drop(&mut self) {
         let removed = holds(&self.path, &self.content)
             .and_then(|ours| if ours { fs::remove_file(&self.path) } else { Ok(()) });
         match removed {
             // A link is the name of a descriptor, which was never made here.
             Err(cause) if cause.kind() != io::ErrorKind::NotFound && !is_link(&cause) => {
-                Err(Error::caused(format!("remove {} {}", self.name, self.path.display()), cause))
+                let error = Error::caused(format!("remove {} {}", self.name, self.path.display()), cause);
+                log::warn!("{error}");
             }
-            _ => Ok(()),
+            _ => {}
         }
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        // Who wants to hear of a failure calls `remove`; after that there is nothing left to do here.
-        let _ = self.take_back();
     }
 }
 
@@ -225,7 +213,7 @@ pub(super) mod tests {
         assert_eq!(mode(&path), 0o600);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        published.remove().unwrap();
+        drop(published);
         assert!(!path.exists());
     }
 
@@ -240,11 +228,11 @@ pub(super) mod tests {
         let first = write_pid(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
         fs::write(&path, "1\n").unwrap();
-        first.remove().unwrap();
+        drop(first);
         assert!(path.exists());
         let second = write_pid(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        second.remove().unwrap();
+        drop(second);
     }
 
     #[test]

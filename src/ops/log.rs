@@ -114,7 +114,8 @@ impl Lines {
     /// The whole line with its newline. Time, level and message come first in every format, then
     /// who speaks, then what the caller added, in the order of the call.
     fn line(&self, now: SystemTime, record: &Record<'_>) -> String {
-        let level = level_word(record.level());
+        // The four words that operators filter by.
+        let level = record.level().min(Level::Debug).as_str();
         let message = self.clean("msg", &record.args().to_string());
         let out = match self.format {
             LogFormat::Unset => format!("{} {level} ", timestamp::plain(now)),
@@ -170,10 +171,7 @@ impl Line<'_> {
             // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
             for c in serde_json::Value::from(value).to_string().chars() {
                 match text::must_escape(c) {
-                    true => c
-                        .encode_utf16(&mut [0; 2])
-                        .iter()
-                        .for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+                    true => text::escape_utf16(out, c),
                     false => out.push(c),
                 }
             }
@@ -203,16 +201,6 @@ impl<'kvs> kv::VisitSource<'kvs> for Line<'_> {
     }
 }
 
-/// The four words that operators filter by.
-fn level_word(level: Level) -> &'static str {
-    match level {
-        Level::Error => "ERROR",
-        Level::Warn => "WARN",
-        Level::Info => "INFO",
-        Level::Debug | Level::Trace => "DEBUG",
-    }
-}
-
 /// The reference's name for the room that speaks: operators filter by these words, so they outlive
 /// the names of our modules.
 fn component(target: &str) -> &'static str {
@@ -223,9 +211,8 @@ fn component(target: &str) -> &'static str {
         (Some("mcp"), _) => "mcpclient",
         (Some("oauth"), _) => "oauth",
         (Some("harpoon"), _) => "harpoon",
-        (Some("ops"), Some("listener" | "http" | "readiness" | "metrics")) => "health",
+        (Some("ops"), Some("listener" | "readiness" | "metrics")) => "health",
         (Some("ops"), Some("proxy_health")) => "proxyhealth",
-        (Some("ops"), Some("ui")) => "adminui",
         _ => "process",
     }
 }

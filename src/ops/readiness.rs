@@ -5,10 +5,10 @@
 //! likes. A ready tunnel does not turn unready by one bad event: a run of failures must reach
 //! `RUN_FAILURES` or span `RUN_SPAN`. One success ends any run.
 
-mod child;
 mod polls;
 mod posts;
 mod run;
+mod target;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -16,17 +16,16 @@ use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::sync;
-use crate::text;
 
 use polls::Plane;
 use posts::Posts;
-use run::Run;
+use run::shorten;
+use target::{Target, Trouble};
+
+pub use target::Probe;
 
 /// Why a child is down that nobody has started yet.
 pub const NOT_STARTED: &str = "not started yet";
-
-/// Bound of foreign text in a verdict; supervisors log it whole, on every check.
-const MAX_WHY_BYTES: usize = 256;
 
 /// The live verdict behind `/readyz`. Shared behind an `Arc`.
 #[derive(Debug)]
@@ -34,21 +33,6 @@ pub struct Readiness {
     /// How long a successful poll proves that the plane is reached.
     plane_window: Duration,
     state: Mutex<State>,
-}
-
-/// What a probe of an MCP server found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// It answered.
-    Ready,
-    /// It wants authorization first; the text says what it answered.
-    AuthorizationRequired(String),
-    /// It stayed silent within the probe's time.
-    TimedOut(String),
-    /// It refused, or could not be reached.
-    Failed(String),
-    /// The start-up wait ended without a server.
-    WaitExpired(String),
 }
 
 #[derive(Debug, Default)]
@@ -69,43 +53,11 @@ enum Discovery {
     Failed(String),
 }
 
-#[derive(Debug, Default)]
-struct Target {
-    /// A probe is expected and nothing is known yet.
-    pending: bool,
-    /// The server has answered before, so single failures are chance.
-    proven: bool,
-    /// The last probe failed: a reply that is no answer proves nothing against it.
-    probe_failed: bool,
-    /// When traffic last got an answer.
-    answered: Option<Instant>,
-    /// What the ready text adds.
-    remark: Option<String>,
-    failures: Run,
-    fault: Option<Fault>,
-    /// Its child has ended, and how.
-    down: Option<String>,
-    /// Its child owes answers and says nothing.
-    silent: Option<String>,
-}
-
-/// What makes a target unready.
-#[derive(Debug, PartialEq, Eq)]
-enum Fault {
-    /// A probe was refused, or silent for too long.
-    Probe(String),
-    /// The start-up wait ended without a server.
-    Wait(String),
-    /// Commands keep failing.
-    Traffic(String),
-}
-
 impl Readiness {
     /// `plane_window` is how long a successful poll counts (poll time-out, guardrail and a minute);
     /// `probed` are the channels whose servers will be probed at start.
     pub fn new(plane_window: Duration, probed: &[Channel]) -> Readiness {
-        let pending = || Target { pending: true, ..Target::default() };
-        let targets = probed.iter().map(|channel| (channel.clone(), pending())).collect();
+        let targets = probed.iter().map(|channel| (channel.clone(), Target::expected())).collect();
         let state = Mutex::new(State { targets, ..State::default() });
         Readiness { plane_window, state }
     }
@@ -182,13 +134,34 @@ impl Readiness {
         answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
     }
 
+    /// The channel's child runs, or answers for the first time. Calls that were cut by the end of the last
+    /// one, or came before this one could serve them, say nothing of it.
+    pub fn child_up(&self, channel: &Channel) {
+        self.target(channel, |target| {
+            target.child = None;
+            target.reach();
+        });
+    }
+
+    /// The channel's child says nothing although it owes answers, or has said something again. Like its end this
+    /// is not debounced: a silent or dead process is no matter of chance.
+    pub fn child_silent(&self, channel: &Channel, why: Option<&str>) {
+        self.target(channel, |target| {
+            if !matches!(target.child, Some((Trouble::Down, _))) {
+                target.child = why.map(|why| (Trouble::Silent, shorten(why)));
+            }
+        });
+    }
+
+    /// The channel's child has ended; it is started again, but nothing works meanwhile.
+    pub fn child_down(&self, channel: &Channel, why: &str) {
+        self.target(channel, |target| target.child = Some((Trouble::Down, shorten(why))));
+    }
+
     /// Whether the server of this channel is known and nothing is wrong with it.
     pub fn is_well(&self, channel: &Channel) -> bool {
         let state = self.state();
-        let target = state.targets.get(channel);
-        target.is_some_and(|target| {
-            !target.pending && target.fault.is_none() && target.down.is_none() && target.silent.is_none()
-        })
+        state.targets.get(channel).is_some_and(|target| !target.pending && target.trouble().is_none())
     }
 
     /// What is known of the server of this channel, in the words of the verdict.
@@ -196,15 +169,12 @@ impl Readiness {
     pub fn target_text(&self, channel: &Channel) -> String {
         let state = self.state();
         let Some(target) = state.targets.get(channel) else { return "not asked yet".into() };
-        match (&target.down, &target.fault, &target.remark) {
-            (Some(why), ..) => format!("down: {why}"),
-            _ if target.silent.is_some() => {
-                format!("silent: {}", target.silent.as_deref().unwrap_or_default())
-            }
-            (_, Some(fault), _) => fault.text(channel),
-            _ if target.pending => "mcp startup probe pending".into(),
-            (.., Some(remark)) => remark.clone(),
-            _ => "well".into(),
+        match target.trouble() {
+            Some((Trouble::Down, why)) => format!("down: {why}"),
+            Some((Trouble::Silent, why)) => format!("silent: {why}"),
+            Some((trouble, why)) => trouble.text(channel, why),
+            None if target.pending => "mcp startup probe pending".into(),
+            None => target.remark.clone().unwrap_or_else(|| "well".into()),
         }
     }
 
@@ -212,11 +182,13 @@ impl Readiness {
     /// no child is down; where the dead count, every child has at least been started.
     #[cfg(feature = "dev")]
     pub fn is_settled(&self, dead_count: bool) -> bool {
-        let is_up =
-            |down: &Option<String>| down.as_deref().is_none_or(|why| dead_count && why != NOT_STARTED);
+        let is_up = |target: &Target| match &target.child {
+            Some((Trouble::Down, why)) => dead_count && why != NOT_STARTED,
+            _ => true,
+        };
         let state = self.state();
         let searched = !matches!(state.discovery, Discovery::Pending);
-        searched && state.targets.values().all(|target| !target.pending && is_up(&target.down))
+        searched && state.targets.values().all(|target| !target.pending && is_up(target))
     }
 
     /// Whether the plane counts as reached now: a start waits for this much.
@@ -247,17 +219,9 @@ impl Readiness {
             _ if !is_probed => return (false, "mcp startup probe pending".into()),
             _ => {}
         }
-        if let Some((name, why)) = targets().find_map(|(name, target)| Some((name, target.down.as_ref()?))) {
-            return (false, format!("mcp server of channel \"{}\" is down: {why}", name.as_str()));
-        }
-        if let Some((name, why)) = targets().find_map(|(name, target)| Some((name, target.silent.as_ref()?)))
-        {
-            return (false, format!("mcp server of channel \"{}\" is silent: {why}", name.as_str()));
-        }
-        let faults = targets().filter_map(|(name, target)| Some((name, target.fault.as_ref()?)));
-        // What a probe found comes before what traffic met: it names the cause more plainly.
-        if let Some((channel, fault)) = faults.min_by_key(|(_, fault)| matches!(fault, Fault::Traffic(_))) {
-            return (false, fault.text(channel));
+        let troubles = targets().filter_map(|(name, target)| Some((name, target.trouble()?)));
+        if let Some((channel, (trouble, why))) = troubles.min_by_key(|(_, (trouble, _))| *trouble) {
+            return (false, trouble.text(channel, why));
         }
         let remark = targets().find_map(|(_, target)| target.remark.as_ref());
         let remark = match &state.discovery {
@@ -281,82 +245,6 @@ impl Readiness {
     fn state(&self) -> MutexGuard<'_, State> {
         sync::lock(&self.state)
     }
-}
-
-impl Target {
-    /// Traffic got through, whatever a probe said before.
-    fn answer(&mut self, now: Instant) {
-        // A server that wants authorization still wants it when some caller brought its own.
-        let remark = self.remark.take().filter(|remark| remark.starts_with(AUTHORIZATION));
-        self.clear(remark);
-        self.answered = Some(now);
-    }
-
-    /// Ends a run of failed calls, unless a probe has failed in it. Neither proves the server nor
-    /// counts as fresh traffic, so the prober goes on asking.
-    fn reach(&mut self) {
-        if !self.probe_failed {
-            (self.failures, self.fault) = (Run::default(), None);
-        }
-    }
-
-    /// The server answers: nothing is pending and nothing is wrong.
-    fn clear(&mut self, remark: Option<String>) {
-        let (answered, down, silent) = (self.answered, self.down.take(), self.silent.take());
-        *self = Target { proven: true, answered, remark, down, silent, ..Target::default() };
-    }
-
-    /// What a probe found is kept: traffic only meets its consequences.
-    fn fail(&mut self, now: Instant, why: &str) {
-        self.failures.fail(now, why);
-        let probe_spoke = matches!(self.fault, Some(Fault::Probe(_) | Fault::Wait(_)));
-        if self.failures.lasts() && !probe_spoke {
-            self.fault = Some(Fault::Traffic(shorten(why)));
-        }
-    }
-
-    /// A first probe that fails tells the truth at once; later ones are debounced like traffic. Mere
-    /// silence is ready at first, as in the reference: the server may be slow to warm up.
-    fn probed(&mut self, now: Instant, probe: Probe) {
-        self.pending = false;
-        let (why, at_once, fault): (String, bool, fn(String) -> Fault) = match probe {
-            Probe::Ready => return self.clear(None),
-            Probe::AuthorizationRequired(why) => {
-                return self.clear(Some(format!("{AUTHORIZATION}: {}", shorten(&why))));
-            }
-            Probe::TimedOut(why) => {
-                self.remark = Some(format!("mcp startup probe timed out: {}", shorten(&why)));
-                (why, self.fault.is_some(), Fault::Probe)
-            }
-            Probe::Failed(why) => (why, !self.proven, Fault::Probe),
-            Probe::WaitExpired(why) => (why, true, Fault::Wait),
-        };
-        self.probe_failed = true;
-        self.failures.fail(now, &why);
-        if at_once || self.failures.lasts() {
-            self.fault = Some(fault(shorten(&why)));
-        }
-    }
-}
-
-/// Opens the remark about a server that asks who calls.
-const AUTHORIZATION: &str = "mcp initialize requires auth";
-
-impl Fault {
-    fn text(&self, channel: &Channel) -> String {
-        match self {
-            Fault::Probe(why) => format!("mcp probe failed: {why}"),
-            Fault::Wait(why) => format!("mcp startup wait failed: {why}"),
-            Fault::Traffic(why) => {
-                format!("mcp channel \"{}\" keeps failing: {why}", channel.as_str())
-            }
-        }
-    }
-}
-
-/// Foreign text as it may stand in a verdict.
-fn shorten(why: &str) -> String {
-    text::bounded(why, MAX_WHY_BYTES)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use regex_lite::Regex;
 
 use crate::config::Secret;
+use crate::text;
 
 /// What a removed value leaves behind.
 pub(super) const REDACTED: &str = "[REDACTED]";
@@ -118,15 +119,12 @@ fn forms(secret: &str) -> Vec<String> {
     }
     // As a JSON string says it to readers of ASCII.
     if !secret.is_ascii() {
-        forms.push(secret.chars().fold(String::new(), |mut text, c| {
+        forms.push(secret.chars().fold(String::new(), |mut form, c| {
             match c.is_ascii() {
-                true => text.push(c),
-                false => c
-                    .encode_utf16(&mut [0; 2])
-                    .iter()
-                    .for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
+                true => form.push(c),
+                false => text::escape_utf16(&mut form, c),
             }
-            text
+            form
         }));
     }
     forms.retain(|form| form.len() >= MIN_SECRET_BYTES);

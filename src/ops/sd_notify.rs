@@ -79,11 +79,22 @@ impl ServiceManager {
         heartbeats: &Heartbeats,
         redactor: &Redactor,
     ) -> Option<Duration> {
-        let (notify, told) = self.present.as_mut()?;
-        let now = Instant::now();
         let (is_ready, text) = readiness.verdict();
-        let mut next = told.clone();
-        let mut lines = next.news(now, readiness.plane_reached(), one_line(&redactor.clean(&text)));
+        let status = one_line(&redactor.clean(&text));
+        let sent = self.tell(heartbeats, |told, now| told.news(now, readiness.plane_reached(), status))?;
+        let (_, told) = self.present.as_ref()?;
+        Some(told.pause(Instant::now(), is_ready, sent))
+    }
+
+    /// Sends what is new, and a sign of life when one is due. False when it was not taken.
+    fn tell(
+        &mut self,
+        heartbeats: &Heartbeats,
+        news: impl FnOnce(&mut Told, Instant) -> String,
+    ) -> Option<bool> {
+        let (notify, told) = self.present.as_mut()?;
+        let (now, mut next) = (Instant::now(), told.clone());
+        let mut lines = news(&mut next, now);
         lines.push_str(next.sign_of_life(now, heartbeats.overdue(now)));
         let sent = lines.is_empty() || notify.send(&lines);
         // Kept also when it was not sent, or each look would log it.
@@ -91,7 +102,7 @@ impl ServiceManager {
         if sent {
             *told = next;
         }
-        Some(told.pause(now, is_ready, sent))
+        Some(sent)
     }
 
     /// Says that the end has begun, and what is awaited.
@@ -103,13 +114,7 @@ impl ServiceManager {
 
     /// Gives a sign of life when one is due: all there is to tell during the end.
     pub fn feed(&mut self, heartbeats: &Heartbeats) {
-        let Some((notify, told)) = &mut self.present else { return };
-        let (now, mut next) = (Instant::now(), told.clone());
-        let line = next.sign_of_life(now, heartbeats.overdue(now));
-        told.stuck = next.stuck;
-        if !line.is_empty() && notify.send(line) {
-            *told = next;
-        }
+        self.tell(heartbeats, |_, _| String::new());
     }
 }
 

@@ -11,18 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Error;
 use super::log::LogFile;
 
 /// Signals that are read.
-const READ: [Number; 4] = [Number::SIGTERM, Number::SIGINT, Number::SIGQUIT, Number::SIGHUP];
+const READ: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
 
 /// Signals without effect. A write beyond the largest file that the process may have fails like one to a full
 /// disk, once its signal cannot end the process.
-const WITHOUT_EFFECT: [Number; 4] = [Number::SIGUSR1, Number::SIGUSR2, Number::SIGALRM, Number::SIGXFSZ];
+const WITHOUT_EFFECT: [Signal; 4] = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGXFSZ];
 
 /// The signals of this process.
 #[derive(Debug)]
@@ -39,31 +39,6 @@ pub enum Hangup {
     Reopens,
     /// A stop, when a terminal closes; unless whoever started this process had it ignored, as `nohup` does.
     Stops,
-}
-
-/// A request to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// `SIGTERM`, from a supervisor.
-    Terminate,
-    /// `SIGINT`, from a terminal.
-    Interrupt,
-    /// `SIGQUIT`, from a terminal or a container's `STOPSIGNAL`.
-    Quit,
-    /// `SIGHUP`, from a terminal that closes.
-    HangUp,
-}
-
-impl Signal {
-    /// The signal's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Signal::Terminate => "SIGTERM",
-            Signal::Interrupt => "SIGINT",
-            Signal::Quit => "SIGQUIT",
-            Signal::HangUp => "SIGHUP",
-        }
-    }
 }
 
 impl Signals {
@@ -92,22 +67,15 @@ impl Signals {
         let _ = poll(&mut descriptors, timeout);
         let received = self.descriptor.read_signal().ok().flatten()?;
         let number = i32::try_from(received.ssi_signo).ok()?;
-        match Number::try_from(number) {
-            Ok(Number::SIGTERM) => Some(Signal::Terminate),
-            Ok(Number::SIGINT) => Some(Signal::Interrupt),
-            Ok(Number::SIGQUIT) => Some(Signal::Quit),
-            Ok(Number::SIGHUP) if self.hangup == Hangup::Stops => Some(Signal::HangUp),
-            Ok(Number::SIGHUP) => {
-                match self.log_file.reopen() {
-                    Some(path) => {
-                        log::info!(path = path.display().to_string().as_str(); "reopening the log file")
-                    }
-                    None => log::info!("SIGHUP has no effect: there is no log file to open anew"),
-                }
-                None
-            }
-            _ => None,
+        let signal = Signal::try_from(number).ok()?;
+        if signal != Signal::SIGHUP || self.hangup == Hangup::Stops {
+            return Some(signal);
         }
+        match self.log_file.reopen() {
+            Some(path) => log::info!(path = path.display().to_string().as_str(); "reopening the log file"),
+            None => log::info!("SIGHUP has no effect: there is no log file to open anew"),
+        }
+        None
     }
 }
 
@@ -130,11 +98,10 @@ mod tests {
             let signals = Signals::block(Hangup::Reopens).unwrap();
             assert_eq!(signals.wait(Duration::ZERO), None);
             // Raised in this thread, where it is blocked and stays pending.
-            nix::sys::signal::raise(Number::SIGTERM).unwrap();
-            assert_eq!(signals.wait(Duration::from_secs(5)), Some(Signal::Terminate));
+            nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+            assert_eq!(signals.wait(Duration::from_secs(5)), Some(Signal::SIGTERM));
             assert_eq!(signals.wait(Duration::ZERO), None);
         });
         test.join().unwrap();
-        assert_eq!(Signal::Interrupt.name(), "SIGINT");
     }
 }

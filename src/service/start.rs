@@ -9,6 +9,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::config::Settings;
 use crate::crypto;
 use crate::net::Net;
@@ -19,7 +21,7 @@ use crate::ops::log::{self as logging, Identity};
 use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
 use crate::ops::sd_notify::ServiceManager;
-use crate::ops::signals::{Hangup, Signal, Signals};
+use crate::ops::signals::{Hangup, Signals};
 use crate::sync;
 
 use super::tunnel::Tunnel;
@@ -90,7 +92,7 @@ impl Process {
             let left = end.map_or(QUIET, |end| end.saturating_duration_since(Instant::now()));
             let signal = self.signals.wait(left.min(QUIET));
             if let Some(signal) = signal {
-                log::info!(signal = signal.name(); "stopping");
+                log::info!(signal = signal.as_str(); "stopping");
                 return Some(signal);
             }
             if left.is_zero() {
@@ -221,7 +223,7 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
     while !draining.is_finished() {
         let signal = signals.wait(DRAIN_LOOK);
         if let Some(signal) = signal.filter(|_| began.elapsed() >= SAME_STOP) {
-            log::warn!(signal = signal.name(); "second signal: stopping at once");
+            log::warn!(signal = signal.as_str(); "second signal: stopping at once");
             return false;
         }
         if Instant::now() >= end {
@@ -285,15 +287,5 @@ impl Surface {
             log::info!(url = url, path = path.as_str(); "🩺 HEALTH URL: {url} (written to {path})");
         }
         Ok(())
-    }
-}
-
-impl Drop for Surface {
-    fn drop(&mut self) {
-        for file in self.files.drain(..) {
-            if let Err(error) = file.remove() {
-                log::warn!("{error}");
-            }
-        }
     }
 }

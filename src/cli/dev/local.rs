@@ -198,7 +198,7 @@ impl LocalTunnel {
                 return Err(Failure(format!("wait for {what}: not done within {time:?}; {verdict}")));
             }
             if let Some(signal) = process.wait(Some(LOOK)) {
-                return Err(Failure(format!("stopped by {} before the tunnel was ready", signal.name())));
+                return Err(Failure(format!("stopped by {} before the tunnel was ready", signal.as_str())));
             }
         }
     }

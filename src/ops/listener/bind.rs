@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, socket};
 use nix::sys::stat::{Mode, fchmod};
-#[cfg(feature = "operator")]
-use nix::unistd::{AccessFlags, access};
 
 use crate::config;
 use crate::ops::Error;
@@ -99,6 +97,8 @@ fn lengthen(listener: &impl AsFd) -> io::Result<()> {
 /// only looked at, because the rest of a dead process is not a test's to remove.
 #[cfg(feature = "operator")]
 pub fn try_bind(health: &config::Health) -> Result<String, Error> {
+    use nix::unistd::{AccessFlags, access};
+
     let Some(path) = &health.unix_socket else {
         let (_, ip, port) = bind_tcp(&health.listen)?;
         let place = match ip.to_canonical() {

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use ureq::http::StatusCode;
 
+use crate::url;
+
 /// Bound of a request's head; a scraper's is a few hundred bytes.
 pub(super) const MAX_HEAD_BYTES: usize = 8 * 1024;
 
@@ -184,8 +186,8 @@ pub(crate) fn is_from_here<T: AsRef<str>>(
 /// `localhost`, a loopback address, or the name that the operator configured. Every other name may
 /// have been pointed at us by its owner (DNS rebinding).
 fn is_local_authority(authority: &str, configured: &str) -> bool {
-    let host = host_of(authority);
-    host.eq_ignore_ascii_case("localhost")
+    let Ok((host, _)) = url::host_and_port(authority) else { return false };
+    host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
         || (!configured.is_empty() && host.eq_ignore_ascii_case(configured))
 }
@@ -195,20 +197,6 @@ fn is_local_origin(origin: &str, configured: &str) -> bool {
     let web = |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     let parts = origin.split_once("://").filter(|(scheme, _)| web(scheme));
     parts.is_some_and(|(_, authority)| is_local_authority(authority, configured))
-}
-
-/// The host of `host[:port]`, without brackets; empty when it is none.
-fn host_of(authority: &str) -> &str {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or("?"))),
-            None => return "",
-        },
-        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-    };
-    let numeric = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-    if numeric { host } else { "" }
 }
 
 #[cfg(test)]

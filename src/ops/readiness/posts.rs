@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::shorten;
+use super::run::shorten;
 
 /// Different answers in a row that were refused, none accepted between them.
 const REFUSED_MAX: usize = 3;

@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::shorten;
+use crate::text;
+
+/// Bound of foreign text in a verdict; supervisors log it whole, on every check.
+const WHY_MAX_BYTES: usize = 256;
 
 /// Failures in a row that make a ready side unready: one is chance (a restart, a lost connection),
 /// two may still be the same event seen by two threads.
@@ -40,4 +43,9 @@ impl Run {
     pub(super) fn lasts(&self) -> bool {
         self.count >= RUN_FAILURES
     }
+}
+
+/// Foreign text as it may stand in a verdict.
+pub(super) fn shorten(why: &str) -> String {
+    text::bounded(why, WHY_MAX_BYTES)
 }

@@ -1,0 +1,139 @@
+//! What is known of one MCP server, debounced.
+//!
+//! Remembers what probes, calls and the child came to, and looks at a clock that it is given. Cannot fail.
+
+use std::time::Instant;
+
+use crate::config::Channel;
+
+use super::run::{Run, shorten};
+
+/// Opens the remark about a server that asks who calls.
+const AUTHORIZATION: &str = "mcp initialize requires auth";
+
+/// What a probe of an MCP server found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// It answered.
+    Ready,
+    /// It wants authorization first; the text says what it answered.
+    AuthorizationRequired(String),
+    /// It stayed silent within the probe's time.
+    TimedOut(String),
+    /// It refused, or could not be reached.
+    Failed(String),
+    /// The start-up wait ended without a server.
+    WaitExpired(String),
+}
+
+/// What makes a server unready, the most telling first: what a probe found names a cause more plainly than what
+/// traffic met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// Its child has ended.
+    Down,
+    /// Its child owes answers and says nothing.
+    Silent,
+    /// A probe was refused, or silent for too long; or the start-up wait ended without a server.
+    Probe(&'static str),
+    /// Commands keep failing.
+    Traffic,
+}
+
+impl Trouble {
+    pub(super) fn text(self, channel: &Channel, why: &str) -> String {
+        let channel = channel.as_str();
+        match self {
+            Trouble::Down => format!("mcp server of channel \"{channel}\" is down: {why}"),
+            Trouble::Silent => format!("mcp server of channel \"{channel}\" is silent: {why}"),
+            Trouble::Probe(what) => format!("mcp {what} failed: {why}"),
+            Trouble::Traffic => format!("mcp channel \"{channel}\" keeps failing: {why}"),
+        }
+    }
+}
+
+/// What is known of a server.
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    /// A probe is expected and nothing is known yet.
+    pub(super) pending: bool,
+    /// The server has answered before, so single failures are chance.
+    proven: bool,
+    /// The last probe failed: a reply that is no answer proves nothing against it.
+    probe_failed: bool,
+    /// When traffic last got an answer.
+    pub(super) answered: Option<Instant>,
+    /// What the ready text adds.
+    pub(super) remark: Option<String>,
+    failures: Run,
+    /// What probes or traffic have against it, and why.
+    pub(super) fault: Option<(Trouble, String)>,
+    /// What is wrong with its child, and how it ended.
+    pub(super) child: Option<(Trouble, String)>,
+}
+
+impl Target {
+    /// One whose probe is to come.
+    pub(super) fn expected() -> Target {
+        Target { pending: true, ..Target::default() }
+    }
+
+    /// What makes it unready: its child before anything that calls met.
+    pub(super) fn trouble(&self) -> Option<&(Trouble, String)> {
+        self.child.as_ref().or(self.fault.as_ref())
+    }
+
+    /// Traffic got through, whatever a probe said before.
+    pub(super) fn answer(&mut self, now: Instant) {
+        // A server that wants authorization still wants it when some caller brought its own.
+        let remark = self.remark.take().filter(|remark| remark.starts_with(AUTHORIZATION));
+        self.clear(remark);
+        self.answered = Some(now);
+    }
+
+    /// Ends a run of failed calls, unless a probe has failed in it. Neither proves the server nor
+    /// counts as fresh traffic, so the prober goes on asking.
+    pub(super) fn reach(&mut self) {
+        if !self.probe_failed {
+            (self.failures, self.fault) = (Run::default(), None);
+        }
+    }
+
+    /// The server answers: nothing is pending and nothing is wrong.
+    fn clear(&mut self, remark: Option<String>) {
+        let (answered, child) = (self.answered, self.child.take());
+        *self = Target { proven: true, answered, remark, child, ..Target::default() };
+    }
+
+    /// What a probe found is kept: traffic only meets its consequences.
+    pub(super) fn fail(&mut self, now: Instant, why: &str) {
+        self.failures.fail(now, why);
+        let probe_spoke = matches!(self.fault, Some((Trouble::Probe(_), _)));
+        if self.failures.lasts() && !probe_spoke {
+            self.fault = Some((Trouble::Traffic, shorten(why)));
+        }
+    }
+
+    /// A first probe that fails tells the truth at once; later ones are debounced like traffic. Mere
+    /// silence is ready at first, as in the reference: the server may be slow to warm up.
+    pub(super) fn probed(&mut self, now: Instant, probe: Probe) {
+        self.pending = false;
+        let (why, at_once, what) = match probe {
+            Probe::Ready => return self.clear(None),
+            Probe::AuthorizationRequired(why) => {
+                return self.clear(Some(format!("{AUTHORIZATION}: {}", shorten(&why))));
+            }
+            Probe::TimedOut(why) => {
+                self.remark = Some(format!("mcp startup probe timed out: {}", shorten(&why)));
+                (why, self.fault.is_some(), "probe")
+            }
+            Probe::Failed(why) => (why, !self.proven, "probe"),
+            Probe::WaitExpired(why) => (why, true, "startup wait"),
+        };
+        self.probe_failed = true;
+        self.failures.fail(now, &why);
+        if at_once || self.failures.lasts() {
+            self.fault = Some((Trouble::Probe(what), shorten(&why)));
+        }
+    }
+}
