@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Error;
 
-/// What everything else takes: standard streams, log, signals, listener, polls, probes, name resolutions.
+/// Descriptors of everything else: standard streams, log, signals, listener, polls, probes, name resolutions.
 const FURTHER: u64 = 16;
 
 /// Makes sure that three quarters of the descriptors suffice for `connections` and all else.
@@ -28,7 +28,7 @@ pub(crate) fn provide(connections: usize) -> Result<(), Error> {
         .map_err(|cause| Error::caused("raise the limit of open files", cause))
 }
 
-/// How many descriptors a quarter of the limit is.
+/// A quarter of the limit of open descriptors.
 pub(crate) fn quarter() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     usize::try_from(soft / 4).unwrap_or(usize::MAX)

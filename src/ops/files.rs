@@ -21,9 +21,9 @@ use crate::config::trust;
 #[derive(Debug)]
 pub struct Published {
     path: PathBuf,
-    /// What was written, to recognise it by.
+    /// Written text, by which the file is recognised.
     content: String,
-    /// What error texts call it.
+    /// Name in error texts.
     name: &'static str,
 }
 
@@ -131,12 +131,12 @@ impl Drop for Published {
     }
 }
 
-/// Whether a file was not opened because a link stands in its place.
+/// True when a file was not opened because a link stands in its place.
 fn is_link(error: &io::Error) -> bool {
     error.raw_os_error() == io::Error::from(Errno::ELOOP).raw_os_error()
 }
 
-/// Whether the file holds exactly this. Only as much is read as could be equal.
+/// True when the file holds exactly this. Only as much is read as could be equal.
 fn holds(path: &Path, content: &str) -> io::Result<bool> {
     // Somebody may have put a pipe or a link there; those are not ours, and neither may hold us up.
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::sync;
 
-/// What a loop may take beyond its bound before it counts as stuck. Bounds are those of waits; this is for
+/// Time beyond its bound after which a loop counts as stuck. Bounds are those of waits; this is for
 /// the work between them on a busy host, and for what comes on top of a deadline: a goodbye, a last log line,
 /// tens of megabytes to be read.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ pub struct Heartbeats {
 /// By when a loop will be back, in milliseconds since the start. A word, so that nobody waits to write it.
 type Due = Arc<AtomicU64>;
 
-/// One loop's; it begins at rest, and dropping it is rest for good.
+/// Heartbeat of one loop. It begins at rest, and a dropped one rests for good.
 #[derive(Debug)]
 pub struct Heartbeat {
     start: Instant,
@@ -44,7 +44,7 @@ impl Default for Heartbeats {
 }
 
 impl Heartbeats {
-    /// One for a loop of this name. Loops are few and none is started twice, so none is ever removed.
+    /// Adds a heartbeat for a loop of this name. Loops are few and none starts twice, so none is ever removed.
     pub fn add(&self, name: &'static str) -> Heartbeat {
         let heartbeat = Heartbeat { start: self.start, due: Arc::new(AtomicU64::new(RESTING)) };
         sync::lock(&self.all).push((name, Arc::clone(&heartbeat.due)));

@@ -44,20 +44,20 @@ use http::{Reply, Request};
 /// the process may have fewer, a quarter of those: the rest is for answers.
 const MAX_CONNECTIONS: usize = 240;
 
-/// How long nothing is accepted after accept failed. When descriptors have run out, the waiting
+/// Pause after a failed accept. When descriptors have run out, the waiting
 /// connection stays readable, and asking again at once would burn a processor.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The body of a reply about a path where nothing is.
 const NOT_FOUND: &str = "404 page not found\n";
 
-/// What is there besides health, from rooms that the listener does not know.
+/// Optional services of the listener, from rooms that it does not know.
 #[derive(Default)]
 pub(crate) struct Extras {
     /// Makes the page for people, out of memory.
     #[cfg(feature = "page")]
     pub(crate) page: Option<PageMaker>,
-    /// Starts what programs of this host may call.
+    /// Starts the threads for calls of programs of this host.
     pub(crate) offer: Option<Offer>,
 }
 
@@ -179,7 +179,7 @@ impl Drop for Listener {
     }
 }
 
-/// What the thread owns.
+/// State of the listener's thread.
 struct Server {
     bound: Bound,
     /// Reports the end of the other half, which means stop: poll(2) waits on descriptors only, and a
@@ -276,7 +276,7 @@ impl Server {
     }
 }
 
-/// What pages are made of.
+/// Sources of the pages.
 struct Pages {
     metrics: Arc<Metrics>,
     /// Asked anew for each request; the verdict is kept in memory there.

@@ -38,11 +38,11 @@ const DUMP_KEY: &str = "dump";
 /// Bound of a raw HTTP exchange in the log: enough for heads and a body that a person would read.
 const MAX_DUMP_BYTES: usize = 64 * 1024;
 
-/// How much is cleaned for each byte that may be shown. A secret would have to be longer than all but
+/// Bytes that are cleaned for each byte that may be shown. A secret would have to be longer than all but
 /// one part of this to be cut in a place that is shown.
 const CLEANED_PER_SHOWN: usize = 8;
 
-/// What every record carries.
+/// Attributes of every record.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
     /// This run's id.
@@ -82,7 +82,7 @@ pub fn init(
         .map_err(|_| Error::new("start logging: it was started before"))
 }
 
-/// Where lines go: the file, else standard error for people, standard output for programs.
+/// Opens the place where lines go: the file, else standard error for people, standard output for programs.
 fn open(settings: &config::Log) -> Result<File, Error> {
     if let Some(path) = &settings.file {
         let failed = |cause| Error::caused(format!("open log file {}", path.display()), cause);

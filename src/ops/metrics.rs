@@ -43,9 +43,9 @@ pub struct Metrics {
     poll_errors: Metric<1>,
     /// Commands that were polled and did not get as far as a worker.
     pub(crate) drops: Metric<1>,
-    /// What to alert on: it stands still when the plane is lost, whatever else is counted.
+    /// The metric for alerts: it stands still when the plane is lost, whatever else is counted.
     last_poll: Metric<0>,
-    /// How long commands had waited at the plane: it grows when clients are too few or too busy.
+    /// Time that commands had waited at the plane: it grows when clients are too few or too busy.
     pub(crate) age: Metric<0>,
     /// By whether the poll failed: a good one takes as long as the plane holds it.
     poll_latency: Metric<1>,

@@ -5,7 +5,7 @@
 //! A check that fails is a figure, not an error.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::sync;
@@ -22,53 +22,41 @@ pub type Checks = Box<dyn Fn(&Heartbeat) -> Vec<CheckResult> + Send>;
 pub struct CheckResult {
     /// Names the proxy without showing it: the SHA-256 of its URL without credentials.
     pub proxy_id: String,
-    /// The phases that were entered, and how long each took.
-    pub phases: Vec<(Phase, Duration)>,
-    /// Where and why it failed, if it did.
-    pub failure: Option<(Phase, Reason)>,
+    /// How long the connection to the proxy took.
+    pub tcp: Duration,
+    /// How long `CONNECT` to the destination took, TLS to the proxy included; nothing when it was not reached.
+    pub connect: Option<Duration>,
+    /// Where and why the check failed, if it did.
+    pub failure: Option<Failure>,
 }
 
-/// The steps of a check.
+/// Phase and reason of a failed check. The reference also knows proxies and destinations without a host; here
+/// such settings are refused at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The connection to the proxy.
-    Tcp,
-    /// `CONNECT` to the destination, TLS to the proxy included.
-    Connect,
-}
-
-/// Why a check failed. The reference also knows proxies and destinations without a host; here such
-/// settings are refused at start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The phase took too long.
-    Timeout,
-    /// No connection to the proxy.
-    DialError,
+pub enum Failure {
+    /// The connection to the proxy took too long.
+    TcpTimeout,
+    /// There was no connection to the proxy.
+    Dial,
+    /// `CONNECT` took too long.
+    ConnectTimeout,
     /// The proxy broke off.
-    ConnectError,
+    Connect,
     /// The proxy answered, but not with 2xx.
     BadStatus,
 }
 
-impl Phase {
-    /// The label value.
-    pub fn word(self) -> &'static str {
-        match self {
-            Phase::Tcp => "tcp",
-            Phase::Connect => "connect",
-        }
-    }
-}
+const TCP: &str = "tcp";
+const CONNECT: &str = "connect";
 
-impl Reason {
-    /// The label value.
-    pub fn word(self) -> &'static str {
+impl Failure {
+    fn labels(self) -> [&'static str; 2] {
         match self {
-            Reason::Timeout => "timeout",
-            Reason::DialError => "dial_error",
-            Reason::ConnectError => "connect_error",
-            Reason::BadStatus => "bad_status",
+            Failure::TcpTimeout => [TCP, "timeout"],
+            Failure::Dial => [TCP, "dial_error"],
+            Failure::ConnectTimeout => [CONNECT, "timeout"],
+            Failure::Connect => [CONNECT, "connect_error"],
+            Failure::BadStatus => [CONNECT, "bad_status"],
         }
     }
 }
@@ -90,43 +78,37 @@ impl ProxyHealth {
     ) -> Result<ProxyHealth, Error> {
         let (stop, stopped) = channel();
         let heartbeat = heartbeats.add("proxy-health");
-        sync::spawn("proxy-health", move || run(interval, &checks, &metrics, &stopped, &heartbeat))
+        let run = move || loop {
+            checks(&heartbeat).iter().for_each(|result| count(&metrics.proxies, result));
+            heartbeat.within(interval);
+            // Anything else is the end of the other half.
+            if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        };
+        sync::spawn("proxy-health", run)
             .map_err(|cause| Error::caused("start proxy-health thread", cause))?;
         Ok(ProxyHealth { _stop: stop })
     }
 }
 
-fn run(
-    interval: Duration,
-    checks: &Checks,
-    metrics: &Metrics,
-    stopped: &Receiver<()>,
-    heartbeat: &Heartbeat,
-) {
-    loop {
-        checks(heartbeat).iter().for_each(|result| count(&metrics.proxies, result));
-        heartbeat.within(interval);
-        match stopped.recv_timeout(interval) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
-    }
-}
-
+/// Counts one check.
 fn count(metrics: &Proxies, result: &CheckResult) {
     let (id, now) = (result.proxy_id.as_str(), unix_now_s());
     metrics.states.set([id], result.failure.is_none());
     metrics.checked.set([id], now);
     match result.failure {
         None => metrics.succeeded.set([id], now),
-        Some((phase, reason)) => {
-            metrics.failures.add([id, phase.word(), reason.word()], 1);
+        Some(failure) => {
+            let [phase, reason] = failure.labels();
+            metrics.failures.add([id, phase, reason], 1);
             // A proxy that was never well is shown with 0 and not left out.
             metrics.succeeded.add([id], 0);
         }
     }
-    for (phase, took) in &result.phases {
-        metrics.phases.add([id, phase.word()], took.as_micros());
+    metrics.phases.add([id, TCP], result.tcp.as_micros());
+    if let Some(took) = result.connect {
+        metrics.phases.add([id, CONNECT], took.as_micros());
     }
 }
 
@@ -142,10 +124,9 @@ mod tests {
         let checks: Checks = Box::new(move |_| {
             let _keep = &done;
             let _ = ran.send(());
-            let failure = Some((Phase::Connect, Reason::BadStatus));
-            let phases =
-                vec![(Phase::Tcp, Duration::from_millis(1)), (Phase::Connect, Duration::from_millis(2))];
-            vec![CheckResult { proxy_id: "p".into(), phases, failure }]
+            let (tcp, connect) = (Duration::from_millis(1), Some(Duration::from_millis(2)));
+            let failure = Some(Failure::BadStatus);
+            vec![CheckResult { proxy_id: "p".into(), tcp, connect, failure }]
         });
         let checker = ProxyHealth::start(
             Duration::from_secs(3600),

@@ -30,7 +30,7 @@ pub const NOT_STARTED: &str = "not started yet";
 /// The live verdict behind `/readyz`. Shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Readiness {
-    /// How long a successful poll proves that the plane is reached.
+    /// Time for which a successful poll proves that the plane is reached.
     plane_window: Duration,
     state: Mutex<State>,
 }
@@ -43,7 +43,7 @@ struct State {
     discovery: Discovery,
 }
 
-/// What the search for the main server's metadata has come to; nothing has succeeded since one failed.
+/// State of the search for the main server's metadata. A failure stays until a search succeeds.
 #[derive(Debug, Default)]
 enum Discovery {
     #[default]
@@ -128,7 +128,7 @@ impl Readiness {
         };
     }
 
-    /// Whether traffic of this channel succeeded within the last `seconds`.
+    /// True when traffic of this channel succeeded within the last `seconds`.
     pub fn answered_within(&self, channel: &Channel, seconds: u64) -> bool {
         let answered = self.state().targets.get(channel).and_then(|target| target.answered);
         answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
@@ -158,13 +158,13 @@ impl Readiness {
         self.target(channel, |target| target.child = Some((Trouble::Down, shorten(why))));
     }
 
-    /// Whether the server of this channel is known and nothing is wrong with it.
+    /// True when the server of this channel is known and nothing is wrong with it.
     pub fn is_well(&self, channel: &Channel) -> bool {
         let state = self.state();
         state.targets.get(channel).is_some_and(|target| !target.pending && target.trouble().is_none())
     }
 
-    /// What is known of the server of this channel, in the words of the verdict.
+    /// State of the server of this channel, in the words of the verdict.
     #[cfg(feature = "page")]
     pub fn target_text(&self, channel: &Channel) -> String {
         let state = self.state();
@@ -178,7 +178,7 @@ impl Readiness {
         }
     }
 
-    /// Whether the start is over on the side of the servers: every probe and search has ended, however, and
+    /// True when the start is over on the side of the servers: every probe and search has ended, however, and
     /// no child is down; where the dead count, every child has at least been started.
     #[cfg(feature = "dev")]
     pub fn is_settled(&self, dead_count: bool) -> bool {
@@ -191,7 +191,7 @@ impl Readiness {
         searched && state.targets.values().all(|target| !target.pending && is_up(target))
     }
 
-    /// Whether the plane counts as reached now: a start waits for this much.
+    /// True when the plane counts as reached now: a start waits for this much.
     pub fn plane_reached(&self) -> bool {
         self.state().plane.reached(Instant::now(), self.plane_window)
     }

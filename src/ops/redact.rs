@@ -16,7 +16,7 @@ use regex_lite::Regex;
 use crate::config::Secret;
 use crate::text;
 
-/// What a removed value leaves behind.
+/// Text in the place of a removed value.
 pub(super) const REDACTED: &str = "[REDACTED]";
 
 /// Configured values below this length are not searched for: `1` or `prod` as a header value would
@@ -100,7 +100,7 @@ impl Redactor {
     }
 }
 
-/// Whether an attribute of this name is a secret by its name.
+/// True for the name of an attribute whose value is secret.
 pub(super) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     NAMES.split(' ').any(|name| name == key)
@@ -131,7 +131,7 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// What credentials of others look like. The order matters little: every rule leaves text that no
+/// Patterns of other people's credentials. The order matters little: every rule leaves text that no
 /// other rule takes for a credential.
 fn rules() -> Vec<(Regex, &'static str)> {
     // Names of tokens are many: whatever ends in the word, with another before it.
@@ -161,7 +161,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant pattern")
 }
 
-/// Whether any rule could match.
+/// True when any rule could match.
 fn suspicious(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     TRIGGERS.iter().any(|trigger| text.contains(trigger))

@@ -16,12 +16,12 @@ use crate::config::Environment;
 use crate::text;
 use notify::Notify;
 
-/// How long the start waits for the control plane. Units that are ordered behind this one wait as long, and at
+/// Longest wait of the start for the control plane. Units that are ordered behind this one wait as long, and at
 /// 90 s, systemd's own bound of a start, it would be killed and begin anew; a third of that leaves room for a
 /// slow host. A plane that is away is then no failed start: the tunnel goes on trying, and says so.
 const START_WAIT: Duration = Duration::from_secs(30);
 
-/// How soon main looks again: until the start is over, while the tunnel is not ready, and while it is. The
+/// Pauses until main looks again: until the start is over, while the tunnel is not ready, and while it is. The
 /// verdict also changes by time alone, so it is looked at and not waited for.
 const LOOK_STARTING: Duration = Duration::from_millis(100);
 const LOOK_UNREADY: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub struct ServiceManager {
     present: Option<(Notify, Told)>,
 }
 
-/// What it knows of this process.
+/// State that the service manager was told.
 #[derive(Debug, Clone)]
 struct Told {
     began: Instant,
@@ -50,8 +50,8 @@ struct Told {
     stuck: Option<&'static str>,
 }
 
-/// Whether this process was started by a service manager that wants to be told. Asked of the system: an environment
-/// that cannot be read is one of the mistakes that such a manager has to know of.
+/// True when a service manager that wants to be told has started this process. The system is asked and not the
+/// parsed environment: one that cannot be read is a mistake that the service manager has to hear of.
 pub fn is_present() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|place| !place.is_empty())
 }
@@ -123,7 +123,7 @@ impl Told {
         Told { began, started: false, status: String::new(), beat, beaten: None, stuck: None }
     }
 
-    /// What has changed: the start is over once the plane was reached, or has been waited for long enough.
+    /// Lines about what has changed. The start is over once the plane was reached, or has been waited for long enough.
     fn news(&mut self, now: Instant, reached: bool, status: String) -> String {
         let mut lines = String::new();
         if !self.started && (reached || now.duration_since(self.began) >= START_WAIT) {
@@ -158,7 +158,7 @@ impl Told {
         "WATCHDOG=1\n"
     }
 
-    /// How long until something may have to be told. What was not taken, or not given, is tried again soon.
+    /// Time until something may have to be told. Lines that were not taken or not given are tried again soon.
     fn pause(&self, now: Instant, is_ready: bool, sent: bool) -> Duration {
         let look = match (self.started, is_ready) {
             (false, _) if sent => LOOK_STARTING,

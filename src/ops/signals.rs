@@ -32,7 +32,7 @@ pub struct Signals {
     hangup: Hangup,
 }
 
-/// What `SIGHUP` asks for.
+/// Effect of `SIGHUP`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hangup {
     /// A new log file, as daemons take it.
@@ -79,7 +79,7 @@ impl Signals {
     }
 }
 
-/// Whether this process was started with `SIGHUP` ignored. One that is blocked is read all the same.
+/// True when this process was started with `SIGHUP` ignored. A blocked one is read all the same.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

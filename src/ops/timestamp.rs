@@ -17,7 +17,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     format!("{year}-{month}-{day}T{clock}.{:09}Z", since.subsec_nanos())
 }
 
-/// The same with milliseconds, the form of lines for programs that read them as text.
+/// RFC 3339 with milliseconds, the form of lines for programs that read them as text.
 pub(crate) fn rfc3339_ms(time: SystemTime) -> String {
     let (since, [year, month, day, clock]) = parts(time);
     format!("{year}-{month}-{day}T{clock}.{:03}Z", since.subsec_millis())

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::net;
-use crate::ops::proxy_health::{CheckResult, Checks, Phase, Reason};
+use crate::ops::proxy_health::{CheckResult, Checks, Failure};
 
 use super::tunnel::Tunnel;
 
@@ -39,14 +39,13 @@ impl Tunnel {
 /// rooms may know the other.
 fn check(client: &net::Client) -> Option<CheckResult> {
     let found = client.check_proxy()?;
-    let mut phases = vec![(Phase::Tcp, found.tcp)];
-    phases.extend(found.connect.map(|took| (Phase::Connect, took)));
     let failure = found.failure.map(|error| match (error.kind, found.connect) {
-        (net::Kind::Timeout, None) => (Phase::Tcp, Reason::Timeout),
-        (_, None) => (Phase::Tcp, Reason::DialError),
-        (net::Kind::Timeout, Some(_)) => (Phase::Connect, Reason::Timeout),
-        (net::Kind::Proxy(_), Some(_)) => (Phase::Connect, Reason::BadStatus),
-        (_, Some(_)) => (Phase::Connect, Reason::ConnectError),
+        (net::Kind::Timeout, None) => Failure::TcpTimeout,
+        (_, None) => Failure::Dial,
+        (net::Kind::Timeout, Some(_)) => Failure::ConnectTimeout,
+        (net::Kind::Proxy(_), Some(_)) => Failure::BadStatus,
+        (_, Some(_)) => Failure::Connect,
     });
-    Some(CheckResult { proxy_id: client.proxy_id()?, phases, failure })
+    let (tcp, connect) = (found.tcp, found.connect);
+    Some(CheckResult { proxy_id: client.proxy_id()?, tcp, connect, failure })
 }

@@ -19,7 +19,7 @@ use crate::config;
 use crate::ops::Error;
 use crate::url::authority;
 
-/// Who may do what with a socket file.
+/// Mode of a socket file: for its owner alone.
 const PRIVATE_BITS: u32 = 0o600;
 
 /// The socket file that was bound here, to be removed only while it is still the same one. A path
@@ -50,7 +50,7 @@ pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, I
     bound.map_err(|cause| Error::caused(format!("listen tcp {written}: bind"), cause))
 }
 
-/// The same for the address of the listener; the error of a start says which setting to change.
+/// Binds the address of the health listener; the error of a start says which setting to change.
 pub(crate) fn bind_health(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
     bind_tcp(listen)
         .map_err(|error| Error::new(format!("{error}; choose another with --health.listen-addr HOST:PORT")))
@@ -123,7 +123,7 @@ pub fn try_bind(health: &config::Health) -> Result<String, Error> {
     Ok(format!("will bind unix socket {shown}{rest}"))
 }
 
-/// Whether a socket stands at the path on which nobody listens. Fails when anything else does.
+/// True when a socket stands at the path and no process listens on it. Fails when anything else stands there.
 fn stale(what: &str, path: &Path) -> Result<bool, Error> {
     let shown = path.display();
     let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
@@ -137,7 +137,7 @@ fn stale(what: &str, path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Whether somebody listens on a socket file. The one sign of death is a refusal. An owner whose
+/// True when a process listens on a socket file. The one sign of death is a refusal. An owner whose
 /// backlog is full still owns, and would hold a connection that waits; one that speaks datagrams,
 /// or keeps us out, is an error.
 fn is_alive(path: &Path) -> io::Result<bool> {

@@ -26,7 +26,7 @@ pub(super) const CALLS_MAX: usize = 8;
 /// The largest body, far above what any tool takes.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 
-/// How long a peer may take for a body.
+/// Time in which a peer has to send its body.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The longest time that one call may have, and a moment.
@@ -34,17 +34,15 @@ const CALL_TIME: Duration = Duration::from_secs(130);
 
 /// Answers calls, on a thread where it may wait.
 pub(crate) trait Answering: Send + Sync {
-    /// Answers one.
     fn answer(&self, request: &Request) -> Reply;
 }
 
-/// What the listener offers to programs of this host.
+/// Service of the listener to programs of this host.
 pub(crate) struct Offer {
-    /// Where.
+    /// Path of the requests.
     pub(crate) path: &'static str,
-    /// What they must show; nothing where the socket file lets nobody else in.
+    /// Token that a caller shows; nothing where the socket file lets nobody else in.
     pub(crate) token: Option<Secret>,
-    /// Who answers them.
     pub(crate) answering: Arc<dyn Answering>,
 }
 
@@ -73,7 +71,7 @@ struct Call {
     length: usize,
 }
 
-/// What a thread works with.
+/// State of one thread.
 struct Worker {
     answering: Arc<dyn Answering>,
     jobs: Arc<Mutex<Receiver<Call>>>,
@@ -203,7 +201,7 @@ impl Write for Timed<'_> {
     }
 }
 
-/// Whether the request shows the token.
+/// Compares the token that a request shows.
 fn shows(request: &Request, token: &Secret) -> bool {
     let mut shown = request.all("authorization");
     let (Some(value), None) = (shown.next(), shown.next()) else { return false };

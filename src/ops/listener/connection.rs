@@ -14,16 +14,16 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::http::{self, Request};
 
-/// How long a peer may take for its request's head.
+/// Time in which a peer has to send its request's head.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// How long a peer may take to read its reply.
+/// Time in which a peer has to read its reply.
 pub(super) const REPLY_TIME: Duration = Duration::from_secs(5);
 
-/// How long a peer may take to close after that.
+/// Time in which a peer has to close after that.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// How much of a request's body is thrown away; whoever sends more is cut off.
+/// Most bytes of a request's body that are thrown away; a peer that sends more is cut off.
 pub(super) const LINGER_MAX_BYTES: u64 = 256 * 1024;
 
 /// Connection and the stage that it is in.
@@ -49,7 +49,7 @@ impl Connection {
         Connection { stream, deadline: now + HEAD_TIME, stage: Stage::Head(Vec::new()) }
     }
 
-    /// What poll(2) is to report.
+    /// Events that poll(2) is to report.
     pub(super) fn interest(&self) -> PollFd<'_> {
         let events = match self.stage {
             Stage::Head(_) | Stage::Linger(_) => PollFlags::POLLIN,

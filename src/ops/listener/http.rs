@@ -16,10 +16,10 @@ pub(super) const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Header lines of a request; browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
-/// What a peer is told that waits for leave to send its body.
+/// Reply to a peer that waits for leave to send its body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// One request.
+/// HTTP/1 request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Request {
     /// As sent.
@@ -32,12 +32,12 @@ pub(crate) struct Request {
     pub(crate) old_version: bool,
     /// In order; names in lower case, values trimmed.
     pub(crate) headers: Vec<(String, String)>,
-    /// What has come of the body.
+    /// The part of the body that has come.
     pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    /// What a parser has found, without a body.
+    /// Takes over a parsed head, without a body.
     pub(crate) fn of(head: &httparse::Request) -> Request {
         let value = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         let pairs = head.headers.iter().map(|one| (one.name.to_ascii_lowercase(), value(one.value)));
@@ -59,7 +59,7 @@ impl Request {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a browser says that a page of another site loads this into itself; to lead a person here is fine.
+    /// True when a browser says that a page of another site loads this into itself; a link that a person follows is fine.
     pub(crate) fn is_of_another_site(&self) -> bool {
         let is = |name: &str, value: &str| self.all(name).any(|own| own.eq_ignore_ascii_case(value));
         let visits = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
@@ -72,7 +72,7 @@ impl Request {
         named.map(|(_, value)| value.as_str())
     }
 
-    /// Whether the peer sends its body only after it was told to, as some do with long ones.
+    /// True when the peer sends its body only after it was told to, as some do with long ones.
     pub(super) fn expects_leave(&self) -> bool {
         !self.old_version && self.all("expect").any(|value| value.eq_ignore_ascii_case("100-continue"))
     }
@@ -91,7 +91,7 @@ impl Request {
         }
     }
 
-    /// How many bytes of body follow, when that is said by a length alone and is not more than `limit`.
+    /// Length of the body that follows, when a length alone announces it and it is not more than `limit`.
     #[cfg(feature = "harpoon")]
     pub(super) fn body_length(&self, limit: usize) -> Result<usize, Reply> {
         if self.all("transfer-encoding").next().is_some() {
@@ -164,7 +164,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Reply> {
     }
 }
 
-/// Whether a page of the web cannot have sent this: a site may point its own name at 127.0.0.1 and so
+/// True when no page of the web can have sent this: a site may point its own name at 127.0.0.1 and so
 /// read from its visitors' machines what only they can reach, but it cannot choose another `Host`.
 /// `configured` is the listener's own name; empty when it has none.
 pub(crate) fn is_from_here<T: AsRef<str>>(
@@ -182,7 +182,7 @@ pub(crate) fn is_from_here<T: AsRef<str>>(
     named && origins.iter().all(|origin| is_local_origin(origin.as_ref(), configured))
 }
 
-/// Whether a browser page that names the listener like this can only be one of this machine:
+/// True when a browser page that names the listener like this can only be one of this machine:
 /// `localhost`, a loopback address, or the name that the operator configured. Every other name may
 /// have been pointed at us by its owner (DNS rebinding).
 fn is_local_authority(authority: &str, configured: &str) -> bool {
@@ -192,7 +192,7 @@ fn is_local_authority(authority: &str, configured: &str) -> bool {
         || (!configured.is_empty() && host.eq_ignore_ascii_case(configured))
 }
 
-/// Whether an `Origin` is one of such a host.
+/// True for an `Origin` of such a host.
 fn is_local_origin(origin: &str, configured: &str) -> bool {
     let web = |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     let parts = origin.split_once("://").filter(|(scheme, _)| web(scheme));

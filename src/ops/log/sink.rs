@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// What a pipe that reports room takes without waiting (`PIPE_BUF`).
+/// Bytes that a pipe with room takes without waiting (`PIPE_BUF`).
 const PIECE_BYTES: usize = 4096;
 
-/// How long one line may wait for its reader: longer than a busy reader sleeps, short enough for a
+/// Longest wait of one line for its reader: longer than a busy reader sleeps, short enough for a
 /// command that logs.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long lines are not waited for at all after one was dropped: a reader that has stopped must
+/// Time after a dropped line in which no line waits: a reader that has stopped must
 /// not cost every line its patience.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -111,7 +111,7 @@ impl Sink {
         true
     }
 
-    /// Whether the descriptor takes bytes before the deadline. Files on disk always do.
+    /// Waits until the descriptor takes bytes, or for the deadline. Files on disk always take them.
     fn takes(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Label sets of one metric. Half of it would hold every combination seen in practice; what lies above is
-/// somebody's invention and must not grow our memory or the scraper's.
+/// an invention of a peer and must not grow our memory or the scraper's.
 const SETS_MAX: usize = 512;
 
 /// Names of channels that are not served. The rest of the name space is open to whoever sends commands; a
@@ -50,7 +50,7 @@ pub(super) struct Kind {
     word: &'static str,
     /// Upper bounds of a histogram's buckets in thousandths of the unit; the last bucket has none.
     bounds: &'static [u64],
-    /// How many of what is counted make one unit of the metric.
+    /// Number of counted parts that make one unit of the metric.
     per_unit: u64,
     sets_max: usize,
 }
@@ -65,7 +65,7 @@ pub(super) const GAUGE: Kind = Kind { word: "gauge", ..COUNTER };
 pub(super) const NUMBERS: Kind = Kind { word: "histogram", bounds: USUAL_BOUNDS, ..COUNTER };
 /// Histogram of microseconds, written in seconds.
 pub(super) const SECONDS: Kind = Kind { per_unit: 1_000_000, ..NUMBERS };
-/// The same with boundaries for HTTP requests.
+/// Histogram of microseconds with boundaries for HTTP requests.
 pub(super) const REQUEST_SECONDS: Kind = Kind { bounds: REQUEST_BOUNDS, ..SECONDS };
 
 /// All metrics, in the order of the page.
@@ -143,7 +143,7 @@ impl<const N: usize> Metric<N> {
     }
 }
 
-/// What all samples of a metric have in common, and the samples.
+/// Name, type and labels of a metric, with its samples.
 #[derive(Debug)]
 struct Family {
     kind: Kind,

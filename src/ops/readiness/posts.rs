@@ -33,7 +33,7 @@ impl Posts {
         self.why = shorten(why);
     }
 
-    /// One was accepted.
+    /// An answer was accepted.
     pub(super) fn accept(&mut self) {
         self.refused.clear();
     }

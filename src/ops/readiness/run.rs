@@ -21,15 +21,14 @@ const RUN_SPAN: Duration = Duration::from_secs(10);
 /// Failures without a success between them.
 #[derive(Debug, Default)]
 pub(super) struct Run {
-    /// How many.
     pub(super) count: u32,
     first: Option<Instant>,
-    /// What the last failure said.
+    /// Text of the last failure.
     pub(super) why: String,
 }
 
 impl Run {
-    /// One more.
+    /// Counts a failure.
     pub(super) fn fail(&mut self, now: Instant, why: &str) {
         self.count = self.count.saturating_add(1);
         let first = *self.first.get_or_insert(now);
@@ -39,7 +38,7 @@ impl Run {
         self.why = shorten(why);
     }
 
-    /// Whether this is more than chance.
+    /// True when this is more than chance.
     pub(super) fn lasts(&self) -> bool {
         self.count >= RUN_FAILURES
     }

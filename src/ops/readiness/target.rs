@@ -11,7 +11,7 @@ use super::run::{Run, shorten};
 /// Opens the remark about a server that asks who calls.
 const AUTHORIZATION: &str = "mcp initialize requires auth";
 
-/// What a probe of an MCP server found.
+/// Result of a probe of an MCP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// It answered.
@@ -26,8 +26,8 @@ pub enum Probe {
     WaitExpired(String),
 }
 
-/// What makes a server unready, the most telling first: what a probe found names a cause more plainly than what
-/// traffic met.
+/// Reasons for which a server is not ready, the most telling first: a probe names the cause more plainly than
+/// calls that fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     /// Its child has ended.
@@ -52,7 +52,7 @@ impl Trouble {
     }
 }
 
-/// What is known of a server.
+/// State of one server.
 #[derive(Debug, Default)]
 pub(super) struct Target {
     /// A probe is expected and nothing is known yet.
@@ -63,22 +63,22 @@ pub(super) struct Target {
     probe_failed: bool,
     /// When traffic last got an answer.
     pub(super) answered: Option<Instant>,
-    /// What the ready text adds.
+    /// Remark that is added to the ready text.
     pub(super) remark: Option<String>,
     failures: Run,
-    /// What probes or traffic have against it, and why.
+    /// Trouble that probes or calls have met.
     pub(super) fault: Option<(Trouble, String)>,
-    /// What is wrong with its child, and how it ended.
+    /// Trouble of its child.
     pub(super) child: Option<(Trouble, String)>,
 }
 
 impl Target {
-    /// One whose probe is to come.
+    /// A server whose first probe is to come.
     pub(super) fn expected() -> Target {
         Target { pending: true, ..Target::default() }
     }
 
-    /// What makes it unready: its child before anything that calls met.
+    /// The reason for which it is not ready: its child comes before anything that calls have met.
     pub(super) fn trouble(&self) -> Option<&(Trouble, String)> {
         self.child.as_ref().or(self.fault.as_ref())
     }
