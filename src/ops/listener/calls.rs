@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::Calls;
 use super::connection::{LINGER_MAX_BYTES, LINGER_TIME, REPLY_TIME};
-use super::http::{CONTINUE, Reply, Request};
+use super::http::{Reply, Request};
 use crate::config::Secret;
 use crate::crypto;
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
@@ -28,6 +28,9 @@ const BODY_MAX_BYTES: usize = 1024 * 1024;
 
 /// Time in which a peer has to send its body.
 const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Reply to a peer that waits for leave to send its body.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The longest time that one call may have, and a moment.
 const CALL_TIME: Duration = Duration::from_secs(130);

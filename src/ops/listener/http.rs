@@ -16,9 +16,6 @@ pub(super) const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Header lines of a request; browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
-/// Reply to a peer that waits for leave to send its body.
-pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// HTTP/1 request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Request {
@@ -73,6 +70,7 @@ impl Request {
     }
 
     /// True when the peer sends its body only after it was told to, as some do with long ones.
+    #[cfg(feature = "harpoon")]
     pub(super) fn expects_leave(&self) -> bool {
         !self.old_version && self.all("expect").any(|value| value.eq_ignore_ascii_case("100-continue"))
     }
