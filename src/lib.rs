@@ -4,6 +4,13 @@
 //! network, and posts the answer back. Nothing connects to it from outside. This page is the map of
 //! the code; the protocol's details stand with the modules that speak it.
 //!
+//! # Programs and features
+//!
+//! `tunnel-clientd` is the service: what `run` does, and the guards of its children. `tunnel-client` holds all
+//! commands for people, `run` among them. Without any feature this is the audited service. `page` adds `/ui`;
+//! `harpoon` the endpoints that the product may call by name; `operator` the commands; `dev` the servers for trying
+//! things out.
+//!
 //! # Rooms
 //!
 //! Arrows point one way. [`relay`] is the core: it knows neither the control plane nor any server,
@@ -12,20 +19,36 @@
 //! | room | what it does | may use |
 //! | --- | --- | --- |
 //! | [`config`] | flags, environment and YAML become one validated [`config::Settings`] | nothing above it |
-//! | [`net`] | makes every outbound connection: roots, certificates, proxies, sockets | `config` |
-//! | [`relay`] | commands, their order, their answers; ids and payloads stay exact text | `config`, `net` (errors, budget), `ops` (counters, heartbeats) |
-//! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay`, `net`, `config`, `ops` |
-//! | [`mcp`] | towards the private side: HTTP servers, their streams, probes; children over stdio | `relay`, `net`, `config`, `ops` |
-//! | `harpoon` | calls HTTP endpoints that the operator has named, as an MCP server of its own | `relay`, `net`, `config`, `ops` (counters, calls) |
-//! | [`oauth`] | finds the metadata of a protected server, and registers its authorization endpoints with `harpoon` | `relay`, `net`, `config`, `mcp`, `harpoon`, `ops` |
-//! | [`ops`] | what the operator sees: listener, readiness, metrics, log, redaction, signals, the service manager | `config` |
-//! | `dev` | for trying things out on one machine, feature `dev`: a local control plane, a stub MCP server | `config`, `relay` (JSON, headers, MCP), `ops` |
-//! | `service` | puts the rooms together into a running tunnel and takes it apart, from settings to exit code | everything above |
+//! | [`net`] | makes every outbound connection | `config` |
+//! | [`ops`] | what the operator sees: listener, readiness, metrics, log, signals | `config` |
+//! | [`relay`] | commands, their order, their answers | `config`, `net`, `ops` |
+//! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay` and what it uses |
+//! | [`mcp`] | towards the private side: HTTP servers, stdio children, probes | `relay` and what it uses |
+//! | [`oauth`] | finds the metadata of a protected server | `mcp` and what it uses |
+//! | `harpoon` | calls HTTP endpoints that the operator has named, as an MCP server of its own | `oauth` and what it uses |
+//! | `dev` | a local control plane and a stub MCP server | `harpoon`, `relay`, `config`, `ops` |
+//! | [`service`] | puts the rooms together into a running tunnel, from settings to exit code | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | `cli` | commands | everything |
 //!
 //! Below all rooms stand modules that every room may use: `crypto` (digests, random numbers), `secret`, `sync` (locks,
 //! threads), `text` (what is cut and escaped before it is shown) and `url`.
+//!
+//! # Glossary
+//!
+//! * *tunnel*: the connection between one product and this network, known by its id.
+//! * *control plane* (in code `plane`): the peer that is polled for commands and gets the answers.
+//! * *command*: one item of a poll; *payload*: its JSON-RPC text; *span*: a byte range of a payload that is replaced.
+//! * *channel*: the name by which a command chooses a server; *binding*: a channel with its server.
+//! * *server*: a private MCP server; *target*: what runs the commands of a channel (HTTP server, child, Harpoon).
+//! * *poller*, *worker*, *courier*: threads that poll, run commands, and post answers.
+//! * *answer*: what is posted; *outcome*: how a command ended; *failure*: an outcome without a server's answer.
+//! * *deadline*: the moment at which a wait ends; *budget*: a bound for bytes in flight.
+//! * *prober*: asks servers whether they answer; *readiness*: the verdict on `/readyz`.
+//! * *child*: a server process over stdio; *keeper*: the thread that keeps it running; *guard*: the process between
+//!   us and a child; *era*: the revisions of MCP with a handshake, or those without.
+//! * *drain*: the end of a tunnel, in which commands in flight are finished.
+//! * *endpoint*: a URL that Harpoon may call; *profile*: a named YAML file; *setting*: one row of the table.
 //!
 //! # Threads
 //!
@@ -35,20 +58,20 @@
 //!
 //! | thread | number | waits for | bound |
 //! | --- | --- | --- | --- |
-//! | main | 1 | signals, its next look at connections that rest, and what the service manager is to be told, where there is one | 5 s, or half its watchdog's interval |
+//! | main | 1 | signals, resting connections, the service manager | 5 s, or half of its watchdog's interval |
 //! | poller | 1 | the control plane | poll time-out and guardrail |
-//! | worker | N = `mcp.max-concurrent-requests`, and 1 for each channel beyond the first | the queue, then its server | `response_timeout`, `mcp.connection-max-ttl` |
+//! | worker | N = `mcp.max-concurrent-requests`, and 1 a further channel | the queue, then its server | its deadline |
 //! | quick | 1 a channel | the queue, for what expects no answer | as a worker |
-//! | listen | 4 | the queue, for subscriptions | a day |
+//! | listen | 4 | subscriptions | a day |
 //! | courier | M = min(2 N, 64) | answers, then the control plane | a poll's time a post |
 //! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |
 //! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |
-//! | stdio-writer, -reader, -stderr, -clock | 4 a running child | lines for its pipe; its silence | its child's end |
+//! | stdio-writer, -reader, -stderr, -clock | 4 a running child | its pipes; its silence | its child's end |
 //! | metadata | 1 | the control plane, once | a poll's time |
 //! | health-listener | 1 | connections of the operator | 5 s each |
-//! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host, then an endpoint | 120 s |
+//! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host | 120 s |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
-//! | doctor, stdio-probe | in `doctor` alone, 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
+//! | doctor, stdio-probe | in `doctor` alone: 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
 //!
 //! Stuck threads: whoever has a loop publishes by when its present wait must end ([`ops::heartbeat`]), or that it rests
@@ -58,19 +81,21 @@
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
 //! couriers' list (M fresh ones, 4096 that are posted again). When one is full, whoever feeds it waits: in the end
-//! the poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made while the commands in
+//! the poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is
+//! made while the commands in
 //! flight exceed as many bytes ([`relay::inflight`]).
 //!
 //! # What is absent on purpose
 //!
 //! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The one exception
-//!   has to be asked for: `harpoon.additional-transport` lets programs of this host call what the product may call. The control
+//!   has to be asked for: `harpoon.additional-transport` lets programs of this host call what the product may call. The
+//!   control
 //!   plane chooses among what the operator has configured: servers by channel, endpoints by label.
 //!   What the server behind `main` publishes of itself leads to its own origin, and to those that the operator
 //!   names.
 //! * No shell, no code loaded at run time, no `unsafe`.
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
-//!   operator's editor by `profiles edit`.
+//!   operator's editor by `profiles edit` of `tunnel-client`.
 //! * No file is read or written but those that a setting or an option names, and the system's roots.
 //! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint
 //!   leads to another endpoint or nowhere.

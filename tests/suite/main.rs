@@ -27,7 +27,7 @@ mod config;
 mod connection_proxies;
 mod connection_reuse;
 mod connections;
-mod daemon;
+
 mod dead_connections;
 #[cfg(feature = "dev")]
 mod demo;
@@ -72,6 +72,7 @@ mod real_servers;
 mod redirects;
 mod results;
 mod secrets;
+mod service;
 mod service_manager;
 mod shutdown;
 mod stdio_calls;
