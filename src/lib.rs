@@ -25,7 +25,7 @@
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay` and what it uses |
 //! | [`mcp`] | towards the private side: HTTP servers, stdio children, probes | `relay` and what it uses |
 //! | [`oauth`] | finds the metadata of a protected server | `mcp` and what it uses |
-//! | `harpoon` | calls HTTP endpoints that the operator has named, as an MCP server of its own | `oauth` and what it uses |
+//! | `harpoon` | calls HTTP endpoints that the operator has named | `oauth` and what it uses |
 //! | `dev` | a local control plane and a stub MCP server | `harpoon`, `relay`, `config`, `ops` |
 //! | [`service`] | puts the rooms together into a running tunnel, from settings to exit code | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |

@@ -61,8 +61,8 @@ fn code_for_people_is_not_in_it() {
     let program = std::fs::read(crate::support::client::DAEMON).unwrap();
     for text in [
         "EDITOR",
-        "OPENAI_ADMIN_KEY",
-        "admin-key",
+        "OPENAI_ADMIN_KEY must be",
+        "admin key is",
         "sample_mcp_stdio_local",
         "doctor --explain",
         "_tunnel-client",
