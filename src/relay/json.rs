@@ -179,7 +179,6 @@ fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
 }
 
 /// The offset behind the closing quote of a string whose first quote was just read.
-#[cfg(feature = "harpoon")]
 fn end_of_string(bytes: &mut impl Iterator<Item = (usize, u8)>) -> usize {
     let mut escaped = false;
     for (at, byte) in bytes {

@@ -25,6 +25,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "operator")]
 pub use guards::Guards;
 pub use keeper::{END_MAX, Shared};
 pub use target::StdioTarget;
