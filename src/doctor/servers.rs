@@ -187,7 +187,7 @@ fn http(
     let to = destination(target, server);
     let began = Instant::now();
     let mut finding = probe::probe(target, None);
-    let is_late = |finding: &Finding| finding.absent || matches!(finding.probe, Probe::TimedOut(_));
+    let is_late = |finding: &Finding| finding.is_absent() || matches!(finding.probe, Probe::TimedOut(_));
     while is_late(&finding) && until.is_some_and(|until| Instant::now() + ASK_INTERVAL < until) {
         thread::sleep(ASK_INTERVAL);
         finding = probe::probe(target, None);

@@ -44,9 +44,10 @@ pub struct Prober {
     stop: Arc<Stop>,
 }
 
-/// What is known of one server between its rounds. The era is remembered only to ask one question less;
+/// What is known of one server between its probes. The era is remembered only to ask one question less;
 /// no command is treated by it.
-struct Round {
+struct Server<'a> {
+    target: &'a HttpTarget,
     era: Option<Era>,
     backoff: Backoff,
     due: Instant,
@@ -75,7 +76,7 @@ impl Prober {
         let mut backoff = Backoff::new(GATE_WAIT_MIN);
         loop {
             let finding = probe::probe(target, None);
-            if !finding.absent {
+            if !finding.is_absent() {
                 self.report(target, finding);
                 return;
             }
@@ -98,41 +99,39 @@ impl Prober {
     /// Probes every server now and then until the process stops. One after the other: a silent one delays
     /// the others by its two seconds, which is less trouble than a thread for each.
     pub fn run(&self, heartbeat: &Heartbeat) {
-        let mut rounds: Vec<Round> = self
-            .targets
-            .iter()
-            .map(|_| Round { era: None, backoff: Backoff::new(FAILED_INTERVAL), due: Instant::now() })
-            .collect();
-        let mut search = (self.discovery.as_ref(), Backoff::new(FAILED_INTERVAL), Instant::now());
+        let server = |target| Server {
+            target,
+            era: None,
+            backoff: Backoff::new(FAILED_INTERVAL),
+            due: Instant::now(),
+        };
+        let mut servers: Vec<Server<'_>> = self.targets.iter().map(|target| server(target)).collect();
+        let mut search = self.discovery.as_ref();
+        let (mut backoff, mut due) = (Backoff::new(FAILED_INTERVAL), Instant::now());
         let mut was_well = false;
         while !self.stop.reached(Phase::Draining) {
-            for (target, round) in self.targets.iter().zip(&mut rounds) {
-                if round.due <= Instant::now() {
-                    heartbeat.within(ROUND_MAX);
-                    self.round(target, round);
-                }
+            for server in servers.iter_mut().filter(|server| server.due <= Instant::now()) {
+                heartbeat.within(ROUND_MAX);
+                self.round(server);
             }
             // What failed while the server was down is not kept waiting once somebody has found it up.
-            let is_well = search.0.is_some() && self.readiness.is_well(&Channel::main());
+            let is_well = self.readiness.is_well(&Channel::main());
             if is_well && !was_well {
-                search.2 = Instant::now();
+                due = Instant::now();
             }
             was_well = is_well;
             // After the probes, whose findings people look for first; never again once it has succeeded.
-            if let (Some(discovery), backoff, due) = &mut search {
-                if *due <= Instant::now() {
-                    heartbeat.within(ROUND_MAX);
-                    let done = discovery();
-                    *due = Instant::now() + backoff.next(HEALTHY_INTERVAL);
-                    if done {
-                        search.0 = None;
-                    }
+            if let Some(run) = search.filter(|_| due <= Instant::now()) {
+                heartbeat.within(ROUND_MAX);
+                if run() {
+                    search = None;
                 }
+                due = Instant::now() + backoff.next(HEALTHY_INTERVAL);
             }
-            let due = rounds.iter().map(|round| round.due);
             // The gate and calls find a server up without telling anybody here.
-            let look = search.0.filter(|_| !was_well).map(|_| Instant::now() + FAILED_INTERVAL);
-            let next = due.chain(search.0.map(|_| search.2)).chain(look).min();
+            let look = if was_well { due } else { Instant::now() + FAILED_INTERVAL };
+            let search_due = search.map(|_| due.min(look));
+            let next = servers.iter().map(|server| server.due).chain(search_due).min();
             let Some(next) = next else { return };
             // It may have passed long ago: thirty silent servers take more than a minute in all.
             let wait = next.saturating_duration_since(Instant::now());
@@ -142,26 +141,25 @@ impl Prober {
     }
 
     /// Asks one server, unless its traffic has told, and says when it is due again.
-    fn round(&self, target: &HttpTarget, round: &mut Round) {
-        round.due = Instant::now() + HEALTHY_INTERVAL;
-        if !round.backoff.has_failed() && self.readiness.answered_within(target.channel(), FRESH_SECONDS) {
+    fn round(&self, server: &mut Server<'_>) {
+        let channel = server.target.channel();
+        server.due = Instant::now() + HEALTHY_INTERVAL;
+        if !server.backoff.has_failed() && self.readiness.answered_within(channel, FRESH_SECONDS) {
             return;
         }
-        let finding = probe::probe(target, round.era);
-        let (probe, era) = (&finding.probe, finding.era);
-        let healthy = matches!(probe, Probe::Ready | Probe::AuthorizationRequired(_));
-        if let Probe::Failed(why) | Probe::TimedOut(why) = probe {
-            let channel = target.channel().as_str();
-            log::warn!(channel = channel, error = why.as_str(); "mcp probe failed");
+        let finding = probe::probe(server.target, server.era);
+        if let Probe::Failed(why) | Probe::TimedOut(why) = &finding.probe {
+            log::warn!(channel = channel.as_str(), error = why.as_str(); "mcp probe failed");
         }
-        // A server that changed its mind is asked both questions again: it may have been replaced.
-        round.era = if healthy { era.or(round.era) } else { None };
-        if healthy {
-            round.backoff.reset();
+        if matches!(finding.probe, Probe::Ready | Probe::AuthorizationRequired(_)) {
+            server.era = finding.era.or(server.era);
+            server.backoff.reset();
         } else {
-            round.due = Instant::now() + round.backoff.next(HEALTHY_INTERVAL);
+            // A server that changed its mind is asked both questions again: it may have been replaced.
+            server.era = None;
+            server.due = Instant::now() + server.backoff.next(HEALTHY_INTERVAL);
         }
-        self.report(target, finding);
+        self.report(server.target, finding);
     }
 
     /// Tells readiness; and the log, when this is the first that the server answers after it did not.

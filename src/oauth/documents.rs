@@ -64,7 +64,7 @@ struct ServerMembers {
 impl Resource {
     /// Reads the document.
     pub(super) fn read(text: &str) -> Result<Resource, &'static str> {
-        let wrong = "it must name its resource once, and its authorization servers in a list";
+        let wrong = "it must name its resource once, and its authorization servers in one list of URLs";
         let members: ResourceMembers = members(text, wrong)?;
         if members.resource.is_empty() {
             return Err("it names no resource");

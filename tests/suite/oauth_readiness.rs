@@ -150,7 +150,7 @@ fn a_deep_document_is_read_on_any_stack() {
         move |r: &crate::support::http::Request| (r.path() == OWN).then(|| Reply::json(200, &*document));
     let mut site = Site::start(page, |b| b);
     let answer = site.verdict();
-    assert!(answer.body.contains("a member is no text"), "{}", answer.body);
+    assert!(answer.body.contains("it must name its resource once"), "{}", answer.body);
     assert_eq!(site.discover().0.code(), 502);
 }
 

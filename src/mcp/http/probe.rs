@@ -19,9 +19,10 @@ use crate::relay::revision::{self, Era, VERSION_HEADER};
 use crate::relay::tree;
 
 use super::super::questions;
-use super::HttpTarget;
 use super::reply::{self, Content};
 use super::sse::{Position, Stream};
+use super::target::HttpTarget;
+use super::upstream::Purpose;
 
 /// How long both questions may take in all, the bound of the reference. Saying goodbye comes on top.
 const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -35,15 +36,13 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// What a probe found.
+/// Finding of a probe.
 #[derive(Debug)]
 pub struct Finding {
     /// The verdict, for readiness.
     pub probe: Probe,
-    /// Which era answered.
+    /// The era that answered.
     pub era: Option<Era>,
-    /// Nobody listens there yet; asking again soon makes sense.
-    pub absent: bool,
     /// Name and version that the server gave itself.
     pub server: Option<String>,
     /// The revision that it answered in.
@@ -53,8 +52,44 @@ pub struct Finding {
     pub error: Option<Error>,
 }
 
-/// One answer of the server.
-struct Told {
+impl Finding {
+    fn new(probe: Probe) -> Finding {
+        Finding { probe, era: None, server: None, version: None, error: None }
+    }
+
+    fn failed(why: String) -> Finding {
+        Finding::new(Probe::Failed(why))
+    }
+
+    fn ready(era: Era, answer: &Answer) -> Finding {
+        let said = answer.message.pointer("/result/protocolVersion").and_then(Value::as_str);
+        let version = if era == Era::Modern { Some(Era::Modern.newest()) } else { said };
+        Finding {
+            era: Some(era),
+            server: questions::server_name(&answer.message),
+            version: version.map(str::to_owned),
+            ..Finding::new(Probe::Ready)
+        }
+    }
+
+    /// There was no answer.
+    fn unanswered(error: Error) -> Finding {
+        let probe = match error.kind {
+            Kind::Timeout => Probe::TimedOut(format!("mcp probe timed out after {}s", PROBE_TIME.as_secs())),
+            _ => Probe::Failed(error.to_string()),
+        };
+        Finding { error: Some(error), ..Finding::new(probe) }
+    }
+
+    /// Whether nobody has started the server yet, so that it makes sense to ask again soon. Only a refused
+    /// connection or a missing socket means that; anything else will not change by waiting for a moment.
+    pub fn is_absent(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| matches!(error.kind, Kind::Refused | Kind::NoSuchSocket))
+    }
+}
+
+/// Answer of the server to one question.
+struct Answer {
     status: u16,
     session: Option<HeaderValue>,
     message: Value,
@@ -78,69 +113,71 @@ fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
     let mut headers = HeaderMap::new();
     headers.insert(VERSION_HEADER, HeaderValue::from_static(Era::Modern.newest()));
     headers.insert("mcp-method", HeaderValue::from_static("server/discover"));
-    let asked = ask(target, &headers, &questions::discover(), deadline.min(Instant::now() + DISCOVER_TIME));
-    let told = match asked {
-        Ok(told) => told,
+    let deadline = deadline.min(Instant::now() + DISCOVER_TIME);
+    let answer = match ask(target, &headers, &questions::discover(), deadline) {
+        Ok(answer) => answer,
         Err(error) if error.kind == Kind::Timeout => return None,
-        Err(error) => return Some(unreachable_by(error)),
+        Err(error) => return Some(Finding::unanswered(error)),
     };
-    if let Some(finding) = refused(&told) {
-        return Some(finding);
-    }
-    questions::is_modern(&told.message, told.status == 400).then(|| ready(Era::Modern, &told))
+    let is_modern = questions::is_modern(&answer.message, answer.status == 400);
+    refused(&answer).or_else(|| is_modern.then(|| Finding::ready(Era::Modern, &answer)))
 }
 
 /// Asks with a handshake, and ends the session that it may have opened.
 fn initialize(target: &HttpTarget, deadline: Instant) -> Finding {
-    let told = match ask(target, &HeaderMap::new(), &questions::initialize(), deadline) {
-        Ok(told) => told,
-        Err(error) => return unreachable_by(error),
+    let answer = match ask(target, &HeaderMap::new(), &questions::initialize(), deadline) {
+        Ok(answer) => answer,
+        Err(error) => return Finding::unanswered(error),
     };
-    if let Some(finding) = refused(&told) {
+    if let Some(finding) = refused(&answer) {
         return finding;
     }
-    if let Some(version) = told.message.pointer("/result/protocolVersion").and_then(Value::as_str) {
-        clean_up(target, version, told.session.as_ref());
-        return ready(Era::Legacy, &told);
+    if let Some(version) = answer.message.pointer("/result/protocolVersion").and_then(Value::as_str) {
+        clean_up(target, version, answer.session.as_ref());
+        return Finding::ready(Era::Legacy, &answer);
     }
     // Error texts of the server are not repeated: the verdict is served to whoever asks `/readyz`.
-    match questions::error_code(&told.message) {
-        Some(-32022) => ready(Era::Modern, &told),
-        Some(code) => failed(format!("initialize was refused with error {code}")),
-        None if is_old_transport(target, deadline) => {
-            failed("the server speaks the HTTP+SSE transport of 2024-11-05, which is not supported".into())
+    match questions::error_code(&answer.message) {
+        Some(-32022) => Finding::ready(Era::Modern, &answer),
+        Some(code) => Finding::failed(format!("initialize was refused with error {code}")),
+        None if is_old_transport(target, deadline) => Finding::failed(
+            "the server speaks the HTTP+SSE transport of 2024-11-05, which is not supported".into(),
+        ),
+        None => {
+            let status = status_text(answer.status);
+            Finding::failed(format!("initialize was answered {status} without a result"))
         }
-        None => failed(format!("initialize was answered {} without a result", status_text(told.status))),
     }
 }
 
 /// Answers that end a probe whatever was asked. 401 is as ready as a server can be without a caller's
 /// token; the others say that no caller would fare better.
-fn refused(told: &Told) -> Option<Finding> {
-    let text = status_text(told.status);
-    match told.status {
-        401 => Some(Finding { probe: Probe::AuthorizationRequired(text), ..failed(String::new()) }),
-        403 | 407 | 300..=399 | 500..=599 => Some(failed(format!("the server answered {text}"))),
+fn refused(answer: &Answer) -> Option<Finding> {
+    let text = status_text(answer.status);
+    match answer.status {
+        401 => Some(Finding::new(Probe::AuthorizationRequired(text))),
+        403 | 407 | 300..=399 | 500..=599 => Some(Finding::failed(format!("the server answered {text}"))),
         _ => None,
     }
 }
 
 /// Asks one question and reads its answer, whichever form that has.
-fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant) -> Result<Told, Error> {
-    let reply = target.send_probe(&Method::POST, headers, Some(&body.to_string()), deadline)?;
+fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant) -> Result<Answer, Error> {
+    let upstream = &target.upstream;
+    let reply = upstream.send(Purpose::Probe, Method::POST, headers, Some(&body.to_string()), deadline)?;
     let (status, session) = (reply.status, reply.headers.get(&SESSION).cloned());
     let text = match reply::content(&reply) {
         Content::Events if (200..300).contains(&status) => {
-            first_answer(reply, target.budget(), ANSWER_BYTES_MAX, deadline)?
+            first_answer(reply, &upstream.budget, ANSWER_BYTES_MAX, deadline)?
         }
         _ => {
-            let body = reply.read_all(ANSWER_BYTES_MAX, target.budget(), deadline);
+            let body = reply.read_all(ANSWER_BYTES_MAX, &upstream.budget, deadline);
             String::from_utf8_lossy(&body?.data).into_owned()
         }
     };
     // Whatever is not JSON is no answer; what it was does not matter.
     let message = tree::read(text.as_bytes()).unwrap_or_default();
-    Ok(Told { status, session, message })
+    Ok(Answer { status, session, message })
 }
 
 /// The first event that holds a result or an error; what the server wants to say before is skipped. Its
@@ -176,9 +213,10 @@ fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
         }
     }
     let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
-    drop(target.send_probe(&Method::POST, &headers, Some(&body), deadline));
+    let upstream = &target.upstream;
+    drop(upstream.send(Purpose::Probe, Method::POST, &headers, Some(&body), deadline));
     if session.is_some() {
-        drop(target.send_probe(&Method::DELETE, &headers, None, deadline));
+        drop(upstream.send(Purpose::Probe, Method::DELETE, &headers, None, deadline));
     }
 }
 
@@ -187,7 +225,7 @@ fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
 fn is_old_transport(target: &HttpTarget, deadline: Instant) -> bool {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let Ok(mut reply) = target.send_probe(&Method::GET, &headers, None, deadline) else {
+    let Ok(mut reply) = target.upstream.send(Purpose::Probe, Method::GET, &headers, None, deadline) else {
         return false;
     };
     if reply.status != 200 || reply::content(&reply) != Content::Events {
@@ -197,31 +235,6 @@ fn is_old_transport(target: &HttpTarget, deadline: Instant) -> bool {
     let read = reply.read(&mut start).unwrap_or_default();
     let start = String::from_utf8_lossy(start.get(..read).unwrap_or_default()).into_owned();
     start.lines().any(|line| line.strip_prefix("event:").is_some_and(|name| name.trim() == "endpoint"))
-}
-
-/// A probe that got no answer. Only a refused connection or a missing socket means that nobody has started
-/// the server yet; anything else will not change by waiting for a moment.
-fn unreachable_by(error: Error) -> Finding {
-    let absent = matches!(error.kind, Kind::Refused | Kind::NoSuchSocket);
-    let probe = match error.kind {
-        Kind::Timeout => Probe::TimedOut(format!("mcp probe timed out after {}s", PROBE_TIME.as_secs())),
-        _ => Probe::Failed(error.to_string()),
-    };
-    Finding { probe, absent, error: Some(error), ..failed(String::new()) }
-}
-
-fn ready(era: Era, told: &Told) -> Finding {
-    let said = told.message.pointer("/result/protocolVersion").and_then(Value::as_str);
-    let version = match era {
-        Era::Legacy => said.map(str::to_owned),
-        Era::Modern => Some(Era::Modern.newest().to_owned()),
-    };
-    let (era, server) = (Some(era), questions::server_name(&told.message));
-    Finding { probe: Probe::Ready, era, absent: false, server, version, error: None }
-}
-
-fn failed(why: String) -> Finding {
-    Finding { probe: Probe::Failed(why), era: None, absent: false, server: None, version: None, error: None }
 }
 
 /// A status in the words of the standard; never the reason that the server wrote.

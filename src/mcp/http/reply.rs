@@ -1,4 +1,4 @@
-//! What a server's reply to a request means.
+//! Replies to a request: their bodies, and the messages in them.
 //!
 //! Correlation is by the exchange first and by the id second: whatever answers our POST is about our
 //! request, or it is a failure. Bodies are read within bounds and under the byte budget, and they are kept
@@ -22,7 +22,7 @@ const JSON_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of an error's body is looked at for a JSON-RPC error, the bound of the reference.
 const ERROR_BYTES_MAX: usize = 102_400;
 
-/// What a reply carries.
+/// Content of a reply, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// One JSON body.
@@ -33,7 +33,7 @@ pub enum Content {
     Other,
 }
 
-/// What the media type of a reply says. Case does not matter, parameters neither.
+/// Content of a reply. The case of its media type does not matter, nor do parameters.
 pub fn content(reply: &Reply) -> Content {
     let value = reply.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -46,7 +46,7 @@ pub fn content(reply: &Reply) -> Content {
     }
 }
 
-/// A message of the server, as seen from the request that waits for its answer.
+/// Message of the server, as seen from the request that waits for its answer.
 #[derive(Debug)]
 pub enum Incoming {
     /// The answer, under the request's own id.
@@ -87,7 +87,7 @@ fn batch(text: &str, held: Option<&Arc<Reservation>>, id: &str) -> Result<Vec<In
     messages.collect()
 }
 
-/// What one message is to the request with this id.
+/// What one message means to the request with this id.
 fn classify(message: Message, held: Option<Arc<Reservation>>, id: &str) -> Incoming {
     match (message.kind(), message.id().map(str::to_owned)) {
         (message::Kind::Notification, _) => {

@@ -1,4 +1,4 @@
-//! Reads server-sent events, bounded.
+//! Server-sent events, read within bounds.
 //!
 //! It knows lines and fields, not messages. Lines end with LF or CR LF; a server that ends them with CR
 //! alone is not known. It fails on data that is not UTF-8, on an event above its bound, and with whatever
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::HeaderValue;
 
-use crate::net::{Budget, Error, FREE_BYTES, Kind, Reservation};
+use crate::net::{Budget, Error, FREE_BYTES, Kind, Reply, Reservation};
 
 /// Most that one event may occupy, its data and the line that is being read together: what a JSON body may have. The
 /// number of events has no bound but the call's time, since each is posted before the next is read.
@@ -33,31 +33,28 @@ const LINE_KEPT_BYTES: usize = 2 * ID_BYTES_MAX;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Where the bytes of a stream come from: a reply, or pieces in a test.
+/// Source of the bytes of a stream: a reply, or pieces in a test.
 pub trait Source {
-    /// Reads some bytes, by `until` if one is given; 0 is the end.
-    fn read(&mut self, buffer: &mut [u8], until: Option<Instant>) -> Result<usize, Error>;
+    /// Reads some bytes, and waits for them until `until`; 0 is the end.
+    fn read(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error>;
 }
 
-impl Source for crate::net::Reply {
-    fn read(&mut self, buffer: &mut [u8], until: Option<Instant>) -> Result<usize, Error> {
-        match until {
-            Some(until) => self.read_until(buffer, until),
-            None => crate::net::Reply::read(self, buffer),
-        }
+impl Source for Reply {
+    fn read(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error> {
+        self.read_until(buffer, until)
     }
 }
 
-/// The data of one event that is a message.
+/// Event that is a message.
 #[derive(Debug)]
 pub struct Event {
-    /// Its text, lines joined with a newline.
+    /// Its lines of data, joined with a newline.
     pub data: String,
     /// What it occupies of the byte budget.
     pub held: Option<Reservation>,
 }
 
-/// What outlives one connection: where to resume, and when.
+/// Where and when a stream can be resumed.
 #[derive(Debug, Default, Clone)]
 pub struct Position {
     /// The id of the last event that arrived whole, when it is one that a header can carry.
@@ -66,27 +63,31 @@ pub struct Position {
     pub retry: Option<Duration>,
 }
 
-/// One stream being read.
+/// Reader of one stream.
 pub struct Stream<S> {
     source: S,
     budget: Arc<Budget>,
     event_bytes_max: usize,
     deadline: Instant,
-    /// Bytes read; those before `start` are consumed. Up to `scanned` there is no line end and nothing is
-    /// looked at again, or a long line in small pieces would cost the square of its length.
-    pending: Vec<u8>,
-    start: usize,
-    scanned: usize,
-    at_start: bool,
-    ended: bool,
-    held: Option<Reservation>,
-    held_until: Option<Instant>,
-    // The event that is being read.
+    /// Bytes that were read; those before `taken` belong to lines.
+    chunk: Vec<u8>,
+    taken: usize,
+    /// The line that is being read.
+    line: Vec<u8>,
+    is_first_line: bool,
+    event: Unfinished,
+}
+
+/// Event that is being read.
+#[derive(Default)]
+struct Unfinished {
     data: Option<String>,
-    /// Whether it has a name by which it is no message.
+    /// Whether its name says that it is no message.
     foreign: bool,
     /// Its id, cut behind the longest that counts.
     id: Option<Vec<u8>>,
+    /// What a large event occupies of the budget, and by when it must have ended.
+    held: Option<(Reservation, Instant)>,
 }
 
 impl<S: Source> Stream<S> {
@@ -98,16 +99,11 @@ impl<S: Source> Stream<S> {
             budget,
             event_bytes_max,
             deadline,
-            pending: Vec::new(),
-            start: 0,
-            scanned: 0,
-            at_start: true,
-            ended: false,
-            held: None,
-            held_until: None,
-            data: None,
-            foreign: false,
-            id: None,
+            chunk: Vec::new(),
+            taken: 0,
+            line: Vec::new(),
+            is_first_line: true,
+            event: Unfinished::default(),
         }
     }
 
@@ -117,7 +113,7 @@ impl<S: Source> Stream<S> {
         loop {
             let Some(line) = self.line()? else {
                 // A last event may lack its blank line; one without data has not begun to arrive.
-                return Ok(if self.data.is_some() { self.event(position) } else { None });
+                return Ok(if self.event.data.is_some() { self.event(position) } else { None });
             };
             if line.is_empty() {
                 match self.event(position) {
@@ -131,9 +127,9 @@ impl<S: Source> Stream<S> {
                     let start = line.len() - value.len();
                     self.append(line, start)?;
                 }
-                b"event" => self.foreign = !matches!(value, b"" | b"message"),
+                b"event" => self.event.foreign = !matches!(value, b"" | b"message"),
                 b"id" if !value.is_empty() => {
-                    self.id = Some(value.get(..=ID_BYTES_MAX).unwrap_or(value).to_vec());
+                    self.event.id = Some(value.get(..=ID_BYTES_MAX).unwrap_or(value).to_vec());
                 }
                 b"retry" => {
                     let retry = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
@@ -155,28 +151,23 @@ impl<S: Source> Stream<S> {
     /// of an event is resumed before it, or the event would be lost. An id that no header can carry leaves
     /// nothing to resume from; from an earlier one everything since would come twice.
     fn event(&mut self, position: &mut Position) -> Option<Event> {
-        if let Some(id) = self.id.take() {
+        let Unfinished { data, foreign, id, held } = std::mem::take(&mut self.event);
+        if let Some(id) = id {
             let short = id.len() <= ID_BYTES_MAX;
             position.last_id = HeaderValue::from_bytes(&id).ok().filter(|_| short);
         }
-        let foreign = std::mem::take(&mut self.foreign);
-        let data = self.data.take().filter(|data| !data.is_empty());
-        let mut held = self.held.take();
-        self.held_until = None;
-        if foreign {
-            return None;
-        }
-        let data = data?;
-        if let Some(held) = &mut held {
+        let data = data.filter(|data| !foreign && !data.is_empty())?;
+        let held = held.map(|(mut held, _)| {
             held.shrink(data.len());
-        }
+            held
+        });
         Some(Event { data, held })
     }
 
     /// Adds the rest of a `data` line from `start`; several make one text with newlines between. The bound counts
     /// the newline too. The first line becomes the text itself: a large event would otherwise exist twice.
     fn append(&mut self, mut line: Vec<u8>, start: usize) -> Result<(), Error> {
-        let data = self.data.get_or_insert_default();
+        let data = self.event.data.get_or_insert_default();
         if data.len() + line.len() - start >= self.event_bytes_max {
             return Err(too_large());
         }
@@ -195,81 +186,55 @@ impl<S: Source> Stream<S> {
     /// The next line without its end; `None` at the end of the stream. A last line may lack its end.
     fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            let unscanned = self.pending.get(self.scanned..).unwrap_or_default();
-            let end = unscanned.iter().position(|byte| *byte == b'\n').map(|offset| self.scanned + offset);
-            match end {
-                Some(end) => return Ok(Some(self.take_until(end, end + 1))),
-                None if self.ended && self.start == self.pending.len() => return Ok(None),
-                None if self.ended => {
-                    let end = self.pending.len();
-                    return Ok(Some(self.take_until(end, end)));
-                }
-                None => {
-                    self.scanned = self.pending.len();
-                    self.fill()?;
-                }
+            let rest = self.chunk.get(self.taken..).unwrap_or_default();
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            // Of an unfinished line that is no data only the beginning is kept.
+            let line = self.line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.line);
+            if line.len() <= LINE_KEPT_BYTES || line.starts_with(b"data") {
+                self.line.extend_from_slice(part);
             }
+            self.taken += part.len();
+            if end.is_some() {
+                self.taken += 1;
+            } else if self.fill()? {
+                continue;
+            } else if self.line.is_empty() {
+                return Ok(None);
+            }
+            let mut line = std::mem::take(&mut self.line);
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            if std::mem::take(&mut self.is_first_line) && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
+            }
+            return Ok(Some(line));
         }
     }
 
-    /// Takes the bytes up to `end` as a line; reading goes on at `next`. A long line is not copied.
-    fn take_until(&mut self, end: usize, next: usize) -> Vec<u8> {
-        let mut line = if self.start == 0 && end > CHUNK_BYTES {
-            let rest = self.pending.split_off(next);
-            self.scanned = 0;
-            std::mem::replace(&mut self.pending, rest)
-        } else {
-            let line = self.pending.get(self.start..end).unwrap_or_default().to_vec();
-            (self.start, self.scanned) = (next, next);
-            line
-        };
-        line.truncate(end);
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
-            line.drain(..BYTE_ORDER_MARK.len());
-        }
-        line
-    }
-
-    /// Forgets all but the beginning of an unfinished line that is no data.
-    fn cut(&mut self) {
-        let line = self.pending.as_slice();
-        let line = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| self.at_start).unwrap_or(line);
-        if line.len() > LINE_KEPT_BYTES && !line.starts_with(b"data") {
-            self.pending.truncate(LINE_KEPT_BYTES);
-            self.scanned = LINE_KEPT_BYTES;
-        }
-    }
-
-    /// Reads more bytes. Small events are free, as small bodies are; a large one is charged.
-    fn fill(&mut self) -> Result<(), Error> {
-        self.pending.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
-        self.cut();
-        let occupied = self.pending.len() + self.data.as_ref().map_or(0, String::len);
+    /// Reads more bytes; false at the end. Small events are free, as small bodies are; a large one is charged.
+    fn fill(&mut self) -> Result<bool, Error> {
+        let occupied = self.line.len() + self.event.data.as_ref().map_or(0, String::len);
         if occupied >= self.event_bytes_max {
             return Err(too_large());
         }
-        if occupied > FREE_BYTES && self.held.is_none() {
+        if occupied > FREE_BYTES && self.event.held.is_none() {
             // The whole bound at once: two half-read events can then never wait for each other.
             let bytes = self.event_bytes_max.min(self.budget.capacity());
-            let held = self.budget.reserve(bytes, self.deadline);
-            self.held = Some(held.ok_or_else(too_large)?);
-            self.held_until = Some(Instant::now() + HELD_TIME_MAX);
+            let held = self.budget.reserve(bytes, self.deadline).ok_or_else(too_large)?;
+            self.event.held = Some((held, Instant::now() + HELD_TIME_MAX));
         }
-        let filled = self.pending.len();
-        self.pending.resize(filled + CHUNK_BYTES, 0);
-        let free = self.pending.get_mut(filled..).unwrap_or_default();
-        let read = self.source.read(free, self.held_until);
-        self.pending.truncate(filled + read.as_ref().map_or(0, |count| *count));
-        self.ended = match read {
-            Err(_) if self.held_until.is_some_and(|until| Instant::now() >= until) => return Err(too_large()),
-            read => read? == 0,
-        };
-        Ok(())
+        let held_until = self.event.held.as_ref().map(|(_, until)| *until);
+        self.chunk.resize(CHUNK_BYTES, 0);
+        self.taken = 0;
+        match self.source.read(&mut self.chunk, held_until.unwrap_or(self.deadline)) {
+            Err(_) if held_until.is_some_and(|until| Instant::now() >= until) => Err(too_large()),
+            read => {
+                self.chunk.truncate(read?);
+                Ok(!self.chunk.is_empty())
+            }
+        }
     }
 }
 
@@ -296,7 +261,7 @@ mod tests {
     struct Pieces(Vec<Vec<u8>>);
 
     impl Source for Pieces {
-        fn read(&mut self, buffer: &mut [u8], _: Option<Instant>) -> Result<usize, Error> {
+        fn read(&mut self, buffer: &mut [u8], _: Instant) -> Result<usize, Error> {
             if self.0.is_empty() {
                 return Ok(0);
             }
@@ -353,13 +318,13 @@ mod tests {
             let pieces = text.as_bytes().chunks(piece).map(<[u8]>::to_vec).collect();
             let mut stream = Stream::new(Pieces(pieces), Budget::new(0), EVENT_BYTES_MAX, Instant::now());
             let event = stream.next(&mut Position::default()).unwrap().unwrap();
-            assert_eq!((event.data.as_str(), stream.id, stream.foreign), ("a", None, false));
-            assert!(stream.pending.capacity() < 8 * CHUNK_BYTES);
+            assert_eq!((event.data.as_str(), stream.event.id, stream.event.foreign), ("a", None, false));
+            assert!(stream.chunk.capacity() + stream.line.capacity() < 8 * CHUNK_BYTES);
         }
         let unfinished = Pieces(vec![format!("id: {long}\nevent: {long}\n: more").into()]);
         let mut stream = Stream::new(unfinished, Budget::new(0), EVENT_BYTES_MAX, Instant::now());
         assert!(stream.next(&mut Position::default()).unwrap().is_none());
-        assert_eq!((stream.id.unwrap().len(), stream.foreign), (ID_BYTES_MAX + 1, true));
+        assert_eq!((stream.event.id.unwrap().len(), stream.event.foreign), (ID_BYTES_MAX + 1, true));
     }
 
     #[test]

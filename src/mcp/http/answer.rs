@@ -1,5 +1,6 @@
-//! A reply that is a stream of events: notifications on the way, requests of the server, breaks.
+//! The answer to a request, in one body or in a stream of events.
 //!
+//! A stream brings notifications on the way and requests of the server, and it may break.
 //! The answer ends the call, whatever the stream does after it. A stream that ends without one is resumed
 //! where its revision has resumption, and is a failure otherwise: the POST itself is never repeated. All
 //! waits lie within the call's deadline, however many events arrive.
@@ -11,14 +12,15 @@ use ureq::http::{HeaderValue, Method, header};
 
 use crate::net::{Kind, Reply};
 use crate::relay::failure::{self, Class, Failure, Source};
-use crate::relay::headers::ReplyHeaders;
+use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::port::{Outcome, Sink};
 use crate::relay::revision::Era;
 use crate::relay::stop::Phase;
 
-use super::call::Exchange;
+use super::exchange::Exchange;
 use super::reply::{self, Content, Incoming};
 use super::sse::{self, Position};
+use super::upstream::Purpose;
 
 /// How long an answer to a request of the server may hold up its stream: nobody reads it meanwhile.
 const LOCAL_ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -41,40 +43,97 @@ const RESUME_WAIT_MIN: Duration = Duration::from_millis(100);
 /// Longest wait before a reconnect, also when the server asks for more: the caller waits too.
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Largest message of a subscription: it tells that something changed, and it may wait for a day.
+const SUBSCRIPTION_EVENT_BYTES_MAX: usize = 1024 * 1024;
+
 impl Exchange<'_> {
+    /// Reads the reply to a request and ends its call.
+    pub(super) fn answer(&self, reply: Reply, sink: &mut dyn Sink) -> Outcome {
+        self.read(reply, sink).unwrap_or_else(|failure| self.failed(failure))
+    }
+
+    /// What the reply means. The status decides first: an error status with a stream or a compressed body is
+    /// still an error status.
+    fn read(&self, reply: Reply, sink: &mut dyn Sink) -> Result<Outcome, Failure> {
+        let (status, headers) = (reply.status, ReplyHeaders::allowed(&reply.headers));
+        if !(200..300).contains(&status) {
+            let (headers, payload) =
+                reply::error_body(reply, &self.upstream.budget, self.deadline.end(), self.id)?;
+            return Ok(Outcome::Response { status, headers, payload });
+        }
+        if headers::is_encoded(&reply.headers) {
+            return Err(Failure::new(Class::Encoding, "the reply is compressed, which was not asked for"));
+        }
+        // What the reply calls itself decides how it is read; nothing is guessed from its bytes.
+        match reply::content(&reply) {
+            Content::Json => self.json(reply, status, headers.with_json_content(), sink),
+            Content::Events => self.events(reply, status, &headers, sink),
+            Content::Other => {
+                // These two say themselves that nothing follows.
+                let is_empty = status == 204 || status == 202;
+                let class = if is_empty { Class::NoBody } else { Class::InvalidAnswer };
+                let cause = format!("the server answered {status} without a JSON or event-stream body");
+                Err(Failure::new(class, cause))
+            }
+        }
+    }
+
+    /// Reads one JSON body. Notifications may stand before the answer in an array; a request of the server
+    /// cannot be answered here, because the exchange is over.
+    fn json(
+        &self,
+        reply: Reply,
+        status: u16,
+        headers: ReplyHeaders,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, Failure> {
+        let (text, held) = reply::json_body(reply, &self.upstream.budget, self.deadline.end())?;
+        for message in reply::incoming(text, held, self.id).map_err(reply::malformed)? {
+            match message {
+                Incoming::Answer(payload) => return Ok(Outcome::Response { status, headers, payload }),
+                Incoming::Notification(payload) => {
+                    sink.notify(payload, status, &headers, self.deadline.end());
+                }
+                Incoming::Request { .. } | Incoming::Stranger => break,
+            }
+        }
+        Err(Failure::new(Class::InvalidAnswer, "the server's reply holds no answer to the request"))
+    }
+
     /// Reads a stream until the answer, resuming it where the revision allows. Status and headers of all
     /// posts are those of the first reply: a resumption is our affair, the caller asked once.
-    pub(super) fn events(
+    fn events(
         &self,
         first: Reply,
         status: u16,
         headers: &ReplyHeaders,
         sink: &mut dyn Sink,
-    ) -> Outcome {
+    ) -> Result<Outcome, Failure> {
         let mut position = Position::default();
         let mut reply = first;
         let mut idle_resumes = 0;
         loop {
             let before = position.last_id.clone();
-            let cause = match self.stream(reply, status, headers, &mut position, sink) {
-                Ok(outcome) => return outcome,
-                Err(cause) => cause,
+            let failure = match self.stream(reply, status, headers, &mut position, sink) {
+                Ok(outcome) => return Ok(outcome),
+                Err(failure) => failure,
             };
             idle_resumes = if position.last_id == before { idle_resumes + 1 } else { 0 };
-            // Since 2026-07-28 a lost connection is a cancelled call, and nothing is left to resume.
-            let resumable = self.era == Era::Legacy && position.last_id.is_some();
-            if !resumable || idle_resumes > RESUMES_WITHOUT_PROGRESS_MAX || self.is_over(&cause) {
-                return self.failed(cause);
+            // Since 2026-07-28 a lost connection is a cancelled call, and nothing is left to resume. No
+            // connection helps against a breach of protocol, or when this side ended the call.
+            let is_resumable = self.era == Era::Legacy
+                && position.last_id.is_some()
+                && idle_resumes <= RESUMES_WITHOUT_PROGRESS_MAX
+                && Instant::now() < self.deadline.end()
+                && !matches!(failure.source, Source::Protocol | Source::Timeout | Source::ClientInternal);
+            if !is_resumable {
+                return Err(failure);
             }
-            reply = match self.resume(&position) {
-                Ok(reply) => reply,
-                Err(failure) => return self.failed(failure),
-            };
+            reply = self.resume(&position)?;
         }
     }
 
-    /// Reads one connection's part of a stream. The error says why it ended without the answer; what
-    /// another connection could not mend is an outcome already.
+    /// Reads one connection's part of a stream, until the answer.
     fn stream(
         &self,
         reply: Reply,
@@ -83,32 +142,22 @@ impl Exchange<'_> {
         position: &mut Position,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Failure> {
-        let mut stream = sse::Stream::new(
-            reply,
-            Arc::clone(&self.shared.budget),
-            self.event_bytes_max,
-            self.deadline.end(),
-        );
+        let event_bytes_max = match self.purpose {
+            Purpose::Subscription => SUBSCRIPTION_EVENT_BYTES_MAX,
+            _ => sse::EVENT_BYTES_MAX,
+        };
+        let budget = Arc::clone(&self.upstream.budget);
+        let mut stream = sse::Stream::new(reply, budget, event_bytes_max, self.deadline.end());
         loop {
-            let event = match stream.next(position) {
-                Ok(Some(event)) => event,
-                Ok(None) => return Err(Failure::new(Kind::Eof, "the stream ended before the answer")),
-                Err(error) if error.kind == Kind::TooLarge => {
-                    let failure = Failure::new(Class::BodyTooLarge, error.to_string());
-                    return Ok(self.failed(failure));
-                }
-                Err(error) if error.kind == Kind::Protocol => {
-                    return Ok(self.failed(Failure::new(Class::InvalidAnswer, error.to_string())));
-                }
-                Err(error) => return Err(Failure::transport(&error)),
-            };
+            let event = stream.next(position).map_err(|error| match error.kind {
+                Kind::TooLarge => Failure::new(Class::BodyTooLarge, error.to_string()),
+                Kind::Protocol => Failure::new(Class::InvalidAnswer, error.to_string()),
+                _ => Failure::transport(&error),
+            })?;
+            let event = event.ok_or_else(|| Failure::new(Kind::Eof, "the stream ended before the answer"))?;
             // One event is one message, or an array of them; whatever else it is ends the call, since
             // the answer may have been in it.
-            let messages = match reply::incoming(event.data, event.held, self.id) {
-                Ok(messages) => messages,
-                Err(malformed) => return Ok(self.failed(reply::malformed(malformed))),
-            };
-            for message in messages {
+            for message in reply::incoming(event.data, event.held, self.id).map_err(reply::malformed)? {
                 match message {
                     // Later events would reach nobody. The connection is worth a moment, no more.
                     Incoming::Answer(payload) => {
@@ -122,7 +171,7 @@ impl Exchange<'_> {
                     // A stream belongs to one POST; whoever mixes answers up may have mixed up more.
                     Incoming::Stranger => {
                         let cause = "the stream holds an answer to another request";
-                        return Ok(self.failed(Failure::new(Class::InvalidAnswer, cause)));
+                        return Err(Failure::new(Class::InvalidAnswer, cause));
                     }
                 }
             }
@@ -134,8 +183,9 @@ impl Exchange<'_> {
     /// is dropped, and counted.
     fn answer_server(&self, method: &str, id: &str) {
         let answered = self.era == Era::Legacy;
-        self.shared.metrics.server_request(&self.shared.channel, answered);
-        log::debug!(channel = self.shared.channel.as_str(), method = method, answered = answered; "request of the MCP server inside a stream");
+        self.upstream.metrics.server_request(&self.upstream.channel, answered);
+        let channel = self.upstream.channel.as_str();
+        log::debug!(channel = channel, method = method, answered = answered; "request of the MCP server inside a stream");
         if !answered {
             return;
         }
@@ -162,13 +212,13 @@ impl Exchange<'_> {
         loop {
             // In this order: a stop beats the deadline, and the wait never outlasts either.
             let left = self.deadline.end().saturating_duration_since(Instant::now());
-            if self.shared.stop.sleep(wait.min(left), Phase::Cutting) {
+            if self.upstream.stop.sleep(wait.min(left), Phase::Cutting) {
                 return Err(Failure::new(Kind::ConnectionClosed, "shutting down"));
             }
             if wait >= left {
                 return Err(Failure::timeout());
             }
-            match self.shared.exchange(self.client, &Method::GET, &headers, None, self.deadline.end()) {
+            match self.upstream.send(self.purpose, Method::GET, &headers, None, self.deadline.end()) {
                 Ok(reply) => {
                     if (200..300).contains(&reply.status) && reply::content(&reply) == Content::Events {
                         return Ok(reply);
@@ -187,11 +237,5 @@ impl Exchange<'_> {
                 }
             }
         }
-    }
-
-    /// Whether no reconnect could help: the time is up, or this side ended the connection.
-    fn is_over(&self, cause: &Failure) -> bool {
-        Instant::now() >= self.deadline.end()
-            || matches!(cause.source, Source::Timeout | Source::ClientInternal)
     }
 }

@@ -1,0 +1,167 @@
+//! Target of a channel whose server speaks HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::Method;
+
+use crate::config::{self, Channel};
+use crate::net::{Client, Error, Kind, Net};
+use crate::ops::metrics::{Destination, Metrics};
+use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
+use crate::relay::failure::{Class, Failure};
+use crate::relay::headers::{self, ReplyHeaders};
+use crate::relay::mcp_headers;
+use crate::relay::message::{self, Message};
+use crate::relay::port::{Call, Outcome, Sink, Target};
+use crate::relay::queue::LISTENERS;
+use crate::relay::revision::VERSION_HEADER;
+use crate::relay::stop::Stop;
+
+use super::exchange::Exchange;
+use super::upstream::{Purpose, Upstream};
+
+/// How long a server may take to acknowledge what expects no answer.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
+
+/// MCP server over HTTP. What its calls need is shared with them, because a call outlives the lock under
+/// which it was admitted.
+pub struct HttpTarget {
+    pub(super) upstream: Arc<Upstream>,
+}
+
+impl HttpTarget {
+    /// Prepares the connections of one binding. Nothing is dialled yet, but certificates and keys are read
+    /// here, so that a wrong one ends the start.
+    pub fn new(
+        net: &Net,
+        mcp: &config::Mcp,
+        channel: &Channel,
+        server: &config::HttpServer,
+        metrics: Arc<Metrics>,
+        stop: Arc<Stop>,
+    ) -> Result<HttpTarget, Error> {
+        Ok(HttpTarget {
+            upstream: Arc::new(Upstream {
+                channel: channel.clone(),
+                url: server.url.clone(),
+                origin: server.origin.clone(),
+                place: Destination::new("mcp", &server.origin),
+                // As many idle connections are kept as there are threads that call; the quick worker is one.
+                calls: net.mcp(mcp, server, mcp.max_concurrent_requests + 1)?,
+                subscriptions: net.mcp(mcp, server, LISTENERS)?,
+                ttl: mcp.connection_max_ttl,
+                budget: Arc::clone(net.budget()),
+                metrics,
+                stop,
+                static_headers: mcp.extra_headers.clone(),
+                probe_headers: mcp.discovery_extra_headers.clone(),
+                forwarded: mcp.forward_headers.clone(),
+            }),
+        })
+    }
+
+    /// The client that calls, for what the operator wants to know of its way.
+    pub fn client(&self) -> &Client {
+        &self.upstream.calls
+    }
+
+    /// The channel whose commands it runs.
+    pub fn channel(&self) -> &Channel {
+        &self.upstream.channel
+    }
+}
+
+impl Target for HttpTarget {
+    /// Nothing to prepare: HTTP requests have no order among themselves.
+    fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
+        Box::new(HttpCall { upstream: Arc::clone(&self.upstream), command })
+    }
+
+    fn call_max(&self) -> Duration {
+        self.upstream.ttl
+    }
+
+    /// Cuts subscriptions at once: their callers get a failure and subscribe again, elsewhere.
+    fn wind_down(&self) {
+        self.upstream.subscriptions.shutdown();
+    }
+
+    /// Cuts the connections under the calls; each fails in its own thread and is answered there.
+    fn stop(&self) {
+        self.upstream.calls.shutdown();
+    }
+}
+
+/// One command on its way to this server.
+struct HttpCall {
+    upstream: Arc<Upstream>,
+    command: Arc<Command>,
+}
+
+impl Call for HttpCall {
+    fn run(self: Box<Self>, sink: &mut dyn Sink) -> Outcome {
+        match &self.command.body {
+            Body::Message(message) => self.forward(message, sink),
+            Body::SessionTermination => self.terminate(),
+            // The relay answers these itself.
+            Body::OauthDiscovery | Body::Unusable { .. } => {
+                Outcome::Failed(Failure::new(Class::Internal, "not a message"))
+            }
+        }
+    }
+}
+
+impl HttpCall {
+    /// Posts the message as it came.
+    fn forward(&self, message: &Message, sink: &mut dyn Sink) -> Outcome {
+        let upstream = &*self.upstream;
+        let is_request = message.kind() == message::Kind::Request;
+        let (purpose, ttl) = if self.command.is_subscription() {
+            (Purpose::Subscription, SUBSCRIPTION_TTL)
+        } else if is_request {
+            (Purpose::Call, upstream.ttl)
+        } else {
+            // What expects no answer may not hold the one worker that is there for it.
+            (Purpose::Call, upstream.ttl.min(ACKNOWLEDGED_WITHIN))
+        };
+        let mut headers = headers::forwardable(&self.command.headers, upstream.forwarded.as_deref());
+        // After filtering: what the caller was not allowed to send counts as not sent.
+        mcp_headers::complete(&mut headers, message);
+        let exchange = Exchange {
+            upstream,
+            purpose,
+            message,
+            id: message.id().unwrap_or_default(),
+            headers,
+            era: message.era(self.command.header(VERSION_HEADER.as_str())),
+            deadline: self.command.deadline(ttl),
+        };
+        match exchange.post(message.text(), exchange.deadline.end()) {
+            // A server that was never reached has nothing to cancel.
+            Err(error) => {
+                let is_given_up = error.kind == Kind::Timeout && error.request_sent;
+                exchange.end(Failure::transport(&error), is_given_up)
+            }
+            Ok(reply) if is_request => exchange.answer(reply, sink),
+            // A notification has done its work when it was written; its reply's body is not read. Any
+            // status is handed on: what the product does about a refusal is its own affair.
+            Ok(reply) => {
+                Outcome::Acknowledged { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
+            }
+        }
+    }
+
+    /// Ends the caller's session. Any status is an answer: servers may refuse to end sessions (405).
+    fn terminate(&self) -> Outcome {
+        let headers = headers::forwardable(&self.command.headers, self.upstream.forwarded.as_deref());
+        let deadline = self.command.deadline(self.upstream.ttl);
+        match self.upstream.send(Purpose::Call, Method::DELETE, &headers, None, deadline.end()) {
+            Ok(reply) => {
+                Outcome::Terminated { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
+            }
+            Err(_) if deadline.is_silent() => Outcome::Expired,
+            Err(error) => Outcome::Failed(Failure::transport(&error)),
+        }
+    }
+}
