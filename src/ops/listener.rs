@@ -40,6 +40,9 @@ use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
 use connection::Connection;
 use http::{Reply, Request};
 
+#[cfg(feature = "page")]
+pub(crate) use page::PageMaker;
+
 /// Connections at once, at most: above what monitoring opens, below a quarter of the usual 1024 descriptors. Where
 /// the process may have fewer, a quarter of those: the rest is for answers.
 const MAX_CONNECTIONS: usize = 240;
@@ -78,10 +81,6 @@ pub(crate) trait Calls {
     /// Number of calls that were handed over and have not ended.
     fn running(&self) -> usize;
 }
-
-/// Makes a page of HTML.
-#[cfg(feature = "page")]
-pub(crate) type PageMaker = Box<dyn Fn() -> String + Send + Sync>;
 
 /// The running listener.
 #[derive(Debug)]

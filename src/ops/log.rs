@@ -6,11 +6,9 @@
 
 mod sink;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,12 +17,11 @@ use ::log::{Level, LevelFilter, Record};
 use env_logger::{Builder, Target};
 
 use super::Error;
-use super::files;
 use super::redact::{self, Redactor};
 use super::timestamp;
 use crate::config::{self, LogFormat};
 use crate::text;
-use sink::Sink;
+use sink::{Sink, open_file};
 
 pub use sink::LogFile;
 
@@ -94,12 +91,6 @@ fn open(settings: &config::Log) -> Result<File, Error> {
         false => io::stdout().as_fd().try_clone_to_owned(),
     };
     owned.map(File::from).map_err(|cause| Error::caused("open log output", cause))
-}
-
-/// Opens a log file to add to it. The mode holds for a new one only: who may read an existing one was decided by
-/// its owner.
-fn open_file(path: &Path) -> io::Result<File> {
-    files::open_to_write(path, OpenOptions::new().create(true).append(true).mode(0o600))
 }
 
 /// Turns records into lines.

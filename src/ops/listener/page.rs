@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::PageMaker;
 use super::http::Reply;
 
 /// How long a page is shown again before it is made anew. Making one may take a part of a second, and everybody
 /// on this host may ask for it.
 const PAGE_TIME: Duration = Duration::from_secs(1);
+
+/// Makes a page of HTML.
+pub(crate) type PageMaker = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Page with what was made of it last, and when.
 pub(super) struct Page {

@@ -4,15 +4,18 @@
 //! lock and every other thread that logs. So a line is written only while the descriptor takes it;
 //! else it is dropped and counted, and the count is written when the descriptor takes lines again.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::ops::files;
 
 /// Bytes that a pipe with room takes without waiting (`PIPE_BUF`).
 const PIECE_BYTES: usize = 4096;
@@ -48,6 +51,12 @@ impl LogFile {
     }
 }
 
+/// Opens a log file to add to it. The mode holds for a new one only: who may read an existing one was decided by
+/// its owner.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    files::open_to_write(path, OpenOptions::new().create(true).append(true).mode(0o600))
+}
+
 /// A writer that gives up instead of waiting. It never reports an error: there is no one to tell.
 pub(super) struct Sink {
     /// A file, a pipe, a socket of the journal or a terminal.
@@ -73,7 +82,7 @@ impl Sink {
         if !self.log_file.wanted.swap(false, Ordering::Relaxed) {
             return;
         }
-        match self.log_file.path.get().map(|path| super::open_file(path)) {
+        match self.log_file.path.get().map(|path| open_file(path)) {
             Some(Ok(file)) => self.file = file,
             Some(Err(error)) => {
                 let error = serde_json::Value::from(crate::ops::os_text(&error));
