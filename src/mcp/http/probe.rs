@@ -48,7 +48,6 @@ pub struct Finding {
     /// The revision that it answered in.
     pub version: Option<String>,
     /// Why there was no answer.
-    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub error: Option<Error>,
 }
 
