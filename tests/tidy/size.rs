@@ -9,7 +9,7 @@ use super::root;
 
 /// Features in the order in which they are added, each with the most code lines that it may add.
 const BOUNDS: [(&str, usize); 4] =
-    [("service", 20_300), ("page", 300), ("harpoon", 3_200), ("operator", 3_900)];
+    [("service", 17_200), ("page", 300), ("harpoon", 3_200), ("operator", 3_900)];
 
 #[test]
 fn each_program_is_small() {
