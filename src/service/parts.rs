@@ -19,9 +19,12 @@ use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::plane::client::{Clients, Identity, Plane};
 use crate::plane::courier::{self, COURIERS_MAX, Couriers};
+use crate::plane::poller::{self, Poller};
+use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
+use crate::relay::worker::Relay;
 
 use super::built_in::{BuiltIn, discovered, promise};
 use super::error::Error;
@@ -182,6 +185,19 @@ impl<'a> Shared<'a> {
             stop: Arc::clone(&self.stop),
         };
         Couriers::start(parts, &self.heartbeats).map_err(Error::Thread)
+    }
+
+    /// The poller. It does not run yet.
+    pub(super) fn poller(&self, plane: &Arc<Plane>, relay: &Arc<Relay>, flight: &InFlight) -> Poller {
+        Poller::new(poller::Parts {
+            plane: Arc::<Plane>::clone(plane),
+            relay: Arc::clone(relay),
+            stop: Arc::clone(&self.stop),
+            flight: flight.clone(),
+            capacity: self.settings.control_plane.max_inflight,
+            bytes_max: self.settings.network.body_budget_bytes,
+            timeout: self.settings.control_plane.poll_timeout,
+        })
     }
 }
 

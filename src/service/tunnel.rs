@@ -19,7 +19,7 @@ use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
 use crate::plane::client::Plane;
 use crate::plane::courier::Couriers;
-use crate::plane::poller::{self, Poller};
+use crate::plane::poller::Poller;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
 use crate::relay::queue::Queue;
@@ -97,15 +97,7 @@ impl Tunnel {
             readiness: Arc::clone(&shared.readiness),
         });
         let flight = InFlight::default();
-        let poller = Poller::new(poller::Parts {
-            plane: Arc::<Plane>::clone(&plane),
-            relay: Arc::clone(&relay),
-            stop: Arc::clone(&shared.stop),
-            flight: flight.clone(),
-            capacity,
-            bytes_max: settings.network.body_budget_bytes,
-            timeout: settings.control_plane.poll_timeout,
-        });
+        let poller = shared.poller(&plane, &relay, &flight);
         let prober = shared.prober(&servers, discovery);
         let Shared { metrics, readiness, heartbeats, stop, .. } = shared;
         Ok(Tunnel {
