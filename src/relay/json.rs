@@ -59,8 +59,6 @@ pub struct Member<'a> {
 pub struct Fault {
     /// Offset of the byte that was not expected, give or take one: the parser tells lines and columns.
     pub offset: usize,
-    /// The text ended before its value did; more of it might be JSON.
-    pub is_cut: bool,
 }
 
 impl fmt::Display for Fault {
@@ -75,7 +73,7 @@ impl std::error::Error for Fault {}
 pub fn value(text: &str) -> Result<Span, Fault> {
     let value: &RawValue = read(text, 0)?;
     match too_deep(text) {
-        Some(offset) => Err(Fault { offset, is_cut: false }),
+        Some(offset) => Err(Fault { offset }),
         None => Ok(Span::between(text, value.get())),
     }
 }
@@ -89,7 +87,7 @@ pub fn object(text: &str) -> Result<(Span, Option<Vec<Member<'_>>>), Fault> {
     let whole = Span::between(text, inner);
     let listed = members(text, whole)?;
     match too_deep(text) {
-        Some(offset) => Err(Fault { offset, is_cut: false }),
+        Some(offset) => Err(Fault { offset }),
         None => Ok((whole, listed)),
     }
 }
@@ -229,7 +227,7 @@ fn read<'a, T: Deserialize<'a>>(part: &'a str, start: usize) -> Result<T, Fault>
         let lines = part.split_inclusive('\n').take(error.line().saturating_sub(1));
         let before: usize = lines.map(str::len).sum();
         let offset = start + before + error.column().saturating_sub(1);
-        Fault { offset, is_cut: error.is_eof() }
+        Fault { offset }
     })
 }
 
@@ -357,7 +355,7 @@ mod tests {
     fn depth_is_bounded_and_takes_no_stack() {
         let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(value(&deep(DEPTH_MAX)).is_ok());
-        assert_eq!(value(&deep(DEPTH_MAX + 1)), Err(Fault { offset: DEPTH_MAX, is_cut: false }));
+        assert_eq!(value(&deep(DEPTH_MAX + 1)), Err(Fault { offset: DEPTH_MAX }));
         assert!(value(&"[".repeat(5_000_000)).is_err());
     }
 

@@ -253,8 +253,9 @@ mod tests {
     /// What is said of the script `s`, which has this text and mode, where it runs.
     fn said_of(text: &str, mode: u32) -> Result<PathBuf, String> {
         use std::os::unix::fs::PermissionsExt;
-        let name = format!("tunnel-client-launch-{}-{mode:o}-{}", std::process::id(), text.len());
-        let folder = std::env::temp_dir().join(name);
+        // Each test has a thread of its own.
+        let test = std::thread::current().name().unwrap().replace(':', "-");
+        let folder = std::env::temp_dir().join(format!("tunnel-client-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         for (file, text, mode) in [("s", text, mode), ("other", "", 0o700)] {
             std::fs::write(folder.join(file), text).unwrap();
