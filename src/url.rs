@@ -60,7 +60,7 @@ pub(crate) struct Url {
     rest: String,
 }
 
-/// What is said when there is no scheme or no host.
+/// Complaint about a missing scheme or host.
 const INCOMPLETE: &str = "must include scheme and host";
 
 impl Url {
@@ -88,7 +88,7 @@ impl Url {
         Ok(Origin { tls, host: self.host.clone(), port: self.port.unwrap_or(default_port(tls)) })
     }
 
-    /// Whether anything but the host's root is named.
+    /// Tells whether anything but the host's root is named.
     pub(crate) fn has_path(&self) -> bool {
         !self.rest.trim_matches('/').is_empty()
     }
@@ -126,7 +126,7 @@ impl Origin {
         authority(&self.host, self.port)
     }
 
-    /// Whether traffic stays on this machine: `localhost` or a loopback address, the latter also
+    /// Tells whether traffic stays on this machine: `localhost` or a loopback address, the latter also
     /// when an IPv4 address is written as an IPv6 one. Other names are not resolved to find out,
     /// for the answer could be another one by the time of the connection.
     pub fn is_loopback(&self) -> bool {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use crate::config::Flags;
-use crate::config::settings::{Kind, Row, Status};
+use crate::config::settings::{Kind, Row};
 
 use super::command::Command;
 use super::help::TOPICS;
@@ -79,7 +79,7 @@ fn places() -> BTreeMap<String, BTreeMap<&'static str, &'static str>> {
 fn flags_at(place: &str) -> BTreeMap<&'static str, &'static Row> {
     let words: Vec<String> = place.split_whitespace().map(str::to_owned).collect();
     let here = COMMANDS.iter().filter(|command| !words.is_empty() && command.begins_with(&words));
-    let rows = here.flat_map(Command::tables).flatten().filter(|row| row.status == Status::Live);
+    let rows = here.flat_map(Command::tables).flatten().filter(|row| row.is_live());
     rows.map(|row| (row.flag, row)).collect()
 }
 

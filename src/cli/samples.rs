@@ -3,7 +3,7 @@
 //! The YAML is put together from files that stand beside this one, whose comments are for the next reader
 //! of the profile. Values are quoted, so that none can become a key; none is a secret. Opens nothing.
 
-use crate::config::settings::{Kind, ROWS, Row, Status};
+use crate::config::settings::{Kind, ROWS, Row};
 use crate::config::{Flags, ListenAddress, Origin, draft, nearest};
 use crate::url::without_credentials;
 
@@ -210,7 +210,7 @@ fn is_local(quoted: &str) -> bool {
 
 /// Whether the browser is to be opened: not as long as `run` would refuse that.
 pub(super) fn opens_ui(flags: &Flags) -> bool {
-    let is_here = ROWS.iter().any(|row| row.flag == OPEN_UI.flag && row.status == Status::Live);
+    let is_here = ROWS.iter().any(|row| row.flag == OPEN_UI.flag && row.is_live());
     is_here && flags.is_on(OPEN_UI.flag)
 }
 

@@ -1,4 +1,4 @@
-//! What the commands for administrators need of the settings: the way to the control plane, and a key.
+//! Settings of the commands for administrators: the way to the control plane, and a key.
 //!
 //! The way is that of `run`, from the same rows of the table with the same complaints. The key is another
 //! one: it manages tunnels and must never reach a daemon, so it has its own flag and variable, no place in a
@@ -11,7 +11,7 @@ use ureq::http::HeaderMap;
 use super::lookup::Lookup;
 use super::{ControlPlane, Environment, Error, ErrorKind, Flags, Network, Secret, local, plane, proxy};
 
-/// How long one request may take. It is made by a person who waits.
+/// Time-out of one request. A person waits for it.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 const VARIABLE: &str = "OPENAI_ADMIN_KEY";
@@ -20,12 +20,12 @@ const BOTH_MISSING: &str = "tunnel get requires a runtime or admin key; set CONT
 
 /// The way to the control plane, with an administrator's key.
 pub struct Admin {
-    /// What every outbound connection shares.
+    /// Settings of every outbound connection.
     pub network: Network,
-    /// Where the control plane is. It names no tunnel and is not polled; one exchange may take its
+    /// Way to the control plane. It names no tunnel and is not polled; one exchange may take its
     /// `poll_timeout`.
     pub control_plane: ControlPlane,
-    /// What should be said about the files that were read.
+    /// Warnings about the files that were read.
     pub warnings: Vec<String>,
 }
 
@@ -71,11 +71,7 @@ pub fn tunnel_id(text: &str) -> Result<String, Error> {
 fn key(flags: &Flags, lookup: &Lookup, runtime_key_will_do: bool) -> Result<Secret, Error> {
     let references = &lookup.references;
     let key = match (flags.last("admin-key"), references.environment.get(VARIABLE)) {
-        // Other users can read a command line, so the key itself is refused there, and not repeated.
-        (Some(text), _) if text.starts_with("env:") || text.starts_with("file:") => {
-            references.value("admin-key", text)
-        }
-        (Some(_), _) => return Err(usage("admin-key must use env: or file: prefixes")),
+        (Some(text), _) => references.secret("admin-key", text),
         (None, Some(text)) if !text.is_empty() => references.value(VARIABLE, text),
         (None, _) if runtime_key_will_do => {
             let key = lookup.read("control-plane.api-key", |found| plane::api_key(lookup, found))?;

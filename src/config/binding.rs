@@ -21,7 +21,7 @@ const SERVER_KEYS: &[&str] = &["channel", "http-proxy", "url", "unix-socket", "c
 pub(crate) struct Entry {
     /// By the keys of YAML.
     pairs: Pairs,
-    /// What error texts may quote of it.
+    /// The text as complaints may quote it.
     shown: String,
 }
 
@@ -207,7 +207,7 @@ pub(crate) fn arguments(command: &str) -> Result<Vec<String>, &'static str> {
     }
 }
 
-/// Whether an entry begins with a known key. Any case counts here although keys are
+/// Tells whether an entry begins with a known key. Any case counts here although keys are
 /// case-sensitive: `URL=…` is a misspelt key and not the name of a program.
 fn is_qualified(text: &str) -> bool {
     let known =

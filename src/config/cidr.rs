@@ -1,6 +1,6 @@
 //! Blocks of addresses, as `NO_PROXY` and `allowed_networks` write them.
 //!
-//! One reading for both: two that differ by a bit would let through on one way what the other keeps out.
+//! Both are read by the same code: two readings that differ by a bit would let through on one way what the other keeps out.
 //! Knows no names and resolves none; what is no block is none, and its caller says so.
 
 use std::net::IpAddr;
@@ -34,18 +34,20 @@ impl Cidr {
 
     /// Whether the first bits agree. IPv4 written as IPv6 is IPv4 here too.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let Some(below) = width(self.network).checked_sub(self.prefix_bits) else { return false };
+        let address = address.to_canonical();
+        let differing = bits(address) ^ bits(self.network);
         // What differs is shifted out below the prefix; a prefix of none shifts everything out, where a
         // plain shift would overflow.
-        match (address.to_canonical(), self.network) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                (a.to_bits() ^ b.to_bits()).checked_shr(below).is_none_or(|d| d == 0)
-            }
-            _ => false,
-        }
+        let below = width(self.network).checked_sub(self.prefix_bits);
+        address.is_ipv4() == self.network.is_ipv4()
+            && below.is_some_and(|below| differing.checked_shr(below).is_none_or(|left| left == 0))
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::reference::text;
-use super::settings::{Kind, ROWS, Row, Status};
+use super::settings::{Key, Kind, ROWS, Row, Shape, Status};
 use super::yaml::{self, Fault, Node, Value, shown};
 use super::{Error, trust};
 
@@ -16,19 +16,15 @@ pub(crate) const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// The version of the file format; there is only one so far.
 const CONFIG_VERSION: &str = "1";
 
-/// The keys of entries that hold a list, each with an example of one.
-const LISTS: [(&str, &str); 3] =
-    [("pass_env", "NAME, NAME"), ("methods", "GET, POST"), ("allowed_networks", "10.0.0.0/8")];
-
 /// A YAML map of texts, in the order written.
 pub(crate) type Pairs = Vec<(String, String)>;
 
 /// A value as it was given, whoever gave it.
 #[derive(Clone)]
 pub(crate) enum Raw {
-    /// One text.
+    /// Single text.
     Text(String),
-    /// Several texts.
+    /// List of texts.
     List(Vec<String>),
     /// A YAML list of maps; for headers the one map that there is.
     Maps(Vec<Pairs>),
@@ -65,200 +61,149 @@ pub(crate) fn parse(text: &str) -> Result<Document, Fault> {
 /// was silently ignored would leave an operator believing in a protection that is not there. The
 /// recursion ends where the table does: no path of it has more than two keys.
 fn section(path: &str, node: Node, into: &mut Document) -> Result<(), Fault> {
-    let entries = match node.value {
-        Value::Map(entries) => entries,
-        Value::Null => return Ok(()),
-        _ if path.is_empty() => return Err(Fault::at(node.line, "the file must be a map of settings")),
-        _ => return Err(Fault::at(node.line, format!("{path} must be a map"))),
-    };
-    for (key, node) in entries {
+    if matches!(node.value, Value::Null) {
+        return Ok(());
+    }
+    for (key, node) in node.map(if path.is_empty() { "the file" } else { path })? {
         // Paths are compared with dots between their keys, so a key with a dot of its own could
         // pass for two, and give a setting a second time. An empty one would match what the
         // table leaves out.
         let legal = !key.is_empty() && !key.contains('.');
         let path = if path.is_empty() { key } else { format!("{path}.{key}") };
-        let row = ROWS.iter().find(|row| row.yaml == path);
-        match row {
-            _ if !legal => return Err(unknown(node.line, &path)),
+        let line = node.line;
+        match ROWS.iter().find(|row| row.yaml == path).filter(|_| legal) {
             Some(row) if row.status == Status::Never => {
-                return Err(Fault::at(node.line, format!("{path} is not supported")));
+                return Err(Fault::at(line, format!("{path} is not supported")));
             }
-            Some(row) => {
-                let line = node.line;
-                into.extend(typed(row, node)?.map(|raw| (row, line, raw)));
-            }
-            None if path == "config_version" => version(&node)?,
-            None if is_section(&path) => section(&path, node, into)?,
-            None => return Err(unknown(node.line, &path)),
+            Some(row) => into.extend(typed(row, node)?.map(|raw| (row, line, raw))),
+            // A file of another version means something that this program does not know.
+            None if path == "config_version" => match node.value {
+                Value::Null => {}
+                _ => match integer(&path, node)?.as_str() {
+                    CONFIG_VERSION => {}
+                    other => return Err(Fault::at(line, format!("unsupported config_version {other}"))),
+                },
+            },
+            None if legal && is_section(&path) => section(&path, node, into)?,
+            None => return Err(Fault::at(line, format!("unknown key {:?}", shown(&path)))),
         }
     }
     Ok(())
 }
 
-/// A key that nothing reads.
-fn unknown(line: usize, path: &str) -> Fault {
-    Fault::at(line, format!("unknown key {:?}", shown(path)))
-}
-
-/// Whether settings live below this path.
+/// Tells whether settings live below this path.
 fn is_section(path: &str) -> bool {
     ROWS.iter().any(|row| row.yaml.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
-}
-
-/// A file of another version means something that this program does not know.
-fn version(node: &Node) -> Result<(), Fault> {
-    match &node.value {
-        Value::Null => Ok(()),
-        Value::Scalar { text, plain: true } if text == CONFIG_VERSION => Ok(()),
-        Value::Scalar { text, plain: true } if is_integer(text) => {
-            Err(Fault::at(node.line, format!("unsupported config_version {text}")))
-        }
-        _ => Err(Fault::at(node.line, "config_version must be an integer")),
-    }
 }
 
 /// The value in the type that the table asks for; `None` for nothing and for empty texts, which
 /// leave the default in place. A number or boolean in quotes is refused as Go's decoder refuses it.
 /// An empty list is a value: it can say that nothing is allowed.
 fn typed(row: &Row, node: Node) -> Result<Option<Raw>, Fault> {
-    let raw = match (row.kind, node.value) {
-        (_, Value::Null) => return Ok(None),
-        (Kind::Boolean, Value::Scalar { text, plain: true }) => {
-            boolean(&text).map(|verdict| Raw::Text(verdict.to_string()))
+    if matches!(node.value, Value::Null) {
+        return Ok(None);
+    }
+    Ok(Some(match row.kind {
+        Kind::Boolean => Raw::Text(boolean(row.yaml, node)?.to_string()),
+        Kind::Integer { .. } => Raw::Text(integer(row.yaml, node)?),
+        Kind::Headers => Raw::Maps(vec![members(row.yaml, node)?]),
+        Kind::List(_) => Raw::List(items(row.yaml, node)?),
+        Kind::Entries { keys, .. } => {
+            let entries = node.list(row.yaml)?.into_iter().map(|node| entry(row.yaml, keys, node));
+            Raw::Maps(entries.collect::<Result<_, _>>()?)
         }
-        (Kind::Integer { .. }, Value::Scalar { text, plain: true }) if is_integer(&text) => {
-            Some(Raw::Text(text))
-        }
-        (Kind::Headers, Value::Map(entries)) => Some(Raw::Maps(vec![pairs(row.yaml, entries)?])),
-        (Kind::List(_), Value::List(nodes)) => {
-            let items = nodes.into_iter().map(|node| text_of(row.yaml, node));
-            Some(Raw::List(items.collect::<Result<_, _>>()?))
-        }
-        (Kind::Entries { keys, .. }, Value::List(nodes)) => {
-            let entries = nodes.into_iter().map(|node| entry(row, keys, node));
-            Some(Raw::Maps(entries.collect::<Result<_, _>>()?))
-        }
-        (Kind::Boolean | Kind::Integer { .. }, _) => None,
-        (Kind::Headers | Kind::List(_) | Kind::Entries { .. }, _) => None,
-        (_, Value::Scalar { text, .. }) if text.is_empty() => return Ok(None),
-        (_, Value::Scalar { text, .. }) => Some(Raw::Text(text)),
-        _ => None,
-    };
-    let expected = match row.kind {
-        Kind::Boolean => "a boolean",
-        Kind::Integer { .. } => "an integer",
-        Kind::Headers => "a map of header names and values",
-        Kind::List(_) | Kind::Entries { .. } => "a list",
-        _ => "text",
-    };
-    raw.map(Some).ok_or_else(|| Fault::at(node.line, format!("{} must be {expected}", row.yaml)))
+        _ => Raw::Text(match node.text(row.yaml)? {
+            text if text.is_empty() => return Ok(None),
+            text => text,
+        }),
+    }))
 }
 
-/// One entry of a list of maps. What is missing or unknown is reported with the line on which the
-/// entry begins, since a list has many of them. Keys without a value are left out; the last key of
-/// the table is mandatory.
-fn entry(row: &Row, keys: &[&str], node: Node) -> Result<Pairs, Fault> {
-    let Value::Map(entries) = node.value else {
-        return Err(Fault::at(node.line, format!("an entry of {} must be a map", row.yaml)));
-    };
+/// Entry of a list of maps, as pairs of texts. The members of a map in it become pairs of `key.member`, the
+/// items of a list pairs of the same key. A missing key is reported with the line on
+/// which the entry begins, since a list has many entries. Keys without a value are left out.
+fn entry(list: &str, keys: &[Key], node: Node) -> Result<Pairs, Fault> {
+    let begins = node.line;
     let mut pairs = Pairs::new();
-    for (key, member) in entries {
-        if !keys.contains(&key.as_str()) {
-            return Err(Fault::at(node.line, format!("unknown key {:?} in {}", shown(&key), row.yaml)));
-        }
-        spread(&format!("{}.{key}", row.yaml), key, member, &mut pairs)?;
-    }
-    let value_of =
-        |needed: &str| pairs.iter().find(|(key, _)| key == needed).map(|(_, value)| value.as_str());
-    let missing = match keys.last() {
-        Some(needed) if value_of(needed).is_none() => format!("requires {needed}"),
-        // The label of a target is known by now, and better found than its line.
-        Some(needed) if keys.contains(&"url") && value_of("url").is_none() => {
-            format!("{:?} requires url", shown(value_of(needed).unwrap_or_default()))
-        }
-        _ => return Ok(pairs),
-    };
-    Err(Fault::at(node.line, format!("{} entry {missing}", row.yaml)))
-}
-
-/// Puts what stands one level deeper beside the rest: the members of a map under `key.member`, the
-/// items of a list under the same key again. Only what has the shape of its key: whatever else was
-/// written there, a server would be started without it.
-fn spread(path: &str, key: String, node: Node, into: &mut Pairs) -> Result<(), Fault> {
-    let line = node.line;
-    let list = LISTS.iter().find(|(known, _)| *known == key);
-    let expected = match (key.as_str(), node.value) {
-        // A restriction of which nothing is left is a mistake, and the one that would allow everything.
-        ("methods" | "allowed_networks", Value::Null) => "a list that names at least one".to_owned(),
-        (_, Value::Null) => return Ok(()),
-        ("env" | "headers", Value::Map(members)) => {
-            for (name, node) in members {
-                let path = format!("{path}.{}", shown(&name));
-                // Nothing could stand for no variable, an empty one, or ours of that name.
-                if key == "env" && matches!(node.value, Value::Null) {
-                    return Err(Fault::at(
-                        node.line,
-                        format!("{path} has no value: write '' for an empty one"),
-                    ));
+    for (name, node) in node.map(&format!("an entry of {list}"))? {
+        let Some(key) = keys.iter().find(|key| key.name == name) else {
+            return Err(Fault::at(node.line, format!("unknown key {:?} in {list}", shown(&name))));
+        };
+        let path = format!("{list}.{name}");
+        let line = node.line;
+        match (key.shape, &node.value) {
+            (Shape::Restriction, _) => {
+                let texts = if matches!(node.value, Value::Null) { Vec::new() } else { items(&path, node)? };
+                if texts.is_empty() {
+                    return Err(Fault::at(line, format!("{path} must be a list that names at least one")));
                 }
-                into.push((format!("{key}.{name}"), text_of(&path, node)?));
+                pairs.extend(texts.into_iter().map(|text| (name.clone(), text)));
             }
-            return Ok(());
+            (_, Value::Null) => {}
+            (Shape::List, _) => {
+                pairs.extend(items(&path, node)?.into_iter().map(|text| (name.clone(), text)))
+            }
+            (Shape::Map, _) => {
+                let members = members(&path, node)?.into_iter();
+                pairs.extend(members.map(|(member, text)| (format!("{name}.{member}"), text)));
+            }
+            (Shape::Text | Shape::Value | Shape::Place, _) => {
+                let text = node.text(&path)?;
+                pairs.extend(Some((name, text)).filter(|(_, text)| !text.trim().is_empty()));
+            }
         }
-        ("env" | "headers", _) => format!("a map: write \"{key}: {{NAME: value}}\""),
-        (_, Value::List(items)) if list.is_some() => {
-            if items.is_empty() && key != "pass_env" {
-                return Err(Fault::at(line, format!("{path} must be a list that names at least one")));
-            }
-            for item in items {
-                into.push((key.clone(), text_of(&format!("each item of {path}"), item)?));
-            }
-            return Ok(());
-        }
-        (_, value) => match (list, value) {
-            (Some((_, example)), _) => format!("a list: write \"{key}: [{example}]\""),
-            (None, Value::Scalar { text, .. }) => {
-                into.extend(Some((key, text)).filter(|(_, text)| !text.trim().is_empty()));
-                return Ok(());
-            }
-            (None, _) => "text on one line".to_owned(),
-        },
-    };
-    Err(Fault::at(line, format!("{path} must be {expected}")))
-}
-
-/// A map of texts.
-fn pairs(path: &str, entries: Vec<(String, Node)>) -> Result<Pairs, Fault> {
-    let pairs = entries.into_iter().map(|(key, node)| {
-        let value = text_of(&format!("{path}.{}", shown(&key)), node)?;
-        Ok((key, value))
-    });
-    pairs.collect()
-}
-
-/// Numbers and booleans without quotes are texts here too, as Go's decoder has it.
-fn text_of(path: &str, node: Node) -> Result<String, Fault> {
-    match node.value {
-        Value::Scalar { text, .. } => Ok(text),
-        Value::Null => Ok(String::new()),
-        _ => Err(Fault::at(node.line, format!("{path} must be text"))),
     }
+    let is_given = |key: &Key| pairs.iter().any(|(name, _)| name == key.name);
+    match keys.iter().find(|key| key.required && !is_given(key)) {
+        Some(key) => Err(Fault::at(begins, format!("{list} entry requires {}", key.name))),
+        None => Ok(pairs),
+    }
+}
+
+/// A list of texts.
+fn items(path: &str, node: Node) -> Result<Vec<String>, Fault> {
+    let path_of_items = format!("each item of {path}");
+    node.list(path)?.into_iter().map(|item| item.text(&path_of_items)).collect()
+}
+
+/// A map of texts. Nothing could stand for no value, an empty one, or one that comes from elsewhere.
+fn members(path: &str, node: Node) -> Result<Pairs, Fault> {
+    let members = node.map(path)?.into_iter().map(|(name, node)| {
+        let path = format!("{path}.{}", shown(&name));
+        match node.value {
+            Value::Null => {
+                Err(Fault::at(node.line, format!("{path} has no value: write '' for an empty one")))
+            }
+            _ => Ok((name, node.text(&path)?)),
+        }
+    });
+    members.collect()
 }
 
 /// Decimal digits with an optional sign, of any length: whether the number fits is decided where
 /// its bounds are known. The other YAML notations (octal, hexadecimal, with underscores) only invite
 /// surprises.
-fn is_integer(text: &str) -> bool {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+fn integer(path: &str, node: Node) -> Result<String, Fault> {
+    let is_integer = |text: &str| {
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+    };
+    match node.value {
+        Value::Scalar { text, plain: true } if is_integer(&text) => Ok(text),
+        _ => Err(Fault::at(node.line, format!("{path} must be an integer"))),
+    }
 }
 
 /// YAML 1.2 booleans, and the words of YAML 1.1 that Go's decoder takes for a boolean setting.
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" => Some(true),
-        "false" | "no" | "off" => Some(false),
-        _ => None,
+fn boolean(path: &str, node: Node) -> Result<bool, Fault> {
+    let word = match &node.value {
+        Value::Scalar { text, plain: true } => text.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    match word.as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        _ => Err(Fault::at(node.line, format!("{path} must be a boolean"))),
     }
 }
 
@@ -303,12 +248,12 @@ mod tests {
                 "control_plane.max_inflight_requests must be an integer",
             ),
             ("log:\n  http_raw_unsafe: 'true'\n", 2, "log.http_raw_unsafe must be a boolean"),
-            ("log: x\n", 1, "log must be a map"),
-            ("- x\n", 1, "the file must be a map of settings"),
+            ("log: x\n", 1, "log must be a map: write each member as \"NAME: value\" on a line of its own"),
+            ("- x\n", 1, "the file must be a map: write each member as \"NAME: value\" on a line of its own"),
             ("mcp:\n  server_urls:\n    - channel: main\n", 3, "mcp.server_urls entry requires url"),
             ("mcp:\n  commands:\n    - channel: main\n", 3, "mcp.commands entry requires command"),
             ("mcp:\n  commands:\n    - cmd: main\n", 3, "unknown key \"cmd\" in mcp.commands"),
-            ("mcp:\n  extra_headers:\n    A: [b]\n", 3, "mcp.extra_headers.A must be text"),
+            ("mcp:\n  extra_headers:\n    A: [b]\n", 3, "mcp.extra_headers.A must be text on one line"),
         ] {
             assert_eq!(refusal(text), (line, expected.to_string()));
         }
@@ -325,7 +270,7 @@ mod tests {
             (
                 "mcp:\n  commands:\n    - command: x\n      env: [A=hidden]\n",
                 4,
-                "mcp.commands.env must be a map: write \"env: {NAME: value}\"",
+                "mcp.commands.env must be a map: write each member as \"NAME: value\" on a line of its own",
             ),
             (
                 "mcp:\n  commands:\n    - command: x\n      env:\n        A:\n",
@@ -335,31 +280,31 @@ mod tests {
             (
                 "mcp:\n  commands:\n    - command: x\n      env:\n        A: [hidden]\n",
                 5,
-                "mcp.commands.env.A must be text",
+                "mcp.commands.env.A must be text on one line",
             ),
             (
                 "mcp:\n  commands:\n    - command: x\n      pass_env: {X: B}\n",
                 4,
-                "mcp.commands.pass_env must be a list: write \"pass_env: [NAME, NAME]\"",
+                "mcp.commands.pass_env must be a list: write each item as \"- VALUE\" on a line of its own",
             ),
             (
                 "mcp:\n  commands:\n    - command: x\n      pass_env: X\n",
                 4,
-                "mcp.commands.pass_env must be a list: write \"pass_env: [NAME, NAME]\"",
+                "mcp.commands.pass_env must be a list: write each item as \"- VALUE\" on a line of its own",
             ),
             (
                 "mcp:\n  commands:\n    - command: x\n      pass_env: [{X: B}]\n",
                 4,
-                "each item of mcp.commands.pass_env must be text",
+                "each item of mcp.commands.pass_env must be text on one line",
             ),
             (
                 "mcp:\n  commands:\n    - command: x\n      channel.foo: bar\n",
-                3,
+                4,
                 "unknown key \"channel.foo\" in mcp.commands",
             ),
             (
                 "mcp:\n  commands:\n    - command: x\n      env.FOO: bar\n",
-                3,
+                4,
                 "unknown key \"env.FOO\" in mcp.commands",
             ),
             (

@@ -1,4 +1,4 @@
-//! What can be said of settings before they are used: for the commands that write profiles.
+//! Checks of settings that are not used yet, for the commands that write profiles.
 //!
 //! Nothing is opened and nothing that a profile refers to is resolved: its secrets may be on another host.
 //! Values of single options are held to the grammars of `run`, so that what was written also starts.
@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use super::document::{self, Raw};
-use super::reference::{is_variable_name, syntax};
-use super::settings::{Kind, Row};
+use super::reference::syntax;
+use super::settings::{Kind, Row, Shape};
 use super::{Error, yaml};
 use crate::url::Url;
 
@@ -16,9 +16,6 @@ pub(crate) use super::document::CONFIG_FILE_MAX_BYTES;
 pub(crate) use super::plane::{base_url, tunnel_id, url_path};
 pub(crate) use super::reference::{is_reference, read_text};
 pub(crate) use yaml::quoted;
-
-/// The keys of entries whose values may be references.
-const REFERRING: [&str; 6] = ["url", "command", "unix_socket", "http_proxy", "client_cert", "client_key"];
 
 /// Checks the text of a profile that is, or is to be, at this path: its schema, and how its references are
 /// written. Yields the names of the variables that it refers to.
@@ -37,20 +34,24 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<Vec<String>, Error> {
 
 /// The values of a setting that may be references, with what complaints call them.
 fn referring<'r>(row: &Row, raw: &'r Raw) -> Vec<(String, &'r str)> {
-    let refers = |(key, value): &&(String, String)| {
-        // A variable of a server may hold anything, unless it is a reference.
-        let is_variable = key.starts_with("env.") && is_reference(value);
-        row.kind == Kind::Headers
-            || is_variable
-            || key.starts_with("headers.")
-            || REFERRING.contains(&key.as_str())
+    let refers = |key: &str, value: &str| match row.kind {
+        Kind::Entries { keys, .. } => keys.iter().any(|known| match known.shape {
+            Shape::Value | Shape::Place => known.name == key,
+            // A variable of a server may hold anything, unless it is a reference.
+            Shape::Map => {
+                key.split_once('.').is_some_and(|(map, _)| map == known.name)
+                    && (known.name != "env" || is_reference(value))
+            }
+            Shape::Text | Shape::List | Shape::Restriction => false,
+        }),
+        _ => true,
     };
     match raw {
         Raw::Text(text) if row.reference || matches!(row.kind, Kind::Path | Kind::Proxy | Kind::Secret) => {
             vec![(row.yaml.to_owned(), text)]
         }
         Raw::Maps(maps) => {
-            let pairs = maps.iter().flatten().filter(refers);
+            let pairs = maps.iter().flatten().filter(|(key, value)| refers(key, value));
             pairs.map(|(key, value)| (format!("{}.{key}", row.yaml), value.as_str())).collect()
         }
         _ => Vec::new(),
@@ -59,13 +60,8 @@ fn referring<'r>(row: &Row, raw: &'r Raw) -> Vec<(String, &'r str)> {
 
 /// Checks that a key is named and not given. The text is not repeated: it may be the key.
 pub(crate) fn key_reference(text: &str) -> Result<(), &'static str> {
-    match text.split_once(':').map(|(form, name)| (form, name.trim())) {
-        Some(("env", "")) => Err("environment variable name is required"),
-        Some(("env", name)) if !is_variable_name(name) => Err("environment variable name is invalid"),
-        Some(("file", "")) => Err("file path is required"),
-        Some(("env" | "file", _)) => Ok(()),
-        _ => Err("use env:VARNAME or file:/path/to/key"),
-    }
+    let is_sound = is_reference(text) && syntax("control-plane.api-key", text).is_ok();
+    if is_sound { Ok(()) } else { Err("use env:VARNAME or file:/path/to/key") }
 }
 
 /// Checks the URL of a server, or how a reference to one is written. The complaint is what is wrong, alone.

@@ -1,6 +1,6 @@
 //! The grammar of one entry of `harpoon.targets`: its two forms, its URL, and what may be set for it.
 //!
-//! What is compared later is the text of a URL, and what is dialled is what the system makes of its host. So
+//! Later the text of a URL is compared, and the system decides which host is dialled. So
 //! a URL is refused here when two readers could disagree about either. No error text repeats a query, what
 //! could be credentials, or the value of a header.
 
@@ -24,7 +24,7 @@ const LABEL_MAX_BYTES: usize = 64;
 /// A body comes inside a command, which has a bound of its own; nothing that is called this way needs more.
 const REQUEST_MAX_BYTES: usize = 1 << 20;
 
-/// What a request is framed and routed by, and what this program says about itself: a second opinion there
+/// Headers that frame and route a request, or name this program: a second value there
 /// would break the request apart, or ask for a reply that cannot be read.
 const RESERVED_HEADERS: [&str; 13] = [
     "accept-encoding",
@@ -190,7 +190,7 @@ fn address(text: &str, plaintext: bool) -> Result<(Uri, Origin), &'static str> {
     }
 }
 
-/// What a host may not be. The system reads `127.1`, `0x7f.1` and `2130706433` as addresses, and a name with
+/// Refuses hosts that have two readings. The system reads `127.1`, `0x7f.1` and `2130706433` as addresses, and a name with
 /// a dot behind as the same name, which no comparison of texts does.
 fn host_fault(host: &str) -> Option<&'static str> {
     const SPELLING: &str =
@@ -214,7 +214,7 @@ fn host_fault(host: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a segment of a path stays one, and where it is, however often it is decoded on the way.
+/// Tells whether a segment of a path stays one, and where it is, however often it is decoded on the way.
 fn is_segment(segment: &str) -> bool {
     let pieces = percent_decoded(segment);
     pieces.is_some_and(|text| text.split(['/', '\\']).all(|piece| piece != "." && piece != ".."))

@@ -40,7 +40,7 @@ impl Environment {
         Ok(Environment { variables })
     }
 
-    /// The same with one variable set, whatever it was before.
+    /// This environment with one variable replaced.
     #[cfg(any(feature = "dev", test))]
     pub(crate) fn with(mut self, name: &str, value: &str) -> Environment {
         self.variables.insert(name.to_owned(), value.to_owned());
@@ -68,7 +68,7 @@ impl Environment {
     }
 }
 
-/// Whether a setting or this room itself asks for the variable.
+/// Tells whether a setting or this room itself asks for the variable.
 fn is_read(name: &str) -> bool {
     FURTHER.contains(&name) || ROWS.iter().any(|row| row.env.contains(&name))
 }

@@ -13,7 +13,7 @@ pub struct Error {
     advice: Option<String>,
 }
 
-/// What sort of mistake it is; decides how the command line reports it.
+/// Kind of mistake; it decides how the command line reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The command line itself: an unknown flag, a missing or unreadable value.
@@ -39,18 +39,18 @@ impl Error {
         Error::new(ErrorKind::Invalid, text)
     }
 
-    /// What sort of mistake it is.
+    /// Kind of mistake.
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The same mistake, of a setting that is named by its flag.
+    /// Names the setting at fault by its flag.
     pub(crate) fn of(mut self, flag: &'static str) -> Error {
         self.setting = Some(flag);
         self
     }
 
-    /// The same mistake, with what to do about it here.
+    /// Adds what to do about the mistake here.
     pub(crate) fn advise(mut self, advice: String) -> Error {
         self.advice = Some(advice);
         self
@@ -59,12 +59,7 @@ impl Error {
     /// The flag of the setting at fault, where it is one alone.
     #[cfg(feature = "operator")]
     pub fn setting(&self) -> Option<&'static str> {
-        match self.kind {
-            ErrorKind::TunnelIdMissing => Some("control-plane.tunnel-id"),
-            ErrorKind::ApiKeyMissing => Some("control-plane.api-key"),
-            ErrorKind::MainChannelMissing => Some("mcp.server-url"),
-            ErrorKind::Usage | ErrorKind::Invalid => self.setting,
-        }
+        self.kind.first_use().map(|(flag, _)| flag).or(self.setting)
     }
 
     /// The line that `run` prints on standard error before it exits with status 1. The mistakes
@@ -78,22 +73,29 @@ impl Error {
         }
     }
 
-    /// What to do about a mistake of a first use.
+    /// Advice: for a mistake of a first use, or for where it was made.
     pub fn hint(&self) -> Option<&str> {
-        if self.advice.is_some() {
-            return self.advice.as_deref();
-        }
-        Some(match self.kind {
+        self.advice.as_deref().or(self.kind.first_use().map(|(_, hint)| hint))
+    }
+}
+
+impl ErrorKind {
+    /// The setting that a first use lacks, and where to get its value.
+    fn first_use(self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            ErrorKind::TunnelIdMissing => (
+                "control-plane.tunnel-id",
+                "create or look up a tunnel at https://platform.openai.com/settings/organization/tunnels",
+            ),
+            ErrorKind::ApiKeyMissing => (
+                "control-plane.api-key",
+                "create a runtime API key at https://platform.openai.com/settings/organization/api-keys",
+            ),
+            ErrorKind::MainChannelMissing => (
+                "mcp.server-url",
+                "for example --mcp.server-url http://127.0.0.1:3000/mcp (more in tunnel-client run --help)",
+            ),
             ErrorKind::Usage | ErrorKind::Invalid => return None,
-            ErrorKind::TunnelIdMissing => {
-                "create or look up a tunnel at https://platform.openai.com/settings/organization/tunnels"
-            }
-            ErrorKind::ApiKeyMissing => {
-                "create a runtime API key at https://platform.openai.com/settings/organization/api-keys"
-            }
-            ErrorKind::MainChannelMissing => {
-                "for example --mcp.server-url http://127.0.0.1:3000/mcp (more in tunnel-client run --help)"
-            }
         })
     }
 }

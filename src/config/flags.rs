@@ -19,7 +19,7 @@ use super::{Error, ErrorKind, value};
 pub struct Flags {
     /// By canonical name; every value in the order given.
     values: BTreeMap<&'static str, Vec<String>>,
-    /// What stands beside them, for commands that take arguments.
+    /// Positional arguments.
     #[cfg(feature = "operator")]
     arguments: Vec<String>,
     /// The tables that know the flags; they hold the defaults.
@@ -27,7 +27,7 @@ pub struct Flags {
     tables: Vec<&'static [Row]>,
 }
 
-/// What a command line asks for.
+/// Request of a command line.
 pub enum Request {
     /// Do the work with these flags.
     Run(Flags),
@@ -44,26 +44,18 @@ const MISSPELLING_MAX_EDITS: usize = 3;
 impl Flags {
     /// Parses the flags of `run`.
     #[cfg(any(test, feature = "dev"))]
-    pub fn parse<I>(arguments: I) -> Result<Request, Error>
-    where
-        I: IntoIterator,
-        I::Item: Into<OsString>,
-    {
+    pub fn parse(arguments: impl IntoIterator<Item: Into<OsString>>) -> Result<Request, Error> {
         Flags::of_command(arguments, &[ROWS], 0)
     }
 
     /// Parses what stands after a command's name: flags of these tables, and up to so many arguments.
     /// Most commands take none: a stray `false` behind a boolean flag would otherwise turn on what it
     /// meant to turn off.
-    pub fn of_command<I>(
-        arguments: I,
+    pub fn of_command(
+        arguments: impl IntoIterator<Item: Into<OsString>>,
         tables: &[&'static [Row]],
         arguments_max: usize,
-    ) -> Result<Request, Error>
-    where
-        I: IntoIterator,
-        I::Item: Into<OsString>,
-    {
+    ) -> Result<Request, Error> {
         let rows = || tables.iter().copied().flatten();
         let mut positional = Vec::new();
         let mut parser = lexopt::Parser::from_args(arguments);
@@ -123,7 +115,7 @@ impl Flags {
         self.last(flag).or_else(|| row().map(|row| row.default)).unwrap_or_default()
     }
 
-    /// Whether a boolean option is on. Its text was checked when it was parsed.
+    /// Value of a boolean option. Its text was checked when it was parsed.
     #[cfg(feature = "operator")]
     pub(crate) fn is_on(&self, flag: &str) -> bool {
         value::boolean(self.option(flag)).unwrap_or_default()

@@ -12,7 +12,6 @@ use regex_lite::{Regex, RegexBuilder};
 use ureq::http::{HeaderMap, Method, Uri};
 
 use super::lookup::{Found, Lookup};
-use super::reference::is_reference;
 use super::{Cidr, Error, Health, Origin, Proxy, Secret, endpoint, proxy};
 
 /// The endpoints that the product may call by name, and how they are called.
@@ -20,25 +19,25 @@ use super::{Cidr, Error, Health, Origin, Proxy, Secret, endpoint, proxy};
 pub struct Harpoon {
     /// In the order given; labels are unique.
     pub targets: Vec<HarpoonTarget>,
-    /// Whether `http` URLs are allowed, of targets and of redirects.
+    /// Allows `http` URLs, of targets and of redirects.
     pub allow_plaintext_http: bool,
     /// The largest body that is handed on, 1 to 102 400.
     pub max_response_bytes: usize,
-    /// How many redirects one call may follow; none at 0.
+    /// Redirects that one call may follow; none at 0.
     pub max_redirects: usize,
     /// `harpoon.http-proxy`.
     pub proxy: Option<Proxy>,
     /// Which hosts of discovered URLs count as private.
     pub hosts: HostRules,
-    /// Whether programs of this host may call them too, over the operator's listener.
+    /// Lets programs of this host call them too, over the operator's listener.
     pub over_http: bool,
-    /// What those programs must show.
+    /// Token that those programs must show.
     pub token: Option<Secret>,
-    /// Whether the record of the last calls holds what they sent and received.
+    /// Keeps in the record of the last calls what they sent and received.
     pub capture_payloads: bool,
 }
 
-/// One endpoint: an exact URL with a name.
+/// Endpoint: an exact URL with a name.
 #[derive(Debug, Clone)]
 pub struct HarpoonTarget {
     /// Its name towards the product: `[a-z0-9][a-z0-9_-]{0,63}`.
@@ -51,15 +50,15 @@ pub struct HarpoonTarget {
     pub origin: Origin,
     /// Dial this socket instead of the URL's host.
     pub unix_socket: Option<PathBuf>,
-    /// What the product is told of it; may be empty.
+    /// Description for the product; may be empty.
     pub description: String,
-    /// What it may be called with: of GET, POST and PUT, in that order, at least one.
+    /// Methods that it may be called with: of GET, POST and PUT, in that order, at least one.
     pub methods: Vec<Method>,
     /// Sent with every call. The caller neither sees nor replaces them.
     pub headers: HeaderMap,
     /// The largest body that a caller may send.
     pub max_request_bytes: usize,
-    /// Where its addresses must be; anywhere when empty.
+    /// Networks that its addresses must be in; any when empty.
     pub allowed_networks: Vec<Cidr>,
 }
 
@@ -151,7 +150,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
 /// Checks that whoever can reach the listener may see and do what it is to offer. Every user of this host can
 /// reach a TCP port of it; a socket file is its owner's.
 pub(crate) fn check_listener(lookup: &Lookup, harpoon: &Harpoon, health: &Health) -> Result<(), Error> {
-    let refused = |flag: &str, why: &str| Err(lookup.fault(flag, &format!("{flag} {why}")));
+    let refused = |flag: &str, why: &str| Err(lookup.refuse(flag, why));
     if harpoon.capture_payloads && health.unix_socket.is_none() {
         let why = "needs health.unix-socket: a TCP port would show the payloads to every user of this host";
         return refused("harpoon.capture-payloads", why);
@@ -177,16 +176,13 @@ pub(crate) fn check_listener(lookup: &Lookup, harpoon: &Harpoon, health: &Health
     Ok(())
 }
 
-/// What programs of this host must show. By reference alone: the command line is everybody's to read.
+/// Token that programs of this host must show. By reference alone: the command line is everybody's to read.
 fn token(lookup: &Lookup, found: &Found) -> Result<Option<Secret>, String> {
     let text = found.text();
     if text.is_empty() {
         return Ok(None);
     }
-    if !is_reference(text) {
-        return Err(format!("{TOKEN_FLAG} must be file:PATH or env:NAME"));
-    }
-    let token = lookup.references.value(found.label(), text)?;
+    let token = lookup.references.secret(found.label(), text)?;
     let is_visible = token.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_visible || !(TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.len()) {
         return Err(format!(
@@ -243,5 +239,4 @@ fn regex(text: &str) -> Result<Regex, String> {
 }
 
 #[cfg(test)]
-#[path = "harpoon_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use super::Error;
 use super::document::Raw;
 use super::lookup::Lookup;
 
-/// What the client says about itself; an operator may not say otherwise. (`plane` would send its
+/// Headers in which the client names itself; an operator may not set them. (`plane` would send its
 /// own values all the same; the refusal is for the person who expects another outcome.)
 pub(crate) const RESERVED: &[&str] = &[
     "authorization",
@@ -83,7 +83,7 @@ pub(crate) fn add(
     let header = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("{flag} contains invalid HTTP header name {name:?}"))?;
     let shown = canonical(header.as_str());
-    let text = lookup.references.header(&format!("{flag}.{shown}"), value)?;
+    let text = lookup.references.value(&format!("{flag}.{shown}"), value)?;
     // Refuses control characters, whatever the text came from.
     let mut value = HeaderValue::from_bytes(text.as_bytes())
         .map_err(|_| format!("{flag} contains invalid HTTP header value for {shown:?}"))?;

@@ -15,68 +15,58 @@ use super::settings::{Kind, ROWS};
 const WORDS: [&str; 9] =
     ["authorization", "cookie", "token", "secret", "password", "passwd", "credential", "api-key", "apikey"];
 
-/// What values begin with that are secrets whatever they are called.
+/// Beginnings of values that are secrets whatever they are called.
 const BEGINNINGS: [&str; 3] = ["Bearer ", "Basic ", "sk-"];
 
 /// A sentence for each secret that a file holds.
 pub(crate) fn of_file(path: &Path, document: &Document) -> Vec<String> {
-    let warn = |(line, what): (usize, String)| {
-        format!("{}: line {line}: {what} stands there itself; write env:NAME or file:PATH", path.display())
-    };
-    let found = document
-        .iter()
-        .flat_map(|(row, line, raw)| found(row.kind, row.yaml, raw).into_iter().map(|what| (*line, what)));
-    found.map(warn).collect()
+    let path = &path.display();
+    let said = document.iter().flat_map(|(row, line, raw)| {
+        let found = found(row.kind, row.yaml, raw).into_iter();
+        found.map(move |what| {
+            format!("{path}: line {line}: {what} stands there itself; write env:NAME or file:PATH")
+        })
+    });
+    said.collect()
 }
 
 /// A sentence for each secret on the command line.
 pub(crate) fn of_flags(flags: &Flags) -> Vec<String> {
-    let given = flags
-        .given(ROWS)
-        .flat_map(|(row, values)| found(row.kind, &format!("--{}", row.flag), &Raw::List(values.to_vec())));
-    given
-        .map(|what| {
-            format!("{what} stands on the command line, where every user of this host can read it; use the setting's variable, or a profile with a reference")
-        })
-        .collect()
+    const REMEDY: &str = "stands on the command line, where every user of this host can read it; use the setting's variable, or a profile with a reference";
+    let given = flags.given(ROWS);
+    let found =
+        given.flat_map(|(row, all)| found(row.kind, &format!("--{}", row.flag), &Raw::List(all.to_vec())));
+    found.map(|what| format!("{what} {REMEDY}")).collect()
 }
 
-/// What of one setting is a secret, by its name. Of two that are alike one is named.
+/// The places of a setting that hold secrets. Of two that are alike one is named.
 fn found(kind: Kind, name: &str, raw: &Raw) -> Vec<String> {
-    let header = |header: &str, value: &str| is_secret(header, value).then(|| format!("{name}.{header}"));
-    let mut found: Vec<String> = match (kind, raw) {
-        // The key is refused on a command line.
-        (Kind::Secret, Raw::Text(text)) if !is_reference(text) => vec![name.to_owned()],
-        (Kind::Headers, Raw::List(items)) => items
-            .iter()
-            .filter_map(|item| item.split_once(':'))
-            .filter_map(|(one, value)| header(one.trim(), value.trim()))
-            .collect(),
-        (Kind::Headers, Raw::Maps(maps)) => {
-            maps.iter().flatten().filter_map(|(one, value)| header(one, value.trim())).collect()
+    let members: Vec<(&str, &str)> = match raw {
+        Raw::Text(text) => vec![("", text.as_str())],
+        Raw::List(items) if kind == Kind::Headers => {
+            items.iter().filter_map(|item| item.split_once(':')).collect()
         }
-        (_, Raw::Maps(maps)) => maps
-            .iter()
-            .flatten()
-            .filter_map(|(key, value)| match key.split_once('.') {
-                Some(("env" | "headers", member)) if is_secret(member, value.trim()) => {
-                    Some(format!("{name}.{key}"))
-                }
-                _ => has_password(value).then(|| format!("a password in {name}.{key}")),
-            })
-            .collect(),
-        (_, Raw::List(items)) => {
-            items.iter().filter(|item| has_password(item)).map(|_| format!("a password in {name}")).collect()
-        }
-        (_, Raw::Text(text)) => {
-            has_password(text).then(|| format!("a password in {name}")).into_iter().collect()
-        }
+        Raw::List(items) => items.iter().map(|item| ("", item.as_str())).collect(),
+        Raw::Maps(maps) => maps.iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
     };
+    let named = members.into_iter().filter_map(|(member, value)| {
+        let (member, value) = (member.trim(), value.trim());
+        let place = if member.is_empty() { name.to_owned() } else { format!("{name}.{member}") };
+        let is_named = match (kind, member.split_once('.')) {
+            // On a command line the key is refused anyway.
+            (Kind::Secret, _) => matches!(raw, Raw::Text(_)) && !is_reference(value),
+            (Kind::Headers, _) => is_secret(member, value),
+            (_, Some(("env" | "headers", variable))) => is_secret(variable, value),
+            _ => false,
+        };
+        if is_named { Some(place) } else { has_password(value).then(|| format!("a password in {place}")) }
+    });
+    let mut found: Vec<String> = named.collect();
     found.dedup();
     found
 }
 
-/// Whether a value is a secret, by what it is called or by what it looks like.
+/// Tells by its name or its form whether a value is a secret.
 fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     let named = WORDS.iter().any(|word| name.contains(word)) || name.ends_with("-key");
@@ -84,7 +74,7 @@ fn is_secret(name: &str, value: &str) -> bool {
     !value.is_empty() && !is_reference(value) && (named || looks)
 }
 
-/// Whether a text holds a URL with a password in it.
+/// Tells whether a text holds a URL with a password in it.
 fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
         let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();

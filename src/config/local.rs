@@ -19,17 +19,17 @@ use super::{Error, Health, ListenAddress, Log, LogFormat, Network, Process, Root
 /// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 
-/// How long the listener's name may take to resolve. A second name server is asked after 5 s.
+/// Time-out of resolving the listener's name. A second name server is asked after 5 s.
 const RESOLVE_TIME: Duration = Duration::from_secs(6);
 
-/// What every outbound connection shares. The variables of OpenSSL and of proxies are read here,
+/// Settings of every outbound connection. The variables of OpenSSL and of proxies are read here,
 /// with the settings, so that `net` depends on nothing but what it is handed; what the bundles
 /// hold, and that they are there, it finds out when it builds its roots.
 pub(crate) fn network(lookup: &Lookup) -> Result<Network, Error> {
     let environment = lookup.references.environment;
     Ok(Network {
         ca_bundle: lookup.path("ca-bundle")?,
-        roots: lookup.read("tls.roots", |found| roots(found.text()))?.unwrap_or(Roots::Automatic),
+        roots: lookup.read("tls.roots", |found| roots(found.text()))?.unwrap_or_default(),
         ssl_cert_file: environment.filled("SSL_CERT_FILE").map(PathBuf::from),
         ssl_cert_dir: environment.filled("SSL_CERT_DIR").map(str::to_string),
         proxy: proxy::load(lookup, "http-proxy")?,
@@ -63,7 +63,7 @@ pub(crate) fn log(lookup: &Lookup) -> Result<Log, Error> {
     })
 }
 
-/// Where the operator's listener stands. The address is checked even if a socket takes its place:
+/// Settings of the operator's listener. The address is checked even if a socket takes its place:
 /// it would otherwise fail on the day on which the socket is taken out.
 pub(crate) fn health(lookup: &Lookup) -> Result<Health, Error> {
     Ok(Health {
@@ -88,7 +88,7 @@ pub(crate) fn process(lookup: &Lookup, log: &Log, health: &Health) -> Result<Pro
     const FLAG: &str = "process.drain-timeout";
     let drain_timeout = lookup.duration(FLAG)?;
     if drain_timeout > DRAIN_MAX {
-        return Err(lookup.fault(FLAG, &format!("{FLAG} must be less than or equal to 10m0s")));
+        return Err(lookup.refuse(FLAG, "must be less than or equal to 10m0s"));
     }
     let pid_file = lookup.plain_path("pid.file")?;
     let written = [&log.file, &health.url_file, &health.unix_socket, &pid_file];
@@ -96,40 +96,34 @@ pub(crate) fn process(lookup: &Lookup, log: &Log, health: &Health) -> Result<Pro
     Ok(Process { pid_file, drain_timeout })
 }
 
-/// Refuses settings whose features are not here, unless they leave the feature off: a setting
+/// Refuses settings that have no effect, unless they leave the feature off or merely tune it: a setting
 /// that is accepted and then ignored would let people believe that it works.
 pub(crate) fn absent_features(lookup: &Lookup) -> Result<(), Error> {
-    for row in ROWS {
+    for row in ROWS.iter().filter(|row| !row.is_live()) {
         let Some(found) = lookup.given(row) else { continue };
-        match row.status {
-            Status::Live => {}
-            Status::Never => return Err(found.fault(&format!("{} is not supported", found.label()))),
-            Status::Later | Status::Unbuilt if leaves_off(lookup, row, &found)? => {}
-            Status::Later | Status::Unbuilt => {
-                let what = if row.status == Status::Unbuilt { "build" } else { "version" };
-                let text = format!("{} is not available in this {what}; remove it", found.label());
-                return Err(found.fault(&text));
+        let what = match row.feature {
+            _ if row.status == Status::Never => "is not supported".to_owned(),
+            _ if leaves_off(lookup, row, &found)? => continue,
+            Some(feature) if !feature.is_built() => {
+                format!("is not available in this build, which has no {}; remove it", feature.name())
             }
-            // Checked all the same, so that the feature will not come with errors.
-            Status::Idle => match row.kind {
-                Kind::Boolean => drop(lookup.boolean(row.flag)?),
-                Kind::Integer { .. } => drop(lookup.integer(row.flag)?),
-                Kind::Proxy => drop(proxy::load(lookup, row.flag)?),
-                _ => {}
-            },
-        }
+            _ => "is not available in this version; remove it".to_owned(),
+        };
+        return Err(found.fault(&format!("{} {what}", found.label())));
     }
     Ok(())
 }
 
-/// Whether the value is the one that keeps an absent feature off. Profiles of the reference client
-/// often spell defaults out, and those are no reason to refuse them.
+/// Tells whether a value keeps an absent feature off. Profiles of the reference client often spell defaults out, and
+/// those are no reason to refuse them. A number is checked all the same, so that the feature will not come with
+/// errors.
 fn leaves_off(lookup: &Lookup, row: &Row, found: &Found) -> Result<bool, Error> {
-    Ok(match &found.raw {
-        _ if row.kind == Kind::Boolean => !lookup.boolean(row.flag)?,
-        Raw::Text(text) => text.is_empty(),
-        Raw::List(items) => items.iter().all(|item| item.trim().is_empty()),
-        Raw::Maps(maps) => maps.is_empty(),
+    Ok(match (row.kind, &found.raw) {
+        (Kind::Boolean, _) => lookup.boolean(row.flag)? == (row.default == "true"),
+        (Kind::Integer { .. }, _) => lookup.integer(row.flag).map(|_| true)?,
+        (_, Raw::Text(_)) => true,
+        (_, Raw::List(items)) => items.iter().all(|item| item.trim().is_empty()),
+        (_, Raw::Maps(maps)) => maps.is_empty(),
     })
 }
 

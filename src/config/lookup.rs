@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::document::{self, Document, Raw};
 use super::reference::References;
-use super::settings::{Kind, Least, ROWS, Row};
+use super::settings::{Kind, Least, ROWS, Row, Shape};
 use super::{Environment, Error, Flags, literal, plane, value};
 
 /// Answers questions about settings.
@@ -24,7 +24,7 @@ pub(crate) struct Lookup<'a> {
     pub(crate) references: References<'a>,
 }
 
-/// Who gave a value.
+/// Source of a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Giver<'l> {
     /// The command line.
@@ -67,12 +67,7 @@ impl<'a> Lookup<'a> {
 
     /// The value of a setting, be it given or the default; `None` when there is neither.
     fn find(&self, flag: &str) -> Result<Option<Found<'_>>, Error> {
-        // A name that the table lacks is a mistake of this program; every load asks for all of
-        // them, so no test can miss it.
-        let row = ROWS
-            .iter()
-            .find(|row| row.flag == flag)
-            .ok_or_else(|| Error::invalid(format!("there is no setting {flag}")))?;
+        let row = row(flag)?;
         // The default goes the way of every other value, so that the table cannot hold one that
         // its own grammar refuses.
         let default = Some(row.default).filter(|default| !default.is_empty());
@@ -81,7 +76,7 @@ impl<'a> Lookup<'a> {
         }))
     }
 
-    /// What somebody gave for a row.
+    /// The value that was given for a row; no default.
     pub(crate) fn given(&self, row: &'static Row) -> Option<Found<'_>> {
         if let Some(raw) = self.flag(row) {
             return Some(Found { row, giver: Giver::Flag, raw });
@@ -99,7 +94,7 @@ impl<'a> Lookup<'a> {
         Some(Found { row, giver: Giver::Environment(name), raw: of_variable(row, text)? })
     }
 
-    /// Who gave a setting, and whose value it hides, for people.
+    /// Source of a setting, and of the value that it hides, in words for people.
     pub(crate) fn giver(&self, flag: &str) -> String {
         let Ok(Some(found)) = self.find(flag) else { return "nobody".to_owned() };
         let of_file = self.file.iter().flat_map(|(_, document)| document);
@@ -135,59 +130,47 @@ impl<'a> Lookup<'a> {
         self.read(flag, |found| self.references.path(flag, found.text()))
     }
 
-    /// A boolean. Only the complaint about a variable names it, as the reference client has it.
-    pub(crate) fn boolean(&self, flag: &str) -> Result<bool, Error> {
-        let verdict = self.read(flag, |found| {
-            value::boolean(found.text()).map_err(|why| match found.giver {
-                Giver::Environment(name) => format!("parse {name}: {why}"),
-                _ => format!("invalid {flag}: {why}"),
-            })
+    /// A setting as one of the grammars of single values understands it.
+    fn parsed<T: Default>(&self, flag: &str, parse: fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        let value = self.read(flag, |found| {
+            parse(found.text()).map_err(|why| format!("invalid {}: {why}", found.name()))
         })?;
-        Ok(verdict.unwrap_or_default())
+        Ok(value.unwrap_or_default())
+    }
+
+    /// A boolean.
+    pub(crate) fn boolean(&self, flag: &str) -> Result<bool, Error> {
+        self.parsed(flag, value::boolean)
     }
 
     /// An integer within the bounds of the table.
     pub(crate) fn integer(&self, flag: &str) -> Result<usize, Error> {
-        let number = self.read(flag, |found| {
-            let name = found.name();
-            let number = value::integer(found.text()).map_err(|why| format!("invalid {name}: {why}"))?;
-            let (min, max) = match found.row.kind {
-                Kind::Integer { min, max } => (min, max),
-                _ => (0, i64::MAX),
-            };
-            match usize::try_from(number) {
-                _ if number < min && min == 0 => Err(format!("{name} must be non-negative")),
-                // The word of the reference client for these settings.
-                _ if number < min && min == 1 && name.starts_with("harpoon.") => {
-                    Err(format!("{name} must be positive"))
-                }
-                _ if number < min && min == 1 => Err(format!("{name} must be greater than zero")),
-                _ if number < min => Err(format!("{name} must be at least {min}")),
-                _ if number > max => Err(format!("{name} must be less than or equal to {max}")),
-                Ok(number) => Ok(number),
-                // A bound of the table may be beyond what 32 bits can count.
-                Err(_) => Err(format!("{name} is too large for this machine")),
-            }
-        })?;
-        Ok(number.unwrap_or_default())
+        let number = self.parsed(flag, value::integer)?;
+        let (min, max) = match row(flag)?.kind {
+            Kind::Integer { min, max } => (min, max),
+            _ => (0, i64::MAX),
+        };
+        let what = match usize::try_from(number) {
+            _ if number < min && min == 1 => "must be greater than zero".to_owned(),
+            _ if number < min => format!("must be at least {min}"),
+            _ if number > max => format!("must be less than or equal to {max}"),
+            Ok(number) => return Ok(number),
+            // A bound of the table may be beyond what 32 bits can count.
+            Err(_) => "is too large for this machine".to_owned(),
+        };
+        Err(self.refuse(flag, &what))
     }
 
     /// A duration above the least of the table.
     pub(crate) fn duration(&self, flag: &str) -> Result<Duration, Error> {
-        let duration = self.read(flag, |found| {
-            let name = found.name();
-            let nanoseconds =
-                value::duration_ns(found.text()).map_err(|why| format!("invalid {name}: {why}"))?;
-            match (found.row.kind, u64::try_from(nanoseconds)) {
-                (Kind::Duration(Least::AboveZero), Ok(0) | Err(_)) => {
-                    Err(format!("{name} must be greater than zero"))
-                }
-                (Kind::Duration(Least::Positive), Ok(0) | Err(_)) => Err(format!("{name} must be positive")),
-                (_, Err(_)) => Err(format!("{name} must not be negative")),
-                (_, Ok(nanoseconds)) => Ok(Duration::from_nanos(nanoseconds)),
+        let nanoseconds = u64::try_from(self.parsed(flag, value::duration_ns)?);
+        match (row(flag)?.kind, nanoseconds) {
+            (Kind::Duration(Least::AboveZero), Ok(0) | Err(_)) => {
+                Err(self.refuse(flag, "must be greater than zero"))
             }
-        })?;
-        Ok(duration.unwrap_or_default())
+            (_, Err(_)) => Err(self.refuse(flag, "must not be negative")),
+            (_, Ok(nanoseconds)) => Ok(Duration::from_nanos(nanoseconds)),
+        }
     }
 
     /// An error about a setting whose text is fine by itself but does not go with others.
@@ -198,7 +181,15 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// What the command line says; as in Go, the last of several values counts unless all do.
+    /// An error of that kind whose text begins with the name of the setting.
+    pub(crate) fn refuse(&self, flag: &str, what: &str) -> Error {
+        match self.find(flag) {
+            Ok(Some(found)) => found.fault(&format!("{} {what}", found.name())),
+            _ => Error::invalid(format!("{flag} {what}")),
+        }
+    }
+
+    /// The value on the command line; as in Go, the last of several values counts unless all do.
     fn flag(&self, row: &Row) -> Option<Raw> {
         let values = self.flags.all(row.flag)?;
         if row.repeatable() {
@@ -224,14 +215,14 @@ impl<'a> Lookup<'a> {
                 *text = self.references.value(key, text)?;
                 Ok(())
             };
-            let outcome = match raw {
-                Raw::Text(text) if row.reference => resolve(row.yaml, text),
-                // In an entry only the address of the server may be a reference to its value; paths
-                // and proxies have their own kinds, resolved where they are validated.
-                Raw::Maps(maps) if row.kind != Kind::Headers => {
-                    let mut addresses =
-                        maps.iter_mut().flatten().filter(|(key, _)| key == "url" || key == "command");
-                    addresses.try_for_each(|(key, text)| resolve(&format!("{}.{key}", row.yaml), text))
+            let outcome = match (row.kind, raw) {
+                (_, Raw::Text(text)) if row.reference => resolve(row.yaml, text),
+                // What else an entry refers to is resolved where it is validated.
+                (Kind::Entries { keys, .. }, Raw::Maps(maps)) => {
+                    let refers =
+                        |name: &str| keys.iter().any(|key| key.name == name && key.shape == Shape::Value);
+                    let mut values = maps.iter_mut().flatten().filter(|(name, _)| refers(name));
+                    values.try_for_each(|(name, text)| resolve(&format!("{}.{name}", row.yaml), text))
                 }
                 _ => Ok(()),
             };
@@ -258,11 +249,10 @@ impl Found<'_> {
         }
     }
 
-    /// The name that a complaint about the value uses. The reference client names the variable
-    /// for control-plane settings and the setting otherwise, and scripts compare the texts.
+    /// The name that a complaint about the value uses. The key of a file stands before the complaint already.
     pub(crate) fn name(&self) -> &'static str {
         match self.giver {
-            Giver::Environment(name) if self.row.flag.starts_with("control-plane.") => name,
+            Giver::Environment(name) => name,
             _ => self.row.flag,
         }
     }
@@ -287,6 +277,13 @@ impl Found<'_> {
         };
         error.of(self.row.flag)
     }
+}
+
+/// The row of a setting. A name that the table lacks is a mistake of this program; every load asks for all of
+/// them, so no test can miss it.
+fn row(flag: &str) -> Result<&'static Row, Error> {
+    let row = ROWS.iter().find(|row| row.flag == flag);
+    row.ok_or_else(|| Error::invalid(format!("there is no setting {flag}")))
 }
 
 /// A variable's value, split where the table says so; an empty one counts as not given unless

@@ -4,6 +4,8 @@
 //! it decides which mistake a person is sent after. Opens no connection and starts no program: a
 //! server that cannot be reached is found by the relay.
 
+use std::net::SocketAddr;
+
 use super::binding::{Entry, arguments};
 use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
@@ -16,26 +18,52 @@ use super::{
 };
 use crate::url::{Url, without_credentials};
 
-/// Names the setting in texts, whoever set it.
+/// Flag of the servers over HTTP.
 const SERVER_FLAG: &str = "mcp.server-url";
-/// The same for commands.
+/// Flag of the servers over stdio.
 const COMMAND_FLAG: &str = "mcp.command";
-/// Names the setting that puts the stub on `main`.
+/// Flag of the stub.
 const STUB_FLAG: &str = "embedded-mcp-stub";
-/// Names the setting of variables for all servers over stdio.
+/// Flag of the variables for all servers over stdio.
 const PASS_FLAG: &str = "mcp.pass-env";
-/// Names the setting of the key that no server may see.
+/// Flag of the key that no server may see.
 const KEY_FLAG: &str = "control-plane.api-key";
 
 /// Validates the MCP servers and how they are called. Servers come before commands whichever was
 /// given first, so that the order of bindings does not depend on where they were set.
 pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
-    let servers = lookup.read(SERVER_FLAG, |found| entries(found, Entry::server, server_entry))?;
-    let commands = lookup.read(COMMAND_FLAG, |found| entries(found, Entry::command, command_entry))?;
+    let stub = stub(lookup)?;
+    let mut bindings: Vec<Binding> = stub.iter().map(binding_of_stub).collect::<Result<_, _>>()?;
     // Both halves or none: a certificate without its key is found here and not at the first handshake.
-    let default_identity = identity(lookup, "mcp.client-cert", "mcp.client-key", "MCP")?;
-    let mut mcp = Mcp {
-        bindings: Vec::new(),
+    let identity = identity(lookup, "mcp.client-cert", "mcp.client-key", "MCP")?;
+    let mut shows_identity = false;
+    lookup.read(SERVER_FLAG, |found| {
+        for entry in entries(found, Entry::server)? {
+            let entry = entry.complete()?;
+            let channel = entry.channel()?;
+            let server = http_server(lookup, &channel, &entry, identity.as_ref())?;
+            bind(&mut bindings, stub.is_some(), found, channel, Server::Http(server))?;
+            shows_identity = true;
+        }
+        Ok(())
+    })?;
+    // A certificate that nobody will be shown is a mistake: its owner believes in it.
+    if identity.is_some() && !shows_identity {
+        return Err(Error::invalid(
+            "mcp.client-cert and mcp.client-key require at least one http-streamable mcp.server-url binding",
+        ));
+    }
+    // No identity and no proxy: nothing is dialled for a program of this host.
+    let pass = passed_to_all(lookup)?;
+    lookup.read(COMMAND_FLAG, |found| {
+        for entry in entries(found, Entry::command)? {
+            let server = stdio_server(lookup, &entry, &pass)?;
+            bind(&mut bindings, stub.is_some(), found, entry.channel()?, Server::Stdio(server))?;
+        }
+        Ok(())
+    })?;
+    Ok(Mcp {
+        bindings,
         connection_max_ttl: lookup.duration("mcp.connection-max-ttl")?,
         stdio_silence: lookup.duration("mcp.stdio-silence")?,
         startup_wait: lookup.duration("mcp.startup-wait-timeout")?,
@@ -45,39 +73,8 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
         forward_headers: headers::names(lookup, "mcp.forward-headers")?,
         oauth_trusted_origins: trusted_origins(lookup)?,
-        stub: stub(lookup)?,
-    };
-    if let Some(stub) = &mcp.stub {
-        for (flag, taken) in [(SERVER_FLAG, has_main(&servers)), (COMMAND_FLAG, has_main(&commands))] {
-            lookup.read(flag, |found| if taken { Err(second_main(found)) } else { Ok(()) })?;
-        }
-        // An ordinary server from here on: whatever is tried with the stub takes the way of a real one.
-        // Port 0 stands in no URL; where the stub really listens takes its place before anybody connects.
-        let port = stub.listen.port().max(1);
-        let address = std::net::SocketAddr::new(stub.listen.ip(), port);
-        let server = HttpServer::at(&format!("http://{address}/mcp")).map_err(Error::invalid)?;
-        mcp.bindings.push(Binding { channel: Channel::main(), server: Server::Http(server) });
-    }
-    // A certificate that nobody will be shown is a mistake: its owner believes in it.
-    let has_servers = servers.as_ref().is_some_and(|servers| !servers.is_empty());
-    for (channel, url, entry) in servers.unwrap_or_default() {
-        http_server(lookup, &channel, url, &entry, default_identity.as_ref())
-            .and_then(|server| bind(&mut mcp.bindings, SERVER_FLAG, channel, Server::Http(server)))
-            .map_err(|fault| lookup.fault(SERVER_FLAG, &fault))?;
-    }
-    // No identity and no proxy: nothing is dialled for a program of this host.
-    let pass = passed_to_all(lookup)?;
-    for (channel, argv, entry) in commands.unwrap_or_default() {
-        stdio_server(lookup, argv, &entry, &pass)
-            .and_then(|server| bind(&mut mcp.bindings, COMMAND_FLAG, channel, Server::Stdio(server)))
-            .map_err(|fault| lookup.fault(COMMAND_FLAG, &fault))?;
-    }
-    if default_identity.is_some() && !has_servers {
-        return Err(Error::invalid(
-            "mcp.client-cert and mcp.client-key require at least one http-streamable mcp.server-url binding",
-        ));
-    }
-    Ok(mcp)
+        stub,
+    })
 }
 
 /// Origins: whatever more than one is named would suggest that it limits something.
@@ -114,28 +111,24 @@ fn stub(lookup: &Lookup) -> Result<Option<Stub>, Error> {
     }))
 }
 
-/// Whether an entry claims `main`, which an entry without a channel does too.
-fn has_main<T>(entries: &Option<Vec<(Channel, T, Entry)>>) -> bool {
-    entries.iter().flatten().any(|(channel, ..)| *channel == Channel::main())
-}
-
-/// The stub beside a server on `main`. The reference client replaces some of these in silence; whoever
-/// configured one would look for its answers in vain.
-fn second_main(found: &Found) -> String {
-    let dashes = if matches!(found.giver, Giver::Flag) { "--" } else { "" };
-    let other = found.label();
-    format!("--{STUB_FLAG} cannot be combined with {dashes}{other}; use one main MCP target path")
+/// The stub as the server of `main`: whatever is tried with it takes the way of a real one. Port 0 stands in no
+/// URL; where the stub really listens takes its place before anybody connects.
+fn binding_of_stub(stub: &Stub) -> Result<Binding, Error> {
+    let address = SocketAddr::new(stub.listen.ip(), stub.listen.port().max(1));
+    let server = HttpServer::at(&format!("http://{address}/mcp")).map_err(Error::invalid)?;
+    Ok(Binding { channel: Channel::main(), server: Server::Http(server) })
 }
 
 impl HttpServer {
-    /// The server at this URL, without credentials, certificate or proxy of its own.
+    /// The server at this URL, without certificate or proxy of its own. Plain http is allowed here, unlike to the
+    /// control plane: it is the operator's own network, and what is sent there is sent by choice.
     pub(crate) fn at(url: &str) -> Result<HttpServer, &'static str> {
         let url = Url::parse(url)?;
         Ok(HttpServer {
             origin: url.origin()?,
             unix_socket: None,
             url: url.uri()?,
-            credentials: None,
+            credentials: url.credentials,
             proxy: None,
             identity: None,
         })
@@ -143,34 +136,11 @@ impl HttpServer {
 }
 
 /// The entries of a setting: texts are taken apart first, maps are so already.
-fn entries<T>(
-    found: &Found,
-    parse: fn(&str) -> Result<Entry, String>,
-    check: fn(Entry) -> Result<T, String>,
-) -> Result<Vec<T>, String> {
+fn entries(found: &Found, parse: fn(&str) -> Result<Entry, String>) -> Result<Vec<Entry>, String> {
     match &found.raw {
-        Raw::Maps(maps) => maps.iter().map(|pairs| check(Entry::of_map(pairs))).collect(),
-        _ => found.list().iter().map(|text| check(parse(text)?)).collect(),
+        Raw::Maps(maps) => Ok(maps.iter().map(Entry::of_map).collect()),
+        _ => found.list().iter().map(|text| parse(text)).collect(),
     }
-}
-
-/// Channel and URL of a server entry. Plain http is allowed here, unlike to the control plane: it is the
-/// operator's own network, and what is sent there is sent by choice. What it refers to is resolved later,
-/// after what holds for all entries has been checked.
-fn server_entry(entry: Entry) -> Result<(Channel, Url, Entry), String> {
-    let entry = entry.complete()?;
-    let channel = entry.channel()?;
-    let url = Url::parse(entry.get("url").unwrap_or_default());
-    Ok((channel, url.map_err(|fault| format!("invalid {SERVER_FLAG}: {fault}"))?, entry))
-}
-
-/// Channel and argument vector of a command entry. Whether the program exists is seen when it is
-/// started: it may well be installed, or moved, after this process began.
-fn command_entry(entry: Entry) -> Result<(Channel, Vec<String>, Entry), String> {
-    let argv = arguments(entry.get("command").unwrap_or_default());
-    let argv = argv.map_err(|fault| format!("invalid {COMMAND_FLAG}: {fault}"))?;
-    argv.iter().try_for_each(|argument| passable("mcp.commands.command", argument))?;
-    Ok((entry.channel()?, argv, entry))
 }
 
 /// The variables that every server over stdio gets.
@@ -193,14 +163,13 @@ fn named(flag: &str, name: &str) -> Result<String, String> {
     }
 }
 
-/// Resolves what a command entry sets for its server, which gets the variables `pass` too. The values may be
-/// secrets, by reference above all.
-fn stdio_server(
-    lookup: &Lookup,
-    argv: Vec<String>,
-    entry: &Entry,
-    pass: &[String],
-) -> Result<StdioServer, String> {
+/// The server of a command entry, which gets the variables `pass` too. The values that it sets may be secrets, by
+/// reference above all. Whether the program exists is seen when it is
+/// started: it may well be installed, or moved, after this process began.
+fn stdio_server(lookup: &Lookup, entry: &Entry, pass: &[String]) -> Result<StdioServer, String> {
+    let argv = arguments(entry.get("command").unwrap_or_default());
+    let argv = argv.map_err(|fault| format!("invalid {COMMAND_FLAG}: {fault}"))?;
+    argv.iter().try_for_each(|argument| passable("mcp.commands.command", argument))?;
     let variables = entry.members("env").map(|(name, value)| {
         let source = format!("mcp.commands.env.{}", named(COMMAND_FLAG, name)?);
         // An empty variable is how one that every server sees is taken from this one.
@@ -246,11 +215,10 @@ fn passable(key: &str, text: &str) -> Result<(), String> {
     if text.contains('\0') { Err(format!("{key} must not contain a NUL character")) } else { Ok(()) }
 }
 
-/// Resolves what an entry refers to. The certificate of the entry wins over the one for all.
+/// The server of an entry, with what it refers to. Its own certificate wins over the one for all.
 fn http_server(
     lookup: &Lookup,
     channel: &Channel,
-    url: Url,
     entry: &Entry,
     default_identity: Option<&Identity>,
 ) -> Result<HttpServer, String> {
@@ -263,48 +231,57 @@ fn http_server(
     }
     // From a flag or a variable the URL is always itself; in YAML it may have been a reference,
     // which was resolved when the file was read. The other keys take references from anywhere.
+    let mut server = HttpServer::at(entry.get("url").unwrap_or_default())
+        .map_err(|what| format!("invalid {SERVER_FLAG}: {what}"))?;
     let references = &lookup.references;
-    let proxy = entry
-        .get("http_proxy")
-        .map(|text| proxy::explicit(references, "mcp.server-url http-proxy", SERVER_FLAG, text))
-        .transpose()?;
     let path = |key: &str| {
         let source = format!("{SERVER_FLAG} {}", key.replace('_', "-"));
         entry.get(key).map(|text| references.path(&source, text)).transpose()
     };
-    let identity = match (path("client_cert")?, path("client_key")?) {
+    server.unix_socket = path("unix_socket")?;
+    server.identity = match (path("client_cert")?, path("client_key")?) {
         (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
         _ => default_identity.cloned(),
     };
-    let invalid = |what: &str| format!("invalid {SERVER_FLAG}: {what}");
-    Ok(HttpServer {
-        origin: url.origin().map_err(invalid)?,
-        unix_socket: path("unix_socket")?,
-        url: url.uri().map_err(invalid)?,
-        credentials: url.credentials,
-        proxy,
-        identity,
-    })
+    if let Some(text) = entry.get("http_proxy") {
+        let source = format!("{SERVER_FLAG} http-proxy");
+        server.proxy = Some(proxy::explicit(references, &source, SERVER_FLAG, text)?);
+    }
+    Ok(server)
 }
 
-/// One channel has one server: with two, which of them a command reached would be chance.
-fn bind(bindings: &mut Vec<Binding>, flag: &str, channel: Channel, server: Server) -> Result<(), String> {
+/// Binds a channel to one server: with two, which of them a command reached would be chance.
+fn bind(
+    bindings: &mut Vec<Binding>,
+    has_stub: bool,
+    found: &Found,
+    channel: Channel,
+    server: Server,
+) -> Result<(), String> {
+    let flag = found.row.flag;
     // Refused before there is such a server here, so that no profile has to change when it comes.
     if channel.as_str() == RESERVED_CHANNEL {
         return Err(format!("mcp config: {flag} channel {RESERVED_CHANNEL:?} is reserved"));
     }
-    if let Some(present) = bindings.iter().find(|binding| binding.channel == channel) {
-        let kind = match present.server {
-            Server::Http(_) => "http-streamable",
-            Server::Stdio(_) => "stdio",
-        };
+    let Some(present) = bindings.iter().find(|binding| binding.channel == channel) else {
+        bindings.push(Binding { channel, server });
+        return Ok(());
+    };
+    // The reference client replaces some of these in silence; whoever configured one would look for its answers
+    // in vain.
+    if has_stub && channel == Channel::main() {
+        let dashes = if matches!(found.giver, Giver::Flag) { "--" } else { "" };
+        let other = found.label();
         return Err(format!(
-            "mcp config: duplicate channel {:?} from {flag} ({kind} already configured)",
-            channel.as_str()
+            "--{STUB_FLAG} cannot be combined with {dashes}{other}; use one main MCP target path"
         ));
     }
-    bindings.push(Binding { channel, server });
-    Ok(())
+    let kind = match present.server {
+        Server::Http(_) => "http-streamable",
+        Server::Stdio(_) => "stdio",
+    };
+    let channel = channel.as_str();
+    Err(format!("mcp config: duplicate channel {channel:?} from {flag} ({kind} already configured)"))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod document;
 mod literal;
 mod lookup;
 
-// What can be said of a file that is not used yet.
+// Checks of a file that is not used yet.
 #[cfg(feature = "operator")]
 pub(crate) mod draft;
 
@@ -48,7 +48,7 @@ mod harpoon;
 mod local;
 mod mcp;
 
-// What of them nobody may see.
+// Settings whose values are secret.
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -85,37 +85,38 @@ pub(crate) use profile::select as select_source;
 pub(crate) use reference::is_variable_name;
 #[cfg(feature = "operator")]
 pub(crate) use reference::read_text;
+pub(crate) use value::unit_ns;
 
 use lookup::Lookup;
 
 /// The validated settings of one process. No field has a default left to apply.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the YAML part came from.
+    /// Source of the YAML part.
     pub source: Source,
-    /// What every outbound connection shares.
+    /// Settings of every outbound connection.
     pub network: Network,
-    /// How the control plane is reached.
+    /// Way to the control plane.
     pub control_plane: ControlPlane,
     /// The private MCP servers.
     pub mcp: Mcp,
     /// The endpoints that the product may call by name.
     #[cfg(feature = "harpoon")]
     pub harpoon: Harpoon,
-    /// What is logged, how, and where to.
+    /// Settings of the log.
     pub log: Log,
     /// The operator's listener.
     pub health: Health,
     /// Process files and shutdown.
     pub process: Process,
-    /// How often proxies are checked (`proxy.check-interval`).
+    /// Interval of the checks of proxies (`proxy.check-interval`).
     pub proxy_check_interval: Duration,
-    /// What an operator should be told at start, one sentence each.
+    /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// What every outbound connection shares.
-#[derive(Debug, Clone)]
+/// Settings of every outbound connection. The default is what holds where no setting was read.
+#[derive(Debug, Clone, Default)]
 pub struct Network {
     /// PEM bundle added to the roots (`ca-bundle`).
     pub ca_bundle: Option<PathBuf>,
@@ -129,30 +130,15 @@ pub struct Network {
     pub proxy: Option<Proxy>,
     /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
     pub environment: EnvironmentProxies,
-    /// How many bytes of large bodies may be held at once (`mcp.body-budget-bytes`).
+    /// Bytes of large bodies that may be held at once (`mcp.body-budget-bytes`).
     pub body_budget_bytes: usize,
 }
 
-impl Network {
-    /// What holds where no setting was read.
-    #[cfg(feature = "operator")]
-    pub(crate) fn bare() -> Network {
-        Network {
-            ca_bundle: None,
-            roots: Roots::Automatic,
-            ssl_cert_file: None,
-            ssl_cert_dir: None,
-            proxy: None,
-            environment: EnvironmentProxies::default(),
-            body_budget_bytes: 0,
-        }
-    }
-}
-
 /// `tls.roots`: where trust starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Roots {
     /// `SSL_CERT_FILE`/`SSL_CERT_DIR`, else the system's bundle, else the built-in one.
+    #[default]
     Automatic,
     /// The system's bundle only.
     System,
@@ -173,7 +159,7 @@ pub struct Proxy {
     pub port: u16,
     /// `user:password` of the URL, percent-decoded.
     pub credentials: Option<Secret>,
-    /// Who named it: a flag name, an environment name, `env:VAR`.
+    /// Its source: a flag name, an environment name, `env:VAR`.
     pub label: String,
 }
 
@@ -188,12 +174,12 @@ pub struct EnvironmentProxies {
     pub no_proxy: String,
 }
 
-/// How the control plane is reached and asked.
+/// Settings of the control plane.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
     /// Scheme, host and port; path discarded; already switched to the mTLS host where that applies.
     pub origin: Origin,
-    /// Who named it, and over whom they won, for people.
+    /// Source of the origin, and of the value that it hides, in words for people.
     #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub origin_label: String,
     /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
@@ -204,7 +190,7 @@ pub struct ControlPlane {
     pub organization_id: Option<String>,
     /// The runtime API key.
     pub api_key: Secret,
-    /// Where the key came from, for people (`env:CONTROL_PLANE_API_KEY`), never the key.
+    /// Source of the key in words for people (`env:CONTROL_PLANE_API_KEY`), never the key.
     pub api_key_label: String,
     /// Client certificate for the control plane.
     pub identity: Option<Identity>,
@@ -232,7 +218,7 @@ impl ControlPlane {
 /// The private MCP servers and how they are called.
 #[derive(Debug, Clone)]
 pub struct Mcp {
-    /// One a channel, server entries first, in the order given.
+    /// Bindings of the channels, server entries first, in the order given.
     pub bindings: Vec<Binding>,
     /// Bounds one whole call (`mcp.connection-max-ttl`).
     pub connection_max_ttl: Duration,
@@ -253,13 +239,14 @@ pub struct Mcp {
     /// Origins of others that OAuth discovery may ask, and register.
     pub oauth_trusted_origins: Vec<Origin>,
     /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
+    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub stub: Option<Stub>,
 }
 
 /// The stub server of `embedded-mcp-stub`.
 #[derive(Debug, Clone)]
 pub struct Stub {
-    /// Where it is to listen.
+    /// Address that it listens on.
     pub listen: SocketAddr,
     /// The name that it gives itself.
     #[cfg_attr(not(feature = "operator"), allow(dead_code))]
@@ -313,7 +300,7 @@ pub struct StdioServer {
     pub environment: Vec<(String, Secret)>,
     /// Names of our own variables that it may see besides the public ones.
     pub pass: Vec<String>,
-    /// Where it runs; our own directory otherwise.
+    /// Working directory; our own otherwise.
     pub working_dir: Option<PathBuf>,
 }
 
@@ -326,7 +313,7 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-/// What is logged, how, and where to.
+/// Settings of the log.
 #[derive(Debug, Clone)]
 pub struct Log {
     /// Least level that is written.
@@ -352,7 +339,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the operator's listener stands.
+/// Settings of the operator's listener.
 #[derive(Debug, Clone)]
 pub struct Health {
     /// TCP address, ignored while a socket is set. Host and port as written, and resolved.
@@ -368,7 +355,7 @@ pub struct Health {
 pub struct ListenAddress {
     /// The host part as written; may be empty.
     pub host: String,
-    /// What is bound.
+    /// Address that is bound.
     pub address: SocketAddr,
 }
 
@@ -391,7 +378,7 @@ impl Settings {
         settings.map_err(|error| profile::advise(error, &source, flags, environment))
     }
 
-    /// The same with an empty API key, for a look at everything else.
+    /// Loads all but the API key, which is left empty, for checks of everything else.
     #[cfg(feature = "operator")]
     pub(crate) fn load_keyless(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         Settings::of(&profile::select(flags, environment)?, flags, environment, true)

@@ -1,6 +1,6 @@
 //! Validates the `control-plane.*` settings, in the order in which mistakes are reported.
 //!
-//! What is checked here becomes part of a request line or of a header, together with the API key:
+//! These values become parts of a request line or of a header, together with the API key:
 //! each grammar is as narrow as the contract allows, so that no setting can add to a request what
 //! it is not. Opens nothing; fails with the text of the reference client wherever that has one.
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::url::Url;
 
-/// What the default host becomes for clients that show a certificate, as in the reference client:
+/// Default host of clients that show a certificate, as in the reference client:
 /// this one asks for it. A host that somebody named is left alone.
 const MTLS_BASE_URL: &str = "https://mtls.api.openai.com";
 
@@ -149,7 +149,7 @@ pub(crate) fn identity(
     Err(lookup.fault(given, &format!("invalid {who} client certificate configuration: {what}")))
 }
 
-/// One server for every header and log line: a host root, on https unless somebody insists. A path
+/// Origin of the control plane, one for every header and log line: a host root, on https unless somebody insists. A path
 /// in the URL is dropped, as the reference does; `url-path` is what adds one. Credentials are
 /// refused and not dropped, since they could only stand where somebody believes them to be sent.
 /// With it comes who named it.
@@ -174,7 +174,7 @@ pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<(Origin, Str
     Ok((origin, lookup.giver(FLAG)))
 }
 
-/// What the control plane may be called; plain http beyond this host only for those who insist.
+/// Checks a URL of the control plane; plain http beyond this host is for those who insist.
 pub(crate) fn base_url(text: &str, insists: bool) -> Result<Origin, &'static str> {
     let url = Url::parse(text)?;
     match url.origin()? {
@@ -245,11 +245,10 @@ fn poll_times(lookup: &Lookup) -> Result<(Duration, Duration), Error> {
     const GUARDRAIL: &str = "control-plane.poll-deadline-guardrail";
     let (timeout, guardrail) = (lookup.duration(TIMEOUT)?, lookup.duration(GUARDRAIL)?);
     if guardrail >= POLL_GUARDRAIL_LIMIT {
-        return Err(lookup.fault(GUARDRAIL, &format!("{GUARDRAIL} must be less than 1m0s")));
+        return Err(lookup.refuse(GUARDRAIL, "must be less than 1m0s"));
     }
     if timeout.saturating_add(guardrail) > POLL_TOTAL_MAX {
-        let text = format!("{TIMEOUT} plus {GUARDRAIL} must be less than or equal to 10m0s");
-        return Err(lookup.fault(TIMEOUT, &text));
+        return Err(lookup.refuse(TIMEOUT, &format!("plus {GUARDRAIL} must be less than or equal to 10m0s")));
     }
     Ok((timeout, guardrail))
 }
@@ -286,17 +285,18 @@ fn poll_channels(items: &[String]) -> Result<Vec<Channel>, String> {
 /// itself. `None` for an empty text.
 pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, String)>, String> {
     let (references, text) = (&lookup.references, found.text());
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let (key, place) = match found.giver {
-        Giver::Flag | Giver::Table => (references.api_key_flag(text)?, String::new()),
+    let key = match found.giver {
+        _ if text.is_empty() => return Ok(None),
+        Giver::Flag | Giver::Table => references.secret(KEY_FLAG, text)?,
         // Taken as it is, white space included, so that a pasted line ending is noticed.
-        Giver::Environment(name) if !is_reference(text) => (text.to_string(), format!("env:{name}")),
-        Giver::Environment(name) => (references.value(name, text)?, String::new()),
-        Giver::File(..) => (references.value(found.row.yaml, text)?, found.row.yaml.to_string()),
+        Giver::Environment(_) if !is_reference(text) => text.to_string(),
+        Giver::Environment(_) | Giver::File(..) => references.value(found.label(), text)?,
     };
-    let label = if is_reference(text) { text.trim().to_string() } else { place };
+    let label = match found.giver {
+        _ if is_reference(text) => text.trim().to_string(),
+        Giver::Environment(name) => format!("env:{name}"),
+        _ => found.label().to_string(),
+    };
     if !is_key(&key) {
         return Err(malformed_key(&label, &key));
     }
@@ -304,7 +304,7 @@ pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, 
 }
 
 impl ControlPlane {
-    /// Whether a key of this label stands in a file.
+    /// Tells whether a key of this label stands in a file.
     pub fn key_is_in_file(label: &str) -> bool {
         label.split_once(':').is_some_and(|(prefix, _)| prefix.trim().eq_ignore_ascii_case("file"))
     }

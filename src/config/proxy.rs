@@ -3,42 +3,32 @@
 //! A proxy URL may hold a password, so no error text repeats any part of one but its scheme. Which
 //! proxy a connection takes, and what `NO_PROXY` excepts, is decided by `net`.
 
-use super::lookup::{Giver, Lookup};
-use super::reference::References;
+use super::lookup::Lookup;
+use super::reference::{References, is_reference};
 use super::{EnvironmentProxies, Error, Proxy};
 use crate::url::Url;
 
-/// The proxy of a setting. A complaint names the variable that a bad proxy came from.
+/// The proxy of a setting.
 pub(crate) fn load(lookup: &Lookup, flag: &str) -> Result<Option<Proxy>, Error> {
-    lookup.read(flag, |found| {
-        let proxy = explicit(&lookup.references, flag, found.label(), found.text());
-        proxy.map_err(|fault| match found.giver {
-            Giver::Environment(name) => format!("invalid {name}: {fault}"),
-            _ => fault,
-        })
-    })
+    lookup.read(flag, |found| explicit(&lookup.references, found.name(), found.label(), found.text()))
 }
 
-/// A proxy URL, or a reference to one. `label` says who named it, for logs and start-up summary;
-/// a reference is its own label, since it says more than the name of the setting. References are
-/// not followed further: what a variable holds is a URL, or an error.
-pub(crate) fn explicit(references: &References, flag: &str, label: &str, raw: &str) -> Result<Proxy, String> {
-    let text = raw.trim();
-    if text.is_empty() {
-        return Err(format!("invalid {flag} proxy: value is required"));
+/// A proxy URL, or a reference to one. `source` names the setting in complaints; `label` says who named the
+/// proxy, for logs and start-up summary: a reference is its own label, since it says more.
+pub(crate) fn explicit(
+    references: &References,
+    source: &str,
+    label: &str,
+    raw: &str,
+) -> Result<Proxy, String> {
+    let raw = raw.trim();
+    if raw.is_empty() {
+        return Err(format!("invalid {source} proxy: value is required"));
     }
-    let url = match text.split_once(':') {
-        Some(("env", name)) if name.trim().is_empty() => {
-            return Err(format!("invalid {flag} proxy: environment variable name is required after env:"));
-        }
-        Some(("env", name)) => {
-            let name = name.trim();
-            references.variable(name, &format!("{name} referenced by {flag} proxy"))?
-        }
-        Some(("file", _)) => references.value(&format!("{flag} proxy"), text)?,
-        _ => return parse(text, label).map_err(|fault| format!("invalid {flag} proxy: {fault}")),
-    };
-    parse(url.trim(), text).map_err(|fault| format!("invalid {flag} proxy from {text}: {fault}"))
+    let url = references.value(source, raw)?;
+    let (label, from) =
+        if is_reference(raw) { (raw, format!(" from {raw}")) } else { (label, String::new()) };
+    parse(&url, label).map_err(|fault| format!("invalid {source} proxy{from}: {fault}"))
 }
 
 /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` as Go reads them: upper case before lower case,
@@ -105,9 +95,9 @@ mod tests {
                 "ftp://u:hidden@h",
                 "invalid mcp.http-proxy proxy: proxy URL scheme must be http or https, got \"ftp\"",
             ),
-            ("env:", "invalid mcp.http-proxy proxy: environment variable name is required after env:"),
-            ("env:X", "environment variable X referenced by mcp.http-proxy proxy is not set"),
-            ("env:E", "environment variable E referenced by mcp.http-proxy proxy is empty"),
+            ("env:", "invalid mcp.http-proxy reference \"env:\": environment variable name is required"),
+            ("env:X", "invalid mcp.http-proxy reference \"env:X\": environment variable \"X\" is not set"),
+            ("env:E", "invalid mcp.http-proxy reference \"env:E\": environment variable \"E\" is empty"),
             (
                 "env:S",
                 "invalid mcp.http-proxy proxy from env:S: proxy URL scheme must be http or https, got \"socks5\"",

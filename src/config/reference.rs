@@ -19,125 +19,93 @@ const REFERENCED_FILE_MAX_BYTES: u64 = 64 * 1024;
 /// Permission bit by which everybody could read it.
 const READABLE_BY_ALL_BITS: u32 = 0o004;
 
-/// Resolves references and remembers what should be said about the files that they name.
+/// Resolver of references. It remembers what should be said about the files that they name.
 pub(crate) struct References<'a> {
     pub(crate) environment: &'a Environment,
     /// Sentences for the operator. They wait here because the log is set up from these settings.
     pub(crate) warnings: RefCell<Vec<String>>,
 }
 
-/// What a value is, by its prefix.
+/// Text of a setting, by its prefix, which may be written in any case.
 enum Form<'r> {
-    Environment(&'r str),
+    Variable(&'r str),
     File(&'r str),
     Literal,
 }
 
-// The kinds of reference differ in what they trim, in what they take bare, and in their texts.
-// All of that is visible to people who come from the reference client, so each has its function.
+impl<'r> Form<'r> {
+    /// Tells references from literals, and refuses what refers to nothing.
+    fn of(source: &str, raw: &'r str) -> Result<Form<'r>, String> {
+        let named = raw.trim().split_once(':').map(|(prefix, name)| (prefix, name.trim()));
+        match named {
+            _ if raw.trim().is_empty() => Err(format!("{source} cannot be empty")),
+            Some((prefix, name)) if prefix.eq_ignore_ascii_case("env") => match name {
+                "" => Err(invalid(source, raw, "environment variable name is required")),
+                _ => Ok(Form::Variable(name)),
+            },
+            Some((prefix, path)) if prefix.eq_ignore_ascii_case("file") => match path {
+                "" => Err(invalid(source, raw, "file path is required")),
+                _ => Ok(Form::File(path)),
+            },
+            _ => Ok(Form::Literal),
+        }
+    }
+}
+
 impl<'a> References<'a> {
     /// Resolves against these variables.
     pub(crate) fn new(environment: &'a Environment) -> References<'a> {
         References { environment, warnings: RefCell::default() }
     }
 
-    /// A value reference: the trimmed content of a variable or file, or the literal itself.
+    /// The trimmed content of a variable or file, or the literal itself. `source` names the setting in complaints.
     pub(crate) fn value(&self, source: &str, raw: &str) -> Result<String, String> {
-        if raw.trim().is_empty() {
-            return Err(format!("{source} cannot be empty"));
-        }
-        let resolved = match form(raw) {
+        let resolved = match Form::of(source, raw)? {
             // The only value that may be a secret by itself; it takes no part in any error text.
             Form::Literal => return Ok(raw.to_string()),
-            Form::Environment("") => Err("environment variable name is required".into()),
-            Form::Environment(name) => self.variable(name, &format!("{name:?}")),
-            Form::File("") => Err("file path is required".into()),
-            Form::File(path) => match self.content(path).as_deref().map(str::trim) {
-                Ok("") => Err("file is empty".into()),
-                Ok(text) => Ok(text.to_string()),
+            Form::Variable(name) => self.variable(name),
+            Form::File(path) => match self.content(path) {
+                Ok(text) if text.trim().is_empty() => Err("file is empty".to_owned()),
+                Ok(text) => Ok(text.trim().to_owned()),
                 Err(error) => Err(format!("read file: {error}")),
             },
-        };
-        resolved.map(|value| value.trim().to_string()).map_err(|what| invalid(source, raw, &what))
-    }
-
-    /// A path reference: `env:` names a variable that holds the path, `file:` is the path itself.
-    /// The file is opened by whoever needs it, so that it can be replaced while we run.
-    pub(crate) fn path(&self, source: &str, raw: &str) -> Result<PathBuf, String> {
-        let resolved = match form(raw) {
-            Form::Literal => Ok(PathBuf::from(raw)),
-            Form::Environment("") => Err("env name is required".into()),
-            Form::Environment(name) => {
-                self.variable(name, &format!("{name:?}")).map(|value| value.trim().into())
-            }
-            Form::File("") => Err("file path is required".into()),
-            Form::File(path) => Ok(self.locate(path)),
         };
         resolved.map_err(|what| invalid(source, raw, &what))
     }
 
-    /// The value of one header. A file loses exactly one trailing line ending, which editors add;
-    /// any other one is refused, since it would end the header and begin another.
-    pub(crate) fn header(&self, source: &str, raw: &str) -> Result<String, String> {
-        let resolved = match form(raw) {
-            Form::Literal => return Ok(raw.to_string()),
-            Form::Environment(name) if !is_variable_name(name) => {
-                Err("environment variable name is invalid".into())
-            }
-            Form::Environment(name) => match self.environment.get(name) {
-                Some(value) => Ok(value.trim().to_string()),
-                None => Err(format!("environment variable {name:?} is not set")),
-            },
-            Form::File("") => Err("file path is required".into()),
-            Form::File(path) => {
-                let text = self
-                    .content(path)
-                    .map_err(|error| format!("read {source} header value file {path}: {error}"))?;
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                Ok(line.strip_suffix('\r').unwrap_or(line).to_string())
-            }
-        };
-        let checked = resolved.and_then(|value| match value {
-            _ if value.is_empty() => Err("resolved value is empty".into()),
-            _ if value.contains(['\r', '\n']) => Err("resolved value cannot contain CR or LF".into()),
-            _ => Ok(value),
-        });
-        checked.map_err(|what| invalid(source, raw, &what))
+    /// The value of a secret that stands where others can read it, such as a command line: the secret itself is
+    /// refused there, and not repeated.
+    pub(crate) fn secret(&self, source: &str, raw: &str) -> Result<String, String> {
+        if !is_reference(raw) {
+            return Err(format!("invalid {source}: value must be prefixed with \"env:\" or \"file:\""));
+        }
+        self.value(source, raw)
     }
 
-    /// The API key as a flag names it. Other users can read a command line, so the key itself is
-    /// refused there, and not repeated.
-    pub(crate) fn api_key_flag(&self, raw: &str) -> Result<String, String> {
-        const FLAG: &str = "control-plane.api-key";
-        match raw.split_once(':') {
-            Some(("env", "")) => {
-                Err(format!("invalid {FLAG}: environment variable name is required after env:"))
+    /// A path: `env:` names a variable that holds it, `file:` is the path itself.
+    /// The file is opened by whoever needs it, so that it can be replaced while we run.
+    pub(crate) fn path(&self, source: &str, raw: &str) -> Result<PathBuf, String> {
+        match Form::of(source, raw)? {
+            Form::Literal => Ok(PathBuf::from(raw)),
+            Form::Variable(name) => {
+                self.variable(name).map(PathBuf::from).map_err(|what| invalid(source, raw, &what))
             }
-            // Not trimmed: a line ending that was exported with the key is noticed, not mended.
-            Some(("env", name)) => self.variable(name, &format!("{name} referenced by --{FLAG}")),
-            Some(("file", "")) => Err(format!("invalid {FLAG}: file path is required after file:")),
-            Some(("file", path)) => match self.content(path).as_deref().map(str::trim) {
-                Ok("") => Err(format!("file {path} referenced by --{FLAG} is empty")),
-                Ok(text) => Ok(text.to_string()),
-                Err(error) => Err(format!("read control-plane api key file {path}: {error}")),
-            },
-            _ => Err(format!("invalid {FLAG}: value must be prefixed with \"env:\" or \"file:\"")),
+            Form::File(path) => Ok(self.locate(path)),
         }
     }
 
-    /// The value, as it is, of a variable that must have one; `shown` names it in complaints.
-    pub(crate) fn variable(&self, name: &str, shown: &str) -> Result<String, String> {
-        match self.environment.get(name) {
-            None => Err(format!("environment variable {shown} is not set")),
-            Some(value) if value.trim().is_empty() => Err(format!("environment variable {shown} is empty")),
-            Some(value) => Ok(value.to_string()),
+    fn variable(&self, name: &str) -> Result<String, String> {
+        match self.environment.get(name).map(str::trim) {
+            None => Err(format!("environment variable {name:?} is not set")),
+            Some("") => Err(format!("environment variable {name:?} is empty")),
+            Some(value) => Ok(value.to_owned()),
         }
     }
 
     /// The content of a referenced file, which may be a credential of the service manager. Who
     /// could write to it could choose the key or the server, so that ends the start; that all can
     /// read it is only said, for a container's mount may allow nothing else.
-    pub(crate) fn content(&self, path: &str) -> io::Result<String> {
+    fn content(&self, path: &str) -> io::Result<String> {
         let path = self.locate(path);
         let found = trust::read(&path, REFERENCED_FILE_MAX_BYTES)?;
         self.warn(found.warnings);
@@ -169,30 +137,27 @@ impl<'a> References<'a> {
     }
 }
 
-/// How a value is written that may be a reference, without following it: for files that are not used yet.
+/// Checks how a value is written that may be a reference, without following it: for files that are not used yet.
 /// Yields the name of the variable that it refers to.
 #[cfg(feature = "operator")]
 pub(crate) fn syntax<'r>(source: &str, raw: &'r str) -> Result<Option<&'r str>, String> {
-    if raw.trim().is_empty() {
-        return Err(format!("{source} cannot be empty"));
-    }
+    let form = Form::of(source, raw)?;
     if raw.contains(['\r', '\n']) {
         return Err(format!("{source} cannot contain CR or LF"));
     }
-    match form(raw) {
-        Form::Environment("") => Err(invalid(source, raw, "environment variable name is required")),
-        Form::Environment(name) if !is_variable_name(name) => {
+    match form {
+        Form::Variable(name) if !is_variable_name(name) => {
             Err(invalid(source, raw, "environment variable name is invalid"))
         }
-        Form::Environment(name) => Ok(Some(name)),
-        Form::File("") => Err(invalid(source, raw, "file path is required")),
+        Form::Variable(name) => Ok(Some(name)),
         Form::File(_) | Form::Literal => Ok(None),
     }
 }
 
-/// True for `env:…` and `file:…`.
+/// Tells whether the text begins with `env:` or `file:`, in any case.
 pub(crate) fn is_reference(raw: &str) -> bool {
-    !matches!(form(raw), Form::Literal)
+    let prefix = raw.trim().split_once(':').map(|(prefix, _)| prefix.to_ascii_lowercase());
+    matches!(prefix.as_deref(), Some("env" | "file"))
 }
 
 /// Text of a regular file of at most `limit_bytes`, whosever it is.
@@ -211,16 +176,7 @@ fn invalid(source: &str, raw: &str, what: &str) -> String {
     format!("invalid {source} reference {raw:?}: {what}")
 }
 
-/// Tells references from literals. The prefix may be written in any case.
-fn form(raw: &str) -> Form<'_> {
-    match raw.trim().split_once(':') {
-        Some((prefix, name)) if prefix.eq_ignore_ascii_case("env") => Form::Environment(name.trim()),
-        Some((prefix, path)) if prefix.eq_ignore_ascii_case("file") => Form::File(path.trim()),
-        _ => Form::Literal,
-    }
-}
-
-/// What a shell can export.
+/// Tells whether a shell could export a variable of this name.
 pub(crate) fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -257,17 +213,6 @@ mod tests {
         ] {
             assert_eq!(references.value("S", raw).unwrap_err(), expected);
         }
-    }
-
-    #[test]
-    fn header_files_lose_one_line_ending() {
-        let environment = Environment::of([]);
-        let references = References::new(&environment);
-        let path = file("header", "a b\r\n", 0o600);
-        assert_eq!(references.header("S.K", &format!("file:{}", path.display())).unwrap(), "a b");
-        let path = file("header-two", "a\n\n", 0o600);
-        let error = references.header("S.K", &format!("file:{}", path.display())).unwrap_err();
-        assert!(error.ends_with("resolved value cannot contain CR or LF"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,14 @@
-//! Every setting, in ONE table.
+//! Table of every setting.
 //!
 //! A row drives flag parsing, the environment, the YAML keys, `run --help`, and the tests that
 //! compare documents with the program. What a value means is decided by the file that validates
 //! its section; nothing else may hold a default or a name of its own.
+//!
+//! A new setting is a row here, a field of [`super::Settings`] with its reading, its consumer, and an item of the manual
+//! pages. The compiler asks for the field, and a test for each of the others: every live row is read by some
+//! section, every reading names a row, and the pages list what the table lists.
 
-/// One setting.
+/// Setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// Flag name without dashes; also the name of the setting in texts.
@@ -15,7 +19,7 @@ pub struct Row {
     pub env: &'static [&'static str],
     /// Dotted path in a YAML file; empty: none.
     pub yaml: &'static str,
-    /// What a value looks like.
+    /// Form of a value.
     pub kind: Kind,
     /// Stands for the value in help texts; empty for booleans.
     pub placeholder: &'static str,
@@ -23,15 +27,17 @@ pub struct Row {
     pub default: &'static str,
     /// One sentence without a full stop.
     pub help: &'static str,
-    /// Whether the feature is here.
+    /// Effect of the setting in this program.
     pub status: Status,
+    /// The cargo feature whose code reads it; `None` for what every build reads.
+    pub feature: Option<Feature>,
     /// In YAML the value may be an `env:` or `file:` reference.
     pub reference: bool,
     /// A variable that is set but empty counts as an empty value and not as none.
     pub empty_counts: bool,
 }
 
-/// What a value looks like.
+/// Form of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
@@ -57,46 +63,100 @@ pub enum Kind {
     Headers,
     /// Texts; one string holds several, separated by one of these characters.
     List(&'static [char]),
-    /// `key=value` items; maps with these keys in YAML, the last one mandatory.
+    /// `key=value` items; maps with these keys in YAML.
     Entries {
         /// Separators in the environment.
         separators: &'static [char],
         /// Keys of a YAML entry.
-        keys: &'static [&'static str],
+        keys: &'static [Key],
     },
 }
 
-/// The least duration, by the words of its refusal.
+/// Key of an entry in YAML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Form of its value.
+    pub shape: Shape,
+    /// Whether an entry without it is refused.
+    pub required: bool,
+}
+
+/// Form of the value of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Text as it is.
+    Text,
+    /// Text, or a reference to it that is resolved when the file is read.
+    Value,
+    /// A path or a proxy, or a reference to one that is resolved by the section.
+    Place,
+    /// List of texts.
+    List,
+    /// List of texts that names at least one: an empty one would allow everything.
+    Restriction,
+    /// Map of texts, each of which may be a reference.
+    Map,
+}
+
+/// The least duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Least {
-    /// `must be greater than zero`.
+    /// Anything longer than none.
     AboveZero,
-    /// The same bound, said as `must be positive`.
-    Positive,
-    /// `must not be negative`.
+    /// None, or longer.
     Zero,
 }
 
-/// Whether the feature behind a setting is here. Rows of absent features exist because profiles
+/// Effect of a setting in this program. Rows without one exist because profiles
 /// and units were written for the reference client, and are to be told what does not apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It is.
+    /// It is read and used.
     Live,
-    /// The value tunes something that is absent; any valid value is accepted.
-    Idle,
-    /// Comes later: accepted while it leaves the feature off, refused otherwise.
-    Later,
-    /// Left out of this build: the same.
-    Unbuilt,
-    /// Never: refused.
+    /// Its feature is not there yet: the setting is accepted while it leaves the feature off or merely tunes it.
+    Absent,
+    /// Its feature will not come: the setting is refused.
     Never,
 }
 
+/// Cargo feature that reads settings of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Servers for trying things out.
+    Dev,
+    /// Endpoints that the product may call by name.
+    Harpoon,
+}
+
+impl Feature {
+    /// Tells whether this build has it.
+    pub const fn is_built(self) -> bool {
+        match self {
+            Feature::Dev => cfg!(feature = "dev"),
+            Feature::Harpoon => cfg!(feature = "harpoon"),
+        }
+    }
+
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Feature::Dev => "stub server (feature dev)",
+            Feature::Harpoon => "Harpoon (feature harpoon)",
+        }
+    }
+}
+
 impl Row {
-    /// Whether the flag may be given more than once.
+    /// Tells whether the flag may be given more than once.
     pub fn repeatable(&self) -> bool {
         matches!(self.kind, Kind::Headers | Kind::List(_) | Kind::Entries { .. })
+    }
+
+    /// Tells whether the setting has an effect in this build.
+    pub fn is_live(&self) -> bool {
+        self.status == Status::Live && self.feature.is_none_or(Feature::is_built)
     }
 
     /// An option of one command, which neither a variable nor a file can set.
@@ -129,7 +189,13 @@ impl Row {
         self
     }
 
-    /// Marks a setting whose feature is not here.
+    /// Names the feature whose code reads it.
+    const fn feature(mut self, feature: Feature) -> Row {
+        self.feature = Some(feature);
+        self
+    }
+
+    /// Marks a setting that has no effect.
     const fn status(mut self, status: Status) -> Row {
         self.status = status;
         // What is not supported is refused however it is mentioned.
@@ -158,46 +224,68 @@ const fn new(
         default,
         help,
         status: Status::Live,
+        feature: None,
         reference: false,
         empty_counts: false,
     }
 }
 
+/// A key of an entry that may be left out.
+const fn key(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape, required: false }
+}
+
+/// A key that every entry has.
+const fn required(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape, required: true }
+}
+
+use Feature::{Dev, Harpoon};
 use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secret, Text};
-use Least::{AboveZero, Positive, Zero};
-use Status::{Idle, Later, Live, Never, Unbuilt};
+use Least::{AboveZero, Zero};
+use Status::{Absent, Never};
 
 /// One body may take 64 MiB, so a smaller budget could never admit it; 1 TiB stands for "no bound".
 const BUDGET: Kind = Integer { min: 64 << 20, max: 1 << 40 };
 /// In a variable entries stand on lines, because URLs may hold any other separator.
 const SERVERS: Kind = Entries {
     separators: &['\n'],
-    keys: &["channel", "unix_socket", "http_proxy", "client_cert", "client_key", "url"],
+    keys: &[
+        key("channel", Shape::Text),
+        key("unix_socket", Shape::Place),
+        key("http_proxy", Shape::Place),
+        key("client_cert", Shape::Place),
+        key("client_key", Shape::Place),
+        required("url", Shape::Value),
+    ],
 };
-/// The same: a command may well hold `;`.
-const COMMANDS: Kind =
-    Entries { separators: &['\n'], keys: &["channel", "working_dir", "env", "pass_env", "command"] };
+/// A command may well hold `;`.
+const COMMANDS: Kind = Entries {
+    separators: &['\n'],
+    keys: &[
+        key("channel", Shape::Text),
+        key("working_dir", Shape::Text),
+        key("env", Shape::Map),
+        key("pass_env", Shape::List),
+        required("command", Shape::Value),
+    ],
+};
 /// Targets have always been separated by semicolons too.
 const TARGETS: Kind = Entries {
     separators: &[';', '\n'],
     keys: &[
-        "url",
-        "unix_socket",
-        "description",
-        "methods",
-        "headers",
-        "max_request_bytes",
-        "allowed_networks",
-        "label",
+        required("label", Shape::Text),
+        required("url", Shape::Value),
+        key("unix_socket", Shape::Place),
+        key("description", Shape::Text),
+        key("methods", Shape::Restriction),
+        key("headers", Shape::Map),
+        key("max_request_bytes", Shape::Text),
+        key("allowed_networks", Shape::Restriction),
     ],
 };
 /// Lists of one text an item, which never hold a semicolon.
 const LINES: Kind = List(&[';', '\n']);
-
-/// The stub server is there for trying things out, and left out of packages.
-const STUB: Status = if cfg!(feature = "dev") { Live } else { Unbuilt };
-/// What tunes it.
-const STUB_DETAIL: Status = if cfg!(feature = "dev") { Live } else { Idle };
 
 /// All settings, section by section.
 // Two lines a setting read better than nine.
@@ -288,9 +376,9 @@ pub const ROWS: &[Row] = &[
         "Origin besides the MCP server's own that OAuth discovery may ask and register, such as https://idp.internal"),
     new("mcp.startup-wait-timeout", &["MCP_STARTUP_WAIT_TIMEOUT"], "mcp.startup_wait_timeout", Duration(Zero), "duration", "0s",
         "How long the first poll waits for an MCP server that refuses connections"),
-    new("mcp.connection-max-ttl", &["MCP_CONNECTION_MAX_TTL"], "mcp.connection_max_ttl", Duration(Positive), "duration", "10m",
+    new("mcp.connection-max-ttl", &["MCP_CONNECTION_MAX_TTL"], "mcp.connection_max_ttl", Duration(AboveZero), "duration", "10m",
         "Longest time that one MCP call may take"),
-    new("mcp.stdio-silence", &["MCP_STDIO_SILENCE"], "mcp.stdio_silence", Duration(Positive), "duration", "60s",
+    new("mcp.stdio-silence", &["MCP_STDIO_SILENCE"], "mcp.stdio_silence", Duration(AboveZero), "duration", "60s",
         "How long a server over stdio may say nothing while calls wait before its channel is not ready"),
     new("mcp.pass-env", &["MCP_PASS_ENV"], "mcp.pass_env", List(&[',']), "name", "",
         "Variable that every server over stdio gets from this program's environment"),
@@ -299,50 +387,50 @@ pub const ROWS: &[Row] = &[
     new("mcp.body-budget-bytes", &["MCP_BODY_BUDGET_BYTES"], "mcp.body_budget_bytes", BUDGET, "bytes", "134217728",
         "Memory for large bodies of servers, and again for commands in flight; polling pauses beyond it"),
 
-    new("proxy.check-interval", &["PROXY_CHECK_INTERVAL"], "proxy.check_interval", Duration(Positive), "duration", "60s",
+    new("proxy.check-interval", &["PROXY_CHECK_INTERVAL"], "proxy.check_interval", Duration(AboveZero), "duration", "60s",
         "How often proxies are checked").empty_counts(),
 
     new("harpoon.target", &["HARPOON_TARGETS"], "harpoon.targets", TARGETS, "entry", "",
-        "Endpoint that the product may call by its label: label=NAME,url=URL[,unix-socket=PATH][,desc=TEXT]"),
+        "Endpoint that the product may call by its label: label=NAME,url=URL[,unix-socket=PATH][,desc=TEXT]").feature(Harpoon),
     new("harpoon.allow-plaintext-http", &["HARPOON_ALLOW_PLAINTEXT_HTTP"], "harpoon.allow_plaintext_http", Boolean, "", "false",
-        "Allow http URLs among these endpoints and their redirects"),
+        "Allow http URLs among these endpoints and their redirects").feature(Harpoon),
     new("harpoon.max-response-bytes", &["HARPOON_MAX_RESPONSE_BYTES"], "harpoon.max_response_bytes", Integer { min: 1, max: 102_400 }, "bytes", "102400",
-        "Largest body that is handed back, at most 102400"),
+        "Largest body that is handed back, at most 102400").feature(Harpoon),
     new("harpoon.max-redirects", &["HARPOON_MAX_REDIRECTS"], "harpoon.max_redirects", Integer { min: 0, max: 5 }, "number", "5",
-        "Redirects that one call may follow, 0 to 5; each must lead to another endpoint"),
+        "Redirects that one call may follow, 0 to 5; each must lead to another endpoint").feature(Harpoon),
     new("harpoon.http-proxy", &["HARPOON_HTTP_PROXY"], "harpoon.http_proxy", Proxy, "url", "",
-        "Proxy for these endpoints; a URL, env:NAME or file:PATH"),
+        "Proxy for these endpoints; a URL, env:NAME or file:PATH").feature(Harpoon),
     new("harpoon.additional-transport", &["HARPOON_ADDITIONAL_TRANSPORTS"], "harpoon.additional_transports", LINES, "transport", "",
-        "http-streamable also offers these endpoints to programs of this host, at /harpoon/mcp of the health listener"),
+        "http-streamable also offers these endpoints to programs of this host, at /harpoon/mcp of the health listener").feature(Harpoon),
     new("harpoon.transport-token", &["HARPOON_TRANSPORT_TOKEN"], "harpoon.transport_token", Secret, "reference", "",
-        "Where the token is that such programs must show: file:PATH or env:NAME; required unless health.unix-socket is set"),
+        "Where the token is that such programs must show: file:PATH or env:NAME; required unless health.unix-socket is set").feature(Harpoon),
     new("harpoon.hosts-include-suffix", &["HARPOON_HOSTS_INCLUDE_SUFFIX"], "harpoon.hosts_include_suffix", LINES, "suffix", "",
-        "Domain whose hosts may be registered by OAuth discovery"),
+        "Domain whose hosts may be registered by OAuth discovery").feature(Harpoon),
     new("harpoon.hosts-include-regex", &["HARPOON_HOSTS_INCLUDE_REGEX"], "harpoon.hosts_include_regex", LINES, "regex", "",
-        "The same, as a regular expression in any case"),
+        "The same, as a regular expression in any case").feature(Harpoon),
     new("harpoon.hosts-include-loopback", &["HARPOON_HOSTS_INCLUDE_LOOPBACK"], "harpoon.hosts_include_loopback", Boolean, "", "true",
-        "Whether loopback hosts may be"),
+        "Whether loopback hosts may be").feature(Harpoon),
     new("harpoon.hosts-include-private", &["HARPOON_HOSTS_INCLUDE_PRIVATE"], "harpoon.hosts_include_private", Boolean, "", "true",
-        "Whether private addresses may be"),
+        "Whether private addresses may be").feature(Harpoon),
     new("harpoon.capture-payloads", &["HARPOON_CAPTURE_PAYLOADS"], "harpoon.capture_payloads", Boolean, "", "false",
-        "Keep the first 16 KiB of what the last calls sent and received, for the page of the health listener; needs health.unix-socket"),
+        "Keep the first 16 KiB of what the last calls sent and received, for the page of the health listener; needs health.unix-socket").feature(Harpoon),
 
-    new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Later),
-    new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false", "").status(Later),
-    new("admin-ui.log-buffer-events", &["ADMIN_UI_LOG_BUFFER_EVENTS"], "admin_ui.log_buffer_events", Integer { min: 1, max: 100_000 }, "number", "2000", "").status(Idle).empty_counts(),
+    new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Absent),
+    new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false", "").status(Absent),
+    new("admin-ui.log-buffer-events", &["ADMIN_UI_LOG_BUFFER_EVENTS"], "admin_ui.log_buffer_events", Integer { min: 1, max: 100_000 }, "number", "2000", "").status(Absent).empty_counts(),
     new("embedded-mcp-stub", &[], "", Boolean, "", "false",
-        "Start the stub MCP server and serve it on the main channel, to try a tunnel out").status(STUB),
+        "Start the stub MCP server and serve it on the main channel, to try a tunnel out").feature(Dev),
     new("embedded-mcp-listen-addr", &[], "", Text, "address", "127.0.0.1:0",
-        "Where that stub listens").status(STUB_DETAIL),
+        "Where that stub listens").feature(Dev),
     new("embedded-mcp-server-name", &[], "", Text, "name", "mcp-stub",
-        "The name that it gives itself").status(STUB_DETAIL),
+        "The name that it gives itself").feature(Dev),
     new("embedded-mcp-server-version", &[], "", Text, "version", "0.1.0",
-        "The version that it gives itself").status(STUB_DETAIL),
+        "The version that it gives itself").feature(Dev),
 
     new("cloudflared.token", &["CLOUDFLARED_TUNNEL_TOKEN"], "cloudflared.token", Secret, "reference", "", "").status(Never),
     new("cloudflared.managed", &["CLOUDFLARED_MANAGED"], "cloudflared.managed", Boolean, "", "", "").status(Never),
     new("cloudflared.path", &["CLOUDFLARED_PATH"], "cloudflared.path", Text, "path", "", "").status(Never),
-    new("cloudflared.ready-timeout", &["CLOUDFLARED_READY_TIMEOUT"], "cloudflared.ready_timeout", Duration(Positive), "duration", "", "").status(Never),
+    new("cloudflared.ready-timeout", &["CLOUDFLARED_READY_TIMEOUT"], "cloudflared.ready_timeout", Duration(AboveZero), "duration", "", "").status(Never),
 ];
 
 #[cfg(test)]

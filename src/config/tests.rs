@@ -91,8 +91,8 @@ fn some_variables_must_not_be_empty() {
     for (name, start) in [
         ("CONTROL_PLANE_MAX_INFLIGHT_REQUESTS", "invalid CONTROL_PLANE_MAX_INFLIGHT_REQUESTS: "),
         ("CONTROL_PLANE_POLL_CHANNELS", "control-plane.poll-channel contains an empty channel"),
-        ("ADMIN_UI_LOG_BUFFER_EVENTS", "invalid admin-ui.log-buffer-events: "),
-        ("PROXY_CHECK_INTERVAL", "invalid proxy.check-interval: "),
+        ("ADMIN_UI_LOG_BUFFER_EVENTS", "invalid ADMIN_UI_LOG_BUFFER_EVENTS: "),
+        ("PROXY_CHECK_INTERVAL", "invalid PROXY_CHECK_INTERVAL: "),
     ] {
         let error = refusal(&[], [TUNNEL, KEY, SERVER, (name, "")]);
         assert!(error.starts_with(start), "{error}");
@@ -268,7 +268,10 @@ fn the_stub_is_there_where_it_was_built() {
         assert_eq!(settings.mcp.bindings[0].channel.as_str(), "main");
     } else {
         let error = refusal(&[stub], [TUNNEL, KEY]);
-        assert_eq!(error, "embedded-mcp-stub is not available in this build; remove it");
+        assert_eq!(
+            error,
+            "embedded-mcp-stub is not available in this build, which has no stub server (feature dev); remove it"
+        );
     }
     let off = loaded(&["--embedded-mcp-stub=false"], [TUNNEL, KEY, SERVER]);
     assert!(off.mcp.stub.is_none());
@@ -285,7 +288,7 @@ fn the_first_mistake_wins() {
     ];
     let expected = [
         "invalid ca-bundle reference",
-        "invalid TUNNEL_CLIENT_HTTP_PROXY: ",
+        "invalid TUNNEL_CLIENT_HTTP_PROXY proxy: ",
         "invalid tunnel ID \"x\"",
         "invalid mcp.command: unterminated quoted string",
         "parse log level \"loud\"",
@@ -298,5 +301,22 @@ fn the_first_mistake_wins() {
         if let Some(mended) = mended.get(step) {
             variables[step + 1] = *mended;
         }
+    }
+}
+
+/// A row that no section reads would be a setting that is accepted and ignored.
+#[test]
+fn every_live_row_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let is_reader =
+        |path: &PathBuf| path.is_file() && !path.ends_with("settings.rs") && !path.ends_with("tests.rs");
+    let product = |path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
+    };
+    let readers: String = files.filter(is_reader).map(product).collect();
+    for row in settings::ROWS.iter().filter(|row| row.status == settings::Status::Live) {
+        assert!(readers.contains(&format!("\"{}\"", row.flag)), "{}: no section reads it", row.flag);
     }
 }

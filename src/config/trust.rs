@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-/// What Linux follows on one path.
+/// Links that Linux follows on one path.
 const LINKS_MAX: usize = 40;
 
 /// Permission bits by which others than the owner could plant a value.
@@ -32,11 +32,11 @@ const OVERFLOW_USER: u32 = 65_534;
 
 /// A file that passed.
 pub(crate) struct Trusted {
-    /// What it holds.
+    /// Content.
     pub(crate) bytes: Vec<u8>,
     /// Its permission bits.
     pub(crate) mode: u32,
-    /// What should be said about the directories on the way to it, one sentence each.
+    /// Warnings about the directories on the way to it, one sentence each.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn read_regular(path: &Path, limit_bytes: u64) -> io::Result<(Vec<u8>
 }
 
 /// Opens a file without blocking, since a named pipe without a writer would hold the start for ever.
-fn open(path: &Path, flags: OFlag) -> io::Result<File> {
+pub(crate) fn open(path: &Path, flags: OFlag) -> io::Result<File> {
     File::options().read(true).custom_flags((OFlag::O_NONBLOCK | flags).bits()).open(path)
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn open_to_all(directory: &Path, metadata: &Metadata) -> Option<Strin
     })
 }
 
-/// The same about the directory of a file that will be written.
+/// Warns when everybody may exchange the files beside a file that will be written.
 pub(crate) fn beside(path: &Path) -> Option<String> {
     let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     open_to_all(directory, &fs::metadata(directory).ok()?)

@@ -80,10 +80,9 @@ pub(crate) fn level_filter(threshold: i64) -> LevelFilter {
     }
 }
 
-/// `number` (digits with at most one dot) times `unit`, in nanoseconds; digits of a fraction that
-/// are finer than a nanosecond are cut.
-fn scaled(number: &str, unit: &str) -> Option<i64> {
-    let scale: i64 = match unit {
+/// Nanoseconds of a unit of time in Go's grammar.
+pub(crate) fn unit_ns(unit: &str) -> Option<i64> {
+    Some(match unit {
         "ns" => 1,
         // Both code points that print as a micro sign.
         "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
@@ -92,7 +91,13 @@ fn scaled(number: &str, unit: &str) -> Option<i64> {
         "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
         _ => return None,
-    };
+    })
+}
+
+/// `number` (digits with at most one dot) times `unit`, in nanoseconds; digits of a fraction that
+/// are finer than a nanosecond are cut.
+fn scaled(number: &str, unit: &str) -> Option<i64> {
+    let scale = unit_ns(unit)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
         return None;

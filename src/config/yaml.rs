@@ -15,6 +15,11 @@ const DEPTH_MAX: usize = 32;
 /// Longer than any key of the table.
 const SHOWN_KEY_MAX_CHARS: usize = 64;
 
+/// Advice on writing a list.
+const LIST: &str = "write each item as \"- VALUE\" on a line of its own";
+/// Advice on writing a map.
+const MAP: &str = "write each member as \"NAME: value\" on a line of its own";
+
 /// A node, with the line that it (or its key) stands on.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -22,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
-/// What a node is.
+/// Content of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
     /// Nothing, `~` or `null`.
@@ -40,7 +45,7 @@ pub(crate) enum Value {
 pub(crate) struct Fault {
     /// The line, counted from 1 as editors do; `None` when there is no line to name.
     pub(crate) line: Option<usize>,
-    /// What is wrong there.
+    /// Complaint, without the line.
     pub(crate) text: String,
 }
 
@@ -51,7 +56,34 @@ impl Fault {
     }
 }
 
-/// Where events come from. They are pulled one by one, so that nothing after the first mistake,
+impl Node {
+    /// The text of a scalar; `path` names the node in complaints. Numbers and booleans without quotes are texts
+    /// too, as Go's decoder has it.
+    pub(crate) fn text(self, path: &str) -> Result<String, Fault> {
+        match self.value {
+            Value::Scalar { text, .. } => Ok(text),
+            _ => Err(Fault::at(self.line, format!("{path} must be text on one line"))),
+        }
+    }
+
+    /// The nodes of a sequence.
+    pub(crate) fn list(self, path: &str) -> Result<Vec<Node>, Fault> {
+        match self.value {
+            Value::List(nodes) => Ok(nodes),
+            _ => Err(Fault::at(self.line, format!("{path} must be a list: {LIST}"))),
+        }
+    }
+
+    /// The entries of a mapping.
+    pub(crate) fn map(self, path: &str) -> Result<Vec<(String, Node)>, Fault> {
+        match self.value {
+            Value::Map(entries) => Ok(entries),
+            _ => Err(Fault::at(self.line, format!("{path} must be a map: {MAP}"))),
+        }
+    }
+}
+
+/// Source of events. They are pulled one by one, so that nothing after the first mistake,
 /// and nothing after the first document, is ever looked at.
 type Events<'a> = Parser<'a, StrInput<'a>>;
 
@@ -104,34 +136,34 @@ fn next<'a>(events: &mut Events<'a>) -> Result<(Event<'a>, usize), Fault> {
 }
 
 /// The node that begins with `event`; what lies in it is read by recursion, which the depth
-/// bounds. A zero in an event means that it carries no anchor.
+/// bounds.
 fn node<'a>(events: &mut Events<'a>, event: Event<'a>, line: usize, depth: usize) -> Result<Node, Fault> {
     if depth > DEPTH_MAX {
         return Err(Fault::at(line, format!("nested deeper than {DEPTH_MAX} levels")));
     }
-    let refused = match event {
-        Event::Scalar(text, style, 0, None) => return Ok(Node { line, value: scalar(&text, style) }),
-        Event::SequenceStart(0, None) => return Ok(Node { line, value: list(events, depth)? }),
-        Event::MappingStart(0, None) => return Ok(Node { line, value: map(events, depth)? }),
-        Event::Alias(_) => "aliases are not supported",
+    let value = match event {
+        Event::Alias(_) => return Err(Fault::at(line, "aliases are not supported")),
         Event::Scalar(_, _, _, Some(_))
         | Event::SequenceStart(_, Some(_))
-        | Event::MappingStart(_, Some(_)) => "tags are not supported",
-        Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) => "anchors are not supported",
-        _ => "unexpected end of the document",
-    };
-    Err(Fault::at(line, refused))
-}
-
-/// The rest of a sequence.
-fn list(events: &mut Events<'_>, depth: usize) -> Result<Value, Fault> {
-    let mut nodes = Vec::new();
-    loop {
-        match next(events)? {
-            (Event::SequenceEnd, _) => return Ok(Value::List(nodes)),
-            (event, line) => nodes.push(node(events, event, line, depth + 1)?),
+        | Event::MappingStart(_, Some(_)) => return Err(Fault::at(line, "tags are not supported")),
+        // A zero means that the node carries no anchor.
+        Event::Scalar(text, style, 0, _) => scalar(&text, style),
+        Event::SequenceStart(0, _) => {
+            let mut nodes = Vec::new();
+            loop {
+                match next(events)? {
+                    (Event::SequenceEnd, _) => break Value::List(nodes),
+                    (event, line) => nodes.push(node(events, event, line, depth + 1)?),
+                }
+            }
         }
-    }
+        Event::MappingStart(0, _) => map(events, depth)?,
+        Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) => {
+            return Err(Fault::at(line, "anchors are not supported"));
+        }
+        _ => return Err(Fault::at(line, "unexpected end of the document")),
+    };
+    Ok(Node { line, value })
 }
 
 /// The rest of a mapping.

@@ -190,7 +190,7 @@ impl Net {
     /// has none.
     #[cfg(feature = "operator")]
     pub fn operator(origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
-        let net = Net::new(&config::Network::bare())?;
+        let net = Net::new(&config::Network::default())?;
         let routes = Routes::new(unix_socket, &[], &net.shared.network);
         let dialer = net.dialer(origin, routes, None, "health", SERVER)?;
         Client::new(dialer, 0, Idle::new(Duration::ZERO), None, false)

@@ -125,7 +125,7 @@ mod tests {
         };
         let own = proxy("own", "control-plane.http-proxy");
         let global = proxy("global", "http-proxy");
-        let mut network = Network { environment, proxy: global, ..Network::bare() };
+        let mut network = Network { environment, proxy: global, ..Network::default() };
         let routes = Routes::new(None, &[&own], &network);
         assert_eq!(
             reason(&routes, "https://a.test"),

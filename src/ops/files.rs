@@ -139,8 +139,7 @@ fn is_link(error: &io::Error) -> bool {
 /// True when the file holds exactly this. Only as much is read as could be equal.
 fn holds(path: &Path, content: &str) -> io::Result<bool> {
     // Somebody may have put a pipe or a link there; those are not ours, and neither may hold us up.
-    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = trust::open(path, OFlag::O_NOFOLLOW)?;
     if !file.metadata()?.is_file() {
         return Ok(false);
     }

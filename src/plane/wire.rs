@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::Channel;
+use crate::config::{Channel, unit_ns};
 use crate::ops::metrics::{DropReason, RequestKind};
 use crate::relay::command::{Body, Command};
 use crate::relay::failure::Class;
@@ -256,15 +256,7 @@ fn is_token(token: &str) -> bool {
 fn response_timeout(value: &str) -> Option<Duration> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at_checked(digits)?;
-    let unit_ns: i64 = match unit {
-        "ns" => 1,
-        "us" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    };
+    let unit_ns = unit_ns(unit).filter(|_| unit.is_ascii())?;
     let total_ns = number.parse::<i64>().ok()?.checked_mul(unit_ns)?;
     u64::try_from(total_ns).ok().map(Duration::from_nanos)
 }

@@ -3,7 +3,7 @@
 //! The frame is that of the reference client, whose output people search with `grep`. The text holds what the table
 //! holds and nothing of this host: no value that is set, no path, no name. So it cannot fail.
 
-use crate::config::settings::{Kind, ROWS, Row, Status};
+use crate::config::settings::{Kind, ROWS, Row};
 
 /// Longest line of a help text whose words can be parted; two columns of it still fit a wide terminal.
 pub(crate) const LINE_CHARS_MAX: usize = 96;
@@ -83,7 +83,7 @@ fn wrapped(text: &mut String, head: &str, indent: &str, words: &str) {
 
 /// What can be used today: a listed setting that is then refused would only annoy.
 fn listed() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().filter(|row| row.status == Status::Live)
+    ROWS.iter().filter(|row| row.is_live())
 }
 
 /// One flag on a line of its own, since the longest leave no room beside them.
@@ -116,7 +116,7 @@ mod tests {
     fn every_live_setting_is_listed_and_nothing_else() {
         let help = of_program("tunnel-client run");
         for row in ROWS {
-            let live = row.status == Status::Live;
+            let live = row.is_live();
             assert_eq!(help.contains(&format!("      --{}", row.flag)), live, "{}", row.flag);
             assert!(row.alias.is_empty() || !help.contains(&format!("--{} ", row.alias)), "{}", row.alias);
             for name in row.env {

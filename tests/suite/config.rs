@@ -141,29 +141,35 @@ fn malformed_identities_are_refused_without_showing_the_key() {
     );
 }
 
-/// The key's references fail with texts of their own.
+/// The key's references say which of them is wrong, and how.
 #[test]
 fn key_references_are_checked() {
     let key = |reference: &str| refusal(&["--control-plane.api-key", reference], &[("EMPTY", "")]);
     assert_eq!(
         key("env:"),
-        "invalid control-plane.api-key: environment variable name is required after env:"
+        "invalid control-plane.api-key reference \"env:\": environment variable name is required"
     );
-    assert_eq!(key("file:"), "invalid control-plane.api-key: file path is required after file:");
-    assert_eq!(key("env:NO"), "environment variable NO referenced by --control-plane.api-key is not set");
-    assert_eq!(key("env:EMPTY"), "environment variable EMPTY referenced by --control-plane.api-key is empty");
+    assert_eq!(key("file:"), "invalid control-plane.api-key reference \"file:\": file path is required");
+    assert_eq!(
+        key("env:NO"),
+        "invalid control-plane.api-key reference \"env:NO\": environment variable \"NO\" is not set"
+    );
+    assert_eq!(
+        key("env:EMPTY"),
+        "invalid control-plane.api-key reference \"env:EMPTY\": environment variable \"EMPTY\" is empty"
+    );
     let empty = file("empty-key", "\n", 0o600);
     let empty = empty.to_str().unwrap();
     assert_eq!(
         key(&format!("file:{empty}")),
-        format!("file {empty} referenced by --control-plane.api-key is empty")
+        format!("invalid control-plane.api-key reference \"file:{empty}\": file is empty")
     );
     let shared = file("shared-key", "sk-hidden", 0o620);
     let shared = shared.to_str().unwrap();
     assert_eq!(
         key(&format!("file:{shared}")),
         format!(
-            "read control-plane api key file {shared}: group or others may write to the file; run chmod go-w on it"
+            "invalid control-plane.api-key reference \"file:{shared}\": read file: group or others may write to the file; run chmod go-w on it"
         )
     );
 }
@@ -236,11 +242,11 @@ fn ranges_are_checked() {
             ["--mcp.max-concurrent-requests", "129"],
             "mcp.max-concurrent-requests must be less than or equal to 128",
         ),
-        (["--mcp.connection-max-ttl", "0s"], "mcp.connection-max-ttl must be positive"),
+        (["--mcp.connection-max-ttl", "0s"], "mcp.connection-max-ttl must be greater than zero"),
         (["--mcp.startup-wait-timeout", "-1s"], "mcp.startup-wait-timeout must not be negative"),
         (["--mcp.body-budget-bytes", "1024"], "mcp.body-budget-bytes must be at least 67108864"),
         (["--process.drain-timeout", "11m"], "process.drain-timeout must be less than or equal to 10m0s"),
-        (["--proxy.check-interval", "0s"], "proxy.check-interval must be positive"),
+        (["--proxy.check-interval", "0s"], "proxy.check-interval must be greater than zero"),
         (
             ["--log.level", "debug"],
             "log level requires 'struct-text' or 'json' log format: add --log.format struct-text",

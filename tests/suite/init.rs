@@ -227,14 +227,9 @@ fn samples_demand_their_server() {
 #[test]
 fn a_key_is_refused_and_not_repeated() {
     let home = Home::new();
-    for (text, why) in [
-        ("sk-hidden", "use env:VARNAME or file:/path/to/key"),
-        ("", "use env:VARNAME or file:/path/to/key"),
-        ("env:sk-hidden", "environment variable name is invalid"),
-        ("env:", "environment variable name is required"),
-        ("file:", "file path is required"),
-    ] {
+    for text in ["sk-hidden", "", "env:sk-hidden", "env:", "file:"] {
         let error = home.refusal(&init(&["--mcp-server-url", URL, "--control-plane-api-key-ref", text]));
+        let why = "use env:VARNAME or file:/path/to/key";
         assert_eq!(error, format!("invalid control plane API key reference: {why}"));
     }
     assert!(!home.join(".config").exists());

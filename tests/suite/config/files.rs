@@ -17,7 +17,7 @@ fn yaml_errors_name_file_line_and_key() {
         (
             "range",
             "mcp:\n  connection_max_ttl: 0s\n",
-            "line 2: mcp.connection_max_ttl: mcp.connection-max-ttl must be positive",
+            "line 2: mcp.connection_max_ttl: mcp.connection-max-ttl must be greater than zero",
         ),
         (
             "sum",
@@ -95,10 +95,10 @@ fn precedence_is_flag_environment_file() {
     assert!(from_file.contains("line 2: mcp.connection_max_ttl: "), "{from_file}");
     let from_environment = refusal(&["--config", path], &variable);
     assert!(
-        from_environment.starts_with("invalid mcp.connection-max-ttl: invalid duration \"from-environment\"")
+        from_environment.starts_with("invalid MCP_CONNECTION_MAX_TTL: invalid duration \"from-environment\"")
     );
     let from_flag = refusal(&["--config", path, "--mcp.connection-max-ttl", "0s"], &variable);
-    assert_eq!(from_flag, "mcp.connection-max-ttl must be positive");
+    assert_eq!(from_flag, "mcp.connection-max-ttl must be greater than zero");
 }
 
 /// Features that are absent are refused unless they are off; unsupported ones always.

@@ -48,7 +48,7 @@ impl Caller {
     /// A client of the endpoint at this URL. Nothing is dialled yet.
     pub(super) fn new(url: &str) -> Result<Caller, String> {
         let bytes = 2 * ANSWER_BYTES_MAX;
-        let network = Network { roots: Roots::None, body_budget_bytes: bytes, ..Network::bare() };
+        let network = Network { roots: Roots::None, body_budget_bytes: bytes, ..Network::default() };
         let mcp = Mcp {
             bindings: Vec::new(),
             connection_max_ttl: ANSWER_TIME,

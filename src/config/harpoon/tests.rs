@@ -118,8 +118,8 @@ fn files_are_held_to_the_same_rules() {
     let with = |line: &str| format!("    - label: a\n      url: https://h/\n      {line}\n");
     for (lines, expected) in [
         ("    - url: https://h/\n".to_owned(), "line 3: harpoon.targets entry requires label"),
-        ("    - label: a\n".to_owned(), "line 3: harpoon.targets entry \"a\" requires url"),
-        (with("color: x"), "line 3: unknown key \"color\" in harpoon.targets"),
+        ("    - label: a\n".to_owned(), "line 3: harpoon.targets entry requires url"),
+        (with("color: x"), "line 5: unknown key \"color\" in harpoon.targets"),
         (
             with("methods: [DELETE]"),
             "line 2: harpoon.targets: invalid harpoon target \"label=a,url=https://h/\": method \"DELETE\" is not supported; use GET, POST or PUT",
@@ -131,11 +131,11 @@ fn files_are_held_to_the_same_rules() {
         ),
         (
             with("methods: GET"),
-            "line 5: harpoon.targets.methods must be a list: write \"methods: [GET, POST]\"",
+            "line 5: harpoon.targets.methods must be a list: write each item as \"- VALUE\" on a line of its own",
         ),
         (
             with("headers: [A]"),
-            "line 5: harpoon.targets.headers must be a map: write \"headers: {NAME: value}\"",
+            "line 5: harpoon.targets.headers must be a map: write each member as \"NAME: value\" on a line of its own",
         ),
         (
             with("headers: {Host: x}"),
@@ -174,9 +174,9 @@ fn bounds_have_the_words_of_the_reference() {
     let settings = load(&["--harpoon.max-redirects", "0", "--harpoon.allow-plaintext-http"], &[]).unwrap();
     assert_eq!(settings.harpoon.max_redirects, 0);
     for (flag, value, expected) in [
-        ("max-response-bytes", "0", "must be positive"),
+        ("max-response-bytes", "0", "must be greater than zero"),
         ("max-response-bytes", "102401", "must be less than or equal to 102400"),
-        ("max-redirects", "-1", "must be non-negative"),
+        ("max-redirects", "-1", "must be at least 0"),
         ("max-redirects", "6", "must be less than or equal to 5"),
     ] {
         let error = load(&[&format!("--harpoon.{flag}={value}")], &[]).unwrap_err();
@@ -225,7 +225,7 @@ fn what_the_listener_offers_depends_on_who_can_reach_it() {
         assert_eq!(text, "harpoon.transport-token must be 16 to 4096 visible ASCII characters");
     }
     let literal = refused(&[TRANSPORT, "--harpoon.transport-token=0123456789abcdef"]);
-    assert_eq!(literal, "harpoon.transport-token must be file:PATH or env:NAME");
+    assert_eq!(literal, "invalid harpoon.transport-token: value must be prefixed with \"env:\" or \"file:\"");
     let settings = load(&[TRANSPORT, token], &[TOKEN]).unwrap();
     assert!(settings.harpoon.over_http);
     assert!(settings.secrets().iter().any(|secret| secret.expose() == TOKEN.1));
