@@ -1,5 +1,7 @@
 //! Whole loads: defaults, precedence, order of complaints, and what never shows.
 
+use std::path::PathBuf;
+
 use super::*;
 
 const ID: &str = "tunnel_abcdefghijklmnopqrstuvwxyz012345";

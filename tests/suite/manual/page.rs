@@ -6,7 +6,8 @@
 use std::path::Path;
 
 /// The pages, by their files.
-pub const PAGES: [&str; 3] = ["tunnel-client.1", "tunnel-client.yaml.5", "tunnel-client.8"];
+pub const PAGES: [&str; 4] =
+    ["tunnel-client.1", "tunnel-client.yaml.5", "tunnel-client.8", "tunnel-clientd.8"];
 
 /// Macros whose words are told apart; whatever else begins a line ends the one before.
 const MACROS: [&str; 27] = [
