@@ -42,6 +42,9 @@ const SILENT_FOR: Duration = Duration::from_secs(60);
 /// How long the last output of a child that has ended is awaited; something else may hold its pipe.
 const LAST_OUTPUT_WAIT: Duration = Duration::from_secs(1);
 
+/// How long after that its standard error may take to end. Something else may hold it open for ever.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(200);
+
 /// How long a child may take to end after its input was closed.
 const EOF_WAIT: Duration = Duration::from_secs(2);
 
@@ -97,6 +100,8 @@ struct State {
     /// It was said which variables it does not get.
     withheld_said: bool,
     last_lines: LastLines,
+    /// Its standard error is still read.
+    stderr_open: bool,
 }
 
 impl Keeper {
@@ -116,6 +121,7 @@ impl Keeper {
             silence: Silence::new(shared.silence),
             withheld_said: false,
             last_lines: LastLines::default(),
+            stderr_open: false,
         };
         Arc::new(Keeper {
             channel: channel.clone(),
@@ -290,7 +296,7 @@ impl Keeper {
         let threads = [
             self.spawn("stdio-writer", move |keeper| keeper.write(stdin, child)),
             self.spawn("stdio-reader", move |keeper| keeper.read(stdout, child)),
-            self.spawn("stdio-stderr", move |keeper| keeper.log_stderr(stderr)),
+            self.spawn("stdio-stderr", move |keeper| keeper.log_stderr(stderr, child)),
             pid.and_then(|pid| self.spawn("stdio-clock", move |keeper| keeper.keep_time(child, pid))),
         ];
         if let Some(error) = threads.into_iter().find_map(Result::err) {
@@ -300,12 +306,14 @@ impl Keeper {
         // A child may live as long as it likes.
         heartbeat.rest();
         let status = self.shared.guards.wait(&mut guard);
-        heartbeat.within(LAST_OUTPUT_WAIT);
+        heartbeat.within(LAST_OUTPUT_WAIT + LAST_WORDS_WAIT);
         let cause = status.as_ref().map_or("unknown", |status| death::cause(*status));
         let why = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         // Its last answers may still stand in the pipe.
         let running = |state: &mut State| state.core.is_running();
-        drop(sync::wait_while(&self.changed, sync::lock(&self.state), LAST_OUTPUT_WAIT, running));
+        let state = sync::wait_while(&self.changed, sync::lock(&self.state), LAST_OUTPUT_WAIT, running);
+        // So may its last words, which the log tells with its end.
+        drop(sync::wait_while(&self.changed, state, LAST_WORDS_WAIT, |state| state.stderr_open));
         (Change::Ended, cause, format!("ended with {why}"))
     }
 
@@ -316,6 +324,7 @@ impl Keeper {
         }
         let mut state = sync::lock(&self.state);
         state.child += 1;
+        state.stderr_open = true;
         state.lifeline = Some(lifeline);
         state.silence = Silence::new(self.shared.silence);
         state.core.started();

@@ -114,7 +114,7 @@ impl Keeper {
     }
 
     /// Copies standard error to the log and keeps the last of it.
-    pub(super) fn log_stderr(&self, stderr: ChildStderr) {
+    pub(super) fn log_stderr(&self, stderr: ChildStderr, child: u64) {
         let mut source = BufReader::new(stderr);
         let mut rate = Rate::new(Instant::now());
         while let Ok(Some((text, bytes))) = read_line(&mut source) {
@@ -129,6 +129,11 @@ impl Keeper {
             }
         }
         self.tell_dropped(rate.dropped());
+        let mut state = sync::lock(&self.state);
+        if state.child == child {
+            state.stderr_open = false;
+            self.changed.notify_all();
+        }
     }
 
     fn tell_dropped(&self, lines: u64) {
