@@ -5,6 +5,7 @@
 //! relay's reader, size by whoever fetched. Reading fails with a fixed sentence, without a word of the document.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::relay::json;
 
@@ -46,9 +47,11 @@ pub struct AuthServer {
 }
 
 #[derive(Deserialize)]
-struct ResourceMembers {
+struct ResourceMembers<'a> {
     resource: String,
-    authorization_servers: Option<Vec<String>>,
+    /// A list, of which only the first element is looked at.
+    #[serde(borrow)]
+    authorization_servers: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -65,14 +68,22 @@ impl Resource {
     /// Reads the document.
     pub(super) fn read(text: &str) -> Result<Resource, &'static str> {
         let wrong = "it must name its resource once, and its authorization servers in one list of URLs";
-        let members: ResourceMembers = members(text, wrong)?;
+        let members: ResourceMembers<'_> = members(text, wrong)?;
         if members.resource.is_empty() {
             return Err("it names no resource");
         }
-        let first = members.authorization_servers.into_iter().flatten().next();
+        let first = match members.authorization_servers.map(RawValue::get) {
+            None => None,
+            Some(list) => {
+                let span = json::Span { start: 0, end: list.len() };
+                let elements = json::elements(list, span).ok().flatten().ok_or(wrong)?;
+                elements.first().map(|first| first.of(list))
+            }
+        };
         let issuer = match first {
             None => None,
-            Some(text) => {
+            Some(first) => {
+                let text = json::string(first).ok_or(wrong)?.into_owned();
                 let place = Place::learned(&text).ok_or("its authorization server has no usable URL")?;
                 Some(Issuer { text, place })
             }
@@ -111,7 +122,11 @@ impl Issuer {
 
 /// The members of a document that are looked at, or the sentence that says how they must be.
 fn members<'a, T: Deserialize<'a>>(text: &'a str, wrong: &'static str) -> Result<T, &'static str> {
-    json::value(text).map_err(|_| "it is not JSON, or nested too deep")?;
+    let whole = json::value(text).map_err(|_| "it is not JSON, or nested too deep")?;
+    // The values of a list would be taken for the members in their order.
+    if !whole.of(text).starts_with('{') {
+        return Err("it is no JSON object");
+    }
     serde_json::from_str(text).map_err(|_| wrong)
 }
 
@@ -133,9 +148,16 @@ mod tests {
             (read.resource.as_str(), read.issuer.unwrap().text.as_str()),
             ("https://h/mcp", "https://a/")
         );
-        for text in [r#"{"resource":"r"}"#, r#"{"resource":"r","authorization_servers":[]}"#] {
+        for text in [
+            r#"{"resource":"r"}"#,
+            r#"{"resource":"r","authorization_servers":[]}"#,
+            r#"{"resource":"r","authorization_servers":null}"#,
+        ] {
             assert!(Resource::read(text).unwrap().issuer.is_none());
         }
+        // Only the first server is of interest.
+        let read = Resource::read(r#"{"resource":"r","authorization_servers":["https://a/",{"x":1}]}"#);
+        assert_eq!(read.unwrap().issuer.unwrap().text, "https://a/");
     }
 
     #[test]
@@ -144,12 +166,14 @@ mod tests {
         for text in [
             "",
             "[]",
+            r#"["https://h/mcp",["https://a/"]]"#,
             "<html>",
             "{}",
             r#"{"resource":""}"#,
             r#"{"resource":7}"#,
             r#"{"resource":"a","resource":"b"}"#,
             r#"{"resource":"a","authorization_servers":"https://a"}"#,
+            r#"{"resource":"a","authorization_servers":[7]}"#,
             r#"{"resource":"a","authorization_servers":["nowhere"]}"#,
             r#"{"resource":"a","authorization_servers":["https://u:p@h/"]}"#,
             &deep,
@@ -172,9 +196,11 @@ mod tests {
             (token.unwrap().as_str(), revocation.unwrap().as_str()),
             ("https://a/token", "https://a/revoke")
         );
-        for text in
-            [r#"{"token_endpoint":"https://a/token"}"#, r#"{"issuer":"a","jwks_uri":"b","jwks_uri":"b"}"#]
-        {
+        for text in [
+            r#"{"token_endpoint":"https://a/token"}"#,
+            r#"["https://a",null,null,null,null,null]"#,
+            r#"{"issuer":"a","jwks_uri":"b","jwks_uri":"b"}"#,
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }
