@@ -190,7 +190,8 @@ impl<S: Source> Stream<S> {
             let end = rest.iter().position(|byte| *byte == b'\n');
             let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
             // Of an unfinished line that is no data only the beginning is kept.
-            let line = self.line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.line);
+            let line = self.line.strip_prefix(BYTE_ORDER_MARK).filter(|_| self.is_first_line);
+            let line = line.unwrap_or(&self.line);
             if line.len() <= LINE_KEPT_BYTES || line.starts_with(b"data") {
                 self.line.extend_from_slice(part);
             }
@@ -325,6 +326,17 @@ mod tests {
         let mut stream = Stream::new(unfinished, Budget::new(0), EVENT_BYTES_MAX, Instant::now());
         assert!(stream.next(&mut Position::default()).unwrap().is_none());
         assert_eq!((stream.event.id.unwrap().len(), stream.event.foreign), (ID_BYTES_MAX + 1, true));
+    }
+
+    /// A byte order mark counts at the beginning of a stream alone: later it makes an unknown field.
+    #[test]
+    fn a_later_byte_order_mark_makes_no_data() {
+        let long = "x".repeat(FREE_BYTES * 2);
+        let text = format!("\u{feff}data: a\n\u{feff}data: {long}\n\n");
+        let pieces = text.as_bytes().chunks(CHUNK_BYTES).map(<[u8]>::to_vec).collect();
+        // It is cut as other lines without data, so the bound of an event does not end the stream.
+        let mut stream = Stream::new(Pieces(pieces), Budget::new(0), FREE_BYTES, Instant::now());
+        assert_eq!(stream.next(&mut Position::default()).unwrap().unwrap().data, "a");
     }
 
     #[test]
