@@ -145,3 +145,80 @@ impl Upstream {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags, Server, Settings};
+    use crate::mcp::http::HttpTarget;
+    use crate::net::Net;
+
+    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    /// From the weakest: ours, static, of probes, the caller's, those of the body. A name that a later one has is
+    /// replaced with all its values.
+    #[test]
+    fn later_headers_replace_earlier_ones() {
+        let environment = Environment::of([
+            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
+            ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
+            ("MCP_SERVER_URL", "http://h/mcp"),
+        ]);
+        let settings = Settings::load(&Flags::default(), &environment).unwrap();
+        let net = Net::new(&settings.network).unwrap();
+        let mut mcp = settings.mcp.clone();
+        mcp.extra_headers = map(&[
+            ("user-agent", "static"),
+            ("content-type", "static"),
+            ("one", "static 1"),
+            ("one", "static 2"),
+            ("two", "static 1"),
+            ("two", "static 2"),
+            ("three", "static 1"),
+            ("three", "static 2"),
+        ]);
+        mcp.discovery_extra_headers = map(&[("two", "probe"), ("three", "probe")]);
+        let Server::Http(server) = &mcp.bindings[0].server else { panic!() };
+        let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
+        let target = HttpTarget::new(&net, &mcp, &Channel::main(), server, metrics, Arc::default()).unwrap();
+        let upstream = &target.upstream;
+        let callers = map(&[("three", "caller 1"), ("three", "caller 2"), ("content-type", "caller")]);
+
+        let call = upstream.headers_for(Purpose::Call, &upstream.url, &callers, true);
+        assert_eq!(values(&call, "user-agent"), ["static"]);
+        assert_eq!(values(&call, "content-type"), ["application/json"]);
+        assert_eq!(values(&call, "accept"), [ACCEPT_BOTH.to_str().unwrap()]);
+        assert_eq!(values(&call, "one"), ["static 1", "static 2"]);
+        assert_eq!(values(&call, "two"), ["static 1", "static 2"]);
+        assert_eq!(values(&call, "three"), ["caller 1", "caller 2"]);
+
+        let probe = upstream.headers_for(Purpose::Probe, &upstream.url, &callers, true);
+        assert_eq!(values(&probe, "one"), ["static 1", "static 2"]);
+        assert_eq!(values(&probe, "two"), ["probe"]);
+        assert_eq!(values(&probe, "three"), ["caller 1", "caller 2"]);
+
+        // A caller's own `Accept` stays; a request without a body gets none.
+        let accept = map(&[("accept", "a"), ("accept", "b")]);
+        let own = upstream.headers_for(Purpose::Call, &upstream.url, &accept, true);
+        assert_eq!(values(&own, "accept"), ["a", "b"]);
+        let bare = upstream.headers_for(Purpose::Call, &upstream.url, &HeaderMap::new(), false);
+        assert!(!bare.contains_key("accept"));
+
+        // Static headers belong to the configured path, those of probes to the server.
+        for (url, is_own) in [("http://h/mcp/", true), ("http://h/other", false), ("http://h/mcp/x", false)] {
+            let url: Uri = url.parse().unwrap();
+            let sent = upstream.headers_for(Purpose::Probe, &url, &HeaderMap::new(), true);
+            assert_eq!((sent.contains_key("one"), sent.contains_key("two")), (is_own, true), "{url}");
+        }
+    }
+}
