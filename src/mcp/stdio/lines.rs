@@ -31,6 +31,10 @@ const LONG_LINE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How much of either end of a skipped line is kept, to tell whose answer it was.
 const END_KEPT_BYTES: usize = 1024;
 
+/// Most messages of an array. Each takes memory beyond its text, and a long line has room for millions of elements;
+/// no child owes as many answers.
+const ARRAY_MAX: usize = 4096;
+
 /// How much of what is no message is handed to the log, which cleans it and shows less.
 const NOISE_BYTES_MAX: usize = 4096;
 
@@ -208,7 +212,8 @@ fn messages(line: Vec<u8>) -> Vec<Result<Message, String>> {
         Ok(message) => vec![Ok(message)],
         Err((Malformed::NotAnObject, text)) => {
             let elements = json::value(&text).and_then(|whole| json::elements(&text, whole));
-            let Ok(Some(elements)) = elements else { return vec![noise(&text)] };
+            let elements = elements.ok().flatten().filter(|elements| elements.len() <= ARRAY_MAX);
+            let Some(elements) = elements else { return vec![noise(&text)] };
             let message =
                 |element: &str| Message::parse(element.to_owned()).or_else(|(_, text)| noise(&text));
             elements.into_iter().map(|span| message(span.of(&text))).collect()
@@ -280,6 +285,10 @@ mod tests {
         assert_eq!(kinds(&format!("[{ANSWER},7,{ANSWER}]")), [true, false, true]);
         assert_eq!(kinds("7"), [false]);
         assert!(kinds("[]").is_empty());
+        // More than anybody can mean is not taken apart.
+        let many = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+        assert_eq!(kinds(&many(ARRAY_MAX)).len(), ARRAY_MAX);
+        assert_eq!(kinds(&many(ARRAY_MAX + 1)), [false]);
     }
 
     #[test]
