@@ -116,11 +116,12 @@ pub(crate) fn absent_features(lookup: &Lookup) -> Result<(), Error> {
 
 /// Tells whether a value keeps an absent feature off. Profiles of the reference client often spell defaults out, and
 /// those are no reason to refuse them. A number is checked all the same, so that the feature will not come with
-/// errors.
+/// errors. A proxy or a secret is more than that: who sets one relies on it.
 fn leaves_off(lookup: &Lookup, row: &Row, found: &Found) -> Result<bool, Error> {
     Ok(match (row.kind, &found.raw) {
         (Kind::Boolean, _) => lookup.boolean(row.flag)? == (row.default == "true"),
         (Kind::Integer { .. }, _) => lookup.integer(row.flag).map(|_| true)?,
+        (Kind::Proxy | Kind::Secret, Raw::Text(text)) => text.trim().is_empty(),
         (_, Raw::Text(_)) => true,
         (_, Raw::List(items)) => items.iter().all(|item| item.trim().is_empty()),
         (_, Raw::Maps(maps)) => maps.is_empty(),

@@ -102,7 +102,7 @@ pub(crate) fn check_channels(
         let wrong = match channel.as_str() {
             _ if bound(channel) => continue,
             RESERVED_CHANNEL if has_endpoints.is_none() => {
-                "this build has no Harpoon (feature harpoon)".to_string()
+                "harpoon cannot be served: this build has no Harpoon (feature harpoon)".to_string()
             }
             RESERVED_CHANNEL if has_endpoints == Some(true) => continue,
             // Beside `main` it may be asked for before it has anything to offer.

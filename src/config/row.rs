@@ -120,6 +120,8 @@ pub enum Feature {
     Dev,
     /// Endpoints that the product may call by name.
     Harpoon,
+    /// What the listener's page shows of them.
+    HarpoonPage,
 }
 
 impl Feature {
@@ -128,6 +130,7 @@ impl Feature {
         match self {
             Feature::Dev => cfg!(feature = "dev"),
             Feature::Harpoon => cfg!(feature = "harpoon"),
+            Feature::HarpoonPage => cfg!(all(feature = "harpoon", feature = "page")),
         }
     }
 
@@ -136,6 +139,7 @@ impl Feature {
         match self {
             Feature::Dev => "stub server (feature dev)",
             Feature::Harpoon => "Harpoon (feature harpoon)",
+            Feature::HarpoonPage => "page of Harpoon (features harpoon and page)",
         }
     }
 }

@@ -11,7 +11,7 @@
 pub use super::row::{Feature, Key, Kind, Least, Row, Shape, Status};
 use super::row::{key, new, required};
 
-use Feature::{Dev, Harpoon};
+use Feature::{Dev, Harpoon, HarpoonPage};
 use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secret, Text};
 use Least::{AboveZero, Zero};
 use Status::{Absent, Never};
@@ -184,7 +184,7 @@ pub const ROWS: &[Row] = &[
     new("harpoon.hosts-include-private", &["HARPOON_HOSTS_INCLUDE_PRIVATE"], "harpoon.hosts_include_private", Boolean, "", "true",
         "Whether private addresses may be").feature(Harpoon),
     new("harpoon.capture-payloads", &["HARPOON_CAPTURE_PAYLOADS"], "harpoon.capture_payloads", Boolean, "", "false",
-        "Keep the first 16 KiB of what the last calls sent and received, for the page of the health listener; needs health.unix-socket").feature(Harpoon),
+        "Keep the first 16 KiB of what the last calls sent and received, for the page of the health listener; needs health.unix-socket").feature(HarpoonPage),
 
     new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Absent),
     new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false", "").status(Absent),

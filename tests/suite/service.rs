@@ -89,3 +89,29 @@ fn without_harpoon_its_channel_is_refused_by_name() {
     assert_eq!(code, Some(1));
     assert!(log.contains("this build has no Harpoon (feature harpoon)"), "{log}");
 }
+
+/// A setting that were accepted and ignored would let people believe that it works. What says no more than "off", or
+/// spells out a number, is no reason to refuse a profile.
+#[test]
+#[cfg(not(feature = "harpoon"))]
+fn without_harpoon_its_settings_are_refused_by_name() {
+    for (name, value) in [
+        ("harpoon.target", "label=a,url=https://a.example/"),
+        ("harpoon.http-proxy", "http://proxy.example:1"),
+        ("harpoon.transport-token", "file:/nonexistent"),
+        ("harpoon.transport-token", "hunter2hunter2"),
+        ("harpoon.hosts-include-suffix", "a.example"),
+    ] {
+        let rig = Builder::run("http://127.0.0.1:9", "http://127.0.0.1:9/mcp").daemon();
+        let (code, log) = rig.flag(name, value).finish();
+        let sentence = format!(
+            "{name} is not available in this build, which has no Harpoon (feature harpoon); remove it"
+        );
+        assert_eq!(code, Some(1), "{name}");
+        assert!(log.contains(&sentence) && !log.contains("hunter2"), "{log}");
+    }
+    let off = [("harpoon.max-redirects", "3"), ("harpoon.http-proxy", ""), ("harpoon.transport-token", "")];
+    let with =
+        |builder: Builder| off.iter().fold(builder, |builder, (name, value)| builder.flag(name, value));
+    Rig::with(|builder| with(builder.daemon())).assert_alive();
+}
