@@ -205,7 +205,8 @@ impl Miss {
             _ => Failure::new(Class::InvalidAnswer, ""),
         };
         let source = if matches!(self, Miss::Answered(..)) { Source::TargetHttp } else { failure.source };
-        Failure { source, cause: self.to_string(), ..failure }
+        let answered = failure.answered && !matches!(self, Miss::Stranger(_));
+        Failure { source, answered, cause: self.to_string(), ..failure }
     }
 }
 
@@ -229,4 +230,24 @@ impl fmt::Display for Miss {
 /// so to any GET.
 pub(super) fn is_absent(status: u16) -> bool {
     matches!(status, 404 | 405 | 410)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_that_was_not_asked_has_not_answered() {
+        let origin = || Origin { tls: true, host: "h".into(), port: 443 };
+        let refused = net::Error::new(Kind::Refused, "refused");
+        for (miss, source, answered) in [
+            (Miss::Stranger(origin()), Source::Protocol, false),
+            (Miss::Unanswered(origin(), refused), Source::Connect, false),
+            (Miss::Redirected(origin()), Source::Protocol, true),
+            (Miss::Answered(origin(), 404, "no metadata".into()), Source::TargetHttp, true),
+        ] {
+            let failure = miss.failure();
+            assert_eq!((failure.status, failure.source, failure.answered), (502, source, answered), "{miss}");
+        }
+    }
 }
