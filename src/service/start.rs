@@ -70,9 +70,10 @@ pub(crate) enum Unstarted {
 /// also when the start failed half-way: a stale PID file or URL would point others at a process that is
 /// not there.
 pub(crate) struct Surface {
+    /// They go first, as fields are dropped in their order: while there is a file, the listener that it names answers.
+    files: Vec<Published>,
     /// The operator's listener, if there is one.
     pub(crate) listener: Option<Listener>,
-    files: Vec<Published>,
 }
 
 impl Process {
@@ -287,5 +288,38 @@ impl Surface {
             log::info!(url = url, path = path.as_str(); "🩺 HEALTH URL: {url} (written to {path})");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Health, ListenAddress};
+    use crate::ops::heartbeat::Heartbeats;
+    use crate::ops::metrics::Metrics;
+    use crate::ops::readiness::Readiness;
+
+    #[test]
+    fn no_file_names_a_listener_that_is_gone() {
+        let directory = std::env::temp_dir().join(format!("tunnel-client-surface-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (socket, url) = (directory.join("socket"), directory.join("url"));
+        let listen = ListenAddress { host: String::new(), address: "127.0.0.1:0".parse().unwrap() };
+        let health = Health { listen, unix_socket: Some(socket.clone()), url_file: None };
+        for _ in 0..50 {
+            let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
+            let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
+            let heartbeats = Heartbeats::default();
+            let listener = Listener::start(&health, metrics, readiness, &heartbeats, Extras::default());
+            let files = vec![files::write_url(&url, "url").unwrap()];
+            let surface = Surface { listener: Some(listener.unwrap()), files };
+            std::thread::scope(|scope| {
+                let stopped = scope.spawn(|| drop(surface));
+                while !stopped.is_finished() {
+                    assert!(socket.exists() || !url.exists());
+                }
+            });
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
