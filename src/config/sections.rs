@@ -132,7 +132,7 @@ pub struct Mcp {
     /// Origins of others that OAuth discovery may ask, and register.
     pub oauth_trusted_origins: Vec<Origin>,
     /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
-    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
+    #[cfg_attr(not(feature = "dev"), allow(dead_code))]
     pub stub: Option<Stub>,
 }
 
@@ -142,10 +142,10 @@ pub struct Stub {
     /// Address that it listens on.
     pub listen: SocketAddr,
     /// The name that it gives itself.
-    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
+    #[cfg_attr(not(feature = "dev"), allow(dead_code))]
     pub name: String,
     /// The version that it gives itself.
-    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
+    #[cfg_attr(not(feature = "dev"), allow(dead_code))]
     pub version: String,
 }
 

@@ -22,6 +22,7 @@ const PAYLOAD_BYTES_READ: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// One call.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "page"), allow(dead_code))]
 pub(crate) struct Record {
     pub(crate) at: SystemTime,
     pub(crate) took: Duration,
@@ -66,6 +67,7 @@ impl History {
     }
 
     /// The calls, newest first.
+    #[cfg(feature = "page")]
     pub(super) fn latest(&self) -> Vec<Record> {
         self.lock().iter().rev().cloned().collect()
     }

@@ -55,7 +55,7 @@ use crate::relay::message::Kind;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 use streamable_http::Sessions;
 
-use history::{History, Record};
+use history::History;
 use local::Local;
 use registry::{Endpoint, Endpoints, Registry};
 use tools::{TIMEOUT_MS, Tools};
@@ -125,7 +125,8 @@ impl Harpoon {
     }
 
     /// The last calls that reached the network, newest first.
-    pub(crate) fn calls(&self) -> Vec<Record> {
+    #[cfg(feature = "page")]
+    pub(crate) fn calls(&self) -> Vec<history::Record> {
         self.tools.history.latest()
     }
 
