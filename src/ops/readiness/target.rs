@@ -35,7 +35,7 @@ pub(super) enum Trouble {
     /// Its child owes answers and says nothing.
     Silent,
     /// A probe was refused, or silent for too long; or the start-up wait ended without a server.
-    Probe(&'static str),
+    Probe,
     /// Commands keep failing.
     Traffic,
 }
@@ -46,7 +46,7 @@ impl Trouble {
         match self {
             Trouble::Down => format!("mcp server of channel \"{channel}\" is down: {why}"),
             Trouble::Silent => format!("mcp server of channel \"{channel}\" is silent: {why}"),
-            Trouble::Probe(what) => format!("mcp {what} failed: {why}"),
+            Trouble::Probe => format!("mcp {why}"),
             Trouble::Traffic => format!("mcp channel \"{channel}\" keeps failing: {why}"),
         }
     }
@@ -108,7 +108,7 @@ impl Target {
     /// What a probe found is kept: traffic only meets its consequences.
     pub(super) fn fail(&mut self, now: Instant, why: &str) {
         self.failures.fail(now, why);
-        let probe_spoke = matches!(self.fault, Some((Trouble::Probe(_), _)));
+        let probe_spoke = matches!(self.fault, Some((Trouble::Probe, _)));
         if self.failures.lasts() && !probe_spoke {
             self.fault = Some((Trouble::Traffic, shorten(why)));
         }
@@ -133,7 +133,7 @@ impl Target {
         self.probe_failed = true;
         self.failures.fail(now, &why);
         if at_once || self.failures.lasts() {
-            self.fault = Some((Trouble::Probe(what), shorten(&why)));
+            self.fault = Some((Trouble::Probe, format!("{what} failed: {}", shorten(&why))));
         }
     }
 }

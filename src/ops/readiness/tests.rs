@@ -121,6 +121,24 @@ fn a_silent_server_is_ready_at_first_and_failing_after_three_probes() {
     assert!(readiness.answered_within(&channel, 5));
 }
 
+/// Findings of probes are told in the order of the channels, calls that fail after them.
+#[test]
+fn one_trouble_of_several_is_told() {
+    let t = Instant::now();
+    let readiness = reached(t);
+    let (first, last) = (Channel::parse("a").unwrap(), Channel::parse("z").unwrap());
+    for n in 0..3 {
+        readiness.target(&first, |target| target.fail(t + seconds(n), "eof"));
+    }
+    readiness.target(&Channel::main(), |target| target.probed(t, Probe::WaitExpired("nobody".into())));
+    readiness.target(&last, |target| target.probed(t, Probe::Failed("403".into())));
+    assert_eq!(text(&readiness, t), "503 mcp startup wait failed: nobody");
+    readiness.target(&Channel::main(), |target| target.answer(t));
+    assert_eq!(text(&readiness, t), "503 mcp probe failed: 403");
+    readiness.target(&last, |target| target.answer(t));
+    assert_eq!(text(&readiness, t), "503 mcp channel \"a\" keeps failing: eof");
+}
+
 #[test]
 fn traffic_that_keeps_failing_makes_unready_until_one_success() {
     let t = Instant::now();
