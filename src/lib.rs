@@ -101,6 +101,9 @@
 //!   leads to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
 
+// The map is read in documentation of everything, private items included.
+#![allow(rustdoc::private_intra_doc_links)]
+
 #[cfg(feature = "operator")]
 mod cli;
 mod config;
