@@ -13,8 +13,8 @@
 //!
 //! # Rooms
 //!
-//! Arrows point one way. [`relay`] is the core: it knows neither the control plane nor any server,
-//! both come in through the traits of [`relay::port`].
+//! Arrows point one way. [`relay`] is the core: it knows neither the control plane nor any server. Servers and posts
+//! come in through the traits of [`relay::port`]; the poller hands commands to the relay's queue.
 //!
 //! | room | what it does | may use |
 //! | --- | --- | --- |
@@ -74,29 +74,27 @@
 //! | doctor, stdio-probe | in `doctor` alone: 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
 //!
-//! Stuck threads: whoever has a loop publishes by when its present wait must end ([`ops::heartbeat`]), or that it rests
-//! because only new work ends the wait: poller, workers (quick and listen too), couriers, prober, keepers,
-//! health-listener and proxy-health. While one is overdue, main does not feed the service manager's watchdog.
-//! The pipes of a child wait for that child alone; who needs an answer from there has a deadline.
+//! Stuck threads: every loop publishes by when its present wait must end ([`ops::heartbeat`]), or that it rests because
+//! only new work ends the wait: poller, workers (quick and listen too), couriers, prober, keepers, health-listener,
+//! health-calls and proxy-health. While one is overdue, main does not feed the service manager's watchdog. The pipes
+//! of a child wait for that child alone; a call that needs an answer from there has a deadline.
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
-//! couriers' list (M fresh ones, 4096 that are posted again). When one is full, whoever feeds it waits: in the end
-//! the poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is
-//! made while the commands in
-//! flight exceed as many bytes ([`relay::inflight`]).
+//! couriers' list (M fresh ones, 4096 that are posted again). When one is full, its feeder waits: in the end the
+//! poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made
+//! while the commands in flight exceed as many bytes ([`relay::inflight`]).
 //!
 //! # What is absent on purpose
 //!
 //! * No inbound request causes an outbound one: what the listener is asked, it answers from memory. The one exception
-//!   has to be asked for: `harpoon.additional-transport` lets programs of this host call what the product may call. The
-//!   control
-//!   plane chooses among what the operator has configured: servers by channel, endpoints by label.
-//!   What the server behind `main` publishes of itself leads to its own origin, and to those that the operator
-//!   names.
+//!   has to be asked for: `harpoon.additional-transport` lets programs of this host call what the product may call.
+//!   The control plane chooses among what the operator has configured: servers by channel, endpoints by label. What
+//!   the server behind `main` publishes of itself leads to its own origin, and to those that the operator names.
 //! * No shell, no code loaded at run time, no `unsafe`.
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
 //!   operator's editor by `profiles edit` of `tunnel-client`.
-//! * No file is read or written but those that a setting or an option names, and the system's roots.
+//! * No file is read or written but those that a setting or an option names, the folder of profiles, the system's roots,
+//!   and what the kernel says in `/proc` of this process, its children and IPv6.
 //! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint
 //!   leads to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::document::{self, Document, Raw};
 use super::reference::References;
-use super::settings::{Kind, Least, ROWS, Row, Shape};
-use super::{Environment, Error, Flags, literal, plane, value};
+use super::settings::{KEY_FLAG, Kind, Least, ROWS, Row, Shape};
+use super::{Environment, Error, Flags, literal, value};
 
 /// Answers questions about settings.
 pub(crate) struct Lookup<'a> {
@@ -207,7 +207,7 @@ impl<'a> Lookup<'a> {
     fn resolve(&self, path: &Path, document: &mut Document) -> Result<(), Error> {
         for (row, line, raw) in document {
             let own = row.env.first().and_then(|name| self.references.environment.get(name));
-            let unasked = self.keyless && row.flag == plane::KEY_FLAG;
+            let unasked = self.keyless && row.flag == KEY_FLAG;
             if own.is_some() || self.flag(row).is_some() || unasked {
                 continue;
             }

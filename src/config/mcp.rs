@@ -11,7 +11,7 @@ use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::is_variable_name;
-use super::settings::ROWS;
+use super::settings::{KEY_FLAG, ROWS};
 use super::{
     Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, Stub, headers,
     local, proxy,
@@ -26,9 +26,6 @@ const COMMAND_FLAG: &str = "mcp.command";
 const STUB_FLAG: &str = "embedded-mcp-stub";
 /// Flag of the variables for all servers over stdio.
 const PASS_FLAG: &str = "mcp.pass-env";
-/// Flag of the key that no server may see.
-const KEY_FLAG: &str = "control-plane.api-key";
-
 /// Validates the MCP servers and how they are called. Servers come before commands whichever was
 /// given first, so that the order of bindings does not depend on where they were set.
 pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {

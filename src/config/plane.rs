@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::lookup::{Found, Giver, Lookup};
 use super::reference::{References, is_reference};
+use super::settings::KEY_FLAG;
 use super::{
     Channel, ControlPlane, Environment, Error, ErrorKind, Identity, Mcp, Network, Origin, Secret, headers,
     proxy,
@@ -29,9 +30,6 @@ const TUNNEL_ID_SUFFIX_BYTES: usize = 32;
 
 /// The channel of the endpoints that this program itself calls.
 pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
-
-/// The setting of the API key.
-pub(super) const KEY_FLAG: &str = "control-plane.api-key";
 
 /// The setting whose items other settings must agree with.
 const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";

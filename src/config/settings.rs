@@ -58,6 +58,9 @@ const TARGETS: Kind = Entries {
 /// Lists of one text an item, which never hold a semicolon.
 const LINES: Kind = List(&[';', '\n']);
 
+/// The setting of the control plane's key, which every section treats as a secret of its own.
+pub(crate) const KEY_FLAG: &str = "control-plane.api-key";
+
 /// All settings, section by section.
 // Two lines a setting read better than nine.
 #[rustfmt::skip]

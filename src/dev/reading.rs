@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::server::Request;
 use super::stream::Stream;
+use crate::ops::listener::http::Request;
 
 /// Most bytes of a head, and of what follows the last chunk.
 const HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -143,7 +143,7 @@ impl<'a> Hop<'a> {
         // Of several labels at one URL the first that allows it: they share the way, not what may be sent.
         let known = endpoints.at(&url);
         // What was learned leads to its like alone: whoever answers there must not choose which of the
-        // operator's endpoints is called, with his headers.
+        // operator's endpoints is called, with the operator's headers.
         let category = self.endpoint.category;
         let allows = |next: &&Arc<Endpoint>| {
             let (target, length) = (&next.target, body.map_or(0, str::len));

@@ -2,10 +2,10 @@
 //!
 //! A URL is allowed when it equals a registered one after lower-casing scheme and host; port spelling, path,
 //! slashes, percent-encoding, query, fragment and user information all count. So nothing has to be parsed
-//! that an attacker wrote: what he wrote is compared, and what is dialled is the registered text.
+//! that an attacker wrote: what they wrote is compared, and what is dialled is the registered text.
 //!
 //! Endpoints are registered in sets, one a category, and a set is replaced as a whole: whoever finds out
-//! anew takes the place of what he found before. Readers hold a snapshot; they wait at most until a new one is
+//! anew takes the place of what was found before. Readers hold a snapshot; they wait at most until a new one is
 //! made, which takes memory and no input. A set that breaks a rule is refused with an [`Error`], and the old
 //! one stays.
 

@@ -134,7 +134,7 @@ fn message_answer(
     }
 }
 
-/// Only the end of the process ends a call otherwise: here nobody has a deadline of his own.
+/// Only the end of the process ends a call otherwise: here no caller has a deadline.
 fn ended(outcome: &Outcome) -> Refusal {
     let status = match outcome {
         Outcome::Failed(failure) => failure.status,

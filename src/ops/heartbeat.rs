@@ -70,7 +70,7 @@ impl Heartbeat {
         self.until(Instant::now() + time);
     }
 
-    /// Waits for work, or for somebody who has a heartbeat of his own.
+    /// Waits for work, or for a thread that has a heartbeat of its own.
     pub fn rest(&self) {
         self.due.store(RESTING, Ordering::Relaxed);
     }

@@ -23,9 +23,10 @@ use crate::relay::port::{Answer, AnswerKind};
 use super::answer_json;
 use super::key::{Key, authorization};
 use super::oversized;
+use super::oversized::Body;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
 use super::round_trip::RoundTrip;
-use super::transport::{self, Polled, Transport};
+use super::transport::{Polled, Transport};
 
 /// Largest body of a poll; twice what the control plane is known to send. Polls have a budget of their
 /// own, so that answers being read cannot keep the tunnel from polling.
@@ -245,7 +246,7 @@ impl Transport for Plane {
         let tunnel_request_id = request_id(&reply);
         match reply.status {
             // Nothing came up while the plane held the poll; the usual reply of an idle tunnel.
-            204 => Ok(Polled { received, body: transport::Body::None, tunnel_request_id }),
+            204 => Ok(Polled { received, body: Body::None, tunnel_request_id }),
             200 => {
                 if headers::is_encoded(&reply.headers) {
                     let why = "the reply is compressed, which was not asked for";
@@ -253,9 +254,7 @@ impl Transport for Plane {
                 }
                 let body = match limit {
                     1 => oversized::read_one(reply, POLL_BYTES_MAX)?,
-                    _ => transport::Body::Whole(
-                        reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data,
-                    ),
+                    _ => Body::Whole(reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data),
                 };
                 Ok(Polled { received, body, tunnel_request_id })
             }

@@ -8,8 +8,6 @@ use std::mem;
 
 use crate::net::{Error, Reply};
 
-use super::transport::Body;
-
 /// How much of a command that is too large is looked through, and how much of it is read at a time.
 const LOOKED_THROUGH_BYTES_MAX: usize = 1024 * 1024 * 1024;
 const PIECE_BYTES: usize = 64 * 1024;
@@ -20,6 +18,17 @@ const VALUE_BYTES_MAX: usize = 32 * 1024;
 
 /// Depth of a command's members: the reply, its list, the command.
 const COMMAND_DEPTH: usize = 3;
+
+/// The body of a poll.
+#[derive(Debug)]
+pub enum Body {
+    /// 204 has none.
+    None,
+    /// All of it.
+    Whole(Vec<u8>),
+    /// One command that is too large to be held, and what of it could be read.
+    Oversized(Oversized),
+}
 
 /// Members of a command that make it answerable, as they were written.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -21,11 +21,12 @@ use crate::relay::worker::Relay;
 use crate::sync;
 
 use super::hints;
+use super::oversized::Body;
 use super::oversized::Oversized;
 use super::poll_body;
 use super::refusal::Refusal;
 use super::retry::{self, Repeats, WAIT_MIN};
-use super::transport::{Body, Polled, Transport};
+use super::transport::{Polled, Transport};
 use super::wire;
 
 /// Most commands that one poll may ask for, the bound of the contract.

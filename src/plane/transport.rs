@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::relay::command::Command;
 use crate::relay::port::Answer;
 
-use super::oversized::Oversized;
+use super::oversized::Body;
 use super::refusal::Refusal;
 
 /// Connection to the control plane.
@@ -49,15 +49,4 @@ pub struct Polled {
     pub body: Body,
     /// The plane's own id of the exchange, for whoever has to ask its operators.
     pub tunnel_request_id: Option<String>,
-}
-
-/// The body of a poll.
-#[derive(Debug)]
-pub enum Body {
-    /// 204 has none.
-    None,
-    /// All of it.
-    Whole(Vec<u8>),
-    /// One command that is too large to be held, and what of it could be read.
-    Oversized(Oversized),
 }

@@ -151,7 +151,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// That of a call that starts now and may take `ttl`, for a caller who is gone after that moment, if he says so.
+    /// That of a call that starts now and may take `ttl`, for a caller that is gone after that moment, if it says so.
     pub fn new(silent_after: Option<Instant>, ttl: Duration) -> Deadline {
         Deadline { silent_after, answered_by: Instant::now() + ttl }
     }

@@ -25,7 +25,7 @@ const POLL_BYTES_MAX: usize = 63 * 1024 * 1024;
 /// What a command has besides message and headers, at most.
 const ENVELOPE_BYTES: usize = 1024;
 
-/// What may wait for one caller. Whoever posts more waits for him, as a real plane lets him wait.
+/// What may wait for one caller. A poster of more waits for the caller, as with a real plane.
 const EVENTS_MAX: usize = 16;
 
 /// For how long; then a notification pushes out the oldest, since a caller who reads nothing must hold up nobody.

@@ -176,7 +176,7 @@ fn half_open_connections_do_not_hold_up_a_scrape() {
 }
 
 /// Nobody needs a token to connect, so whoever does must not end the calls of those who have one. And who says
-/// that he sends no more still waits for his answer.
+/// that it sends no more still waits for its answer.
 #[test]
 fn a_flood_leaves_calls_alone() {
     let (extras, begun, finish) = slow();

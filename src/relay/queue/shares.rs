@@ -221,7 +221,7 @@ mod tests {
             // The second one of a channel needs a worker of the common ones.
             (10, &[("a", 8, 5), ("b", 2, 5), ("c", 1, 1)], "c", false),
             (10, &[("a", 8, 5), ("b", 1, 1)], "b", true),
-            // While another waits below its share, nobody takes more than his own.
+            // While another waits below its share, no channel takes more than its own.
             (10, &[("a", 5, 5), ("b", 2, 5)], "a", false),
             (10, &[("a", 5, 5), ("b", 2, 5)], "b", true),
             // One that waits at its share holds nobody up.
