@@ -68,8 +68,7 @@ no_builder_path() {
 # The program's own sentence for a command that it lacks names none of these.
 holds_no_tool() {
     local word
-    for word in VISUAL EDITOR '/v1/tunnels?' 'profiles add' 'profiles edit' 'admin tunnels' 'OPENAI_ADMIN_KEY must be' 'CHECK ' \
-        'tunnel-client init'; do
+    for word in VISUAL EDITOR '/v1/tunnels?' 'profiles add' 'profiles edit' 'admin tunnels' 'OPENAI_ADMIN_KEY must be' 'CHECK '; do
         if grep --text --quiet --fixed-strings -- "$word" "$binary"; then
             echo "holds the text '$word'"
             return 1

@@ -49,7 +49,7 @@ struct Log {
 impl Server {
     /// Listens on 127.0.0.1, port 0.
     pub fn start(tls: Option<Arc<ServerConfig>>, script: Script) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = closed::shared(TcpListener::bind("127.0.0.1:0").unwrap());
         let address = Some(listener.local_addr().unwrap());
         let shared = Arc::default();
         let mut server = Server { shared, tls, script, address, socket: None, acceptor: None };
@@ -134,10 +134,11 @@ impl Server {
 
     /// Stops listening and cuts every connection. Its port goes on refusing connections.
     pub fn stop(&mut self) {
-        self.end();
+        // First the reservation, so that the port is free for nobody in between.
         if let Some(address) = self.address {
             closed::reserve(address.port());
         }
+        self.end();
     }
 
     fn end(&mut self) {
@@ -169,7 +170,7 @@ impl Server {
         let end = Instant::now() + BOUND;
         let listener = loop {
             match TcpListener::bind(address) {
-                Ok(listener) => break listener,
+                Ok(listener) => break closed::shared(listener),
                 Err(error) => assert!(Instant::now() < end, "port is not free again: {error}"),
             }
             std::thread::sleep(Duration::from_millis(10));
