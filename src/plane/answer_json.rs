@@ -26,13 +26,10 @@ pub(super) fn frame(command: &Command, answer: &Answer) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
-    use ureq::http::{HeaderMap, HeaderValue};
+    use ureq::http::HeaderValue;
 
     use super::*;
-    use crate::config::Channel;
-    use crate::relay::command::Body;
     use crate::relay::headers::ReplyHeaders;
     use crate::relay::inflight::InFlight;
     use crate::relay::payload::Payload;
@@ -42,13 +39,7 @@ mod tests {
         let command = Command {
             request_id: "a\"\n\u{e4}".into(),
             shard_token: HeaderValue::from_static("token"),
-            channel: Channel::main(),
-            headers: HeaderMap::new(),
-            body: Body::SessionTermination,
-            received: Instant::now(),
-            created_at: None,
-            silent_after: None,
-            ticket: InFlight::default().enter(0),
+            ..Command::example(InFlight::default().enter(0))
         };
         let answer = Answer { kind, status: 204, headers, payload };
         let (head, tail) = frame(&command, &answer);

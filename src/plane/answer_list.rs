@@ -231,12 +231,9 @@ impl PendingAnswer {
 
 #[cfg(test)]
 mod tests {
-    use ureq::http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::config::Channel;
     use crate::ops::heartbeat::Heartbeats;
-    use crate::relay::command::Body;
     use crate::relay::headers::ReplyHeaders;
     use crate::relay::inflight::InFlight;
     use crate::relay::payload::Payload;
@@ -245,17 +242,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn add(list: &AnswerList, flight: &InFlight, until: Instant) -> Result<(), Box<PendingAnswer>> {
-        let command = Command {
-            request_id: "r".into(),
-            shard_token: HeaderValue::from_static("t"),
-            channel: Channel::main(),
-            headers: HeaderMap::new(),
-            body: Body::SessionTermination,
-            received: Instant::now(),
-            created_at: None,
-            silent_after: None,
-            ticket: flight.enter(0),
-        };
+        let command = Command::example(flight.enter(0));
         let (kind, headers) = (AnswerKind::Response, ReplyHeaders::default());
         let answer = Answer { kind, status: 200, headers, payload: Some(Payload::own("0123456789".into())) };
         list.add(Arc::new(command), answer, until)

@@ -123,6 +123,22 @@ impl Command {
         }
     }
 
+    /// A command of channel `main` for unit tests, which say themselves what matters to them.
+    #[cfg(test)]
+    pub(crate) fn example(ticket: Ticket) -> Command {
+        Command {
+            request_id: "r".into(),
+            shard_token: HeaderValue::from_static("t"),
+            channel: Channel::main(),
+            headers: HeaderMap::new(),
+            body: Body::SessionTermination,
+            received: Instant::now(),
+            created_at: None,
+            silent_after: None,
+            ticket,
+        }
+    }
+
     /// Whether `response_timeout` has passed.
     pub fn expired(&self) -> bool {
         self.silent_after.is_some_and(|end| Instant::now() >= end)

@@ -1,7 +1,5 @@
 //! The queue, one worker after the other.
 
-use ureq::http::{HeaderMap, HeaderValue};
-
 use super::super::command::Body;
 use super::super::inflight::InFlight;
 use super::super::message::Message;
@@ -11,14 +9,9 @@ use super::*;
 fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<Option<String>, Box<Command>> {
     let command = Command {
         request_id: id.into(),
-        shard_token: HeaderValue::from_static("t"),
         channel: Channel::parse(channel).unwrap(),
-        headers: HeaderMap::new(),
         body: Body::Message(Message::parse(message.into()).unwrap().into()),
-        received: Instant::now(),
-        created_at: None,
-        silent_after: None,
-        ticket: InFlight::default().enter(0),
+        ..Command::example(InFlight::default().enter(0))
     };
     Ok(queue.push(command, || ())?.map(|refused| refused.request_id))
 }
