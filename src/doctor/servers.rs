@@ -197,7 +197,7 @@ fn http(
         let check = to.failed(id, error);
         if is_late(&finding) && until.is_none() { check.step(MAY_BE_SLOW) } else { check }
     };
-    let is_forwarded = !to.tls && target.client().route().proxy.is_some();
+    let is_forwarded = target.client().is_forwarded();
     match &finding.error {
         // What was never sent, or failed at the proxy, says nothing about the server, so only the way has failed;
         // and a request that was sent proves the way, whatever became of it, unless a proxy was to pass it on.

@@ -129,6 +129,12 @@ impl Client {
         &self.route
     }
 
+    /// Whether a proxy is asked to pass on each request to the configured destination, and so may answer in its place.
+    #[cfg(feature = "operator")]
+    pub fn is_forwarded(&self) -> bool {
+        self.dialer.forwarder(&self.dialer.origin).is_some()
+    }
+
     /// Connections opened so far.
     pub fn connections_opened(&self) -> u64 {
         self.dialer.opened()
