@@ -220,10 +220,13 @@ pub(crate) fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'stat
     let (host, port) = match place.strip_prefix('[') {
         Some(inner) => {
             let (host, tail) = inner.split_once(']').ok_or(INVALID)?;
-            host.parse::<Ipv6Addr>().map_err(|_| INVALID)?;
-            (host, tail)
+            // In one spelling, so that equal addresses are equal origins.
+            (host.parse::<Ipv6Addr>().map_err(|_| INVALID)?.to_string(), tail)
         }
-        None => place.split_at(place.find(':').unwrap_or(place.len())),
+        None => {
+            let (host, port) = place.split_at(place.find(':').unwrap_or(place.len()));
+            (host.to_ascii_lowercase(), port)
+        }
     };
     if host.is_empty() {
         return Err(INCOMPLETE);
@@ -243,7 +246,7 @@ pub(crate) fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'stat
         None if port.is_empty() => None,
         None => return Err(INVALID),
     };
-    Ok((host.to_ascii_lowercase(), port))
+    Ok((host, port))
 }
 
 /// `user[:password]` of a URL, decoded as Basic authentication wants it.
@@ -299,6 +302,34 @@ mod tests {
         assert_eq!(of("/path"), None);
         assert!(of("http://[::ffff:127.0.0.1]/").unwrap().is_loopback());
         assert!(!of("http://[::ffff:10.0.0.1]/").unwrap().is_loopback());
+    }
+
+    /// NEW-113: which spellings name one origin.
+    #[test]
+    fn new_113_origins_are_equal_by_scheme_host_and_port() {
+        let of = |text: &str| named_by_peer(text).map(|(_, origin)| origin);
+        let same = [
+            ("https://H.example/a", "https://h.example:443/b"),
+            ("http://h", "http://h:080"),
+            ("http://h", "http://h:"),
+            ("http://[2001:DB8:0::1]", "http://[2001:db8::1]:80"),
+        ];
+        for (one, other) in same {
+            assert!(of(one).is_some() && of(one) == of(other), "{one} {other}");
+        }
+        let different = [
+            ("https://h", "https://h."),
+            ("https://h", "http://h:443"),
+            ("https://h", "https://h:8443"),
+            ("https://h.example", "https://a.h.example"),
+            ("http://[::ffff:10.0.0.1]", "http://10.0.0.1"),
+        ];
+        for (one, other) in different {
+            assert!(of(one).is_some() && of(other).is_some() && of(one) != of(other), "{one} {other}");
+        }
+        for text in ["ftp://h", "http://h:0", "http://h:65536", "http://u@h", "http://[fe80::1%25eth0]"] {
+            assert_eq!(of(text), None, "{text}");
+        }
     }
 
     #[test]

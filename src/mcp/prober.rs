@@ -33,8 +33,9 @@ const GATE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// More than one probe or one search takes, with what it does at its end.
 const ROUND_MAX: Duration = Duration::from_secs(15);
 
-/// A search that is made once, and repeated until it tells that this is not needed any more.
-pub type Search = Box<dyn Fn() -> bool + Send + Sync>;
+/// A search that is made once, and repeated until it tells that this is not needed any more. It is told after which
+/// pause that would be.
+pub type Search = Box<dyn Fn(Duration) -> bool + Send + Sync>;
 
 /// Probes the servers behind HTTP channels.
 pub struct Prober {
@@ -123,10 +124,11 @@ impl Prober {
             // After the probes, whose findings people look for first; never again once it has succeeded.
             if let Some(run) = search.filter(|_| due <= Instant::now()) {
                 heartbeat.within(ROUND_MAX);
-                if run() {
+                let pause = backoff.next_random(HEALTHY_INTERVAL);
+                if run(pause) {
                     search = None;
                 }
-                due = Instant::now() + backoff.next(HEALTHY_INTERVAL);
+                due = Instant::now() + pause;
             }
             // The gate and calls find a server up without telling anybody here.
             let look = if was_well { due } else { Instant::now() + FAILED_INTERVAL };

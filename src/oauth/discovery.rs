@@ -80,6 +80,8 @@ pub struct Record {
     pub unread: Option<String>,
     /// Whether the server itself was not reached when it was last asked.
     pub unreached: bool,
+    /// Whether every place stayed silent for as long as it was given.
+    timed_out: bool,
     /// That the authorization server's metadata names another issuer.
     foreign: Option<String>,
 }
@@ -122,8 +124,8 @@ impl Discovery {
         })
     }
 
-    /// One search of our own. False when it should be repeated later.
-    pub fn round(&self) -> bool {
+    /// One search of our own. False when it should be repeated, which is done after `pause`.
+    pub fn round(&self, pause: Duration) -> bool {
         let record = &mut Record::default();
         match self.search(Instant::now() + SEARCH_TIME, false, record) {
             Ok(found) => {
@@ -142,8 +144,14 @@ impl Discovery {
             Err(miss) if miss.is_shutdown() => false,
             Err(miss) => {
                 let error = miss.to_string();
-                log::warn!(error = error.as_str(); "oauth discovery failed");
-                self.readiness.discovered(Err(&error));
+                if record.timed_out {
+                    // A server that is slow to start says nothing yet; what is pending stays pending.
+                    let retry_in = format!("{}ms", pause.as_millis());
+                    log::warn!(error = error.as_str(), retry_in = retry_in.as_str(); "OAuth discovery timed out; retrying");
+                } else {
+                    log::warn!(error = error.as_str(); "oauth discovery failed");
+                    self.readiness.discovered(Err(&error));
+                }
                 false
             }
         }
@@ -204,7 +212,8 @@ impl Discovery {
         if !is_advertised && misses.iter().all(|miss| miss.absence().is_some()) {
             return Ok(None);
         }
-        if patient && misses.iter().all(Miss::is_timeout) {
+        record.timed_out = misses.iter().all(Miss::is_timeout);
+        if patient && record.timed_out {
             // What the server says of itself it has had its time to say.
             let places = self.server.of_resource(None);
             for (place, wait) in places.iter().flat_map(|place| SECOND_PASS.map(|wait| (place, wait))) {
@@ -234,15 +243,15 @@ impl Discovery {
             let challenges = reply.headers.get_all(header::WWW_AUTHENTICATE).iter().take(CHALLENGES_MAX);
             let mut named = challenges.filter_map(|value| challenge::resource_metadata(value.to_str().ok()?));
             let named = named.next().filter(|_| reply.status == 401);
-            let place = named.as_deref().and_then(Place::learned);
-            let what = match (&place, named) {
-                (Some(place), _) => format!("its metadata is at {place}"),
-                (None, Some(_)) => "it names no usable place of metadata".into(),
-                (None, None) => "it names no place of metadata".into(),
+            let place = named.as_deref().map(Place::named);
+            let what = match &place {
+                Some(Ok(place)) => format!("its metadata is at {place}"),
+                Some(Err(why)) => (*why).to_owned(),
+                None => "it names no place of metadata".into(),
             };
             record.asked(&method, &self.server, Ok((reply.status, what)));
-            if place.is_some() {
-                return place;
+            if let Some(Ok(place)) = place {
+                return Some(place);
             }
         }
         None

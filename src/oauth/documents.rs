@@ -84,7 +84,7 @@ impl Resource {
             None => None,
             Some(first) => {
                 let text = json::string(first).ok_or(wrong)?.into_owned();
-                let place = Place::learned(&text).ok_or("its authorization server has no usable URL")?;
+                let place = Place::named(&text)?;
                 Some(Issuer { text, place })
             }
         };

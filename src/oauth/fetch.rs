@@ -25,6 +25,11 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Most redirects of one document.
 const REDIRECTS_MAX: usize = 5;
 
+/// Refusals in the reference's words, which people search for.
+const ELSEWHERE: &str = "oauth discovery: redirect blocked: destination must use the discovery origin";
+const UNTRUSTED: &str = "oauth discovery: destination origin is not trusted; configure --mcp.oauth-trusted-origin for \
+                         additional metadata or authorization servers";
+
 /// Asks for documents. No `Debug`: the headers are often credentials.
 pub(super) struct Fetcher {
     /// The origins that may be asked: the configured server's, then those that the operator named.
@@ -44,7 +49,7 @@ pub enum Miss {
     /// The reply is a document that may not be read, for this reason.
     Unreadable(Origin, &'static str),
     /// The reply sends us elsewhere, or on and on.
-    Redirected(Origin),
+    Redirected(Origin, &'static str),
     /// The origin was not asked, because it is not trusted.
     Stranger(Origin),
 }
@@ -124,10 +129,10 @@ impl Fetcher {
             let to = location.and_then(|to| Place::learned(&url::resolve(&uri.to_string(), to)?));
             match to.filter(|to| to.origin == *origin) {
                 Some(to) => uri = to.url,
-                None => break,
+                None => return Err(Miss::Redirected(origin.clone(), ELSEWHERE)),
             }
         }
-        Err(Miss::Redirected(origin.clone()))
+        Err(Miss::Redirected(origin.clone(), "redirected too often"))
     }
 
     /// Reads the body of a reply of `origin`.
@@ -217,11 +222,8 @@ impl fmt::Display for Miss {
             Miss::Unanswered(origin, error) => write!(f, "{origin}: {error}"),
             Miss::Answered(origin, status, why) => write!(f, "{origin} answered {status}: {why}"),
             Miss::Unreadable(origin, why) => write!(f, "{origin} answered with {why}"),
-            Miss::Redirected(origin) => write!(f, "{origin} redirected to another origin, or too often"),
-            Miss::Stranger(origin) => {
-                let why = "is not the MCP server's origin; if it is to be trusted, add";
-                write!(f, "{origin} {why} {}", setting(origin))
-            }
+            Miss::Redirected(origin, why) => write!(f, "{origin}: {why}"),
+            Miss::Stranger(origin) => write!(f, "{origin}: {UNTRUSTED}"),
         }
     }
 }
@@ -243,7 +245,7 @@ mod tests {
         for (miss, source, answered) in [
             (Miss::Stranger(origin()), Source::Protocol, false),
             (Miss::Unanswered(origin(), refused), Source::Connect, false),
-            (Miss::Redirected(origin()), Source::Protocol, true),
+            (Miss::Redirected(origin(), ELSEWHERE), Source::Protocol, true),
             (Miss::Answered(origin(), 404, "no metadata".into()), Source::TargetHttp, true),
         ] {
             let failure = miss.failure();

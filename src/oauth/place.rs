@@ -32,6 +32,13 @@ impl Place {
         Some(Place { url, origin })
     }
 
+    /// A URL of metadata, or why nobody is asked there.
+    pub(super) fn named(text: &str) -> Result<Place, &'static str> {
+        const INVALID: &str =
+            "oauth discovery: invalid metadata URL; require HTTP(S) without credentials or fragments";
+        Place::learned(text).filter(|_| !text.contains('#')).ok_or(INVALID)
+    }
+
     /// Where the metadata of the resource here may be: where its server says, then at its own path, then at the
     /// root. No place is asked twice.
     pub(super) fn of_resource(&self, advertised: Option<Place>) -> Vec<Place> {

@@ -140,7 +140,7 @@ impl<'a> Shared<'a> {
 
     /// Probes the servers that are polled, and searches for metadata beside.
     pub(super) fn prober(&self, servers: &[Arc<HttpTarget>], discovery: Option<Arc<Discovery>>) -> Prober {
-        let search = discovery.map(|discovery| -> Search { Box::new(move || discovery.round()) });
+        let search = discovery.map(|discovery| -> Search { Box::new(move |pause| discovery.round(pause)) });
         let plane = &self.settings.control_plane;
         let polled = servers.iter().filter(|server| plane.is_polled(server.channel())).cloned().collect();
         Prober::new(polled, search, Arc::clone(&self.readiness), Arc::clone(&self.stop))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::command::Command;
+use crate::support::http::Request;
 use crate::support::mcp::Mcp;
 use crate::support::oauth::{OWN, ROOT, Site, challenge, lines, origin, resource};
 use crate::support::reply::{Part, Reply};
@@ -137,7 +138,7 @@ fn a_document_counts_whatever_its_status() {
     }
 }
 
-/// MCP-153: a redirect within the origin is followed, and a circle of them ends.
+/// MCP-153, NEW-114: a redirect within the origin is followed, and a circle of them ends.
 #[test]
 fn redirects_stay_within_the_origin() {
     let mut site = Site::start(
@@ -156,13 +157,17 @@ fn redirects_stay_within_the_origin() {
     let (answer, asked) = site.discover();
     assert_eq!((answer.code(), asked.len()), (502, 2 + 6 + 1));
     let other = Mcp::start();
-    let elsewhere = other.server.origin() + OWN;
+    let (elsewhere, trusted) = (other.server.origin() + OWN, other.server.origin());
+    // That the other origin is trusted makes no difference.
     let mut site = Site::start(
         move |r| (r.path() == OWN).then(|| Reply::status(302).header("Location", &elsewhere)),
-        |b| b,
+        |b| b.flag("mcp.oauth-trusted-origin", &trusted),
     );
     let (answer, _) = site.discover();
     assert_eq!((answer.code(), other.server.connections()), (502, 0));
+    let text = site.verdict().body;
+    let wanted = "oauth discovery: redirect blocked: destination must use the discovery origin";
+    assert!(text.ends_with(wanted), "{text}");
 }
 
 /// MCP-154: a gigabyte is neither awaited nor read, whether it is announced or not.
@@ -188,14 +193,35 @@ fn a_gigabyte_is_not_read() {
     }
 }
 
+/// NEW-112, NEW-113, NEW-115: what is advertised with a fragment, credentials or another scheme is not asked, nor an
+/// origin that is not trusted; the server's own places are all the same.
+#[test]
+fn an_unusable_place_leads_to_the_own_ones() {
+    let other = Mcp::start();
+    let meta = other.server.origin() + "/meta";
+    let with_user = meta.replace("http://", "http://user:secret@");
+    for advertised in [meta.clone(), meta.clone() + "#part", with_user, "ftp://h/meta".to_owned()] {
+        let page = move |r: &Request| match (r.method.as_str(), r.path()) {
+            ("POST", _) => Some(challenge(&advertised)),
+            (_, OWN) => Some(resource(&origin(r))),
+            _ => None,
+        };
+        let mut site = Site::start(page, |b| b);
+        let (answer, asked) = site.discover();
+        assert_eq!(answer.code(), 200);
+        assert!(lines(&asked).contains(&format!("GET {OWN}")), "{:?}", lines(&asked));
+        assert_eq!((site.verdict().body.as_str(), other.server.connections()), ("ready", 0));
+    }
+}
+
 /// CP-140, DESIGN: past its deadline a search is not answered, and holds nobody up.
 #[test]
 fn a_search_ends_with_its_deadline() {
-    let mut site = Site::start(
+    let site = Site::start(
         |r| r.path().starts_with(ROOT).then(|| Reply::json(200, "{\"resource\":").hang().declaring(100)),
         |b| b,
     );
-    site.client.wait_get("/readyz", |a| a.body.contains("oauth discovery failed"));
+    site.client.wait_log(|line| line.contains("OAuth discovery timed out; retrying"));
     let command = Command::of_type("oauth_discovery").timeout("700ms");
     site.plane.queue(&command);
     site.client.wait_log(|line| line.contains("deadline") && line.contains(&command.id));
@@ -222,7 +248,8 @@ fn a_silent_place_leaves_time_for_the_others() {
     assert_eq!(answer.code(), 200);
 }
 
-/// DESIGN, OAuth: another origin is asked only when the operator named it, and never with his headers.
+/// NEW-111, NEW-112, NEW-115, NEW-116, NEW-118: another origin is asked only when the operator named it, and never with
+/// the operator's headers.
 #[test]
 fn other_origins_are_asked_when_they_are_trusted() {
     let other = Mcp::start();
@@ -238,12 +265,9 @@ fn other_origins_are_asked_when_they_are_trusted() {
     assert_eq!(asked.len(), 3, "{:?}", lines(&asked));
     assert_eq!(other.server.connections(), 0);
     let text = site.verdict().body;
-    let wanted = format!("{} is not the MCP server's origin", other.server.origin());
-    assert!(
-        text.contains(&wanted)
-            && text.ends_with(&format!("add --mcp.oauth-trusted-origin {}", other.server.origin())),
-        "{text}"
-    );
+    let wanted = "oauth discovery: destination origin is not trusted; configure --mcp.oauth-trusted-origin for \
+                  additional metadata or authorization servers";
+    assert_eq!(text, format!("oauth discovery failed: {}: {wanted}", other.server.origin()));
 
     let trusted = other.server.origin();
     let mut site = Site::start(
@@ -264,7 +288,7 @@ fn stdio_has_no_discovery() {
     assert!(answer.payload_text().contains("stdio"), "{}", answer.payload_text());
 }
 
-/// MCP-165, DESIGN, OAuth: an authorization server elsewhere is neither asked nor registered, unless it is trusted.
+/// NEW-111, NEW-112, NEW-116, MCP-161, MCP-165: an authorization server elsewhere is neither asked nor registered, unless it is trusted.
 #[test]
 fn an_authorization_server_elsewhere_must_be_trusted() {
     for trusted in [false, true] {

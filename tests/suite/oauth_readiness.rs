@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::Builder;
 use crate::support::command::Command;
 use crate::support::gate::Gate;
+use crate::support::http::Request;
 use crate::support::mcp::Mcp;
 use crate::support::oauth::{OWN, ROOT, Site, challenge, origin, resource};
 use crate::support::plane::Plane;
@@ -70,10 +71,37 @@ fn a_failed_search_is_not_ready() {
     }
 }
 
-/// MCP-157: a place that stays silent is given up, and said.
+/// MCP-157, NEW-117: while all places stay silent the search is pending, and it is repeated after growing pauses until
+/// it succeeds.
 #[test]
-fn a_silent_place_is_not_ready() {
-    let page = |r: &crate::support::http::Request| r.path().starts_with(ROOT).then(Reply::silence);
+fn a_silent_server_is_searched_again() {
+    let well = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&well);
+    let page = move |r: &Request| match r.path() {
+        OWN if state.load(Ordering::Relaxed) => Some(resource(&origin(r))),
+        OWN => Some(Reply::json(200, "{\"resource\":").hang().declaring(100)),
+        ROOT => Some(Reply::silence()),
+        _ => None,
+    };
+    let mut site = Site::start(page, |b| b);
+    let line = site.client.wait_log(|line| line.contains("OAuth discovery timed out; retrying"));
+    let origin = site.server.origin();
+    assert!(line.contains("WARN") || line.contains("warn"), "{line}");
+    assert!(line.contains(&origin) && line.contains("retry_in"), "{line}");
+    let answer = site.client.get("/readyz");
+    assert_eq!((answer.status, answer.body.as_str()), (503, "oauth discovery pending"));
+    well.store(true, Ordering::Relaxed);
+    site.client.wait_get("/readyz", |a| (a.status, a.body.as_str()) == (200, "ready"));
+}
+
+/// NEW-117: one place that says something else ends the waiting.
+#[test]
+fn silence_and_a_refusal_are_a_failure() {
+    let page = |r: &Request| match r.path() {
+        OWN => Some(Reply::silence()),
+        ROOT => Some(Reply::status(404)),
+        _ => None,
+    };
     let mut site = Site::start(page, |b| b);
     let answer = site.verdict();
     assert_eq!(answer.status, 503);
@@ -118,7 +146,7 @@ fn a_command_clears_a_failure() {
 /// DESIGN, OAuth: an authorization server inside that is not trusted is told to the operator, who may add it.
 #[test]
 fn a_private_stranger_is_a_remark() {
-    let page = |r: &crate::support::http::Request| {
+    let page = |r: &Request| {
         let document =
             r#"{"resource":"https://h/mcp","authorization_servers":["https://10.0.0.7:8443/realm"]}"#;
         (r.path() == OWN).then(|| Reply::json(200, document))
@@ -146,8 +174,7 @@ fn trusted_origins_are_origins() {
 fn a_deep_document_is_read_on_any_stack() {
     let deep = format!("{}{}", "[".repeat(9_990), "]".repeat(9_990));
     let document = format!(r#"{{"resource":"https://h/mcp","x":{deep},"authorization_servers":[{deep}]}}"#);
-    let page =
-        move |r: &crate::support::http::Request| (r.path() == OWN).then(|| Reply::json(200, &*document));
+    let page = move |r: &Request| (r.path() == OWN).then(|| Reply::json(200, &*document));
     let mut site = Site::start(page, |b| b);
     let answer = site.verdict();
     assert!(answer.body.contains("it must name its resource once"), "{}", answer.body);

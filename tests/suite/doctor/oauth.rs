@@ -136,7 +136,7 @@ fn what_is_no_metadata_fails() {
         (|| Reply::body(200, "text/html", "<html>secret page"), "200: no metadata, it is not JSON"),
         (
             || Reply::status(302).header("Location", "http://169.254.169.254/x"),
-            "redirected to another origin",
+            "oauth discovery: redirect blocked: destination must use the discovery origin",
         ),
     ];
     for (case, wanted) in cases {
