@@ -62,6 +62,8 @@ pub(crate) struct Url {
 
 /// Complaint about a missing scheme or host.
 const INCOMPLETE: &str = "must include scheme and host";
+/// Complaint about a port that is none.
+const PORT_INVALID: &str = "port is invalid";
 
 impl Url {
     /// Parses and checks an absolute URL.
@@ -85,7 +87,10 @@ impl Url {
             "https" => true,
             _ => return Err("scheme must be http or https"),
         };
-        Ok(Origin { tls, host: self.host.clone(), port: self.port.unwrap_or(default_port(tls)) })
+        // One spelling for one address, since origins are compared.
+        let address = self.host.parse::<Ipv6Addr>();
+        let host = address.map_or_else(|_| self.host.clone(), |address| address.to_string());
+        Ok(Origin { tls, host, port: self.port.unwrap_or(default_port(tls)) })
     }
 
     /// Tells whether anything but the host's root is named.
@@ -119,6 +124,28 @@ impl Origin {
     /// dialled goes by this one as well.
     pub fn of(uri: &Uri) -> Option<Origin> {
         Url::parse(&uri.to_string()).ok()?.origin().ok()
+    }
+
+    /// An origin that is written alone, with a final slash at most. The complaints are those of the reference client.
+    pub(crate) fn parse(text: &str) -> Result<Origin, &'static str> {
+        const ALONE: &str =
+            "expected an absolute HTTP(S) origin without credentials, path, query, or fragment";
+        let is_alone = |parts: &Parts| {
+            parts.userinfo.is_none() && matches!(parts.path, "" | "/") && parts.tail.is_empty()
+        };
+        let place = Parts::of(text).filter(is_alone).ok_or(ALONE)?.place;
+        let is_bracketed = place.starts_with('[');
+        match Url::parse(text).and_then(|url| url.origin()) {
+            Ok(_) if place.ends_with(':') => Err("origin port must not be empty"),
+            Ok(origin) => Ok(origin),
+            Err(what) if what == PORT_INVALID && (is_bracketed || place.matches(':').count() == 1) => {
+                Err("origin port must be between 1 and 65535")
+            }
+            Err(_) if place.contains('[') || place.matches(':').count() > 1 => {
+                Err("origin IPv6 host must use a valid bracketed address")
+            }
+            Err(_) => Err(ALONE),
+        }
     }
 
     /// `host:port`, with brackets around an IPv6 address.
@@ -240,9 +267,9 @@ pub(crate) fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'stat
         // The check for digits is not in vain: the standard parser would take a sign.
         Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
             // Nobody listens on port 0, and programs differ in what they take it for.
-            Some(digits.parse::<NonZero<u16>>().map_err(|_| "port is invalid")?.get())
+            Some(digits.parse::<NonZero<u16>>().map_err(|_| PORT_INVALID)?.get())
         }
-        Some(_) => return Err("port is invalid"),
+        Some(_) => return Err(PORT_INVALID),
         None if port.is_empty() => None,
         None => return Err(INVALID),
     };

@@ -52,6 +52,7 @@ impl Admin {
             proxy: proxy::load(&lookup, "control-plane.http-proxy")?,
             max_inflight: 1,
             poll_timeout: REQUEST_TIME,
+            initial_poll_timeout: REQUEST_TIME,
             poll_guardrail: Duration::ZERO,
             poll_channels: Vec::new(),
             extra_headers: HeaderMap::new(),

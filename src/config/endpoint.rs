@@ -184,7 +184,7 @@ fn address(text: &str, plaintext: bool) -> Result<(Uri, Origin), &'static str> {
     if uri.authority().map(|authority| authority.as_str()) != place.as_deref() {
         return Err("port is invalid; leave it out, or write it without zeros in front");
     }
-    match host_fault(&origin.host) {
+    match host_fault(uri.host().unwrap_or_default().trim_matches(['[', ']'])) {
         Some(fault) => Err(fault),
         None => Ok((uri, origin)),
     }

@@ -70,6 +70,7 @@ pub(crate) fn health(lookup: &Lookup) -> Result<Health, Error> {
         listen: listen(lookup, "health.listen-addr")?,
         unix_socket: lookup.plain_path("health.unix-socket")?,
         url_file: lookup.plain_path("health.url-file")?,
+        show_details: lookup.boolean("health.show-details")?,
     })
 }
 

@@ -16,7 +16,7 @@ use super::{
     Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, Stub, headers,
     local, proxy,
 };
-use crate::url::{Url, without_credentials};
+use crate::url::Url;
 
 /// Flag of the servers over HTTP.
 const SERVER_FLAG: &str = "mcp.server-url";
@@ -70,27 +70,19 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
         forward_headers: headers::names(lookup, "mcp.forward-headers")?,
         oauth_trusted_origins: trusted_origins(lookup)?,
+        forward_trace_context: lookup.boolean("mcp.forward-trace-context")?,
+        stdio_send_initialized: lookup.boolean("mcp.stdio-send-initialized-notification")?,
         stub,
     })
 }
 
-/// Origins: whatever more than one is named would suggest that it limits something.
+/// Origins that others of the network have, canonical.
 fn trusted_origins(lookup: &Lookup) -> Result<Vec<Origin>, Error> {
-    const FLAG: &str = "mcp.oauth-trusted-origin";
-    let origin = |text: &str| {
-        let shown = without_credentials(text);
-        let invalid = |what: &str| format!("invalid {FLAG} {shown:?}: {what}");
-        let url = Url::parse(text).map_err(invalid)?;
-        let uri = url.uri().map_err(invalid)?;
-        if url.credentials.is_some() || !matches!(uri.path(), "" | "/") || text.contains(['?', '#']) {
-            return Err(invalid(
-                "expected an origin such as https://idp.internal:8443 and nothing behind it",
-            ));
-        }
-        url.origin().map_err(invalid)
-    };
-    let origins = lookup.read(FLAG, |found| {
-        found.list().iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(origin).collect()
+    let origins = lookup.read("mcp.oauth-trusted-origin", |found| {
+        // A variable shares the name of the flag in these texts, as in the reference.
+        let name = if matches!(found.giver, Giver::File(..)) { found.row.yaml } else { found.row.flag };
+        let texts = found.list().iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        texts.map(|text| Origin::parse(text).map_err(|what| format!("{name}: {what}"))).collect()
     })?;
     Ok(origins.unwrap_or_default())
 }

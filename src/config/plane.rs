@@ -74,6 +74,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
         proxy: proxy::load(lookup, "control-plane.http-proxy")?,
         max_inflight,
         poll_timeout,
+        initial_poll_timeout: lookup.duration("control-plane.initial-poll-timeout")?,
         poll_guardrail,
         poll_channels: poll_channels.unwrap_or_default(),
         extra_headers: headers::load(lookup, "control-plane.extra-headers", headers::RESERVED)?,

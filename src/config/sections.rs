@@ -93,6 +93,9 @@ pub struct ControlPlane {
     pub max_inflight: usize,
     /// How long the plane may hold a poll.
     pub poll_timeout: Duration,
+    /// The most that the first poll of a process asks for.
+    #[allow(dead_code)] // src/plane reads it.
+    pub initial_poll_timeout: Duration,
     /// What is added to it before the poll is given up.
     pub poll_guardrail: Duration,
     /// The channels asked for, sorted; empty means all.
@@ -131,6 +134,12 @@ pub struct Mcp {
     pub forward_headers: Option<Vec<HeaderName>>,
     /// Origins of others that OAuth discovery may ask, and register.
     pub oauth_trusted_origins: Vec<Origin>,
+    /// Whether trace contexts of commands go on to servers.
+    #[allow(dead_code)] // src/mcp reads it.
+    pub forward_trace_context: bool,
+    /// Whether somebody asked for `notifications/initialized`, which servers over stdio get in any case.
+    #[allow(dead_code)] // src/mcp reads it.
+    pub stdio_send_initialized: bool,
     /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
     #[cfg_attr(not(feature = "dev"), allow(dead_code))]
     pub stub: Option<Stub>,
@@ -241,6 +250,9 @@ pub struct Health {
     pub unix_socket: Option<PathBuf>,
     /// File that receives the listener's URL.
     pub url_file: Option<PathBuf>,
+    /// Whether `/health` may show what components are doing.
+    #[allow(dead_code)] // src/ops reads it.
+    pub show_details: bool,
 }
 
 /// `health.listen-addr` as written and as an address.

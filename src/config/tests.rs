@@ -37,6 +37,7 @@ fn defaults_are_those_of_the_table() {
     assert_eq!(settings.control_plane.max_inflight, 20);
     assert_eq!(settings.control_plane.poll_timeout, Duration::from_secs(30));
     assert_eq!(settings.control_plane.poll_guardrail, Duration::from_secs(5));
+    assert_eq!(settings.control_plane.initial_poll_timeout, Duration::from_secs(30));
     assert_eq!(settings.mcp.connection_max_ttl, Duration::from_secs(600));
     assert_eq!(settings.mcp.startup_wait, Duration::ZERO);
     assert_eq!(settings.mcp.max_concurrent_requests, 10);
@@ -75,6 +76,35 @@ fn flags_beat_variables_and_variables_beat_the_file() {
         refusal(&file, [TUNNEL, KEY, SERVER])
             .ends_with("line 4: control_plane.extra_headers: invalid control-plane.extra-headers.X-A reference \"env:ABSENT\": environment variable \"ABSENT\" is not set")
     );
+}
+
+/// NEW-041
+#[test]
+fn switches_are_turned_off_by_who_comes_first() {
+    let path = yaml("switch", "health:\n  show_details: true\n");
+    let file = ["--config", path.as_str()];
+    let shows = |arguments: &[&str], variable: &[(&'static str, &'static str)]| match variable {
+        [variable] => loaded(arguments, [TUNNEL, KEY, SERVER, *variable]).health.show_details,
+        _ => loaded(arguments, [TUNNEL, KEY, SERVER]).health.show_details,
+    };
+    assert!(shows(&file, &[]) && !shows(&[], &[]));
+    assert!(!shows(&file, &[("HEALTH_SHOW_DETAILS", "false")]));
+    assert!(!shows(&["--health.show-details=false"], &[("HEALTH_SHOW_DETAILS", "true")]));
+    assert!(!shows(&["--health.show-details=false", "--config", &path], &[]));
+}
+
+/// NEW-042
+#[test]
+fn a_list_of_origins_replaces_the_one_below() {
+    let path = yaml("origins", "mcp:\n  oauth_trusted_origins: ['https://a', 'https://b']\n");
+    let file = ["--config", path.as_str(), "--mcp.oauth-trusted-origin", "HTTPS://[2001:DB8:0::1]:0443/"];
+    let names = |settings: Settings| -> Vec<String> {
+        settings.mcp.oauth_trusted_origins.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(loaded(&file[..2], [TUNNEL, KEY, SERVER])), ["https://a", "https://b"]);
+    let variable = ("MCP_OAUTH_TRUSTED_ORIGINS", "\n http://c:080 \n");
+    assert_eq!(names(loaded(&file[..2], [TUNNEL, KEY, SERVER, variable])), ["http://c"]);
+    assert_eq!(names(loaded(&file, [TUNNEL, KEY, SERVER, variable])), ["https://[2001:db8::1]"]);
 }
 
 #[test]

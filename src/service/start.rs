@@ -305,7 +305,8 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let (socket, url) = (directory.join("socket"), directory.join("url"));
         let listen = ListenAddress { host: String::new(), address: "127.0.0.1:0".parse().unwrap() };
-        let health = Health { listen, unix_socket: Some(socket.clone()), url_file: None };
+        let health =
+            Health { listen, unix_socket: Some(socket.clone()), url_file: None, show_details: false };
         for _ in 0..50 {
             let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
             let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));

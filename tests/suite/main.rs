@@ -22,6 +22,7 @@ mod ambiguity;
 mod bad_answers;
 mod channels;
 mod commands;
+mod compatibility;
 mod completion;
 mod config;
 mod connection_proxies;

@@ -165,7 +165,11 @@ fn trusted_origins_are_origins() {
         let builder = Builder::run("http://127.0.0.1:1", "http://127.0.0.1:1/mcp");
         let (code, text) = builder.flag("mcp.oauth-trusted-origin", value).finish();
         assert_eq!(code, Some(1), "{value}");
-        assert!(text.contains("invalid mcp.oauth-trusted-origin") && !text.contains("secret"), "{text}");
+        assert!(
+            text.contains("mcp.oauth-trusted-origin: expected an absolute HTTP(S) origin")
+                && !text.contains("secret"),
+            "{text}"
+        );
     }
 }
 

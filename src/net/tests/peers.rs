@@ -312,6 +312,8 @@ pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error>
         discovery_extra_headers: Default::default(),
         forward_headers: None,
         oauth_trusted_origins: Vec::new(),
+        forward_trace_context: false,
+        stdio_send_initialized: false,
         stub: None,
     };
     net.mcp(&mcp, server, 4)

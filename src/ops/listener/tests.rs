@@ -30,7 +30,7 @@ fn start_with(health: &Health, extras: Extras) -> Result<Listener, Error> {
 
 fn tcp(host: &str, address: &str) -> Health {
     let listen = ListenAddress { host: host.into(), address: address.parse().unwrap() };
-    Health { listen, unix_socket: None, url_file: None }
+    Health { listen, unix_socket: None, url_file: None, show_details: false }
 }
 
 fn unix(path: &Path) -> Health {

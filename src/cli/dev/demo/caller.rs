@@ -60,6 +60,8 @@ impl Caller {
             discovery_extra_headers: HeaderMap::new(),
             forward_headers: None,
             oauth_trusted_origins: Vec::new(),
+            forward_trace_context: false,
+            stdio_send_initialized: false,
             stub: None,
         };
         let server = HttpServer::at(url)?;
