@@ -49,7 +49,7 @@ fn commands() -> (Vec<Command>, Vec<Command>) {
         r#""\u0000id":1,"params":{"id":1,"ID":2,"_meta":{"name":1,"Name":2}}"#,
     ];
     let kept = kept.map(|more| Command::rpc(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"echo",{more}}}"#)));
-    (refused.collect(), kept.into())
+    (refused.map(Command::off_contract).collect(), kept.map(Command::off_contract).into())
 }
 
 /// Over HTTP: each is answered 400, under its id where the envelope leaves no doubt.

@@ -318,10 +318,13 @@ fn unknown_flags_are_refused() {
 #[test]
 fn secrets_are_not_shown() {
     let (plane, mcp) = (Plane::start(), Mcp::start());
-    plane.metadata(crate::support::reply::Reply::json(
-        401,
-        format!(r#"{{"error":{{"message":"bad \u001b[31m key {API_KEY}","code":"invalid_api_key"}}}}"#),
-    ));
+    plane.metadata(
+        crate::support::reply::Reply::json(
+            401,
+            format!(r#"{{"error":{{"message":"bad \u001b[31m key {API_KEY}","code":"invalid_api_key"}}}}"#),
+        )
+        .off_contract(),
+    );
     let builder = |form: &str| {
         doctor(&plane.server.origin())
             .flag("mcp.server-url", &format!("{}?key=query-secret-1", mcp.url()))
@@ -338,7 +341,7 @@ fn secrets_are_not_shown() {
         assert!(text.contains("[REDACTED]"), "{text}");
     }
     // The command that comes next repeats flags, but no secret among them.
-    plane.metadata(crate::support::reply::Reply::json(200, format!(r#"{{"id":"{TUNNEL}"}}"#)));
+    plane.metadata(crate::support::reply::Reply::json(200, format!(r#"{{"id":"{TUNNEL}"}}"#)).off_contract());
     let found = Findings::of(builder("--explain").without("mcp.http-proxy"));
     found.assert_ok();
     assert!(!found.json.to_string().contains("secret-"), "{}", found.json);

@@ -267,7 +267,7 @@ fn batches_are_refused() {
     let rig = Rig::start();
     let one = bare("dropped", "");
     for batch in [format!("[{one}]"), format!("[{one},{one}]"), "[]".to_owned()] {
-        let answer = rig.call(&batch);
+        let answer = rig.send(&Command::rpc(&batch).off_contract());
         assert_eq!(answer.code(), 400, "{batch}");
         assert_eq!(answer.failure()["transport_error_kind"], "invalid_mcp_request");
     }

@@ -128,7 +128,7 @@ fn levels_filter() {
         ("warn", "\"level\":\"WARN\"", "\"level\":\"INFO\""),
     ] {
         let plane = Plane::start();
-        plane.next_poll(Reply::status(500));
+        plane.next_poll(Reply::status(500).off_contract());
         let mut rig = Rig::over(plane, Mcp::start(), |b| b.set("log.level", level));
         rig.assert_alive();
         rig.client.wait_log(|line| line.contains(shown));
@@ -136,7 +136,7 @@ fn levels_filter() {
         assert!(!rig.client.log().contains(hidden), "{level}");
     }
     let plane = Plane::start();
-    plane.next_poll(Reply::status(500));
+    plane.next_poll(Reply::status(500).off_contract());
     let mut rig = Rig::over(plane, Mcp::start(), |b| b.set("log.level", "error"));
     rig.assert_alive();
     assert!(rig.client.stop().success());
@@ -230,7 +230,7 @@ fn refusals_are_explained() {
         (403, "", "tunnel"),
     ] {
         let plane = Plane::start();
-        plane.next_poll(refusal(status, code, "m"));
+        plane.next_poll(refusal(status, code, "m").off_contract());
         let rig = Rig::over(plane, Mcp::start(), |b| b);
         let line = rig.client.wait_log(|line| line.contains("backing off"));
         let json: Value = serde_json::from_str(&line).unwrap();
@@ -244,7 +244,7 @@ fn foreign_text_is_escaped() {
     let hostile = "a\u{1b}[31m\r\nFAKE level=INFO\u{7}\u{202e}\u{9b}\u{2028}\u{200b}end";
     for format in ["json", "struct-text", ""] {
         let plane = Plane::start();
-        plane.next_poll(refusal(403, hostile, hostile));
+        plane.next_poll(refusal(403, hostile, hostile).off_contract());
         plane.metadata(Reply::json(
             200,
             serde_json::json!({"id": TUNNEL, "name": hostile, "description": hostile}).to_string(),
@@ -256,7 +256,7 @@ fn foreign_text_is_escaped() {
         rig.client.wait_log(|line| line.contains("tunnel metadata"));
         rig.plane.queue(&Command::method("ping", "1").channel(hostile));
         let kind = serde_json::to_string(hostile).unwrap();
-        rig.plane.queue(&Command::method("ping", "1").member("command_type", kind));
+        rig.plane.queue(&Command::method("ping", "1").member("command_type", kind).off_contract());
         rig.assert_alive();
         rig.client.stop();
         let log = rig.client.log();
@@ -272,8 +272,8 @@ fn foreign_text_is_escaped() {
 fn foreign_text_is_bounded() {
     let long = "y".repeat(60_000);
     let plane = Plane::start();
-    plane.next_poll(refusal(403, &long, &long));
-    plane.next_poll(Reply::body(500, "text/html", long.as_str()));
+    plane.next_poll(refusal(403, &long, &long).off_contract());
+    plane.next_poll(Reply::body(500, "text/html", long.as_str()).off_contract());
     let name = serde_json::json!({"id": TUNNEL, "name": long, "description": long});
     plane.metadata(Reply::json(200, name.to_string()));
     let mut rig = Rig::over(plane, Mcp::start(), |b| b);

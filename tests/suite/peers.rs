@@ -33,6 +33,7 @@ fn post(address: &str, path: &str, body: &str) -> std::io::Result<String> {
 #[test]
 fn a_plane_hands_out_commands_and_comes_back_on_its_port() {
     let mut plane = Plane::start();
+    plane.off_contract();
     let at = address(&plane.server.origin());
     plane.queue_all(&[Command::method("a", "1"), Command::method("b", "2")]);
     let poll = format!("/v1/tunnels/{TUNNEL}/poll?limit=1&timeout_ms=1");
@@ -49,6 +50,7 @@ fn a_plane_hands_out_commands_and_comes_back_on_its_port() {
 #[test]
 fn an_abandoned_poll_takes_no_command() {
     let plane = Plane::start();
+    plane.off_contract();
     let at = address(&plane.server.origin());
     let mut left = TcpStream::connect(&at).unwrap();
     write!(left, "GET /v1/tunnels/{TUNNEL}/poll?limit=9&timeout_ms=20000 HTTP/1.1\r\n\r\n").unwrap();
@@ -123,4 +125,56 @@ fn an_authority_issues_what_tls_tests_need() {
     assert!(text.starts_with("HTTP/1.1 204"), "{text}");
     assert!(mcp.server.requests()[0].client_certificate);
     assert_eq!(proxy.targets(), [target]);
+}
+
+/// A control plane of the suite notices what the published contract does not accept, in what it is asked and in what
+/// it is to say.
+#[test]
+fn a_plane_holds_both_sides_to_the_contract() {
+    let asked = |method: &str, path: &str, headers: &str, body: &str| {
+        let plane = Plane::start();
+        let mut stream = TcpStream::connect(address(&plane.server.origin())).unwrap();
+        let length = body.len();
+        let head =
+            format!("{method} /v1/tunnels/{TUNNEL}{path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n");
+        write!(stream, "{head}Connection: close\r\n\r\n{body}").unwrap();
+        std::io::Read::read_to_string(&mut stream, &mut String::new()).unwrap();
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(plane))).err();
+        told.map(|told| told.downcast_ref::<String>().cloned().unwrap()).unwrap_or_default()
+    };
+    let key = "Authorization: Bearer k\r\n";
+    let post = format!("{key}X-Tunnel-Shard-Token: t\r\n");
+    let good = r#"{"request_id":"r","resp_code":200,"resp_json":null,"resp_timing":7}"#;
+    assert_eq!(asked("POST", "/response", &post, good), "");
+    assert_eq!(asked("GET", "/poll?limit=25&timeout_ms=1", key, ""), "");
+    for (method, path, headers, body, wanted) in [
+        ("GET", "/poll?limit=26&timeout_ms=1", key, "", "limit: anyOf"),
+        ("GET", "/poll?limit=1&timeout_ms=1&x=1", key, "", "the parameter x"),
+        ("GET", "/poll?limit=1&timeout_ms=1", "", "", "no bearer"),
+        ("GET", "/polls", key, "", "no such operation"),
+        ("POST", "/response", key, good, "X-Tunnel-Shard-Token is missing"),
+        ("POST", "/response", &post, r#"{"request_id":"r","resp_code":"200"}"#, ".resp_code: type"),
+        ("POST", "/response", &post, r#"{"request_id":"r","resp_code":200,"x":1}"#, ".x is not published"),
+        (
+            "POST",
+            "/response",
+            &post,
+            r#"{"request_id":"r","resp_code":200,"resp_type":"x"}"#,
+            ".resp_type: enum",
+        ),
+    ] {
+        let told = asked(method, path, headers, body);
+        assert!(told.contains(wanted), "{method} {path} {body}: {told}");
+    }
+    for command in [
+        Command::method("a", "1").without("created_at"),
+        Command::method("a", "1").timeout("1.5s"),
+        Command::method("a", "1").member("jsonrpc", "[]"),
+        Command::of_type("dance"),
+    ] {
+        let plane = Plane::start();
+        let queued = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plane.queue(&command)));
+        assert!(queued.is_err(), "{}", command.text());
+        plane.queue(&command.off_contract());
+    }
 }

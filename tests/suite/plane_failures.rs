@@ -18,7 +18,7 @@ const BACKOFF: Duration = Duration::from_millis(200);
 fn rig_with_polls(replies: impl IntoIterator<Item = Reply>) -> Rig {
     let plane = Plane::start();
     for reply in replies {
-        plane.next_poll(reply);
+        plane.next_poll(reply.off_contract());
     }
     Rig::over(plane, Mcp::start(), |b| b)
 }
@@ -133,7 +133,7 @@ fn garbage_polls_execute_nothing() {
 fn a_silent_plane_is_given_up() {
     for reply in [Reply::silence(), Reply::json(200, "{\"commands\":").declaring(99).hang()] {
         let plane = Plane::start();
-        plane.next_poll(reply);
+        plane.next_poll(reply.off_contract());
         let rig = Rig::over(plane, Mcp::start(), |b| {
             b.flag("control-plane.poll-timeout", "500ms")
                 .flag("control-plane.poll-deadline-guardrail", "300ms")
@@ -164,7 +164,7 @@ fn redirects_of_the_plane_are_not_followed() {
         [301, 302, 303, 307, 308].iter().map(|s| Reply::status(*s).header("Location", &location)).collect();
     replies.push(Reply::status(307).header("Location", "/loop"));
     let rig = rig_with_polls(replies);
-    rig.plane.metadata(Reply::status(307).header("Location", &location));
+    rig.plane.metadata(Reply::status(307).header("Location", &location).off_contract());
     rig.plane.wait_polls(7);
     rig.assert_alive();
     assert_eq!(other.server.connections(), 0);
@@ -182,7 +182,7 @@ fn portals_are_named() {
         (away, "answered 302, a redirect to portal.example", "makes no redirects"),
     ] {
         let mut rig = rig_with_polls(vec![reply; 4]);
-        rig.plane.metadata(Reply::status(503));
+        rig.plane.metadata(Reply::status(503).off_contract());
         let line = rig.client.wait_log(|line| line.contains("backing off"));
         assert!(line.contains(error) && line.contains(mitigation) && !line.contains("API key"), "{line}");
         assert!(!line.contains("secret=1") && !line.contains("Sign in"), "{line}");
@@ -233,12 +233,12 @@ fn a_command_that_is_too_large_is_answered() {
         r#"{{"commands":[{{{},"jsonrpc":{{"jsonrpc":"2.0","id":"e","method":"x","params":{{"a":""#,
         names[0]
     );
-    plane.next_poll(fill(head, r#""}}}]}"#));
+    plane.next_poll(fill(head, r#""}}}]}"#).off_contract());
     let tail = format!(r#""}},"id":7}},{}}}]}}"#, names[1]);
-    plane.next_poll(fill(
-        r#"{"commands":[{"jsonrpc":{"jsonrpc":"2.0","method":"x","params":{"a":""#.into(),
-        &tail,
-    ));
+    plane.next_poll(
+        fill(r#"{"commands":[{"jsonrpc":{"jsonrpc":"2.0","method":"x","params":{"a":""#.into(), &tail)
+            .off_contract(),
+    );
     let rig = Rig::over(plane, Mcp::start(), |b| b.flag("control-plane.max-inflight", "1"));
     for (command, id) in commands.iter().zip([serde_json::json!("e"), serde_json::json!(7)]) {
         let answer = rig.plane.wait_answer(command);

@@ -40,7 +40,7 @@ fn answered_by(rig: &Rig, replies: &[Reply], times: usize) -> Vec<Command> {
     let commands: Vec<Command> = replies.iter().map(|_| Command::method("m", "1")).collect();
     for (command, reply) in commands.iter().zip(replies) {
         for _ in 0..times {
-            rig.plane.answer_for(command, reply.clone());
+            rig.plane.answer_for(command, reply.clone().off_contract());
         }
     }
     rig.plane.queue_all(&commands);

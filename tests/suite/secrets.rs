@@ -83,7 +83,7 @@ fn nothing_that_is_shown_holds_a_secret() {
         let echo =
             format!("refused key {API_KEY} at http://agent:{PROXY_PASSWORD}@h/ for Bearer {MCP_HEADER}");
         let body = serde_json::json!({"error": {"message": echo, "code": "c"}}).to_string();
-        plane.next_poll(Reply::json(401, body.clone()));
+        plane.next_poll(Reply::json(401, body.clone()).off_contract());
         plane.next_poll(Reply::closed());
         let mut rig = laden(plane, mcp, &proxy, |b| match format {
             "" => b.without("log.format").without("log.level"),
@@ -100,10 +100,10 @@ fn nothing_that_is_shown_holds_a_secret() {
             rig.send(&command(method));
         }
         let refused = command("ping");
-        rig.plane.answer_for(&refused, Reply::json(403, body));
+        rig.plane.answer_for(&refused, Reply::json(403, body).off_contract());
         rig.send(&refused);
         rig.send(&command("ping").channel("absent"));
-        rig.send(&command("ping").member("jsonrpc", "[1,2]"));
+        rig.send(&command("ping").member("jsonrpc", "[1,2]").off_contract());
         for path in ["/metrics", "/readyz", "/healthz"] {
             assert_clean(path, &rig.client.get(path).body);
         }

@@ -32,7 +32,7 @@ fn managed(plane: Plane, adjust: impl FnOnce(Builder) -> Builder) -> (Rig, Notif
 #[test]
 fn the_start_is_over_when_the_plane_is_reached() {
     let plane = Plane::start();
-    plane.metadata(Reply::status(503));
+    plane.metadata(Reply::status(503).off_contract());
     plane.next_poll(Reply::status(503));
     plane.next_poll(Reply::status(503));
     let (mut rig, mut notifications, _directory) = managed(plane, |b| b);

@@ -159,7 +159,7 @@ fn lost_answers_are_counted_at_the_end() {
     let gate = holding(&rig);
     let commands = [(); 3].map(|()| Command::method("held", "1"));
     for command in &commands[..2] {
-        rig.plane.answer_for(command, Reply::status(403));
+        rig.plane.answer_for(command, Reply::status(403).off_contract());
     }
     rig.plane.queue_all(&commands);
     gate.wait_arrivals(3);
@@ -236,7 +236,7 @@ fn a_poll_that_is_being_read_is_finished() {
 #[test]
 fn a_poll_that_stalls_is_cut() {
     let plane = Plane::start();
-    plane.next_poll(Reply::json(200, "{\"commands\":").declaring(99).hang());
+    plane.next_poll(Reply::json(200, "{\"commands\":").declaring(99).hang().off_contract());
     let mut rig = Rig::over(plane, Mcp::start(), |b| b.flag("process.drain-timeout", "120s"));
     rig.plane.wait_polls(1);
     // As above.

@@ -86,7 +86,7 @@ fn a_refused_notification_costs_the_later_ones() {
     let rig = Rig::start();
     for refusal in [500, 502, 503, 400].map(Reply::status).into_iter().chain([Reply::closed()]) {
         let command = Command::method("m", "1");
-        rig.plane.answer_for(&command, refusal);
+        rig.plane.answer_for(&command, refusal.off_contract());
         rig.mcp.reply("m", Reply::sse().event(note(1)).event(note(2)).event(RESULT));
         assert_eq!(rig.send(&command).payload_text(), RESULT);
         let kinds: Vec<Posted> = rig.plane.posts_of(&command);

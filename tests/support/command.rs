@@ -16,6 +16,7 @@ pub struct Command {
     pub token: String,
     members: Vec<(String, String)>,
     headers: Vec<(String, Vec<String>)>,
+    off_contract: bool,
 }
 
 impl Command {
@@ -28,8 +29,20 @@ impl Command {
             ("request_id".to_owned(), format!("\"{id}\"")),
             ("shard_token".to_owned(), format!("\"{token}\"")),
             ("command_type".to_owned(), format!("\"{command_type}\"")),
+            ("created_at".to_owned(), "\"2026-01-01T00:00:00Z\"".to_owned()),
         ];
-        Command { id, token, members, headers: Vec::new() }
+        Command { id, token, members, headers: Vec::new(), off_contract: false }
+    }
+
+    /// Says that the control plane's contract knows no such command, which is meant.
+    pub fn off_contract(mut self) -> Command {
+        self.off_contract = true;
+        self
+    }
+
+    /// Whether that was said.
+    pub fn is_off_contract(&self) -> bool {
+        self.off_contract
     }
 
     /// A JSON-RPC command with this payload text.

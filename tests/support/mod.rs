@@ -9,6 +9,7 @@ pub mod certs;
 pub mod client;
 pub mod closed;
 pub mod command;
+pub mod contract;
 pub mod gate;
 pub mod http;
 pub mod local;

@@ -8,7 +8,8 @@ use rustls::ServerConfig;
 use serde_json::Value;
 
 use super::BOUND;
-use super::command::Command;
+use super::command::{Command, envelope};
+use super::contract::Operation;
 use super::http::Request;
 use super::reply::{Reply, raw_member};
 use super::server::Server;
@@ -50,6 +51,9 @@ struct State {
     polls_open: usize,
     polls_open_max: usize,
     stopped: bool,
+    /// Requests that the published contract does not accept.
+    violations: Vec<String>,
+    off_contract: bool,
 }
 
 impl Posted {
@@ -109,18 +113,27 @@ impl Plane {
         Plane { server, shared }
     }
 
-    /// Queues a command; any poll may take it.
-    pub fn queue(&self, command: &Command) {
-        self.queue_text(command.text());
+    /// Says that it will be asked what the contract does not know, which is meant.
+    pub fn off_contract(&self) {
+        self.change(|state| state.off_contract = true);
     }
 
-    /// Queues one element of `commands` as text.
+    /// Queues a command; any poll may take it.
+    #[track_caller]
+    pub fn queue(&self, command: &Command) {
+        self.queue_all(std::slice::from_ref(command));
+    }
+
+    /// Queues one element of `commands` as text, whether the contract accepts it or not.
     pub fn queue_text(&self, text: String) {
         self.change(|state| state.queue.push_back(text));
     }
 
     /// Queues commands so that one poll sees them together.
+    #[track_caller]
     pub fn queue_all(&self, commands: &[Command]) {
+        let kept: Vec<Command> = commands.iter().filter(|one| !one.is_off_contract()).cloned().collect();
+        held(Operation::Poll, Reply::json(200, envelope(&kept)));
         self.change(|state| state.queue.extend(commands.iter().map(Command::text)));
     }
 
@@ -130,23 +143,31 @@ impl Plane {
     }
 
     /// The next poll gets this instead; several are used in order.
+    #[track_caller]
     pub fn next_poll(&self, reply: Reply) {
+        let reply = held(Operation::Poll, reply);
         self.change(|state| state.polls.push_back(reply));
     }
 
     /// The next POST to `/response` gets this; several are used in order.
+    #[track_caller]
     pub fn next_answer(&self, reply: Reply) {
+        let reply = held(Operation::Response, reply);
         self.change(|state| state.answers.push_back(reply));
     }
 
     /// The next POST for this request id gets this; several are used in order.
+    #[track_caller]
     pub fn answer_for(&self, command: &Command, reply: Reply) {
+        let reply = held(Operation::Response, reply);
         let id = command.id.clone();
         self.change(|state| state.answers_for.entry(id).or_default().push_back(reply));
     }
 
     /// What the metadata GET gets from now on.
+    #[track_caller]
     pub fn metadata(&self, reply: Reply) {
+        let reply = held(Operation::Metadata, reply);
         self.change(|state| state.metadata = Some(reply));
     }
 
@@ -251,7 +272,30 @@ impl Plane {
 impl Drop for Plane {
     fn drop(&mut self) {
         self.stop();
+        let (violations, meant) = {
+            let state = self.shared.state.lock().unwrap();
+            (state.violations.join("\n"), state.off_contract)
+        };
+        if !std::thread::panicking() && !meant && !violations.is_empty() {
+            panic!("requests that the published contract does not accept:\n{violations}");
+        }
     }
+}
+
+/// A scripted reply, held to the contract. A bare status gets the body that the contract demands.
+#[track_caller]
+fn held(operation: Operation, reply: Reply) -> Reply {
+    let Some(said) = reply.said().filter(|_| !reply.is_off_contract()) else { return reply };
+    if said.is_empty() && operation.demands_body(reply.code()) && reply.code() >= 400 {
+        let body = r#"{"error":{"message":"scripted","type":"scripted"}}"#;
+        return reply.header("Content-Type", "application/json").bytes(body);
+    }
+    if let Err(why) = operation.reply(reply.code(), reply.content_type(), &said) {
+        panic!(
+            "a reply that the published contract does not know; if it is meant, say off_contract(): {why}"
+        );
+    }
+    reply
 }
 
 /// Whether a request is a poll.
@@ -261,6 +305,14 @@ pub fn is_poll(request: &Request) -> bool {
 
 impl Shared {
     fn answer(&self, request: &Request) -> Reply {
+        let accepted = match Operation::of(request) {
+            Some(operation) => operation.request(request),
+            None => Err("there is no such operation".into()),
+        };
+        if let Err(why) = accepted {
+            let dump: String = request.dump().chars().take(2000).collect();
+            self.state.lock().unwrap().violations.push(format!("{why}\n{dump}"));
+        }
         if is_poll(request) {
             return self.poll(request);
         }

@@ -57,6 +57,7 @@ pub struct Reply {
     before: Vec<Part>,
     parts: Vec<Part>,
     framing: Framing,
+    off_contract: bool,
 }
 
 impl Reply {
@@ -69,7 +70,43 @@ impl Reply {
             before: Vec::new(),
             parts: Vec::new(),
             framing: Framing::Length(None),
+            off_contract: false,
         }
+    }
+
+    /// Says that the control plane's contract knows no such reply, which is meant.
+    pub fn off_contract(mut self) -> Reply {
+        self.off_contract = true;
+        self
+    }
+
+    /// Whether that was said.
+    pub fn is_off_contract(&self) -> bool {
+        self.off_contract
+    }
+
+    /// The status.
+    pub fn code(&self) -> u16 {
+        self.status
+    }
+
+    /// The content type.
+    pub fn content_type(&self) -> Option<&str> {
+        let mut lines = self.headers.iter();
+        lines.find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, value)| value.as_str())
+    }
+
+    /// The body; `None` when not even a head is said. One byte stands for a filling.
+    pub fn said(&self) -> Option<Vec<u8>> {
+        if self.before.iter().any(|part| matches!(part, Part::Hang | Part::Close | Part::Reset)) {
+            return None;
+        }
+        let bytes = self.parts.iter().map(|part| match part {
+            Part::Bytes(bytes) => bytes.as_slice(),
+            Part::Fill(_) => b"x",
+            _ => b"",
+        });
+        Some(bytes.collect::<Vec<_>>().concat())
     }
 
     /// A body with a content type.

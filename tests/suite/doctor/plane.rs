@@ -9,7 +9,7 @@ use crate::support::reply::Reply;
 /// The explanation when the metadata is answered so.
 fn verdict(reply: Reply) -> String {
     let (plane, mcp) = (Plane::start(), Mcp::start());
-    plane.metadata(reply);
+    plane.metadata(reply.off_contract());
     let builder: Builder = doctor(&plane.server.origin()).flag("mcp.server-url", &mcp.url());
     Findings::of(builder).assert_failed(&["control_plane_metadata"])
 }

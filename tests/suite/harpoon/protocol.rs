@@ -177,7 +177,10 @@ fn other_messages_are_acknowledged() {
     assert_eq!(discovery.code(), 400);
     let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
     let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"x":{deep}}}}}"#);
-    assert_eq!(error(&harbour.rig.send(&Command::rpc(deep).channel("harpoon"))), (400, -32700));
+    assert_eq!(
+        error(&harbour.rig.send(&Command::rpc(deep).channel("harpoon").off_contract())),
+        (400, -32700)
+    );
 }
 
 /// Ids come back as they were written, and equal ids of two callers do not meet.
