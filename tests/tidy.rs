@@ -4,6 +4,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/size.rs"]
 mod size;
 

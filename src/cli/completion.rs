@@ -14,7 +14,7 @@ use crate::config::Flags;
 use crate::config::settings::{Kind, Row};
 
 use super::command::Command;
-use super::help::TOPICS;
+use super::topics::TOPICS;
 use super::{COMMANDS, Failure, print};
 
 /// The shells.

@@ -26,7 +26,7 @@ use crate::url::without_credentials;
 
 use super::terminal::{Colour, foreign, json, paint};
 use super::{Failure, print};
-use peer::{Peer, SOCKET_SCHEME};
+use peer::{Page, Peer, Poll, SOCKET_SCHEME};
 
 /// What the command takes.
 #[rustfmt::skip]
@@ -85,27 +85,6 @@ struct Process {
     #[serde(skip_serializing_if = "Option::is_none")] pid: Option<i32>,
     #[serde(skip_serializing_if = "String::is_empty")] pid_file: String,
     running: bool,
-    #[serde(skip_serializing_if = "String::is_empty")] error: String,
-}
-
-/// What one page said.
-#[derive(Serialize, Default)]
-#[rustfmt::skip]
-struct Page {
-    #[serde(skip_serializing_if = "String::is_empty")] url: String,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")] status: Option<u16>,
-    #[serde(skip_serializing_if = "String::is_empty")] body: String,
-    #[serde(skip_serializing_if = "String::is_empty")] error: String,
-}
-
-/// What the metrics said of polls.
-#[derive(Serialize, Default)]
-#[rustfmt::skip]
-struct Poll {
-    #[serde(skip_serializing_if = "String::is_empty")] url: String,
-    #[serde(skip_serializing_if = "Option::is_none")] value: Option<i64>,
-    ok: bool,
     #[serde(skip_serializing_if = "String::is_empty")] error: String,
 }
 
@@ -242,7 +221,7 @@ impl Report {
             lines.push(format!("Base URL: {}", foreign(&self.base_url)));
             lines.extend((!self.ui_url.is_empty()).then(|| format!("UI URL: {}", foreign(&self.ui_url))));
             lines.extend(
-                [("Healthz", &self.healthz), ("Readyz", &self.readyz)].map(|(name, page)| page.line(name)),
+                [("Healthz", &self.healthz), ("Readyz", &self.readyz)].map(|(name, page)| line(page, name)),
             );
         } else {
             lines.push(format!("Locator error: {}", foreign(&locator.error)));
@@ -271,12 +250,11 @@ impl Report {
     }
 }
 
-impl Page {
-    fn line(&self, name: &str) -> String {
-        let status = self.status.map(|status| format!(" | HTTP {status}")).unwrap_or_default();
-        let said = if self.error.is_empty() { &self.body } else { &self.error };
-        format!("{name}: {} | {}{status} | {}", verdict(self.ok), foreign(&self.url), foreign(said))
-    }
+/// A page as a line.
+fn line(page: &Page, name: &str) -> String {
+    let status = page.status.map(|status| format!(" | HTTP {status}")).unwrap_or_default();
+    let said = if page.error.is_empty() { &page.body } else { &page.error };
+    format!("{name}: {} | {}{status} | {}", verdict(page.ok), foreign(&page.url), foreign(said))
 }
 
 fn verdict(ok: bool) -> String {

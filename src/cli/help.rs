@@ -7,16 +7,8 @@ use std::process::ExitCode;
 
 use crate::config::{Flags, nearest};
 
+use super::topics::TOPICS;
 use super::{COMMANDS, Failure, print, usage};
-
-/// Name, summary and text of every topic, in the order of a newcomer's questions.
-pub(super) const TOPICS: [(&str, &str, &str); 5] = [
-    ("quickstart", "From nothing to a tool call", include_str!("help/quickstart.txt")),
-    ("samples", "Which profile to start from", include_str!("help/samples.txt")),
-    ("doctor", "What each check means", include_str!("help/doctor.txt")),
-    ("oauth", "What protected servers can count on", include_str!("help/oauth.txt")),
-    ("troubleshooting", "What to do, by symptom", include_str!("help/troubleshooting.txt")),
-];
 
 /// Prints what the arguments name. A topic wins over the command of its name, whose own help says less.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {

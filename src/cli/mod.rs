@@ -6,6 +6,8 @@
 
 // From words to a command.
 mod command;
+mod dispatch;
+mod topics;
 mod usage;
 
 // How commands speak.
@@ -73,11 +75,7 @@ const COMMANDS: &[Command] = &[
         .with_arguments(&["<bash|zsh|fish>"]),
 ];
 
-/// Commands of the reference that do not exist here and will not. They are named so that whoever comes
-/// from there is not sent looking for a typing mistake.
-const ABSENT: [&str; 5] = ["admin-profiles", "cloudflared", "codex", "plugin", "runtimes"];
-
 /// Runs the command that the process was started with. Without one, help is what was asked for.
 pub fn main() -> ExitCode {
-    service::program(|arguments| command::dispatch(COMMANDS, arguments))
+    service::program(|arguments| dispatch::dispatch(COMMANDS, arguments))
 }

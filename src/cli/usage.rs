@@ -9,7 +9,7 @@ use crate::config::settings::Row;
 use crate::service::help;
 
 use super::command::Command;
-use super::help::TOPICS;
+use super::topics::TOPICS;
 
 /// What stands above the list of all commands.
 const INTRODUCTION: &str = "\

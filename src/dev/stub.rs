@@ -20,6 +20,8 @@ use crate::harpoon::mcp_server::{self, Asked, Called, Introduction};
 use crate::harpoon::streamable_http::{self, Answer, Asking, Sessions};
 use crate::relay::message::Message;
 
+use tools::Identity;
+
 /// Where MCP is spoken.
 pub(crate) const MCP_PATH: &str = "/mcp";
 /// Where a client learns who protects the server. This path, and the same with [`MCP_PATH`] behind it.
@@ -44,12 +46,6 @@ struct Answering {
     identity: Identity,
     listen: SocketAddr,
     sessions: Sessions,
-}
-
-/// What the server says of itself.
-struct Identity {
-    name: String,
-    version: String,
 }
 
 impl Stub {
@@ -176,13 +172,6 @@ fn progress(request: &Request) -> Vec<String> {
         }})
     };
     [1, 2].map(|step| note(step).to_string()).to_vec()
-}
-
-impl Identity {
-    /// As MCP writes it.
-    fn json(&self) -> Value {
-        json!({"name": self.name, "title": "Stub MCP server", "version": self.version})
-    }
 }
 
 /// Metadata of the protected resource (RFC 9728).

@@ -12,8 +12,8 @@ use crate::net::Net;
 use crate::oauth::Discovery;
 use crate::service;
 
+use super::examination::{Examination, NOT_ASKED};
 use super::report::Check;
-use super::{Examination, NOT_ASKED};
 
 /// The id of the check.
 const METADATA: &str = "oauth_metadata";

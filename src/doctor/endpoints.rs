@@ -14,8 +14,8 @@ use crate::config::{Harpoon, HarpoonTarget};
 use crate::net::{Client, Error, Kind, Net};
 
 use super::advice::{Destination, FORBIDDEN};
+use super::examination::{Examination, NOT_ASKED, unusable};
 use super::report::Check;
-use super::{Examination, NOT_ASKED, unusable};
 
 /// The id of the check of all of them.
 const ALL: &str = "harpoon";

@@ -23,8 +23,8 @@ use crate::relay::revision::Era;
 use crate::service;
 
 use super::advice::Destination;
+use super::examination::{Examination, NOT_ASKED, unusable};
 use super::report::Check;
-use super::{Examination, NOT_ASKED, unusable};
 
 /// An answer that took longer is worth a word: callers may not wait as long.
 const SLOW: Duration = Duration::from_secs(3);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use ureq::http::{HeaderMap, Method, Uri};
 
-use super::{Page, Poll};
 use crate::net::{Client, Net, Request};
 use crate::url::{Origin, percent_decoded};
 
@@ -20,6 +20,27 @@ pub(super) const SOCKET_SCHEME: &str = "http+unix://";
 const PROBE_TIME: Duration = Duration::from_millis(500);
 /// The page of metrics takes longer to make.
 const METRICS_TIME: Duration = Duration::from_secs(2);
+
+/// What one page said.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+pub(super) struct Page {
+    #[serde(skip_serializing_if = "String::is_empty")] pub(super) url: String,
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")] pub(super) status: Option<u16>,
+    #[serde(skip_serializing_if = "String::is_empty")] pub(super) body: String,
+    #[serde(skip_serializing_if = "String::is_empty")] pub(super) error: String,
+}
+
+/// What the metrics said of polls.
+#[derive(Serialize, Default)]
+#[rustfmt::skip]
+pub(super) struct Poll {
+    #[serde(skip_serializing_if = "String::is_empty")] pub(super) url: String,
+    #[serde(skip_serializing_if = "Option::is_none")] pub(super) value: Option<i64>,
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "String::is_empty")] pub(super) error: String,
+}
 
 /// How much of a page is read; verdicts are one line.
 const PAGE_MAX_BYTES: usize = 4096;

@@ -7,7 +7,18 @@ use serde_json::{Map, Value, json};
 
 use crate::harpoon::mcp_server::{self, Called, extended, tool_result};
 
-use super::Identity;
+/// What the server says of itself.
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) version: String,
+}
+
+impl Identity {
+    /// As MCP writes it.
+    pub(super) fn json(&self) -> Value {
+        json!({"name": self.name, "title": "Stub MCP server", "version": self.version})
+    }
+}
 
 /// In the order of the list, which never changes.
 const NAMES: [&str; 3] = ["server_info", "echo", "uppercase"];
