@@ -331,34 +331,6 @@ mod tests {
         assert!(!of("http://[::ffff:10.0.0.1]/").unwrap().is_loopback());
     }
 
-    /// NEW-113: which spellings name one origin.
-    #[test]
-    fn new_113_origins_are_equal_by_scheme_host_and_port() {
-        let of = |text: &str| named_by_peer(text).map(|(_, origin)| origin);
-        let same = [
-            ("https://H.example/a", "https://h.example:443/b"),
-            ("http://h", "http://h:080"),
-            ("http://h", "http://h:"),
-            ("http://[2001:DB8:0::1]", "http://[2001:db8::1]:80"),
-        ];
-        for (one, other) in same {
-            assert!(of(one).is_some() && of(one) == of(other), "{one} {other}");
-        }
-        let different = [
-            ("https://h", "https://h."),
-            ("https://h", "http://h:443"),
-            ("https://h", "https://h:8443"),
-            ("https://h.example", "https://a.h.example"),
-            ("http://[::ffff:10.0.0.1]", "http://10.0.0.1"),
-        ];
-        for (one, other) in different {
-            assert!(of(one).is_some() && of(other).is_some() && of(one) != of(other), "{one} {other}");
-        }
-        for text in ["ftp://h", "http://h:0", "http://h:65536", "http://u@h", "http://[fe80::1%25eth0]"] {
-            assert_eq!(of(text), None, "{text}");
-        }
-    }
-
     #[test]
     fn locations_are_seen_from_where_they_came() {
         let to = |location: &str| resolve("http://h:1/a/b?x=1", location);
