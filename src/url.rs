@@ -87,10 +87,7 @@ impl Url {
             "https" => true,
             _ => return Err("scheme must be http or https"),
         };
-        // One spelling for one address, since origins are compared.
-        let address = self.host.parse::<Ipv6Addr>();
-        let host = address.map_or_else(|_| self.host.clone(), |address| address.to_string());
-        Ok(Origin { tls, host, port: self.port.unwrap_or(default_port(tls)) })
+        Ok(Origin { tls, host: self.host.clone(), port: self.port.unwrap_or(default_port(tls)) })
     }
 
     /// Tells whether anything but the host's root is named.

@@ -6,8 +6,7 @@
 //! Both grammars end in the map that YAML writes at once, so that what an entry means is decided
 //! in one place, however it was given.
 
-use super::document::Pairs;
-use super::yaml::shown;
+use super::yaml::{Node, shown};
 use crate::url::without_credentials;
 
 /// Names are labels of metrics and members of a header of 4 KiB.
@@ -17,12 +16,21 @@ const CHANNEL_MAX_BYTES: usize = 64;
 /// a plain URL or command.
 const SERVER_KEYS: &[&str] = &["channel", "http-proxy", "url", "unix-socket", "client-cert", "client-key"];
 
+/// A map of texts, in the order written.
+pub(crate) type Pairs = Vec<(String, String)>;
+
 /// An entry, taken apart but not yet resolved.
+#[derive(Clone, Default)]
 pub(crate) struct Entry {
-    /// By the keys of YAML.
-    pairs: Pairs,
+    /// By the keys of YAML. The members of a map have keys like `env.NAME`, so have the arguments of a command
+    /// that is a list; the items of another list have its key.
+    pub(crate) pairs: Pairs,
+    /// A structure that belongs to it.
+    pub(crate) tree: Option<Node>,
+    /// The line that it begins on, in a file.
+    pub(crate) line: usize,
     /// The text as complaints may quote it.
-    shown: String,
+    pub(crate) shown: String,
 }
 
 /// A canonical channel name: 1 to 64 of `[a-z0-9_-]`.
@@ -65,7 +73,7 @@ impl Entry {
         }
         let shown = without_credentials(text);
         if !is_qualified(text) {
-            return Ok(Entry { pairs: vec![("url".into(), text.into())], shown });
+            return Ok(Entry { pairs: vec![("url".into(), text.into())], shown, ..Entry::default() });
         }
         let mut pairs = Pairs::new();
         for piece in text.split(',') {
@@ -84,7 +92,7 @@ impl Entry {
             }
             pairs.push((key.replace('-', "_"), value.to_string()));
         }
-        Ok(Entry { pairs, shown })
+        Ok(Entry { pairs, shown, ..Entry::default() })
     }
 
     /// Parses a command entry: a plain command, `channel=X,command=…` or `command=…[,channel=X]`.
@@ -93,7 +101,7 @@ impl Entry {
         let text = text.trim();
         let shown = keys_only(text);
         if !is_qualified(text) {
-            return Ok(Entry { pairs: vec![("command".into(), text.into())], shown });
+            return Ok(Entry { pairs: vec![("command".into(), text.into())], shown, ..Entry::default() });
         }
         // Looked for in the whole text, though it refuses some commands: a server's key behind a
         // command would else become one of its arguments, and the server start without it.
@@ -118,18 +126,8 @@ impl Entry {
         if command.trim().is_empty() {
             return Err(missing());
         }
-        Ok(Entry {
-            pairs: vec![("channel".into(), channel.into()), ("command".into(), command.into())],
-            shown,
-        })
-    }
-
-    /// An entry that YAML wrote as a map. Nobody has to find the place of a complaint by the text
-    /// of the entry there, for the complaint names its line.
-    pub(crate) fn of_map(pairs: &Pairs) -> Entry {
-        let mut entry = Entry { pairs: pairs.clone(), shown: String::new() };
-        entry.shown = without_credentials(entry.get("url").unwrap_or_default());
-        entry
+        let pairs = vec![("channel".into(), channel.into()), ("command".into(), command.into())];
+        Ok(Entry { pairs, shown, ..Entry::default() })
     }
 
     /// The value of a key, unless it is blank; the last one, where it was given more than once.

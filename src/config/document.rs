@@ -5,19 +5,18 @@
 
 use std::path::Path;
 
+use super::binding::{Entry, Pairs};
 use super::reference::text;
 use super::settings::{Key, Kind, ROWS, Row, Shape, Status};
 use super::yaml::{self, Fault, Node, Value, shown};
 use super::{Error, trust};
+use crate::url::without_credentials;
 
 /// A profile is a page of text. The bound is checked before a parser sees any of it.
 pub(crate) const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-/// The version of the file format; there is only one so far.
-const CONFIG_VERSION: &str = "1";
-
-/// A YAML map of texts, in the order written.
-pub(crate) type Pairs = Vec<(String, String)>;
+/// The key that says what the file's form is.
+const VERSION: &str = "config_version";
 
 /// A value as it was given, whoever gave it.
 #[derive(Clone)]
@@ -26,8 +25,22 @@ pub(crate) enum Raw {
     Text(String),
     /// List of texts.
     List(Vec<String>),
-    /// A YAML list of maps; for headers the one map that there is.
-    Maps(Vec<Pairs>),
+    /// Map of texts.
+    Map(Pairs),
+    /// List of maps.
+    Entries(Vec<Entry>),
+}
+
+impl Raw {
+    /// The pairs of a map, or of all entries.
+    pub(crate) fn pairs(&self) -> Vec<(&str, &str)> {
+        let pairs: Vec<&(String, String)> = match self {
+            Raw::Map(pairs) => pairs.iter().collect(),
+            Raw::Entries(entries) => entries.iter().flat_map(|entry| &entry.pairs).collect(),
+            Raw::Text(_) | Raw::List(_) => Vec::new(),
+        };
+        pairs.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
 }
 
 /// The values of a file in the order written, each with its line. No row occurs twice, since no
@@ -52,9 +65,53 @@ pub(crate) fn located(path: &Path, line: Option<usize>, text: &str) -> Error {
 
 /// The text of a file as settings.
 pub(crate) fn parse(text: &str) -> Result<Document, Fault> {
+    let (node, only) = yaml::parse(text)?;
+    let is_second = is_second(&node)?;
+    if is_second {
+        only?;
+    }
     let mut document = Document::new();
-    section("", yaml::parse(text)?, &mut document)?;
+    section("", node, &mut document)?;
+    #[cfg(feature = "harpoon")]
+    check_endpoints(&document, is_second)?;
     Ok(document)
+}
+
+/// Whether the file has the second form, which is one document and has templates. A file of another
+/// version means something that this program does not know.
+fn is_second(node: &Node) -> Result<bool, Fault> {
+    let Value::Map(entries) = &node.value else { return Ok(false) };
+    let Some((_, node)) = entries.iter().find(|(key, _)| key == VERSION) else { return Ok(false) };
+    match node.value {
+        Value::Null => Ok(false),
+        _ => match integer(VERSION, node.clone())?.as_str() {
+            "1" => Ok(false),
+            "2" => Ok(true),
+            other => Err(Fault::at(node.line, format!("unsupported {VERSION} {other}"))),
+        },
+    }
+}
+
+/// Checks that each endpoint has an address or a template, in the words of the reference client.
+#[cfg(feature = "harpoon")]
+fn check_endpoints(document: &Document, is_second: bool) -> Result<(), Fault> {
+    for (row, _, raw) in document {
+        let (Raw::Entries(entries), "harpoon.target") = (raw, row.flag) else { continue };
+        for entry in entries {
+            let has = |key| entry.pairs.iter().any(|(name, _)| name == key);
+            let wrong = match &entry.tree {
+                None if entry.get("url").is_none() => " requires url or template",
+                Some(_) if !is_second => ": template requires config_version: 2",
+                Some(_) if has("url") || has("unix_socket") => {
+                    ": template cannot be combined with url or unix_socket"
+                }
+                _ => continue,
+            };
+            let label = entry.get("label").unwrap_or_default();
+            return Err(Fault::at(entry.line, format!("{} entry {label:?}{wrong}", row.yaml)));
+        }
+    }
+    Ok(())
 }
 
 /// Takes one map apart. A key is a setting, the name of a deeper map, or a mistake: a key that
@@ -76,14 +133,7 @@ fn section(path: &str, node: Node, into: &mut Document) -> Result<(), Fault> {
                 return Err(Fault::at(line, format!("{path} is not supported")));
             }
             Some(row) => into.extend(typed(row, node)?.map(|raw| (row, line, raw))),
-            // A file of another version means something that this program does not know.
-            None if path == "config_version" => match node.value {
-                Value::Null => {}
-                _ => match integer(&path, node)?.as_str() {
-                    CONFIG_VERSION => {}
-                    other => return Err(Fault::at(line, format!("unsupported config_version {other}"))),
-                },
-            },
+            None if path == VERSION => {}
             None if legal && is_section(&path) => section(&path, node, into)?,
             None => return Err(Fault::at(line, format!("unknown key {:?}", shown(&path)))),
         }
@@ -106,11 +156,11 @@ fn typed(row: &Row, node: Node) -> Result<Option<Raw>, Fault> {
     Ok(Some(match row.kind {
         Kind::Boolean => Raw::Text(boolean(row.yaml, node)?.to_string()),
         Kind::Integer { .. } => Raw::Text(integer(row.yaml, node)?),
-        Kind::Headers => Raw::Maps(vec![members(row.yaml, node)?]),
+        Kind::Headers => Raw::Map(members(row.yaml, node)?),
         Kind::List(_) => Raw::List(items(row.yaml, node)?),
         Kind::Entries { keys, .. } => {
             let entries = node.list(row.yaml)?.into_iter().map(|node| entry(row.yaml, keys, node));
-            Raw::Maps(entries.collect::<Result<_, _>>()?)
+            Raw::Entries(entries.collect::<Result<_, _>>()?)
         }
         _ => Raw::Text(match node.text(row.yaml)? {
             text if text.is_empty() => return Ok(None),
@@ -119,12 +169,11 @@ fn typed(row: &Row, node: Node) -> Result<Option<Raw>, Fault> {
     }))
 }
 
-/// Entry of a list of maps, as pairs of texts. The members of a map in it become pairs of `key.member`, the
-/// items of a list pairs of the same key. A missing key is reported with the line on
+/// Entry of a list of maps. A missing key is reported with the line on
 /// which the entry begins, since a list has many entries. Keys without a value are left out.
-fn entry(list: &str, keys: &[Key], node: Node) -> Result<Pairs, Fault> {
-    let begins = node.line;
-    let mut pairs = Pairs::new();
+fn entry(list: &str, keys: &[Key], node: Node) -> Result<Entry, Fault> {
+    let mut entry = Entry { line: node.line, ..Entry::default() };
+    let pairs = &mut entry.pairs;
     for (name, node) in node.map(&format!("an entry of {list}"))? {
         let Some(key) = keys.iter().find(|key| key.name == name) else {
             return Err(Fault::at(node.line, format!("unknown key {:?} in {list}", shown(&name))));
@@ -147,16 +196,21 @@ fn entry(list: &str, keys: &[Key], node: Node) -> Result<Pairs, Fault> {
                 let members = members(&path, node)?.into_iter();
                 pairs.extend(members.map(|(member, text)| (format!("{name}.{member}"), text)));
             }
-            (Shape::Text | Shape::Value | Shape::Place, _) => {
-                let text = node.text(&path)?;
-                pairs.extend(Some((name, text)).filter(|(_, text)| !text.trim().is_empty()));
+            (Shape::Tree, _) => entry.tree = Some(node),
+            (Shape::Command, Value::List(_)) => {
+                let arguments = items(&path, node)?.into_iter().enumerate();
+                pairs.extend(arguments.map(|(at, text)| (format!("{name}.{at}"), text)));
+            }
+            (Shape::Text | Shape::Value | Shape::Command | Shape::Place, _) => {
+                pairs.push((name, node.text(&path)?));
             }
         }
     }
-    let is_given = |key: &Key| pairs.iter().any(|(name, _)| name == key.name);
+    entry.shown = without_credentials(entry.get("url").unwrap_or_default());
+    let is_given = |key: &Key| entry.get(key.name).is_some() || entry.members(key.name).next().is_some();
     match keys.iter().find(|key| key.required && !is_given(key)) {
-        Some(key) => Err(Fault::at(begins, format!("{list} entry requires {}", key.name))),
-        None => Ok(pairs),
+        Some(key) => Err(Fault::at(entry.line, format!("{list} entry requires {}", key.name))),
+        None => Ok(entry),
     }
 }
 
@@ -226,7 +280,7 @@ mod tests {
             matches!(&document[0], (Row { flag: "log.level", .. }, 3, Raw::Text(text)) if text == "debug")
         );
         assert!(
-            matches!(&document[1], (Row { flag: "mcp.server-url", .. }, 6, Raw::Maps(maps)) if maps.len() == 1)
+            matches!(&document[1], (Row { flag: "mcp.server-url", .. }, 6, Raw::Entries(all)) if all.len() == 1)
         );
         assert_eq!(document.len(), 2);
     }
@@ -240,7 +294,9 @@ mod tests {
             ("log.level: debug\n", 1, "unknown key \"log.level\""),
             ("control_plane:\n  '': x\n", 2, "unknown key \"control_plane.\""),
             ("bogus: 1\n", 1, "unknown key \"bogus\""),
-            ("config_version: 2\n", 1, "unsupported config_version 2"),
+            ("log:\nconfig_version: 3\n", 2, "unsupported config_version 3"),
+            ("config_version: '1'\n", 1, "config_version must be an integer"),
+            ("config_version: 2\n---\n", 2, "exactly one YAML document is required"),
             ("cloudflared:\n  managed: false\n", 2, "cloudflared.managed is not supported"),
             (
                 "control_plane:\n  max_inflight_requests: '3'\n",
@@ -263,10 +319,16 @@ mod tests {
     fn keys_of_entries_have_a_shape() {
         for (text, line, expected) in [
             (
-                "mcp:\n  commands:\n    - command:\n        [python3, server.py]\n",
+                "mcp:\n  commands:\n    - command: [python3, ~]\n",
+                3,
+                "each item of mcp.commands.command must be text on one line",
+            ),
+            (
+                "mcp:\n  commands:\n    - command: {a: b}\n",
                 3,
                 "mcp.commands.command must be text on one line",
             ),
+            ("mcp:\n  commands:\n    - command: []\n", 3, "mcp.commands entry requires command"),
             (
                 "mcp:\n  commands:\n    - command: x\n      env: [A=hidden]\n",
                 4,

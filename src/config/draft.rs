@@ -36,13 +36,13 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<Vec<String>, Error> {
 fn referring<'r>(row: &Row, raw: &'r Raw) -> Vec<(String, &'r str)> {
     let refers = |key: &str, value: &str| match row.kind {
         Kind::Entries { keys, .. } => keys.iter().any(|known| match known.shape {
-            Shape::Value | Shape::Place => known.name == key,
+            Shape::Value | Shape::Command | Shape::Place => known.name == key && !value.trim().is_empty(),
             // A variable of a server may hold anything, unless it is a reference.
             Shape::Map => {
                 key.split_once('.').is_some_and(|(map, _)| map == known.name)
                     && (known.name != "env" || is_reference(value))
             }
-            Shape::Text | Shape::List | Shape::Restriction => false,
+            Shape::Text | Shape::Tree | Shape::List | Shape::Restriction => false,
         }),
         _ => true,
     };
@@ -50,9 +50,9 @@ fn referring<'r>(row: &Row, raw: &'r Raw) -> Vec<(String, &'r str)> {
         Raw::Text(text) if row.reference || matches!(row.kind, Kind::Path | Kind::Proxy | Kind::Secret) => {
             vec![(row.yaml.to_owned(), text)]
         }
-        Raw::Maps(maps) => {
-            let pairs = maps.iter().flatten().filter(|(key, value)| refers(key, value));
-            pairs.map(|(key, value)| (format!("{}.{key}", row.yaml), value.as_str())).collect()
+        Raw::Map(_) | Raw::Entries(_) => {
+            let pairs = raw.pairs().into_iter().filter(|(key, value)| refers(key, value));
+            pairs.map(|(key, value)| (format!("{}.{key}", row.yaml), value)).collect()
         }
         _ => Vec::new(),
     }

@@ -4,13 +4,13 @@
 //! a URL is refused here when two readers could disagree about either. No error text repeats a query, what
 //! could be credentials, or the value of a header.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 
-use super::binding::Entry;
-use super::document::{Pairs, Raw};
-use super::lookup::{Found, Lookup};
+use super::binding::{Entry, Pairs};
+use super::document::Raw;
+use super::lookup::{Found, Giver, Lookup};
 use super::{Cidr, Harpoon, HarpoonTarget, Origin, headers, value};
 use crate::url::{Parts, Url, percent_decoded, without_credentials};
 
@@ -42,17 +42,17 @@ const RESERVED_HEADERS: [&str; 13] = [
     "user-agent",
 ];
 
-/// The entries of the setting, each with what complaints may quote of it.
-pub(crate) fn entries(found: &Found) -> Result<Vec<(String, Entry)>, String> {
+/// The entries of the setting.
+pub(crate) fn entries(found: &Found) -> Result<Vec<Entry>, String> {
     match &found.raw {
-        Raw::Maps(maps) => Ok(maps.iter().map(of_map).collect()),
+        Raw::Entries(entries) => Ok(entries.clone()),
         _ => found.list().iter().filter(|text| !text.trim().is_empty()).map(|text| of_text(text)).collect(),
     }
 }
 
 /// `label=L,url=U[,unix-socket=P][,desc=D]`. The reference ignores keys that it does not know; here `methods`
 /// would be ignored among them, and everything allowed.
-fn of_text(text: &str) -> Result<(String, Entry), String> {
+fn of_text(text: &str) -> Result<Entry, String> {
     let shown = without_credentials(text.trim());
     let invalid = |what: &str| format!("invalid harpoon target {shown:?}: {what}");
     let mut pairs = Pairs::new();
@@ -69,34 +69,35 @@ fn of_text(text: &str) -> Result<(String, Entry), String> {
         let value = value.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
         pairs.push(((*name).to_owned(), value.to_owned()));
     }
-    let entry = Entry::of_map(&pairs);
+    let entry = Entry { pairs, shown: shown.clone(), ..Entry::default() };
     match (entry.get("label"), entry.get("url")) {
-        (Some(_), Some(_)) => Ok((shown, entry)),
+        (Some(_), Some(_)) => Ok(entry),
         _ => Err(invalid("label and url are required")),
     }
 }
 
-/// An entry of YAML, whose label and URL the schema has seen.
-fn of_map(pairs: &Pairs) -> (String, Entry) {
-    let entry = Entry::of_map(pairs);
-    let [label, url] = ["label", "url"].map(|key| entry.get(key).unwrap_or_default());
-    (format!("label={label},url={}", without_credentials(url)), entry)
-}
-
-/// Validates one entry, with its references resolved; those of the URL have been.
+/// Validates one entry, with its references resolved.
 pub(crate) fn target(
     lookup: &Lookup,
+    found: &Found,
     harpoon: &Harpoon,
-    shown: &str,
     entry: &Entry,
 ) -> Result<HarpoonTarget, String> {
-    let invalid = |what: String| format!("invalid harpoon target {shown:?}: {what}");
-    let (label, url) = (entry.get("label").unwrap_or_default(), entry.get("url").unwrap_or_default());
+    let label = entry.get("label").unwrap_or_default();
+    let url = &lookup.value(found, entry, "url")?;
+    let is_of_file = matches!(found.giver, Giver::File(..));
+    let invalid = |what: String| match is_of_file {
+        true => format!("harpoon.targets entry {label:?}: {what}"),
+        false => format!("invalid harpoon target {:?}: {what}", entry.shown),
+    };
     if !is_label(label) {
-        return Err(invalid("label must match ^[a-z0-9][a-z0-9_-]{0,63}$".into()));
+        let what = "label must match ^[a-z0-9][a-z0-9_-]{0,63}$";
+        return Err(if is_of_file { format!("harpoon.targets {what}") } else { invalid(what.into()) });
     }
-    let (uri, origin) = address(url, harpoon.allow_plaintext_http)
-        .map_err(|what| format!("invalid harpoon target url {:?}: {what}", without_credentials(url)))?;
+    let (uri, origin) = address(url, harpoon.allow_plaintext_http).map_err(|what| match is_of_file {
+        true => invalid(what.into()),
+        false => format!("invalid harpoon target url {:?}: {what}", without_credentials(url)),
+    })?;
     if !uri.path().split('/').all(is_segment) {
         return Err(format!("harpoon: target {label:?} base URL contains invalid path segments"));
     }
@@ -180,30 +181,32 @@ fn address(text: &str, plaintext: bool) -> Result<(Uri, Origin), &'static str> {
     if text.contains(|c: char| "\"<>\\^`{|}".contains(c)) {
         return Err("contains characters that must be percent-encoded");
     }
-    let place = Parts::of(text).map(|parts| parts.place.to_ascii_lowercase());
-    if uri.authority().map(|authority| authority.as_str()) != place.as_deref() {
+    let place = Parts::of(text).map(|parts| parts.place.to_ascii_lowercase()).unwrap_or_default();
+    if origin.host.contains(':') && !place.starts_with(&format!("[{}]", origin.host)) {
+        return Err(SPELLING);
+    }
+    if uri.authority().is_none_or(|authority| authority.as_str() != place) {
         return Err("port is invalid; leave it out, or write it without zeros in front");
     }
-    match host_fault(uri.host().unwrap_or_default().trim_matches(['[', ']'])) {
+    match host_fault(&origin.host) {
         Some(fault) => Err(fault),
         None => Ok((uri, origin)),
     }
 }
 
+/// Complaint about an address that is written in a way of its own.
+const SPELLING: &str = "host is an address that is not in its canonical form, such as 10.0.0.1 or [fd00::1]";
+
 /// Refuses hosts that have two readings. The system reads `127.1`, `0x7f.1` and `2130706433` as addresses, and a name with
 /// a dot behind as the same name, which no comparison of texts does.
 fn host_fault(host: &str) -> Option<&'static str> {
-    const SPELLING: &str =
-        "host is an address that is not in its canonical form, such as 10.0.0.1 or [fd00::1]";
-    if host.contains(':') {
-        let is_canonical = host.parse::<Ipv6Addr>().is_ok_and(|address| address.to_string() == host);
-        return (!is_canonical).then_some(SPELLING);
-    }
     let last = host.rsplit('.').next().unwrap_or_default();
     let is_hexadecimal = |text: &str| {
         text.strip_prefix("0x").is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()))
     };
-    if last.is_empty() {
+    if host.contains(':') {
+        None
+    } else if last.is_empty() {
         Some("host must not end with a dot")
     } else if host.split('.').any(str::is_empty) {
         Some("host is invalid")
@@ -270,8 +273,6 @@ mod tests {
 
     #[test]
     fn urls_have_one_reading() {
-        const SPELLING: &str =
-            "host is an address that is not in its canonical form, such as 10.0.0.1 or [fd00::1]";
         for (text, origin) in [
             ("https://h/a/b?c=d", "https://h"),
             ("HTTPS://Api.Example:443", "https://api.example"),

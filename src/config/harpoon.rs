@@ -140,7 +140,10 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
     };
     let targets = lookup.read(TARGET_FLAG, |found| {
         let entries = endpoint::entries(found)?;
-        let targets = entries.iter().map(|(shown, entry)| endpoint::target(lookup, &harpoon, shown, entry));
+        let targets = entries.iter().map(|entry| match &entry.tree {
+            Some(_) => Err("template is not available in this version; remove it".to_owned()),
+            None => endpoint::target(lookup, found, &harpoon, entry),
+        });
         registered(targets.collect::<Result<_, _>>()?)
     })?;
     harpoon.targets = targets.unwrap_or_default();

@@ -29,7 +29,7 @@ const HEADERS_MAX: usize = 256;
 pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &[&str]) -> Result<HeaderMap, Error> {
     let headers = lookup.read(flag, |found| {
         let pairs: Vec<(&str, &str)> = match &found.raw {
-            Raw::Maps(maps) => maps.iter().flatten().map(|(name, value)| (&**name, &**value)).collect(),
+            Raw::Map(_) => found.raw.pairs(),
             // An item without a colon may be a secret by itself, so it is not quoted.
             _ => {
                 let pairs = found.list().iter().map(|item| item.split_once(':'));

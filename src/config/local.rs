@@ -125,7 +125,8 @@ fn leaves_off(lookup: &Lookup, row: &Row, found: &Found) -> Result<bool, Error> 
         (Kind::Proxy | Kind::Secret, Raw::Text(text)) => text.trim().is_empty(),
         (_, Raw::Text(_)) => true,
         (_, Raw::List(items)) => items.iter().all(|item| item.trim().is_empty()),
-        (_, Raw::Maps(maps)) => maps.is_empty(),
+        (_, Raw::Map(pairs)) => pairs.is_empty(),
+        (_, Raw::Entries(entries)) => entries.is_empty(),
     })
 }
 

@@ -9,9 +9,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::binding::Entry;
 use super::document::{self, Document, Raw};
 use super::reference::References;
-use super::settings::{KEY_FLAG, Kind, Least, ROWS, Row, Shape};
+use super::settings::{Kind, Least, ROWS, Row};
 use super::{Environment, Error, Flags, literal, value};
 
 /// Answers questions about settings.
@@ -46,7 +47,8 @@ pub(crate) struct Found<'l> {
 }
 
 impl<'a> Lookup<'a> {
-    /// Reads the file, if there is one, and resolves the references in it that will be used.
+    /// Reads the file, if there is one. What it refers to is looked up when it is used: what somebody overrides may
+    /// be broken, so that one profile can serve hosts that lack some of its secrets.
     pub(crate) fn open(
         flags: &'a Flags,
         environment: &'a Environment,
@@ -56,10 +58,9 @@ impl<'a> Lookup<'a> {
         let mut lookup = Lookup { flags, file: None, keyless, references: References::new(environment) };
         lookup.references.warn(literal::of_flags(flags));
         if let Some(path) = file {
-            let (mut document, warnings) = document::read(&path)?;
+            let (document, warnings) = document::read(&path)?;
             lookup.references.warn(warnings);
             lookup.references.warn(literal::of_file(&path, &document));
-            lookup.resolve(&path, &mut document)?;
             lookup.file = Some((path, document));
         }
         Ok(lookup)
@@ -68,12 +69,26 @@ impl<'a> Lookup<'a> {
     /// The value of a setting, be it given or the default; `None` when there is neither.
     fn find(&self, flag: &str) -> Result<Option<Found<'_>>, Error> {
         let row = row(flag)?;
-        // The default goes the way of every other value, so that the table cannot hold one that
-        // its own grammar refuses.
-        let default = Some(row.default).filter(|default| !default.is_empty());
-        Ok(self.given(row).or_else(|| {
-            default.map(|text| Found { row, giver: Giver::Table, raw: Raw::Text(text.to_string()) })
-        }))
+        let Some(mut found) = self.given(row) else {
+            // The default goes the way of every other value, so that the table cannot hold one that
+            // its own grammar refuses.
+            let default = Some(row.default).filter(|default| !default.is_empty());
+            let raw = default.map(|text| Raw::Text(text.to_string()));
+            return Ok(raw.map(|raw| Found { row, giver: Giver::Table, raw }));
+        };
+        if let (Giver::File(..), true, Raw::Text(text)) = (found.giver, row.reference, &found.raw) {
+            let value = self.references.value(row.yaml, text).map_err(|fault| found.fault(&fault))?;
+            found.raw = Raw::Text(value);
+        }
+        Ok(Some(found))
+    }
+
+    /// The value of a key of an entry, which in a file may be a reference.
+    pub(crate) fn value(&self, found: &Found, entry: &Entry, key: &str) -> Result<String, String> {
+        match (found.giver, entry.get(key).unwrap_or_default()) {
+            (Giver::File(..), text) => self.references.value(&format!("{}.{key}", found.row.yaml), text),
+            (_, text) => Ok(text.to_owned()),
+        }
     }
 
     /// The value that was given for a row; no default.
@@ -200,35 +215,6 @@ impl<'a> Lookup<'a> {
         let counts =
             !last.is_empty() || row.kind == Kind::Proxy || (row.empty_counts && row.kind == Kind::Text);
         counts.then(|| Raw::Text(last.clone()))
-    }
-
-    /// Resolves the references of the file, except in settings that somebody overrides: what is
-    /// not used may be broken, so that one profile can serve hosts that lack some of its secrets.
-    fn resolve(&self, path: &Path, document: &mut Document) -> Result<(), Error> {
-        for (row, line, raw) in document {
-            let own = row.env.first().and_then(|name| self.references.environment.get(name));
-            let unasked = self.keyless && row.flag == KEY_FLAG;
-            if own.is_some() || self.flag(row).is_some() || unasked {
-                continue;
-            }
-            let resolve = |key: &str, text: &mut String| {
-                *text = self.references.value(key, text)?;
-                Ok(())
-            };
-            let outcome = match (row.kind, raw) {
-                (_, Raw::Text(text)) if row.reference => resolve(row.yaml, text),
-                // What else an entry refers to is resolved where it is validated.
-                (Kind::Entries { keys, .. }, Raw::Maps(maps)) => {
-                    let refers =
-                        |name: &str| keys.iter().any(|key| key.name == name && key.shape == Shape::Value);
-                    let mut values = maps.iter_mut().flatten().filter(|(name, _)| refers(name));
-                    values.try_for_each(|(name, text)| resolve(&format!("{}.{name}", row.yaml), text))
-                }
-                _ => Ok(()),
-            };
-            outcome.map_err(|fault: String| document::located(path, Some(*line), &fault).of(row.flag))?;
-        }
-        Ok(())
     }
 }
 

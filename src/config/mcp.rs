@@ -38,7 +38,8 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         for entry in entries(found, Entry::server)? {
             let entry = entry.complete()?;
             let channel = entry.channel()?;
-            let server = http_server(lookup, &channel, &entry, identity.as_ref())?;
+            let url = lookup.value(found, &entry, "url")?;
+            let server = http_server(lookup, &channel, &url, &entry, identity.as_ref())?;
             bind(&mut bindings, stub.is_some(), found, channel, Server::Http(server))?;
             shows_identity = true;
         }
@@ -54,7 +55,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
     let pass = passed_to_all(lookup)?;
     lookup.read(COMMAND_FLAG, |found| {
         for entry in entries(found, Entry::command)? {
-            let server = stdio_server(lookup, &entry, &pass)?;
+            let server = stdio_server(lookup, found, &entry, &pass)?;
             bind(&mut bindings, stub.is_some(), found, entry.channel()?, Server::Stdio(server))?;
         }
         Ok(())
@@ -127,7 +128,7 @@ impl HttpServer {
 /// The entries of a setting: texts are taken apart first, maps are so already.
 fn entries(found: &Found, parse: fn(&str) -> Result<Entry, String>) -> Result<Vec<Entry>, String> {
     match &found.raw {
-        Raw::Maps(maps) => Ok(maps.iter().map(Entry::of_map).collect()),
+        Raw::Entries(entries) => Ok(entries.clone()),
         _ => found.list().iter().map(|text| parse(text)).collect(),
     }
 }
@@ -155,8 +156,18 @@ fn named(flag: &str, name: &str) -> Result<String, String> {
 /// The server of a command entry, which gets the variables `pass` too. The values that it sets may be secrets, by
 /// reference above all. Whether the program exists is seen when it is
 /// started: it may well be installed, or moved, after this process began.
-fn stdio_server(lookup: &Lookup, entry: &Entry, pass: &[String]) -> Result<StdioServer, String> {
-    let argv = arguments(entry.get("command").unwrap_or_default());
+fn stdio_server(
+    lookup: &Lookup,
+    found: &Found,
+    entry: &Entry,
+    pass: &[String],
+) -> Result<StdioServer, String> {
+    let listed: Vec<String> = entry.members("command").map(|(_, argument)| argument.to_owned()).collect();
+    let argv = match listed.first() {
+        None => arguments(&lookup.value(found, entry, "command")?),
+        Some(program) if program.is_empty() => Err("command is empty"),
+        Some(_) => Ok(listed),
+    };
     let argv = argv.map_err(|fault| format!("invalid {COMMAND_FLAG}: {fault}"))?;
     argv.iter().try_for_each(|argument| passable("mcp.commands.command", argument))?;
     let variables = entry.members("env").map(|(name, value)| {
@@ -208,6 +219,7 @@ fn passable(key: &str, text: &str) -> Result<(), String> {
 fn http_server(
     lookup: &Lookup,
     channel: &Channel,
+    url: &str,
     entry: &Entry,
     default_identity: Option<&Identity>,
 ) -> Result<HttpServer, String> {
@@ -218,10 +230,8 @@ fn http_server(
             channel.as_str()
         ));
     }
-    // From a flag or a variable the URL is always itself; in YAML it may have been a reference,
-    // which was resolved when the file was read. The other keys take references from anywhere.
-    let mut server = HttpServer::at(entry.get("url").unwrap_or_default())
-        .map_err(|what| format!("invalid {SERVER_FLAG}: {what}"))?;
+    let mut server = HttpServer::at(url).map_err(|what| format!("invalid {SERVER_FLAG}: {what}"))?;
+    // Unlike the URL, the other keys take references from anywhere.
     let references = &lookup.references;
     let path = |key: &str| {
         let source = format!("{SERVER_FLAG} {}", key.replace('_', "-"));

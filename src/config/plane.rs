@@ -25,8 +25,10 @@ const POLL_GUARDRAIL_LIMIT: Duration = Duration::from_secs(60);
 /// Load balancers cut what is silent for longer, and until then a dead connection would go unseen.
 const POLL_TOTAL_MAX: Duration = Duration::from_secs(600);
 
-/// The letters and digits after `tunnel_`, as the control plane makes them.
-const TUNNEL_ID_SUFFIX_BYTES: usize = 32;
+/// The letters and digits at the end of a tunnel's id, as the control plane makes them.
+const TUNNEL_ID_BYTES: usize = 32;
+/// Those of a namespace, which may stand before them.
+const NAMESPACE_BYTES: usize = 4;
 
 /// The channel of the endpoints that this program itself calls.
 pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
@@ -210,14 +212,17 @@ pub(crate) fn tunnel_id(id: &str) -> Result<Option<String>, String> {
     }
     // What Go leaves as it is in a path segment.
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_.~$&+=:@".contains(c);
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let suffix = id.strip_prefix("tunnel_").unwrap_or_default();
+    let has = |bytes: usize, part: &str| {
+        part.len() == bytes && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let parts = id.strip_prefix("tunnel_").unwrap_or_default();
+    let (namespace, own) = parts.split_once('_').map_or((None, parts), |(space, own)| (Some(space), own));
     let wrong = if id.trim() != id {
         "be safe for use as a URL path parameter; it begins or ends with a blank"
     } else if id == "." || id == ".." || !id.chars().all(safe) {
         "be safe for use as a URL path parameter"
-    } else if suffix.len() != TUNNEL_ID_SUFFIX_BYTES || !suffix.chars().all(legal) {
-        "match tunnel_<32 lowercase letters or digits>"
+    } else if !has(TUNNEL_ID_BYTES, own) || !namespace.is_none_or(|space| has(NAMESPACE_BYTES, space)) {
+        "match tunnel_<32 lowercase letters or digits>, or tunnel_<4>_<32> with a namespace"
     } else {
         return Ok(Some(id.to_string()));
     };

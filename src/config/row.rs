@@ -80,8 +80,12 @@ pub struct Key {
 pub enum Shape {
     /// Text as it is.
     Text,
-    /// Text, or a reference to it that is resolved when the file is read.
+    /// Text, or a reference to it.
     Value,
+    /// The same for a command; or a list of its arguments, which stand for themselves.
+    Command,
+    /// Structure that the section reads.
+    Tree,
     /// A path or a proxy, or a reference to one that is resolved by the section.
     Place,
     /// List of texts.

@@ -77,7 +77,7 @@ pub struct ControlPlane {
     pub origin_label: String,
     /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
     pub url_path: String,
-    /// `tunnel_` and 32 lower-case letters or digits.
+    /// `tunnel_`, perhaps a namespace of 4 and `_`, and 32 lower-case letters or digits.
     pub tunnel_id: String,
     /// Sent as `OpenAI-Organization` when set.
     pub organization_id: Option<String>,

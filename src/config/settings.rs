@@ -38,7 +38,7 @@ const COMMANDS: Kind = Entries {
         key("working_dir", Shape::Text),
         key("env", Shape::Map),
         key("pass_env", Shape::List),
-        required("command", Shape::Value),
+        required("command", Shape::Command),
     ],
 };
 /// Targets have always been separated by semicolons too.
@@ -46,7 +46,8 @@ const TARGETS: Kind = Entries {
     separators: &[';', '\n'],
     keys: &[
         required("label", Shape::Text),
-        required("url", Shape::Value),
+        key("url", Shape::Value),
+        key("template", Shape::Tree),
         key("unix_socket", Shape::Place),
         key("description", Shape::Text),
         key("methods", Shape::Restriction),

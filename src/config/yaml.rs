@@ -1,16 +1,22 @@
 //! YAML text to a small tree with line numbers.
 //!
-//! Only the first document counts. Anchors, aliases and tags are refused: they let a short file
-//! mean something long or something else than it seems, and no profile needs them. Duplicate keys
+//! Aliases are written out while they are read, within bounds, since a short file could else mean a very long one.
+//! Tags are refused: they let a text mean something else than it seems, and no profile needs them. Duplicate keys
 //! are refused too, since a reader sees the first and a machine may take the last. Failures name a
 //! line and never quote a value. How long a text may be is the caller's to bound.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 /// Settings nest four deep; this leaves room and keeps the recursion shallow.
 const DEPTH_MAX: usize = 32;
+
+/// Most aliases of a file.
+const ALIASES_MAX: usize = 100;
+
+/// Memory for what anchors and aliases stand for: as much as a file may have.
+const EXPANSION_BYTES_MAX: usize = 1 << 20;
 
 /// Longer than any key of the table.
 const SHOWN_KEY_MAX_CHARS: usize = 64;
@@ -21,14 +27,14 @@ const LIST: &str = "write each item as \"- VALUE\" on a line of its own";
 const MAP: &str = "write each member as \"NAME: value\" on a line of its own";
 
 /// A node, with the line that it (or its key) stands on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) line: usize,
     pub(crate) value: Value,
 }
 
 /// Content of a node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Value {
     /// Nothing, `~` or `null`.
     Null,
@@ -66,6 +72,29 @@ impl Node {
         }
     }
 
+    /// Levels below this one.
+    fn depth(&self) -> usize {
+        let below = match &self.value {
+            Value::List(nodes) => nodes.iter().map(Node::depth).max(),
+            Value::Map(entries) => entries.iter().map(|(_, node)| node.depth()).max(),
+            Value::Null | Value::Scalar { .. } => None,
+        };
+        below.map_or(0, |below| below + 1)
+    }
+
+    /// Memory that it takes, about.
+    fn bytes(&self) -> usize {
+        let own = match &self.value {
+            Value::Null => 0,
+            Value::Scalar { text, .. } => text.len(),
+            Value::List(nodes) => nodes.iter().map(Node::bytes).sum(),
+            Value::Map(entries) => {
+                entries.iter().map(|(key, node)| size_of::<String>() + key.len() + node.bytes()).sum()
+            }
+        };
+        size_of::<Node>() + own
+    }
+
     /// The nodes of a sequence.
     pub(crate) fn list(self, path: &str) -> Result<Vec<Node>, Fault> {
         match self.value {
@@ -83,18 +112,26 @@ impl Node {
     }
 }
 
-/// Source of events. They are pulled one by one, so that nothing after the first mistake,
-/// and nothing after the first document, is ever looked at.
-type Events<'a> = Parser<'a, StrInput<'a>>;
+/// Reader of events. They are pulled one by one, so that nothing after the first mistake is ever looked at.
+struct Reader<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    /// The nodes with an anchor that were read whole, by its number.
+    anchored: BTreeMap<usize, Node>,
+    /// Aliases so far.
+    aliases: usize,
+    /// Memory of what is anchored, and of its copies.
+    expanded_bytes: usize,
+}
 
-/// Parses the first document.
-pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
-    let mut events = Parser::new_from_str(text);
+/// Parses the first document, and says whether it is the only one.
+pub(crate) fn parse(text: &str) -> Result<(Node, Result<(), Fault>), Fault> {
+    let events = Parser::new_from_str(text);
+    let mut reader = Reader { events, anchored: BTreeMap::new(), aliases: 0, expanded_bytes: 0 };
     loop {
-        match next(&mut events)? {
+        match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
             (Event::StreamEnd, _) => return Err(Fault { line: None, text: "the file is empty".into() }),
-            (event, line) => return node(&mut events, event, line, 1),
+            (event, line) => return Ok((reader.node(event, line, 1)?, reader.end())),
         }
     }
 }
@@ -126,65 +163,115 @@ pub(crate) fn shown(key: &str) -> String {
     if start.len() == key.len() { start } else { start + "..." }
 }
 
-/// The next event with its line. The texts of the scanner are fixed sentences.
-fn next<'a>(events: &mut Events<'a>) -> Result<(Event<'a>, usize), Fault> {
-    match events.next_event() {
-        Some(Ok((event, span))) => Ok((event, span.start.line())),
-        Some(Err(error)) => Err(Fault::at(error.marker().line(), error.info())),
-        None => Ok((Event::StreamEnd, 0)),
+impl<'a> Reader<'a> {
+    /// The next event with its line. The texts of the scanner are fixed sentences.
+    fn next(&mut self) -> Result<(Event<'a>, usize), Fault> {
+        match self.events.next_event() {
+            Some(Ok((event, span))) => Ok((event, span.start.line())),
+            Some(Err(error)) => Err(Fault::at(error.marker().line(), error.info())),
+            None => Ok((Event::StreamEnd, 0)),
+        }
     }
-}
 
-/// The node that begins with `event`; what lies in it is read by recursion, which the depth
-/// bounds.
-fn node<'a>(events: &mut Events<'a>, event: Event<'a>, line: usize, depth: usize) -> Result<Node, Fault> {
-    if depth > DEPTH_MAX {
-        return Err(Fault::at(line, format!("nested deeper than {DEPTH_MAX} levels")));
+    /// Checks that nothing stands behind the first document.
+    fn end(&mut self) -> Result<(), Fault> {
+        self.next()?;
+        match self.next()? {
+            (Event::StreamEnd, _) => Ok(()),
+            (_, line) => Err(Fault::at(line, "exactly one YAML document is required")),
+        }
     }
-    let value = match event {
-        Event::Alias(_) => return Err(Fault::at(line, "aliases are not supported")),
-        Event::Scalar(_, _, _, Some(_))
-        | Event::SequenceStart(_, Some(_))
-        | Event::MappingStart(_, Some(_)) => return Err(Fault::at(line, "tags are not supported")),
-        // A zero means that the node carries no anchor.
-        Event::Scalar(text, style, 0, _) => scalar(&text, style),
-        Event::SequenceStart(0, _) => {
-            let mut nodes = Vec::new();
-            loop {
-                match next(events)? {
-                    (Event::SequenceEnd, _) => break Value::List(nodes),
-                    (event, line) => nodes.push(node(events, event, line, depth + 1)?),
+
+    /// The node that begins with `event`; what lies in it is read by recursion, which the depth
+    /// bounds.
+    fn node(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<Node, Fault> {
+        if depth > DEPTH_MAX {
+            return Err(too_deep(line));
+        }
+        let (value, anchor) = match event {
+            Event::Alias(anchor) => return self.copy(anchor, line, depth),
+            Event::Scalar(_, _, _, Some(_))
+            | Event::SequenceStart(_, Some(_))
+            | Event::MappingStart(_, Some(_)) => return Err(Fault::at(line, "tags are not supported")),
+            Event::Scalar(text, style, anchor, _) => (scalar(&text, style), anchor),
+            Event::SequenceStart(anchor, _) => {
+                let mut nodes = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break (Value::List(nodes), anchor),
+                        (event, line) => nodes.push(self.node(event, line, depth + 1)?),
+                    }
                 }
             }
+            Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
+            _ => return Err(Fault::at(line, "unexpected end of the document")),
+        };
+        let node = Node { line, value };
+        // A zero means that the node carries no anchor.
+        if anchor != 0 {
+            self.count(&node, line)?;
+            self.anchored.insert(anchor, node.clone());
         }
-        Event::MappingStart(0, _) => map(events, depth)?,
-        Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) => {
-            return Err(Fault::at(line, "anchors are not supported"));
+        Ok(node)
+    }
+
+    /// The rest of a mapping. What is merged into it by `<<` gives way to what stands in it.
+    fn map(&mut self, depth: usize) -> Result<Value, Fault> {
+        let mut seen = BTreeSet::new();
+        let (mut entries, mut merged) = (Vec::new(), Vec::new());
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let Value::Scalar { text: key, plain } = self.node(event, line, depth + 1)?.value else {
+                return Err(Fault::at(line, "a key must be text"));
+            };
+            if !seen.insert(key.clone()) {
+                return Err(Fault::at(line, format!("duplicate key {:?}", shown(&key))));
+            }
+            let (event, _) = self.next()?;
+            // Errors about a value name the line of its key, where a reader looks first.
+            match self.node(event, line, depth + 1)? {
+                Node { value: Value::List(nodes), .. } if key == "<<" && plain => merged.extend(nodes),
+                node if key == "<<" && plain => merged.push(node),
+                node => entries.push((key, node)),
+            }
         }
-        _ => return Err(Fault::at(line, "unexpected end of the document")),
-    };
-    Ok(Node { line, value })
+        for node in merged {
+            let members = node.map("what is merged")?;
+            entries.extend(members.into_iter().filter(|(key, _)| seen.insert(key.clone())));
+        }
+        Ok(Value::Map(entries))
+    }
+
+    /// What an alias stands for.
+    fn copy(&mut self, anchor: usize, line: usize, depth: usize) -> Result<Node, Fault> {
+        self.aliases += 1;
+        if self.aliases > ALIASES_MAX {
+            return Err(Fault::at(line, format!("more than {ALIASES_MAX} aliases")));
+        }
+        let node = self.anchored.get(&anchor).cloned();
+        let node = node.ok_or_else(|| Fault::at(line, "an alias stands within what it stands for"))?;
+        if depth + node.depth() > DEPTH_MAX {
+            return Err(too_deep(line));
+        }
+        self.count(&node, line)?;
+        Ok(Node { line, value: node.value })
+    }
+
+    /// Counts what is kept besides the file's own nodes.
+    fn count(&mut self, node: &Node, line: usize) -> Result<(), Fault> {
+        self.expanded_bytes += node.bytes();
+        match self.expanded_bytes > EXPANSION_BYTES_MAX {
+            true => Err(Fault::at(line, "anchors and aliases stand for more than 1 MiB")),
+            false => Ok(()),
+        }
+    }
 }
 
-/// The rest of a mapping.
-fn map(events: &mut Events<'_>, depth: usize) -> Result<Value, Fault> {
-    let mut seen = BTreeSet::new();
-    let mut entries = Vec::new();
-    loop {
-        let (event, line) = next(events)?;
-        if event == Event::MappingEnd {
-            return Ok(Value::Map(entries));
-        }
-        let Value::Scalar { text: key, .. } = node(events, event, line, depth + 1)?.value else {
-            return Err(Fault::at(line, "a key must be text"));
-        };
-        if !seen.insert(key.clone()) {
-            return Err(Fault::at(line, format!("duplicate key {:?}", shown(&key))));
-        }
-        let (event, _) = next(events)?;
-        // Errors about a value name the line of its key, where a reader looks first.
-        entries.push((key, node(events, event, line, depth + 1)?));
-    }
+fn too_deep(line: usize) -> Fault {
+    Fault::at(line, format!("nested deeper than {DEPTH_MAX} levels"))
 }
 
 /// Only plain text can mean nothing; a quoted `null` is a word.
@@ -200,6 +287,10 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
 mod tests {
     use super::*;
 
+    fn first(text: &str) -> Value {
+        parse(text).unwrap().0.value
+    }
+
     fn fault(text: &str) -> (Option<usize>, String) {
         let fault = parse(text).unwrap_err();
         (fault.line, fault.text)
@@ -207,7 +298,7 @@ mod tests {
 
     #[test]
     fn maps_lists_and_scalars_keep_their_lines() {
-        let Value::Map(entries) = parse("# top\na:\n  b: 1\n  c: '2'\nd: [x, ~]\n").unwrap().value else {
+        let Value::Map(entries) = first("# top\na:\n  b: 1\n  c: '2'\nd: [x, ~]\n") else {
             panic!("a map");
         };
         assert_eq!(entries[0].0, "a");
@@ -239,17 +330,77 @@ mod tests {
         ] {
             let line = format!("key: {}\n", quoted(text));
             assert_eq!(line.matches('\n').count(), 1);
-            let Value::Map(entries) = parse(&line).unwrap().value else { panic!("a map") };
+            let Value::Map(entries) = first(&line) else { panic!("a map") };
             let Value::Scalar { text: read, plain: false } = &entries[0].1.value else { panic!("{line}") };
             assert_eq!(read, text, "{line}");
         }
     }
 
     #[test]
-    fn only_the_first_document_is_read() {
-        assert!(
-            matches!(parse("a: 1\n---\n&x b: [").unwrap().value, Value::Map(entries) if entries.len() == 1)
-        );
+    fn whether_a_document_is_the_only_one_is_known() {
+        for (text, expected) in [
+            ("a: 1\n", None),
+            ("---\na: 1\n...\n# end\n", None),
+            ("a: 1\n---\n", Some((2, "exactly one YAML document is required"))),
+            ("a: 1\n---\n&x b: [", Some((2, "exactly one YAML document is required"))),
+        ] {
+            let (node, only) = parse(text).unwrap();
+            assert!(matches!(node.value, Value::Map(entries) if entries.len() == 1), "{text}");
+            let fault = only.err().map(|fault| (fault.line.unwrap(), fault.text));
+            assert_eq!(fault, expected.map(|(line, text)| (line, text.to_owned())), "{text}");
+        }
+    }
+
+    /// What a text means, in one line.
+    fn meaning(node: &Node) -> String {
+        match &node.value {
+            Value::Null => "~".into(),
+            Value::Scalar { text, .. } => text.clone(),
+            Value::List(nodes) => format!("[{}]", nodes.iter().map(meaning).collect::<Vec<_>>().join(" ")),
+            Value::Map(entries) => {
+                let members = entries.iter().map(|(key, node)| format!("{key}:{}", meaning(node)));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
+
+    #[test]
+    fn aliases_mean_what_they_stand_for() {
+        for (text, expected) in [
+            ("a: &x 1\nb: *x\n", "{a:1 b:1}"),
+            ("a: &x [1, {b: 2}]\nc: {d: *x}\n", "{a:[1 {b:2}] c:{d:[1 {b:2}]}}"),
+            ("a: &x {y: 1, z: 2}\nb: {<<: *x, z: 3}\n", "{a:{y:1 z:2} b:{z:3 y:1}}"),
+            ("a: &x {y: 1}\nb: &z {y: 2, v: 3}\nc: {<<: [*x, *z]}\n", "{a:{y:1} b:{y:2 v:3} c:{y:1 v:3}}"),
+            ("&k a: 1\nb: *k\n", "{a:1 b:a}"),
+            ("a: &x 1\nb: &x 2\nc: *x\n", "{a:1 b:2 c:2}"),
+            ("a: {'<<': 1}\n", "{a:{<<:1}}"),
+        ] {
+            assert_eq!(meaning(&parse(text).unwrap().0), expected, "{text}");
+        }
+    }
+
+    /// A few lines stand for no more than a file may hold, at no depth that a file may not have.
+    #[test]
+    fn aliases_are_bounded() {
+        let copies = |count: usize, of: &str| format!("a: &x {of}\nb:\n{}", "  - *x\n".repeat(count));
+        assert!(parse(&copies(100, "1")).is_ok());
+        assert_eq!(fault(&copies(101, "1")), (Some(103), "more than 100 aliases".into()));
+        let most = "anchors and aliases stand for more than 1 MiB";
+        assert!(parse(&copies(30, &"y".repeat(30_000))).is_ok());
+        assert_eq!(fault(&copies(40, &"y".repeat(30_000))), (Some(36), most.into()));
+        // Each line stands for ten of the line above.
+        let lines = (1..9).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(",")));
+        let laughs = format!("a0: &a0 [1]\n{}", lines.collect::<String>());
+        assert_eq!(fault(&laughs), (Some(5), most.into()));
+        let nested = format!("{}1{}", "&z [".repeat(20), "]".repeat(20)).replacen("&z", "&x", 1);
+        let deep = format!("a: {nested}\nb: {}*x{}\n", "[".repeat(10), "]".repeat(10));
+        assert!(parse(&deep).is_ok(), "{:?}", parse(&deep));
+        let deep = format!("a: {nested}\nb: {}*x{}\n", "[".repeat(11), "]".repeat(11));
+        assert_eq!(fault(&deep), (Some(2), "nested deeper than 32 levels".into()));
+        assert_eq!(fault("a: &x [*x]\n"), (Some(1), "an alias stands within what it stands for".into()));
+        assert_eq!(fault("a: &x\n  b: {<<: *x}\n").1, "an alias stands within what it stands for");
+        assert_eq!(fault("a: *x\n").0, Some(1));
+        assert!(fault("a: &x 1\nb: {<<: *x}\n").1.starts_with("what is merged must be a map"));
     }
 
     #[test]
@@ -257,10 +408,8 @@ mod tests {
         assert_eq!(fault(""), (None, "the file is empty".into()));
         assert_eq!(fault("# nothing\n"), (None, "the file is empty".into()));
         assert_eq!(fault("a: 1\na: 2\n"), (Some(2), "duplicate key \"a\"".into()));
-        assert_eq!(fault("a: 1\nb: &x 1\n"), (Some(2), "anchors are not supported".into()));
         assert_eq!(fault("a: !!str 1\n"), (Some(1), "tags are not supported".into()));
         assert_eq!(fault("[a]: 1\n"), (Some(1), "a key must be text".into()));
-        assert!(parse("a: &x 1\nb: *x\n").is_err());
         assert_eq!(fault(&format!("{}1", "[".repeat(33))), (Some(1), "nested deeper than 32 levels".into()));
         assert!(parse("a: [1\nb: 2\n").is_err());
         assert!(parse(&"[".repeat(100_000)).is_err());

@@ -69,7 +69,8 @@ invalid_api_key: The API key was refused: check that it is current, complete, an
     organization.
 invalid_channel_format: Channel names are 1 to 64 of a-z, 0-9, '_' and '-'.
 invalid_json_payload: The control plane could not read a post; report this with the client's version.
-invalid_tunnel_id_format: A tunnel id is tunnel_ and 32 lower-case letters or digits; copy it again.
+invalid_tunnel_id_format: A tunnel id is tunnel_ and 32 lower-case letters or digits, with 4 and _ before them in a \
+    namespace; copy it again.
 missing_mcp_session_id: The caller has to open its MCP session again.
 oauth_shim_audience_unavailable: The authorization server's audience is not known; check its metadata.
 oauth_shim_harpoon_call_failed: A call to the private authorization server failed; see the lines of this \

@@ -137,7 +137,7 @@ fn malformed_identities_are_refused_without_showing_the_key() {
     );
     assert_eq!(
         refusal(&["--control-plane.tunnel-id", "tunnel_x"], &[]),
-        "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>"
+        "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>, or tunnel_<4>_<32> with a namespace"
     );
 }
 

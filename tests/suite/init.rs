@@ -160,7 +160,7 @@ fn refusals_are_sentences_and_write_nothing() {
         ),
         (
             with(&url, &["--tunnel-id", "tunnel_x"]),
-            "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>",
+            "invalid tunnel ID \"tunnel_x\": must match tunnel_<32 lowercase letters or digits>, or tunnel_<4>_<32> with a namespace",
         ),
         (
             vec!["--mcp-server-url", "h:1"],

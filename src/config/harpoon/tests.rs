@@ -118,11 +118,11 @@ fn files_are_held_to_the_same_rules() {
     let with = |line: &str| format!("    - label: a\n      url: https://h/\n      {line}\n");
     for (lines, expected) in [
         ("    - url: https://h/\n".to_owned(), "line 3: harpoon.targets entry requires label"),
-        ("    - label: a\n".to_owned(), "line 3: harpoon.targets entry requires url"),
+        ("    - label: a\n".to_owned(), "line 3: harpoon.targets entry \"a\" requires url or template"),
         (with("color: x"), "line 5: unknown key \"color\" in harpoon.targets"),
         (
             with("methods: [DELETE]"),
-            "line 2: harpoon.targets: invalid harpoon target \"label=a,url=https://h/\": method \"DELETE\" is not supported; use GET, POST or PUT",
+            "line 2: harpoon.targets entry \"a\": method \"DELETE\" is not supported; use GET, POST or PUT",
         ),
         (with("methods: []"), "line 5: harpoon.targets.methods must be a list that names at least one"),
         (
@@ -151,15 +151,15 @@ fn files_are_held_to_the_same_rules() {
         ),
         (
             with("max_request_bytes: 0"),
-            "line 2: harpoon.targets: invalid harpoon target \"label=a,url=https://h/\": max_request_bytes must be a number from 1 to 1048576",
+            "line 2: harpoon.targets entry \"a\": max_request_bytes must be a number from 1 to 1048576",
         ),
         (
             with("allowed_networks: [10.0.0.0/40]"),
-            "line 2: harpoon.targets: invalid harpoon target \"label=a,url=https://h/\": \"10.0.0.0/40\" in allowed_networks is no block such as 10.0.0.0/8",
+            "line 2: harpoon.targets entry \"a\": \"10.0.0.0/40\" in allowed_networks is no block such as 10.0.0.0/8",
         ),
         (
             with("unix_socket: /s\n      allowed_networks: [10.0.0.0/8]"),
-            "line 2: harpoon.targets: invalid harpoon target \"label=a,url=https://h/\": unix_socket cannot be combined with allowed_networks",
+            "line 2: harpoon.targets entry \"a\": unix_socket cannot be combined with allowed_networks",
         ),
     ] {
         assert_eq!(yaml("rules", &lines, &[]).unwrap_err(), expected, "{lines}");

@@ -149,7 +149,7 @@ fn arguments_are_checked_first() {
         (&["get", bad], "invalid tunnel ID \"tunnel_../../x\": must be safe for use as a URL path parameter"),
         (
             &["get", "tunnel_1"],
-            "invalid tunnel ID \"tunnel_1\": must match tunnel_<32 lowercase letters or digits>",
+            "invalid tunnel ID \"tunnel_1\": must match tunnel_<32 lowercase letters or digits>, or tunnel_<4>_<32> with a namespace",
         ),
         (&["get", TUNNEL, "--profile", "p"], "unknown flag: --profile"),
     ] {

@@ -7,7 +7,7 @@ use super::{GOOD, file, line, refusal, run, yaml_refusal};
 fn yaml_errors_name_file_line_and_key() {
     for (name, text, expected) in [
         ("unknown", "log:\n  format: json\n  colour: red\n", "line 3: unknown key \"log.colour\""),
-        ("version", "config_version: 2\n", "line 1: unsupported config_version 2"),
+        ("version", "config_version: 3\n", "line 1: unsupported config_version 3"),
         ("twice", "log:\n  level: info\n  level: info\n", "line 3: duplicate key \"level\""),
         (
             "type",
@@ -30,13 +30,13 @@ fn yaml_errors_name_file_line_and_key() {
             "line 2: invalid control_plane.base_url reference \"env:NO\": environment variable \"NO\" is not set",
         ),
         ("twice-hidden", "log: {level:sk-hidden, level:sk-hidden}\n", "line 1: duplicate key \"level...\""),
-        ("anchor", "a: &x 1\n", "line 1: anchors are not supported"),
+        ("alias", "log:\n  level: &x [*x]\n", "line 2: an alias stands within what it stands for"),
         ("empty", "", "the file is empty"),
         ("cloudflared", "cloudflared:\n  token: env:T\n", "line 2: cloudflared.token is not supported"),
         (
             "harpoon",
             "harpoon:\n  targets:\n    - label: a\n      url: http://h/\n",
-            "line 2: harpoon.targets: invalid harpoon target url \"http://h/\": https is required",
+            "line 2: harpoon.targets entry \"a\": https is required",
         ),
         ("entry", "mcp:\n  commands:\n    - channel: main\n", "line 3: mcp.commands entry requires command"),
     ] {
