@@ -12,6 +12,7 @@ mod endpoints;
 mod examination;
 mod local;
 mod plane;
+mod product;
 mod report;
 mod servers;
 

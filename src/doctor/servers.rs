@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Binding, Channel, HttpServer, Server, Settings, StdioServer};
 use crate::mcp::http::HttpTarget;
+use crate::mcp::http::eras;
 use crate::mcp::http::probe::{self, Finding};
 use crate::mcp::stdio::launch::{self, Launch};
 use crate::mcp::stdio::{self, Guards};
@@ -24,6 +25,7 @@ use crate::service;
 
 use super::advice::Destination;
 use super::examination::{Examination, NOT_ASKED, unusable};
+use super::product;
 use super::report::Check;
 
 /// An answer that took longer is worth a word: callers may not wait as long.
@@ -35,6 +37,10 @@ const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// What to try where an answer may come later.
 const MAY_BE_SLOW: &str =
     "it may just be slow to start (npx, uvx and JVMs fetch or compile first): give it time with --wait 60s";
+
+/// What to do where two answers of a server do not fit each other.
+const AT_ODDS: &str =
+    "have the server give the same name, capabilities and revisions to server/discover and initialize";
 
 /// What a failed handshake means to callers.
 const WHY: &str = "Every call of this channel would fail.";
@@ -210,24 +216,32 @@ fn http(
         }
         None => vec![
             Check::pass(reachable, format!("answers over HTTP: {}", to.way())),
-            answered(handshake, &finding, took, || probe::probe(target, Some(Era::Legacy)).era)
-                .evidence([to.way()]),
+            answered(handshake, &finding, took, || eras::ask(target)).evidence([to.way()]),
         ],
     }
 }
 
-/// The verdict on an answer. A server that needs no handshake is asked for one as well, by `ask_legacy`.
+/// The verdict on an answer. A server that speaks MCP is asked both questions then, by `ask_both`.
 fn answered(
     id: String,
     finding: &Finding,
     took: Duration,
-    ask_legacy: impl FnOnce() -> Option<Era>,
+    ask_both: impl FnOnce() -> [eras::Said; 2],
 ) -> Check {
     let why = match &finding.probe {
         Probe::Ready => {
             // Only after a good answer, so that a server in trouble is not asked twice.
-            let both = finding.era == Some(Era::Modern) && ask_legacy() == Some(Era::Legacy);
-            return Check::pass(id, spoken(finding.era, both, finding.server.as_deref(), took));
+            let said = ask_both();
+            let both = finding.era == Some(Era::Modern) && product::opens(&said);
+            let mut summary = spoken(finding.era, both, finding.server.as_deref(), took);
+            let odds = product::contradictions(&said);
+            // A pass all the same: not every product asks both.
+            if !odds.is_empty() {
+                summary.push_str(". WARNING: a product may refuse it with 424: ");
+                summary.push_str(&odds.join("; "));
+            }
+            let passed = Check::pass(id, summary).evidence([product::conclusion(&said)]);
+            return if odds.is_empty() { passed } else { passed.step(AT_ODDS) };
         }
         // Not a failure: credentials belong to callers and pass through the tunnel. A check that demanded
         // some would have people put theirs into the settings.

@@ -7,7 +7,7 @@
 //! Servers are trusted with the work, not with anything else: what they send is bounded, validated and
 //! classed, and no text of theirs reaches the plane except as a JSON-RPC message or one of six headers.
 
-mod questions;
+pub(crate) mod questions;
 
 pub mod http;
 pub mod prober;

@@ -30,7 +30,7 @@ fn client_info() -> Value {
 
 /// Whether the answer to `server/discover` is that of a server without handshakes. `is_refusal` says whether
 /// the answer came in the way in which complaints about a request come.
-pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
+pub(crate) fn is_modern(message: &Value, is_refusal: bool) -> bool {
     // Refusals in the words of the modern revision: wrong headers, missing capability, another version.
     // A list of versions proves nothing when it names old ones only.
     let supported = message.pointer("/error/data/supported").and_then(Value::as_array);
@@ -45,12 +45,12 @@ pub(super) fn is_modern(message: &Value, is_refusal: bool) -> bool {
 }
 
 /// The code of an answer that is an error.
-pub(super) fn error_code(message: &Value) -> Option<i64> {
+pub(crate) fn error_code(message: &Value) -> Option<i64> {
     message.pointer("/error/code").and_then(Value::as_i64)
 }
 
 /// Name and version that a server gives itself, in either era.
-pub(super) fn server_name(message: &Value) -> Option<String> {
+pub(crate) fn server_name(message: &Value) -> Option<String> {
     let info = message.pointer("/result/_meta/io.modelcontextprotocol~1serverInfo");
     let info = info.or_else(|| message.pointer("/result/serverInfo"))?;
     let word = |name: &str| info.get(name).and_then(Value::as_str);

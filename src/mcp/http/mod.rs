@@ -6,6 +6,8 @@
 //! A command is an [`exchange`] with the [`upstream`] server; its [`answer`] is one body ([`reply`]) or a stream of
 //! events ([`sse`]).
 
+#[cfg(feature = "operator")]
+pub mod eras;
 pub mod probe;
 pub mod reply;
 pub mod sse;

@@ -25,7 +25,7 @@ use super::target::HttpTarget;
 use super::upstream::Purpose;
 
 /// How long both questions may take in all, the bound of the reference. Saying goodbye comes on top.
-const PROBE_TIME: Duration = Duration::from_secs(2);
+pub(super) const PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// How much of it may pass without an answer to the first question: old servers are known to stay silent
 /// when they are asked something they do not know, and the second question needs time as well.
@@ -88,10 +88,10 @@ impl Finding {
 }
 
 /// Answer of the server to one question.
-struct Answer {
-    status: u16,
-    session: Option<HeaderValue>,
-    message: Value,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) session: Option<HeaderValue>,
+    pub(super) message: Value,
 }
 
 /// Probes a server; one that is known to want a handshake is not asked the other question again. Blocks
@@ -109,17 +109,21 @@ pub fn probe(target: &HttpTarget, known: Option<Era>) -> Finding {
 /// Asks without a handshake. Nothing is found when the answer says that the server wants one, or when
 /// there is none in time; a connection that fails is a finding, since the other question would fail too.
 fn discover(target: &HttpTarget, deadline: Instant) -> Option<Finding> {
-    let mut headers = HeaderMap::new();
-    headers.insert(VERSION_HEADER, HeaderValue::from_static(Era::Modern.newest()));
-    headers.insert("mcp-method", HeaderValue::from_static("server/discover"));
     let deadline = deadline.min(Instant::now() + DISCOVER_TIME);
-    let answer = match ask(target, &headers, &questions::discover(), deadline) {
+    let answer = match ask(target, &discover_headers(), &questions::discover(), deadline) {
         Ok(answer) => answer,
         Err(error) if error.kind == Kind::Timeout => return None,
         Err(error) => return Some(Finding::unanswered(error)),
     };
     let is_modern = questions::is_modern(&answer.message, answer.status == 400);
     refused(&answer).or_else(|| is_modern.then(|| Finding::ready(Era::Modern, &answer)))
+}
+
+/// What the question without a handshake carries besides its body.
+pub(super) fn discover_headers() -> HeaderMap {
+    let version = (VERSION_HEADER, HeaderValue::from_static(Era::Modern.newest()));
+    let method = (HeaderName::from_static("mcp-method"), HeaderValue::from_static("server/discover"));
+    HeaderMap::from_iter([version, method])
 }
 
 /// Asks with a handshake, and ends the session that it may have opened.
@@ -161,7 +165,12 @@ fn refused(answer: &Answer) -> Option<Finding> {
 }
 
 /// Asks one question and reads its answer, whichever form that has.
-fn ask(target: &HttpTarget, headers: &HeaderMap, body: &Value, deadline: Instant) -> Result<Answer, Error> {
+pub(super) fn ask(
+    target: &HttpTarget,
+    headers: &HeaderMap,
+    body: &Value,
+    deadline: Instant,
+) -> Result<Answer, Error> {
     let upstream = &target.upstream;
     let reply = upstream.send(Purpose::Probe, Method::POST, headers, Some(&body.to_string()), deadline)?;
     let (status, session) = (reply.status, reply.headers.get(&SESSION).cloned());
@@ -200,7 +209,7 @@ pub(crate) fn first_answer(
 
 /// Ends the handshake and the session, or every probe would leave one behind. Whatever the server says
 /// to that changes nothing; it has time of its own, because the verdict stands already.
-fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
+pub(super) fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
     let deadline = Instant::now() + PROBE_TIME;
     let mut headers = HeaderMap::new();
     if let Some(session) = session {

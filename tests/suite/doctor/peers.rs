@@ -91,6 +91,37 @@ fn servers_are_judged_as_run_judges_them() {
     assert!(text.contains("403 Forbidden"), "{text}");
 }
 
+/// A server over HTTP is asked both questions; what a product concludes is said, and answers that are at odds are a
+/// warning with what to do. No session is left behind.
+#[test]
+fn what_a_product_concludes_is_said() {
+    const DISCOVERED: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","capabilities":{},
+        "supportedVersions":["2026-07-28"],"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"NAME","version":"1"}}}}"#;
+    let found = |reply: Option<Reply>| {
+        let (plane, mcp) = (Plane::start(), Mcp::start());
+        if let Some(reply) = reply {
+            mcp.reply("server/discover", reply.clone());
+            mcp.reply("server/discover", reply);
+        }
+        let found = Findings::of(doctor(&plane.server.origin()).flag("mcp.server-url", &mcp.url()));
+        let asked = |method: &str| mcp.server.requests().iter().filter(|r| r.rpc_method() == method).count();
+        assert_eq!((asked("server/discover"), asked("initialize")), (2, asked("notifications/initialized")));
+        found.assert_ok();
+        (found.summary("mcp_handshake").to_owned(), found.check("mcp_handshake")["evidence"].to_string())
+    };
+    let (summary, evidence) = found(None);
+    assert!(
+        !summary.contains("WARNING") && evidence.contains("a product falls back to a handshake"),
+        "{evidence}"
+    );
+    let (summary, evidence) = found(Some(Reply::json(200, DISCOVERED.replace("NAME", "scripted"))));
+    assert!(!summary.contains("WARNING"), "{summary}");
+    assert!(evidence.contains("a product calls it without a handshake (2026-07-28)"), "{evidence}");
+    let (summary, _) = found(Some(Reply::json(200, DISCOVERED.replace("NAME", "other"))));
+    let wanted = "WARNING: a product may refuse it with 424: the server calls itself other 1 in one answer and scripted 1";
+    assert!(summary.contains(wanted), "{summary}");
+}
+
 /// The certificate that was refused is named, and what to do depends on what is wrong with it.
 #[test]
 fn refused_certificates_are_told_apart() {
