@@ -259,9 +259,7 @@ impl Poller {
     /// Decodes a poll and queues its commands; all of them, also when there are more than asked for: then
     /// this blocks until the workers have made room, and no poll is made meanwhile.
     fn accept(&self, polled: &Polled, limit: usize, heartbeat: &Heartbeat) -> Result<usize, Refusal> {
-        // The batch itself is in flight too: between two of its commands the count could fall to none,
-        // and a drain would end before the second had been taken in.
-        let _batch = self.parts.flight.enter(0);
+        let _batch = self.parts.flight.enter_batch();
         let body = match &polled.body {
             Body::None => &[],
             Body::Whole(body) => body.as_slice(),

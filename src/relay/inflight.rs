@@ -13,37 +13,44 @@ use crate::sync;
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<(Mutex<Load>, Condvar)>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Load {
     commands: usize,
+    batches: usize,
     bytes: usize,
 }
 
-/// One command in flight, of so many bytes; leaving is dropping it. So no path out of the program, early
-/// return or refusal, can forget to leave.
+/// Part of the load, a command with its bytes for example; leaving is dropping it. So no path out of the program,
+/// early return or refusal, can forget to leave.
 #[derive(Debug)]
 pub struct Ticket {
     flight: InFlight,
-    commands: usize,
-    bytes: usize,
+    part: Load,
 }
 
 impl InFlight {
     /// Counts one more, of so many bytes.
     pub fn enter(&self, bytes: usize) -> Ticket {
-        self.count(1, bytes)
+        self.count(Load { commands: 1, bytes, ..Load::default() })
     }
 
-    fn count(&self, commands: usize, bytes: usize) -> Ticket {
+    /// Counts a batch while its commands are taken in: between two of them there may be none, and a drain that ended
+    /// there would miss the second.
+    pub fn enter_batch(&self) -> Ticket {
+        self.count(Load { batches: 1, ..Load::default() })
+    }
+
+    fn count(&self, part: Load) -> Ticket {
         let mut load = sync::lock(&self.0.0);
-        load.commands += commands;
-        load.bytes = load.bytes.saturating_add(bytes);
-        Ticket { flight: self.clone(), commands, bytes }
+        load.commands += part.commands;
+        load.batches += part.batches;
+        load.bytes = load.bytes.saturating_add(part.bytes);
+        Ticket { flight: self.clone(), part }
     }
 
     /// Waits until none is left; false when `deadline` came first.
     pub fn wait_empty(&self, deadline: Instant) -> bool {
-        self.wait(deadline, |load| load.commands > 0)
+        self.wait(deadline, |load| load.commands + load.batches > 0)
     }
 
     /// Waits until there are fewer bytes than this; false when `deadline` came first.
@@ -65,15 +72,16 @@ impl InFlight {
 impl Ticket {
     /// More bytes of the same command: those of an answer that waits.
     pub fn more(&self, bytes: usize) -> Ticket {
-        self.flight.count(0, bytes)
+        self.flight.count(Load { bytes, ..Load::default() })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut load = sync::lock(&self.flight.0.0);
-        load.commands = load.commands.saturating_sub(self.commands);
-        load.bytes = load.bytes.saturating_sub(self.bytes);
+        load.commands = load.commands.saturating_sub(self.part.commands);
+        load.batches = load.batches.saturating_sub(self.part.batches);
+        load.bytes = load.bytes.saturating_sub(self.part.bytes);
         // One system call a command, also when nobody waits: little beside the dozens that it costs anyway.
         self.flight.0.1.notify_all();
     }
@@ -92,6 +100,8 @@ mod tests {
         assert!(!flight.wait_empty(Instant::now()));
         assert!(!flight.wait_below(7, Instant::now()) && flight.wait_below(8, Instant::now()));
         drop(first);
+        let batch = flight.enter_batch();
+        assert_eq!(flight.now(), 1, "a batch is no command");
         let more = second.more(9);
         assert!(!flight.wait_below(13, Instant::now()) && flight.now() == 1);
         drop(more);
@@ -99,6 +109,8 @@ mod tests {
         let waiter = flight.clone();
         let waiting = std::thread::spawn(move || waiter.wait_empty(Instant::now() + Duration::from_secs(20)));
         drop(second);
+        assert!(!flight.wait_empty(Instant::now()));
+        drop(batch);
         assert!(waiting.join().unwrap());
     }
 }

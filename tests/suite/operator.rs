@@ -274,6 +274,7 @@ fn the_url_file_stands_before_the_first_poll() {
         .start();
     plane.wait_polls(1);
     assert!(path.exists());
+    client.wait_log(|line| line.contains("HEALTH URL"));
     let log = client.log();
     assert!(log.find("pid file written").unwrap() < log.find("HEALTH URL").unwrap());
 }

@@ -267,11 +267,12 @@ impl Core {
     pub(super) fn next_line(&mut self) -> Option<Line> {
         loop {
             let line = match self.life {
-                Life::Opening(_) => self.urgent.pop_front(),
+                // One that closes still hears which calls were given up.
+                Life::Opening(_) | Life::Closing(_) => self.urgent.pop_front(),
                 Life::Serving | Life::Silent(_) => {
                     self.urgent.pop_front().or_else(|| self.outgoing.pop_front())
                 }
-                Life::Down | Life::Starting | Life::Ending(_) | Life::Closing(_) | Life::Closed => None,
+                Life::Down | Life::Starting | Life::Ending(_) | Life::Closed => None,
             }?;
             let Some(call) = line.call else { return Some(line) };
             // A call that has ended meanwhile is never written.
@@ -315,7 +316,7 @@ impl Core {
     pub(super) fn fail_all(&mut self, kind: net::Kind, cause: &str) {
         self.fail(|_| true, kind, cause);
         self.handshake.reset();
-        self.urgent.clear();
+        self.urgent.retain(|line| line.call.is_none() && matches!(self.life, Life::Closing(_)));
         self.outgoing.clear();
     }
 

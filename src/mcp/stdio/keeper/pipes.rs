@@ -38,9 +38,10 @@ impl Keeper {
     /// Waits for the next line; nothing when the child is asked to end.
     fn next_line(&self, child: u64) -> Option<Line> {
         let mut state = sync::lock(&self.state);
-        while state.child == child && state.core.is_running() {
-            if let Some(line) = state.core.next_line() {
-                return Some(line);
+        while state.child == child {
+            let line = state.core.next_line();
+            if line.is_some() || !state.core.is_running() {
+                return line;
             }
             state = sync::wait(&self.changed, state);
         }
