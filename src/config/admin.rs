@@ -39,10 +39,10 @@ impl Admin {
         let url_path = lookup.read("control-plane.url-path", |found| plane::url_path(found.text()))?;
         let organization =
             lookup.read("control-plane.organization-id", |found| plane::organization(found.text()))?;
-        let (origin, origin_label) = plane::origin(&lookup, identity.is_some())?;
+        let origin = plane::origin(&lookup, identity.is_some())?;
         let control_plane = ControlPlane {
             origin,
-            origin_label,
+            origin_label: lookup.giver(plane::BASE_URL_FLAG),
             url_path: url_path.unwrap_or_default(),
             tunnel_id: String::new(),
             organization_id: organization.filter(|id| !id.is_empty()),

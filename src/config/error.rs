@@ -40,6 +40,7 @@ impl Error {
     }
 
     /// Kind of mistake.
+    #[cfg(feature = "operator")]
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -51,6 +52,7 @@ impl Error {
     }
 
     /// Adds what to do about the mistake here.
+    #[cfg(feature = "operator")]
     pub(crate) fn advise(mut self, advice: String) -> Error {
         self.advice = Some(advice);
         self

@@ -37,8 +37,9 @@ pub enum Request {
     Version,
 }
 
-/// Flags this far from a known one are taken for a misspelling of it; farther ones are as likely
+/// Words this far from a known one are taken for a misspelling of it; farther ones are as likely
 /// to be meant for another program.
+#[cfg(feature = "operator")]
 const MISSPELLING_MAX_EDITS: usize = 3;
 
 impl Flags {
@@ -173,17 +174,21 @@ fn check(row: &Row, name: &str, text: &str) -> Result<(), Error> {
     verdict.map_err(|fault| usage(format!("invalid argument {text:?} for \"--{name}\" flag: {fault}")))
 }
 
-/// Names the flag, and the known one that was probably meant; never its value.
+/// Names the flag, and for people the known one that was probably meant; never its value.
 fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> Error {
     let typed = name.escape_debug().to_string();
-    match nearest(&typed, known) {
-        Some(flag) => usage(format!("unknown flag: --{typed} (did you mean --{flag}?)")),
-        None => usage(format!("unknown flag: --{typed}")),
+    #[cfg(feature = "operator")]
+    if let Some(flag) = nearest(&typed, known) {
+        return usage(format!("unknown flag: --{typed} (did you mean --{flag}?)"));
     }
+    #[cfg(not(feature = "operator"))]
+    drop(known);
+    usage(format!("unknown flag: --{typed}"))
 }
 
 /// The known word that a mistyped one was probably meant to be. A word of which nothing would be left is
 /// no guess.
+#[cfg(feature = "operator")]
 pub fn nearest(typed: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let (distance, word) = known.map(|word| (edits(typed, word), word)).min()?;
     (distance <= MISSPELLING_MAX_EDITS && distance < word.chars().count()).then_some(word)
@@ -191,6 +196,7 @@ pub fn nearest(typed: &str, known: impl Iterator<Item = &'static str>) -> Option
 
 /// The number of insertions, removals and replacements between two words, by the usual table, of
 /// which only the row for the letters of `left` so far is kept.
+#[cfg(feature = "operator")]
 fn edits(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (above, a) in left.chars().enumerate() {
@@ -250,7 +256,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(refusal(&["--log.levle=x"]), "unknown flag: --log.levle (did you mean --log.level?)");
+        let meant = if cfg!(feature = "operator") { " (did you mean --log.level?)" } else { "" };
+        assert_eq!(refusal(&["--log.levle=x"]), format!("unknown flag: --log.levle{meant}"));
         assert_eq!(refusal(&["--nothing-like-it=secret"]), "unknown flag: --nothing-like-it");
         assert_eq!(refusal(&["--=x"]), "unknown flag: --");
         assert_eq!(refusal(&["--pid.file"]), "flag needs an argument: --pid.file");
@@ -270,6 +277,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "operator")]
     fn edit_distance_counts_single_letters() {
         assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("", "abc"), 3);

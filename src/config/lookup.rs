@@ -110,6 +110,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// Source of a setting, and of the value that it hides, in words for people.
+    #[cfg(feature = "operator")]
     pub(crate) fn giver(&self, flag: &str) -> String {
         let Ok(Some(found)) = self.find(flag) else { return "nobody".to_owned() };
         let of_file = self.file.iter().flat_map(|(_, document)| document);

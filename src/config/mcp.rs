@@ -4,8 +4,6 @@
 //! it decides which mistake a person is sent after. Opens no connection and starts no program: a
 //! server that cannot be reached is found by the relay.
 
-use std::net::SocketAddr;
-
 use super::binding::{Entry, arguments};
 use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
@@ -13,24 +11,20 @@ use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::is_variable_name;
 use super::settings::{KEY_FLAG, ROWS};
 use super::{
-    Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, Stub, headers,
-    local, proxy,
+    Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, headers, proxy,
 };
 use crate::url::Url;
 
 /// Flag of the servers over HTTP.
-const SERVER_FLAG: &str = "mcp.server-url";
+pub(super) const SERVER_FLAG: &str = "mcp.server-url";
 /// Flag of the servers over stdio.
-const COMMAND_FLAG: &str = "mcp.command";
-/// Flag of the stub.
-const STUB_FLAG: &str = "embedded-mcp-stub";
+pub(super) const COMMAND_FLAG: &str = "mcp.command";
 /// Flag of the variables for all servers over stdio.
 const PASS_FLAG: &str = "mcp.pass-env";
 /// Validates the MCP servers and how they are called. Servers come before commands whichever was
 /// given first, so that the order of bindings does not depend on where they were set.
 pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
-    let stub = stub(lookup)?;
-    let mut bindings: Vec<Binding> = stub.iter().map(binding_of_stub).collect::<Result<_, _>>()?;
+    let mut bindings = Vec::new();
     // Both halves or none: a certificate without its key is found here and not at the first handshake.
     let identity = identity(lookup, "mcp.client-cert", "mcp.client-key", "MCP")?;
     let mut shows_identity = false;
@@ -40,7 +34,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
             let channel = entry.channel()?;
             let url = lookup.value(found, &entry, "url")?;
             let server = http_server(lookup, &channel, &url, &entry, identity.as_ref())?;
-            bind(&mut bindings, stub.is_some(), found, channel, Server::Http(server))?;
+            bind(&mut bindings, found, channel, Server::Http(server))?;
             shows_identity = true;
         }
         Ok(())
@@ -56,10 +50,12 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
     lookup.read(COMMAND_FLAG, |found| {
         for entry in entries(found, Entry::command)? {
             let server = stdio_server(lookup, found, &entry, &pass)?;
-            bind(&mut bindings, stub.is_some(), found, entry.channel()?, Server::Stdio(server))?;
+            bind(&mut bindings, found, entry.channel()?, Server::Stdio(server))?;
         }
         Ok(())
     })?;
+    #[cfg(feature = "dev")]
+    let stub = super::stub::load(lookup, &mut bindings)?;
     Ok(Mcp {
         bindings,
         connection_max_ttl: lookup.duration("mcp.connection-max-ttl")?,
@@ -73,6 +69,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         oauth_trusted_origins: trusted_origins(lookup)?,
         forward_trace_context: lookup.boolean("mcp.forward-trace-context")?,
         stdio_send_initialized: lookup.boolean("mcp.stdio-send-initialized-notification")?,
+        #[cfg(feature = "dev")]
         stub,
     })
 }
@@ -86,27 +83,6 @@ fn trusted_origins(lookup: &Lookup) -> Result<Vec<Origin>, Error> {
         texts.map(|text| Origin::parse(text).map_err(|what| format!("{name}: {what}"))).collect()
     })?;
     Ok(origins.unwrap_or_default())
-}
-
-/// The stub that is to serve `main`, if any.
-fn stub(lookup: &Lookup) -> Result<Option<Stub>, Error> {
-    if !lookup.boolean(STUB_FLAG)? {
-        return Ok(None);
-    }
-    let text = |flag| Ok(lookup.read(flag, |found| Ok(found.text().to_string()))?.unwrap_or_default());
-    Ok(Some(Stub {
-        listen: local::listen(lookup, "embedded-mcp-listen-addr")?.address,
-        name: text("embedded-mcp-server-name")?,
-        version: text("embedded-mcp-server-version")?,
-    }))
-}
-
-/// The stub as the server of `main`: whatever is tried with it takes the way of a real one. Port 0 stands in no
-/// URL; where the stub really listens takes its place before anybody connects.
-fn binding_of_stub(stub: &Stub) -> Result<Binding, Error> {
-    let address = SocketAddr::new(stub.listen.ip(), stub.listen.port().max(1));
-    let server = HttpServer::at(&format!("http://{address}/mcp")).map_err(Error::invalid)?;
-    Ok(Binding { channel: Channel::main(), server: Server::Http(server) })
 }
 
 impl HttpServer {
@@ -250,13 +226,7 @@ fn http_server(
 }
 
 /// Binds a channel to one server: with two, which of them a command reached would be chance.
-fn bind(
-    bindings: &mut Vec<Binding>,
-    has_stub: bool,
-    found: &Found,
-    channel: Channel,
-    server: Server,
-) -> Result<(), String> {
+fn bind(bindings: &mut Vec<Binding>, found: &Found, channel: Channel, server: Server) -> Result<(), String> {
     let flag = found.row.flag;
     // Refused before there is such a server here, so that no profile has to change when it comes.
     if channel.as_str() == RESERVED_CHANNEL {
@@ -266,15 +236,6 @@ fn bind(
         bindings.push(Binding { channel, server });
         return Ok(());
     };
-    // The reference client replaces some of these in silence; whoever configured one would look for its answers
-    // in vain.
-    if has_stub && channel == Channel::main() {
-        let dashes = if matches!(found.giver, Giver::Flag) { "--" } else { "" };
-        let other = found.label();
-        return Err(format!(
-            "--{STUB_FLAG} cannot be combined with {dashes}{other}; use one main MCP target path"
-        ));
-    }
     let kind = match present.server {
         Server::Http(_) => "http-streamable",
         Server::Stdio(_) => "stdio",

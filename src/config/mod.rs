@@ -49,6 +49,8 @@ mod admin;
 mod harpoon;
 mod local;
 mod mcp;
+#[cfg(feature = "dev")]
+mod stub;
 
 // Settings whose values are secret.
 mod secrets;
@@ -75,6 +77,8 @@ pub use harpoon::HostRules;
 pub use harpoon::{Harpoon, HarpoonTarget};
 pub use profile::Source;
 pub use sections::*;
+#[cfg(feature = "dev")]
+pub use stub::Stub;
 
 #[cfg(feature = "operator")]
 pub(crate) use binding::arguments;
@@ -122,7 +126,9 @@ impl Settings {
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
         let source = profile::select(flags, environment)?;
         let settings = Settings::of(&source, flags, environment, false);
-        settings.map_err(|error| profile::advise(error, &source, flags, environment))
+        #[cfg(feature = "operator")]
+        let settings = settings.map_err(|error| profile::advise(error, &source, flags, environment));
+        settings
     }
 
     /// Loads all but the API key, which is left empty, for checks of everything else.

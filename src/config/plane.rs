@@ -33,6 +33,9 @@ const NAMESPACE_BYTES: usize = 4;
 /// The channel of the endpoints that this program itself calls.
 pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
 
+/// The setting that says where the control plane is.
+pub(super) const BASE_URL_FLAG: &str = "control-plane.base-url";
+
 /// The setting whose items other settings must agree with.
 const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";
 
@@ -49,7 +52,7 @@ const MAIN_UNNAMED: &str =
 pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
     let identity =
         identity(lookup, "control-plane.client-cert", "control-plane.client-key", "control-plane")?;
-    let (origin, origin_label) = origin(lookup, identity.is_some())?;
+    let origin = origin(lookup, identity.is_some())?;
     let url_path = lookup.read("control-plane.url-path", |found| url_path(found.text()))?;
     let tunnel_id = lookup.read("control-plane.tunnel-id", |found| tunnel_id(found.text()))?;
     let tunnel_id =
@@ -66,7 +69,8 @@ pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
     };
     Ok(ControlPlane {
         origin,
-        origin_label,
+        #[cfg(feature = "operator")]
+        origin_label: lookup.giver(BASE_URL_FLAG),
         url_path: url_path.unwrap_or_default(),
         tunnel_id,
         organization_id: organization.filter(|id| !id.is_empty()),
@@ -130,7 +134,7 @@ pub(crate) fn check_proxied_plaintext(
     }
     let what = "http through a proxy would send the API key in plain text; use https, or insist with \
                 --control-plane.allow-plaintext-http (control_plane.allow_plaintext_http in YAML)";
-    Err(lookup.fault("control-plane.base-url", &format!("invalid control-plane.base-url: {what}")))
+    Err(lookup.fault(BASE_URL_FLAG, &format!("invalid {BASE_URL_FLAG}: {what}")))
 }
 
 /// A certificate and its key: both or neither. Whether they are PEM, and belong together, `net`
@@ -153,12 +157,10 @@ pub(crate) fn identity(
 /// Origin of the control plane, one for every header and log line: a host root, on https unless somebody insists. A path
 /// in the URL is dropped, as the reference does; `url-path` is what adds one. Credentials are
 /// refused and not dropped, since they could only stand where somebody believes them to be sent.
-/// With it comes who named it.
-pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<(Origin, String), Error> {
-    const FLAG: &str = "control-plane.base-url";
+pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<Origin, Error> {
     // Asked for first, so that a word that is no boolean is refused with https, too.
     let insists = lookup.boolean("control-plane.allow-plaintext-http")?;
-    let origin = lookup.read(FLAG, |found| {
+    let origin = lookup.read(BASE_URL_FLAG, |found| {
         let text = found.text().trim();
         let is_default = text.trim_end_matches('/') == found.row.default;
         let text = if has_identity && is_default { MTLS_BASE_URL } else { text };
@@ -169,10 +171,9 @@ pub(super) fn origin(lookup: &Lookup, has_identity: bool) -> Result<(Origin, Str
             );
             lookup.references.warnings.borrow_mut().push(what);
         }
-        base_url(text, insists).map_err(|what| format!("invalid {FLAG}: {what}"))
+        base_url(text, insists).map_err(|what| format!("invalid {BASE_URL_FLAG}: {what}"))
     })?;
-    let origin = origin.ok_or_else(|| Error::invalid(format!("{FLAG} has no default")))?;
-    Ok((origin, lookup.giver(FLAG)))
+    origin.ok_or_else(|| Error::invalid(format!("{BASE_URL_FLAG} has no default")))
 }
 
 /// Checks a URL of the control plane; plain http beyond this host is for those who insist.

@@ -4,10 +4,9 @@
 //! the files of one directory, so a name is held to a grammar without separators. Fails when two
 //! ways are used at once: to let one win in silence would run a tunnel with the wrong identity.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Environment, Error, ErrorKind, Flags};
+use super::{Environment, Error, Flags};
 
 /// The three ways to name a file: flag, variable, and what a blank flag lacks.
 const WAYS: [(&str, &str, &str); 3] = [
@@ -17,9 +16,11 @@ const WAYS: [(&str, &str, &str); 3] = [
 ];
 
 /// A directory with more files than this holds something else than profiles.
+#[cfg(feature = "operator")]
 const ENTRIES_MAX: usize = 10_000;
 
 /// Profiles that an advice names; a list of all of them is one command away.
+#[cfg(feature = "operator")]
 const ADVISED_MAX: usize = 5;
 
 /// A profile's name is a file name, so it stays short.
@@ -115,10 +116,11 @@ pub(crate) fn directory(flags: &Flags, environment: &Environment) -> Result<Path
 
 /// The profiles of a directory, by name. Other files are passed over in silence, because editors leave copies
 /// beside what they edit; a directory that is not there has none.
-pub(crate) fn list(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+#[cfg(feature = "operator")]
+pub(crate) fn list(directory: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     let found = match directory.read_dir() {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let named = |path: PathBuf| {
@@ -134,8 +136,9 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 
 /// The mistake with what to do about it, where the choice of a profile is behind it: none was chosen, or
 /// one that is not there.
+#[cfg(feature = "operator")]
 pub(super) fn advise(error: Error, source: &Source, flags: &Flags, environment: &Environment) -> Error {
-    let missing = matches!(error.kind(), ErrorKind::TunnelIdMissing);
+    let missing = matches!(error.kind(), super::ErrorKind::TunnelIdMissing);
     match source {
         Source::FlagsAndEnvironment if missing => {
             let found = directory(flags, environment).ok().and_then(|directory| list(&directory).ok());

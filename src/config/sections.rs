@@ -73,7 +73,7 @@ pub struct ControlPlane {
     /// Scheme, host and port; path discarded; already switched to the mTLS host where that applies.
     pub origin: Origin,
     /// Source of the origin, and of the value that it hides, in words for people.
-    #[cfg_attr(not(feature = "operator"), allow(dead_code))]
+    #[cfg(feature = "operator")]
     pub origin_label: String,
     /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
     pub url_path: String,
@@ -141,21 +141,8 @@ pub struct Mcp {
     #[allow(dead_code)] // src/mcp reads it.
     pub stdio_send_initialized: bool,
     /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
-    #[cfg_attr(not(feature = "dev"), allow(dead_code))]
-    pub stub: Option<Stub>,
-}
-
-/// The stub server of `embedded-mcp-stub`.
-#[derive(Debug, Clone)]
-pub struct Stub {
-    /// Address that it listens on.
-    pub listen: SocketAddr,
-    /// The name that it gives itself.
-    #[cfg_attr(not(feature = "dev"), allow(dead_code))]
-    pub name: String,
-    /// The version that it gives itself.
-    #[cfg_attr(not(feature = "dev"), allow(dead_code))]
-    pub version: String,
+    #[cfg(feature = "dev")]
+    pub stub: Option<super::Stub>,
 }
 
 /// A channel and the server behind it.

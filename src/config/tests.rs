@@ -292,21 +292,20 @@ fn a_file_that_others_may_write_is_not_read() {
 #[test]
 fn the_stub_is_there_where_it_was_built() {
     let stub = "--embedded-mcp-stub";
-    if cfg!(feature = "dev") {
+    #[cfg(feature = "dev")]
+    {
         let settings = loaded(&[stub, "--embedded-mcp-listen-addr=:7"], [TUNNEL, KEY]);
         let stub = settings.mcp.stub.unwrap();
         assert_eq!((stub.listen.port(), stub.name.as_str(), stub.version.as_str()), (7, "mcp-stub", "0.1.0"));
         assert_eq!(settings.mcp.bindings.len(), 1);
         assert_eq!(settings.mcp.bindings[0].channel.as_str(), "main");
-    } else {
-        let error = refusal(&[stub], [TUNNEL, KEY]);
-        assert_eq!(
-            error,
-            "embedded-mcp-stub is not available in this build, which has no stub server (feature dev); remove it"
-        );
     }
-    let off = loaded(&["--embedded-mcp-stub=false"], [TUNNEL, KEY, SERVER]);
-    assert!(off.mcp.stub.is_none());
+    #[cfg(not(feature = "dev"))]
+    assert_eq!(
+        refusal(&[stub], [TUNNEL, KEY, SERVER]),
+        "embedded-mcp-stub is not available in this build, which has no stub server (feature dev); remove it"
+    );
+    loaded(&["--embedded-mcp-stub=false"], [TUNNEL, KEY, SERVER]);
 }
 
 #[test]

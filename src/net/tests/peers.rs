@@ -314,6 +314,7 @@ pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error>
         oauth_trusted_origins: Vec::new(),
         forward_trace_context: false,
         stdio_send_initialized: false,
+        #[cfg(feature = "dev")]
         stub: None,
     };
     net.mcp(&mcp, server, 4)
