@@ -63,6 +63,7 @@
 //! | worker | N = `mcp.max-concurrent-requests`, and 1 a further channel | the queue, then its server | its deadline |
 //! | quick | 1 a channel | the queue, for what expects no answer | as a worker |
 //! | listen | 4 | subscriptions | a day |
+//! | deadlines | 1 | commands in the queue whose time ends there | the earliest of them |
 //! | courier | M = min(2 N, 64) | answers, then the control plane | a poll's time a post |
 //! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |
 //! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |

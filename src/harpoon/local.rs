@@ -31,7 +31,7 @@ impl Answering for Local {
         let mut request_id = "local-".to_owned();
         // Writing to a text cannot fail.
         let _ = write!(request_id, "{}", self.count.fetch_add(1, Ordering::Relaxed));
-        let caller = Caller { request_id: &request_id, silent_after: None };
+        let caller = Caller { request_id: &request_id, answer_by: None };
         let asking = Asking { method: &request.method, headers: &request.headers, body: &request.body };
         let desk = Desk { tools: &self.tools, caller };
         let Answer { status, body, session, allow } = streamable_http::answer(&desk, &self.sessions, &asking);

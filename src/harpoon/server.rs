@@ -48,7 +48,7 @@ impl Server for Desk<'_> {
 /// Answers one request of this command. A refusal is an answer too, with the status that it would have over HTTP.
 pub(super) fn answer(tools: &Tools, command: &Command, message: &Message) -> Outcome {
     let version = command.header(VERSION_HEADER.as_str());
-    let caller = Caller { request_id: &command.request_id, silent_after: command.silent_after };
+    let caller = Caller { request_id: &command.request_id, answer_by: command.answer_by };
     let (status, text) = match serve(&Desk { tools, caller }, message, version) {
         Ok((Served::Result(result), asked)) => (200, asked.result(&result)),
         Ok((Served::Ended(outcome), _)) => return outcome,

@@ -57,8 +57,8 @@ pub(super) struct Tools {
 pub(super) struct Caller<'a> {
     /// Names the call in the log.
     pub(super) request_id: &'a str,
-    /// After this nobody waits any more.
-    pub(super) silent_after: Option<Instant>,
+    /// By this it is to be answered.
+    pub(super) answer_by: Option<Instant>,
 }
 
 /// One endpoint as `list_targets` shows it.
@@ -153,7 +153,7 @@ impl Tools {
             return refuse("request body exceeds size limit");
         }
         // The time of the call begins here and covers everything, but the caller's own ends it all the same.
-        let deadline = Deadline::new(caller.silent_after, asked.timeout.min(self.ttl));
+        let deadline = Deadline::new(caller.answer_by, asked.timeout.min(self.ttl));
         let order = Order {
             endpoint: Arc::clone(endpoint),
             method: asked.method,
@@ -168,7 +168,7 @@ impl Tools {
         Ok(match result {
             Ok(received) => Called::Result(response(received)),
             // These belong to the command and not to the tool: nobody waits, its time is over, or it was cut.
-            Err(_) if deadline.is_silent() => Called::Ended(Outcome::Expired),
+            Err(_) if deadline.is_expired() => Called::Ended(Outcome::Failed(Failure::expired())),
             Err(_) if started.elapsed() >= self.ttl => Called::Ended(Outcome::Failed(Failure::timeout())),
             Err(Fault { cut: Some(error), .. }) => Called::Ended(Outcome::Failed(Failure::transport(&error))),
             Err(fault) => failed(&target.label, fault.text),

@@ -69,7 +69,7 @@ impl Call for DiscoveryCall {
     fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
         let deadline = self.command.deadline(SEARCHES_TIME);
         let found = match self.discovery.answer(deadline.end()) {
-            _ if deadline.is_silent() => return Outcome::Expired,
+            _ if deadline.is_expired() => return Outcome::Failed(Failure::expired()),
             Ok(Some(found)) => found,
             Ok(None) => {
                 let cause = "the server publishes no protected resource metadata";
@@ -81,8 +81,8 @@ impl Call for DiscoveryCall {
         // What the answer names can be called once it is posted; but the answer does not wait for all time.
         let left = deadline.end().saturating_duration_since(Instant::now()) / 2;
         self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME), &mut Record::default());
-        if deadline.is_silent() {
-            return Outcome::Expired;
+        if deadline.is_expired() {
+            return Outcome::Failed(Failure::expired());
         }
         let headers = ReplyHeaders::allowed(&found.headers);
         let payload = Payload::received(found.text, found.held.map(Arc::new));

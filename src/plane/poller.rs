@@ -304,7 +304,8 @@ impl Poller {
     }
 
     /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
-    fn queue(&self, command: Command, heartbeat: &Heartbeat) -> bool {
+    fn queue(&self, mut command: Command, heartbeat: &Heartbeat) -> bool {
+        command.set_time_aside(self.parts.plane.round_trip());
         match self.parts.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
             Ok(refused) => {
                 self.parts.relay.metrics.enqueued.add([], 1);

@@ -111,6 +111,7 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
         silent_after: text(fields.response_timeout)
             .and_then(|value| response_timeout(&value))
             .and_then(|timeout| received.checked_add(timeout)),
+        answer_by: None,
         ticket: flight.enter(bytes),
     })
 }

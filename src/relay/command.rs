@@ -25,6 +25,10 @@ pub const SUBSCRIPTION_TTL: Duration = Duration::from_secs(24 * 3600);
 /// share of what may be in flight for that long, and a few of them would end polling for a day.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 256 * 1024;
 
+/// Least time that is set aside for telling a caller that its time is over. A post to a near plane takes a few
+/// milliseconds, but a busy host may need some before that.
+const POST_TIME_MIN: Duration = Duration::from_millis(200);
+
 /// One piece of work, with all that is needed to answer it. Whoever holds the last reference ends
 /// the command's time in flight: that is the courier, once the answer was posted or given up.
 pub struct Command {
@@ -44,6 +48,8 @@ pub struct Command {
     pub created_at: Option<SystemTime>,
     /// After this nothing may be posted any more (`response_timeout`).
     pub silent_after: Option<Instant>,
+    /// By this the call ends, so that its caller hears of it in time: see [`Command::set_time_aside`].
+    pub answer_by: Option<Instant>,
     /// Counts the command among those in flight until it is dropped.
     pub ticket: Ticket,
 }
@@ -135,8 +141,17 @@ impl Command {
             received: Instant::now(),
             created_at: None,
             silent_after: None,
+            answer_by: None,
             ticket,
         }
+    }
+
+    /// Sets time aside, at the end of what the caller gave, for the answer that says that it is over: two round
+    /// trips to the plane, but no more than half of all.
+    pub fn set_time_aside(&mut self, round_trip: Option<Duration>) {
+        let aside = POST_TIME_MIN.max(2 * round_trip.unwrap_or_default());
+        let half = |end: Instant| end.saturating_duration_since(self.received) / 2;
+        self.answer_by = self.silent_after.and_then(|end| end.checked_sub(aside.min(half(end))));
     }
 
     /// Whether `response_timeout` has passed.
@@ -144,11 +159,16 @@ impl Command {
         self.silent_after.is_some_and(|end| Instant::now() >= end)
     }
 
+    /// Whether its caller has to be told now that time is over.
+    pub fn is_overdue(&self) -> bool {
+        self.answer_by.is_some_and(|end| Instant::now() >= end)
+    }
+
     /// The deadline of a call that starts now and may take `ttl`. The caller's own time started when
     /// the poll's headers arrived, ours starts here: a server must not lose the time that a command
     /// spent in our queue.
     pub fn deadline(&self, ttl: Duration) -> Deadline {
-        Deadline::new(self.silent_after, ttl)
+        Deadline::new(self.answer_by, ttl)
     }
 
     /// The first value of a header, when it is text.
@@ -157,33 +177,59 @@ impl Command {
     }
 }
 
-/// Until when a call may run, and what happens then. There are two ends: past `response_timeout` the
-/// caller has gone and the contract forbids any post; past our own limit the caller still waits and
-/// gets a failure. Progress moves neither.
+/// Until when a call may run. There are two ends, and the failure tells which came first: shortly before the
+/// caller's `response_timeout`, and at our own limit. Progress moves neither.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    silent_after: Option<Instant>,
-    answered_by: Instant,
+    answer_by: Option<Instant>,
+    limit: Instant,
 }
 
 impl Deadline {
-    /// That of a call that starts now and may take `ttl`, for a caller that is gone after that moment, if it says so.
-    pub fn new(silent_after: Option<Instant>, ttl: Duration) -> Deadline {
-        Deadline { silent_after, answered_by: Instant::now() + ttl }
+    /// That of a call that starts now and may take `ttl`, and whose caller is to be answered by that moment, if any.
+    pub fn new(answer_by: Option<Instant>, ttl: Duration) -> Deadline {
+        Deadline { answer_by, limit: Instant::now() + ttl }
     }
 
     /// When waiting ends, whatever the reason.
     pub fn end(&self) -> Instant {
-        self.silent_after.map_or(self.answered_by, |silent| silent.min(self.answered_by))
+        self.answer_by.map_or(self.limit, |end| end.min(self.limit))
     }
 
-    /// Whether the call has to end in silence: its `response_timeout` has passed.
-    pub fn is_silent(&self) -> bool {
-        self.silent_after.is_some_and(|silent| Instant::now() >= silent)
+    /// Whether the caller's own time is over.
+    pub fn is_expired(&self) -> bool {
+        self.answer_by.is_some_and(|end| Instant::now() >= end)
     }
 
     /// A shorter wait within this deadline.
     pub fn within(&self, limit: Duration) -> Instant {
         self.end().min(Instant::now() + limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inflight::InFlight;
+    use super::*;
+
+    /// NEW-036: two round trips, 200 ms at least, half of all at most.
+    #[test]
+    fn time_is_set_aside_for_telling_the_caller() {
+        let ms = Duration::from_millis;
+        for (timeout, round_trip, aside) in [
+            (ms(30_000), None, ms(200)),
+            (ms(30_000), Some(ms(40)), ms(200)),
+            (ms(30_000), Some(ms(150)), ms(300)),
+            (ms(1_000), Some(ms(900)), ms(500)),
+            (ms(300), None, ms(150)),
+            (ms(0), Some(ms(5)), ms(0)),
+        ] {
+            let mut command = Command::example(InFlight::default().enter(0));
+            command.set_time_aside(round_trip);
+            assert_eq!(command.answer_by, None);
+            command.silent_after = Some(command.received + timeout);
+            command.set_time_aside(round_trip);
+            assert_eq!(command.answer_by, Some(command.received + timeout - aside), "{timeout:?}");
+        }
     }
 }

@@ -16,12 +16,17 @@ use super::payload::Payload;
 /// JSON-RPC "internal error", the code of everything that the tunnel itself reports.
 const INTERNAL_ERROR: i64 = -32603;
 
+/// Code of what the tunnel answers in a server's place while nothing has failed.
+const SERVER_ERROR: i64 = -32000;
+
 /// Failure class: how a command can end without an answer of its server. `Class::row` has one row for each, from
 /// which the posted JSON, the log and the metrics take their words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// The exchange with the server broke.
     Exchange(net::Kind),
+    /// The time that the caller gave is over.
+    Deadline,
     /// The reply is compressed, which was not asked for.
     Encoding,
     /// The reply has no body.
@@ -63,6 +68,7 @@ impl Class {
                 let (source, word) = kind.words();
                 (502, source, word)
             }
+            Class::Deadline => (504, Source::Timeout, "timeout"),
             Class::Encoding => (502, Source::Protocol, "unsupported_encoding"),
             Class::NoBody => (502, Source::Protocol, "response_body_missing"),
             Class::BodyTooLarge => (502, Source::Protocol, "response_body_too_large"),
@@ -132,6 +138,11 @@ impl Failure {
         Failure::new(net::Kind::Timeout, "connection-max-ttl reached")
     }
 
+    /// The caller's own time is over.
+    pub fn expired() -> Failure {
+        Failure::new(Class::Deadline, "response deadline reached")
+    }
+
     /// The server answered with a status outside 2xx and no JSON-RPC error of its own. Statuses that
     /// report no error (a refused redirect, say) are a breach of protocol, and the contract reserves
     /// `upstream_status` for those that do.
@@ -148,6 +159,10 @@ impl Failure {
 
     /// The JSON-RPC error for the request with this id (as it was written), or for none.
     pub fn payload(&self, id: Option<&str>) -> Payload {
+        if self.class == Class::Deadline {
+            let data = json!({ "origin": "tunnel-client", "error_type": "timeout" });
+            return Payload::own(error(id, SERVER_ERROR, "the server did not answer in time", Some(&data)));
+        }
         let mut failure = json!({
             "version": 1,
             "source": self.source.word(),

@@ -57,6 +57,9 @@ pub trait Sink {
     /// than the plane takes is slowed down by its own connection, and nothing piles up here. At `until`
     /// the call itself ends, so a plane that does not take the notification holds it no longer.
     fn notify(&mut self, payload: Payload, status: u16, headers: &ReplyHeaders, until: Instant);
+
+    /// Keeps work for when the answer has been handed over, which it must not hold up. It is bounded.
+    fn afterwards(&mut self, work: Box<dyn FnOnce()>);
 }
 
 /// How a command ended.
@@ -87,8 +90,6 @@ pub enum Outcome {
     },
     /// There is no answer of the server.
     Failed(Failure),
-    /// `response_timeout` has passed; nothing may be posted.
-    Expired,
 }
 
 /// Where answers go.

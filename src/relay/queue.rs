@@ -13,6 +13,7 @@ mod shares;
 mod tests;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -59,6 +60,7 @@ pub struct Queue {
     quick: Condvar,
     listen: Condvar,
     room: Condvar,
+    overdue: Condvar,
 }
 
 /// What a worker holds while it runs a command.
@@ -77,6 +79,8 @@ struct State {
     shares: Shares,
     /// Ordinary workers that wait for work.
     idle: usize,
+    /// When what waits is next looked at for commands whose time is over.
+    look: Option<Instant>,
     closed: bool,
 }
 
@@ -102,6 +106,7 @@ impl Queue {
             quick: Condvar::new(),
             listen: Condvar::new(),
             room: Condvar::new(),
+            overdue: Condvar::new(),
         }
     }
 
@@ -125,6 +130,10 @@ impl Queue {
         }
         if state.closed {
             return Err(Box::new(command));
+        }
+        if let Some(end) = command.answer_by.filter(|end| state.look.is_none_or(|look| *end < look)) {
+            state.look = Some(end);
+            self.overdue.notify_one();
         }
         let refused = state.append(command, self.limits());
         self.wake(&state);
@@ -164,6 +173,27 @@ impl Queue {
         }
     }
 
+    /// Waits until the time of commands is over that still wait, and removes them. `None` when the queue is closed
+    /// and empty.
+    pub fn take_overdue(&self) -> Option<Vec<Command>> {
+        let mut state = sync::lock(&self.state);
+        loop {
+            let now = Instant::now();
+            let overdue = state.take_overdue(now);
+            if !overdue.is_empty() {
+                self.room.notify_one();
+                return Some(overdue);
+            }
+            if state.closed && state.waiting.is_empty() {
+                return None;
+            }
+            state = match state.look {
+                Some(look) => sync::wait_for(&self.overdue, state, look.saturating_duration_since(now)),
+                None => sync::wait(&self.overdue, state),
+            };
+        }
+    }
+
     /// A worker has finished what it popped.
     pub fn done(&self, held: Held) {
         let mut state = sync::lock(&self.state);
@@ -185,7 +215,7 @@ impl Queue {
     /// none of the bells rings again after this.
     pub fn close(&self) {
         sync::lock(&self.state).closed = true;
-        for bell in [&self.ordinary, &self.quick, &self.listen, &self.room] {
+        for bell in [&self.ordinary, &self.quick, &self.listen, &self.room, &self.overdue] {
             bell.notify_all();
         }
     }
@@ -249,6 +279,22 @@ impl State {
         let newest = self.waiting.iter().rposition(is_of)?;
         self.shares.leaves(&crowding);
         self.waiting.remove(newest).map(|(_, command)| command)
+    }
+
+    /// Removes the commands whose time is over, and notes when that of the next one is.
+    fn take_overdue(&mut self, now: Instant) -> Vec<Command> {
+        let is_overdue = |(_, command): &(Lane, Command)| command.answer_by.is_some_and(|end| end <= now);
+        let (overdue, rest): (VecDeque<_>, _) =
+            mem::take(&mut self.waiting).into_iter().partition(is_overdue);
+        self.waiting = rest;
+        self.look = self.waiting.iter().filter_map(|(_, command)| command.answer_by).min();
+        for (lane, command) in &overdue {
+            match lane {
+                Lane::Listen => self.shares.listens(&command.channel, false),
+                Lane::Ordinary | Lane::Quick => self.shares.leaves(&command.channel),
+            }
+        }
+        overdue.into_iter().map(|(_, command)| command).collect()
     }
 
     /// Removes the first command that this kind of worker may take.

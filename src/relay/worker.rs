@@ -3,8 +3,8 @@
 //! A worker never posts a terminal answer itself, so a slow control plane does not hold an MCP slot.
 //! It posts the notifications of its own call, because their order is the stream's.
 //!
-//! Every command that is dequeued leaves through `Relay::run` with exactly one answer, or in silence
-//! once its caller has stopped waiting. A server that fails costs its own command; a worker outlives
+//! Every command that is dequeued leaves through `Relay::run` with exactly one answer, also when its caller's time
+//! ends before its server has answered. A server that fails costs its own command; a worker outlives
 //! everything but the queue.
 
 use std::collections::HashMap;
@@ -54,8 +54,6 @@ enum Verdict {
     Answer(Answer),
     /// It is refused.
     Fail(Failure),
-    /// Nobody waits any more.
-    Expired,
 }
 
 /// A call that its server has admitted, with the longest time that it may take; or why there is none.
@@ -74,7 +72,18 @@ impl Relay {
             let (relay, heartbeat) = (Arc::clone(self), heartbeats.add(name));
             sync::spawn(format!("{name}-{number}"), move || relay.serve(lane, &heartbeat))?;
         }
-        Ok(())
+        let relay = Arc::clone(self);
+        sync::spawn("deadlines", move || relay.watch_deadlines()).map(drop)
+    }
+
+    /// Answers commands whose time ends while they wait for a worker. Only couriers can hold it up.
+    fn watch_deadlines(&self) {
+        while let Some(overdue) = self.queue.take_overdue() {
+            self.publish_load();
+            for command in overdue {
+                self.settle(Arc::new(command), Verdict::Fail(Failure::expired()));
+            }
+        }
     }
 
     /// Answers everything that still waits: nobody will come for it any more. Their callers learn at once
@@ -89,7 +98,7 @@ impl Relay {
     /// safely send it again.
     pub fn give_up(&self, command: Command) {
         log::warn!(request_id = command.request_id.as_str(); "command not started before shutdown");
-        self.finish(&Arc::new(command), Outcome::Failed(Failure::new(Class::Internal, "shutting down")));
+        self.finish(Arc::new(command), Outcome::Failed(Failure::new(Class::Internal, "shutting down")));
     }
 
     /// Answers a command for which the queue has no place. What else is wrong with it is told first. 503 says what
@@ -163,7 +172,7 @@ impl Relay {
             let cause = format!("a subscription has more than {SUBSCRIPTION_BYTES_MAX} bytes");
             return Err(Verdict::Fail(Failure::new(Class::SubscriptionTooLarge, cause)));
         }
-        if command.expired() { Err(Verdict::Expired) } else { Ok(target) }
+        if command.is_overdue() { Err(Verdict::Fail(Failure::expired())) } else { Ok(target) }
     }
 
     /// Whether the operator lets this channel be asked for.
@@ -174,32 +183,34 @@ impl Relay {
     fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) {
         let (call, call_max) = match work {
             // Time since the admission counts: the caller has gone, and a server must not do work for nobody.
-            Ok(_) if command.expired() => return self.settle(command, Verdict::Expired),
+            Ok(_) if command.is_overdue() => return self.settle(command, Verdict::Fail(Failure::expired())),
             Ok(admitted) => admitted,
             Err(verdict) => return self.settle(command, verdict),
         };
         heartbeat.until(command.deadline(call_max).end());
-        let outcome = call.run(&mut Stream { relay: self, command: &command, broken: false });
+        let mut stream = Stream { relay: self, command: &command, broken: false, afterwards: None };
+        let outcome = call.run(&mut stream);
+        let afterwards = stream.afterwards;
         // From here on it can only be held up by couriers, who have heartbeats of their own.
         heartbeat.rest();
         // Only what a server did tells about it, never what was refused here.
         self.observe(&command, &outcome);
-        self.finish(&command, outcome);
+        // With it goes the command, so that a drain does not wait for what is left.
+        self.finish(command, outcome);
+        if let Some(work) = afterwards {
+            work();
+        }
     }
 
-    /// Ends a command without its server. Time in the queue counts: past the deadline nothing is posted.
+    /// Ends a command without its server.
     fn settle(&self, command: Arc<Command>, verdict: Verdict) {
         match verdict {
-            _ if command.expired() => {
-                log::info!(request_id = command.request_id.as_str(); "dropping command whose response deadline has passed");
-            }
-            Verdict::Expired => {}
             Verdict::Unsupported => {
                 let answer = self.unsupported_channel(&command);
-                self.outbox.deliver(command, answer);
+                self.deliver(command, answer);
             }
-            Verdict::Answer(answer) => self.outbox.deliver(command, answer),
-            Verdict::Fail(failure) => self.finish(&command, Outcome::Failed(failure)),
+            Verdict::Answer(answer) => self.deliver(command, answer),
+            Verdict::Fail(failure) => self.finish(command, Outcome::Failed(failure)),
         }
     }
 
@@ -223,6 +234,12 @@ impl Relay {
                 500.. => readiness.target_failed(channel, &format!("the server answered {status}")),
                 _ => readiness.target_reached(channel),
             },
+            // A deadline may be shorter than any server could keep; only long silence is the server's.
+            Outcome::Failed(failure) if failure.class == Class::Deadline => {
+                if command.received.elapsed() >= SILENCE_MIN {
+                    readiness.target_failed(channel, &failure.cause);
+                }
+            }
             Outcome::Failed(failure) => {
                 self.metrics.target_failure(channel, failure.source.word());
                 match failure.source {
@@ -231,22 +248,25 @@ impl Relay {
                     _ => readiness.target_failed(channel, &failure.cause),
                 }
             }
-            // A deadline may be shorter than any server could keep; only long silence is the server's.
-            Outcome::Expired if command.received.elapsed() >= SILENCE_MIN => {
-                readiness.target_failed(channel, "response deadline reached");
-            }
-            Outcome::Expired => {}
         }
     }
 
-    /// Hands over the one terminal answer of a command, or lets it end in silence.
-    fn finish(&self, command: &Arc<Command>, outcome: Outcome) {
-        match answer(command, outcome) {
-            Some(answer) => self.outbox.deliver(Arc::clone(command), answer),
-            None => log::info!(
+    /// Answers a command with what it ended in.
+    fn finish(&self, command: Arc<Command>, outcome: Outcome) {
+        let answer = answer(&command, outcome);
+        self.deliver(command, answer);
+    }
+
+    /// Hands over the one terminal answer of a command, unless nobody waits for it any more: a caller may have given
+    /// less time than the way here takes, and past the deadline nothing is posted.
+    fn deliver(&self, command: Arc<Command>, answer: Answer) {
+        if command.expired() {
+            log::info!(
                 request_id = command.request_id.as_str();
                 "command response deadline reached; dropping without posting a response"
-            ),
+            );
+        } else {
+            self.outbox.deliver(command, answer);
         }
     }
 
@@ -273,11 +293,10 @@ impl Relay {
     }
 }
 
-/// What is posted for an outcome; nothing once the caller has stopped waiting. A failure takes the
-/// shape of the answer that the command would have had: nobody waits for the id of a notification.
-fn answer(command: &Command, outcome: Outcome) -> Option<Answer> {
+/// What is posted for an outcome. A failure takes the shape of the answer that the command would have had: nobody
+/// waits for the id of a notification.
+fn answer(command: &Command, outcome: Outcome) -> Answer {
     let (kind, status, headers, payload) = match outcome {
-        Outcome::Expired => return None,
         Outcome::Response { status, headers, payload } => {
             let is_document = command.kind() == RequestKind::OauthDiscovery;
             let kind = if is_document { AnswerKind::OauthDiscovery } else { AnswerKind::Response };
@@ -307,12 +326,16 @@ fn answer(command: &Command, outcome: Outcome) -> Option<Answer> {
     };
     // What no HTTP client may see as the status of an answer is the server's mistake.
     let status = if (200..600).contains(&status) { status } else { 502 };
-    Some(Answer { kind, status, headers, payload })
+    Answer { kind, status, headers, payload }
 }
 
 /// One line a failure, with what the wire does not say. No URL and no payload: the cause was made for
 /// this line, and the ids are what an operator needs to find the call on the other sides.
 fn log_failure(command: &Command, failure: &Failure) {
+    let event = match failure.class {
+        Class::Deadline => "MCP execution deadline reached; delivering terminal timeout response",
+        _ => "dispatcher received MCP upstream error; posted error response to control plane",
+    };
     log::warn!(
         request_id = command.request_id.as_str(),
         cmd_request_id = command.header("x-request-id").unwrap_or_default(),
@@ -324,7 +347,7 @@ fn log_failure(command: &Command, failure: &Failure) {
         upstream_response_received = failure.answered,
         upstream_status = failure.upstream_status.unwrap_or_default(),
         error = failure.cause.as_str();
-        "dispatcher received MCP upstream error; posted error response to control plane"
+        "{event}"
     );
 }
 
@@ -342,6 +365,7 @@ struct Stream<'a> {
     relay: &'a Relay,
     command: &'a Command,
     broken: bool,
+    afterwards: Option<Box<dyn FnOnce()>>,
 }
 
 impl Sink for Stream<'_> {
@@ -358,5 +382,9 @@ impl Sink for Stream<'_> {
                 "failed to forward notification to control plane; continuing to terminal response"
             );
         }
+    }
+
+    fn afterwards(&mut self, work: Box<dyn FnOnce()>) {
+        self.afterwards = Some(work);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::support::command::Command;
 use crate::support::stdio::{Rig, call, initialize};
+use crate::time_limits::assert_expired;
 
 /// A held call whose answer nobody waits for any more.
 fn given_up(rig: &Rig) -> Command {
@@ -11,8 +12,8 @@ fn given_up(rig: &Rig) -> Command {
     command
 }
 
-/// MCP-125, CP-158, REV-037: a passed deadline is silent towards the plane and said to the server under its own id;
-/// the process and its other calls live on.
+/// NEW-036, MCP-125, CP-158, REV-037: a deadline is answered before it passes and said to the server under its own
+/// id; the process and its other calls live on.
 #[test]
 fn a_passed_deadline_costs_one_call() {
     let rig = Rig::start("plain");
@@ -23,15 +24,16 @@ fn a_passed_deadline_costs_one_call() {
     rig.begin(&command, "never");
     let told = rig.journal.wait("notifications/cancelled", 1).remove(0).json();
     assert_eq!(told["params"]["requestId"], rig.journal.of("never")[0].json()["id"]);
+    assert_expired(&rig.plane.wait_answer(&command), "\"x\"");
     rig.assert_alive();
-    assert_eq!(rig.plane.posts_of(&command).len(), 0);
+    assert_eq!(rig.plane.posts_of(&command).len(), 1);
     rig.send(&Command::notification("release"));
     assert_eq!(rig.plane.wait_answer(&other).payload()["result"]["n"], 2);
     assert_eq!(rig.journal.of("(start)").len(), 1);
 }
 
-/// MCP-126, REV-037: an answer that comes too late reaches nobody, however often its id was used since. MCP-127, CP-159 as
-/// DESIGN has it: the id can be used again at once.
+/// MCP-126, REV-037: an answer that comes too late reaches nobody, however often its id was used since. NEW-061,
+/// MCP-127, CP-159: the id can be used again at once, under a private id of its own.
 #[test]
 fn a_late_answer_reaches_nobody() {
     let rig = Rig::start("plain");
@@ -40,11 +42,15 @@ fn a_late_answer_reaches_nobody() {
     let late = given_up(&rig);
     let again = call("late", "\"x\"", r#""n":2"#);
     rig.begin(&again, "late");
+    let written = rig.journal.of("late");
+    assert_ne!(written[0].json()["id"], written[1].json()["id"]);
     rig.assert_alive();
     rig.send(&Command::notification("release"));
-    assert_eq!(rig.plane.wait_answer(&again).payload()["result"]["n"], 2);
+    let answer = rig.plane.wait_answer(&again);
+    assert_eq!((&answer.payload()["result"]["n"], &answer.payload()["id"]), (&2.into(), &"x".into()));
     rig.assert_alive();
-    assert_eq!(rig.plane.posts_of(&late).len(), 0);
+    assert_expired(&rig.plane.wait_answer(&late), "\"x\"");
+    assert_eq!(rig.plane.posts_of(&late).len(), 1);
     assert_eq!(rig.plane.posts_of(&again).len(), 1);
 }
 
@@ -70,12 +76,11 @@ fn an_expired_call_is_never_written() {
     let command = call("echo", "1", r#""n":"expired""#).timeout("400ms");
     rig.plane.queue(&command);
     rig.journal.wait("(start)", 1);
-    // The deadline has to pass; nothing tells when it has.
-    std::thread::sleep(std::time::Duration::from_millis(900));
+    assert_expired(&rig.plane.wait_answer(&command), "1");
     rig.journal.open_gate();
     rig.assert_alive();
     assert_eq!(rig.journal.of("echo").len(), 1);
-    assert_eq!(rig.plane.posts_of(&command).len(), 0);
+    assert_eq!(rig.plane.posts_of(&command).len(), 1);
     assert_eq!(rig.journal.of("(start)").len(), 1);
 }
 
@@ -90,6 +95,7 @@ fn a_call_that_expires_in_the_queue_is_never_written() {
     rig.begin(&first, "never");
     let second = call("echo", "2", r#""n":"expired""#).timeout("400ms");
     rig.plane.queue(&second);
+    assert_expired(&rig.plane.wait_answer(&second), "2");
     rig.plane.wait_answer(&first);
     rig.assert_alive();
     assert_eq!(rig.journal.of("echo").len(), 1);
@@ -116,7 +122,7 @@ fn a_mute_handshake_restarts_the_server() {
     let first = rig.server_pid();
     let starts = rig.journal.wait("(start)", 2);
     assert!(starts[1].pid != first);
-    assert_eq!(rig.plane.posts_of(&command).len(), 0);
+    assert_expired(&rig.plane.wait_answer(&command), "1");
     // What is mute is not fed: the next process gets nothing that nobody asks for.
     assert!(rig.journal.notes().iter().all(|note| note.pid == first || note.word() != "initialize"));
 }

@@ -1,4 +1,4 @@
-//! Time: `response_timeout` ends a call in silence, `connection-max-ttl` with an answer.
+//! Time: `response_timeout` ends a call with 504 before it passes, `connection-max-ttl` with 502.
 
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,15 @@ fn assert_timed_out(answer: &Posted) {
     assert!(answer.cause().starts_with("timeout/"), "{}", answer.cause());
 }
 
+/// The one answer to a command whose time is over, as DESIGN has it.
+pub fn assert_expired(answer: &Posted, id: &str) {
+    let expected = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"the server did not answer in time","data":{{"error_type":"timeout","origin":"tunnel-client"}}}}}}"#
+    );
+    assert_eq!((answer.kind(), answer.code()), ("jsonrpc_response", 504), "{}", answer.request.text());
+    assert_eq!(answer.payload_text(), expected);
+}
+
 /// CP-151, MCP-097: a deadline of zero reaches nobody.
 #[test]
 fn a_deadline_of_zero_reaches_nobody() {
@@ -69,39 +78,67 @@ fn unreadable_deadlines_are_none() {
     }
 }
 
-/// CP-153, MCP-096: at the deadline the server's connection is dropped and nothing is posted.
+/// NEW-036, NEW-037, CP-153, MCP-096: before the deadline a call is answered with 504, once, under its own id, and its
+/// connection is closed. Of a second, 200 ms are set aside for that.
 #[test]
-fn a_deadline_drops_the_call_in_silence() {
+fn a_deadline_is_answered_in_time() {
     let rig = Rig::start();
     let start = Instant::now();
+    let ids = ["1", "\"a\\u00e4 \\\"b\"", "12345678901234567890", "1.50"];
     let mut commands = Vec::new();
-    for (method, reply) in endless() {
+    for ((method, reply), id) in endless().into_iter().zip(ids) {
         rig.mcp.reply(method, reply);
-        let command = Command::method(method, "1").timeout("500ms");
+        let command = Command::method(method, id).timeout("1s");
         rig.plane.queue(&command);
-        commands.push(command);
+        commands.push((command, id));
     }
-    for left in rig.mcp.server.wait_abandoned(commands.len()) {
-        assert!(left - start + SLACK >= Duration::from_millis(500));
+    for (command, id) in &commands {
+        let answer = rig.plane.wait_answer(command);
+        assert_expired(&answer, id);
+        assert!(answer.request.at - start + SLACK >= Duration::from_millis(800));
     }
+    rig.mcp.server.wait_abandoned(commands.len());
     rig.assert_alive();
-    for command in &commands {
+    for (command, _) in &commands {
         let posts = rig.plane.posts_of(command);
-        assert!(posts.iter().all(|p| p.kind() == "jsonrpc_notify"));
+        assert_eq!(posts.iter().filter(|p| p.kind() != "jsonrpc_notify").count(), 1);
+        assert_eq!(posts.last().unwrap().code(), 504);
     }
+    let told = "MCP execution deadline reached; delivering terminal timeout response";
+    rig.client.wait_log(|line| line.contains(told));
 }
 
-/// CP-154, MCP-098: what came before the deadline is posted, nothing after it.
+/// NEW-036: what is no call has a deadline too, and is answered in its own shape.
+#[test]
+fn the_deadline_of_what_is_no_call_is_answered_in_time() {
+    let rig = Rig::start();
+    let commands = [
+        (Command::notification("notifications/x"), "notify_ack"),
+        (Command::termination("s1"), "session_termination_response"),
+    ];
+    rig.mcp.reply("notifications/x", Reply::silence());
+    rig.mcp.reply("DELETE", Reply::silence());
+    for (command, kind) in commands {
+        let command = command.timeout("600ms");
+        let answer = rig.send(&command);
+        assert_eq!((answer.kind(), answer.code()), (kind, 504));
+        assert_eq!(rig.plane.posts_of(&command).len(), 1);
+    }
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 0);
+}
+
+/// CP-154, MCP-098: what came before the deadline is posted, and nothing after the answer that says so.
 #[test]
 fn notifications_do_not_move_a_deadline() {
     let rig = Rig::start();
     rig.mcp.reply("chatty", chatty());
     let command = Command::method("chatty", "1").timeout("700ms");
     rig.plane.queue(&command);
-    rig.mcp.server.wait_abandoned(1);
+    assert_expired(&rig.plane.wait_answer(&command), "1");
     let before = rig.plane.posts_of(&command);
-    assert!(!before.is_empty());
-    assert!(before.iter().all(|p| p.kind() == "jsonrpc_notify"));
+    assert!(before.len() > 1);
+    rig.mcp.server.wait_abandoned(1);
     rig.assert_alive();
     assert_eq!(rig.plane.posts_of(&command).len(), before.len());
 }
@@ -150,23 +187,28 @@ fn a_slow_poll_body_consumes_the_deadline() {
     assert_eq!(rig.plane.posts_of(&command).len(), 0);
 }
 
-/// CP-157: the time in the queue counts; what expired there never reaches the server.
+/// CP-157, NEW-036: the time in the queue counts; what expires there is answered from there, and never reaches the
+/// server.
 #[test]
 fn waiting_consumes_the_deadline() {
     let rig = Rig::with(|b| b.flag("mcp.max-concurrent-requests", "1"));
     let gate = Gate::new();
     rig.mcp.reply("held", Reply::result("1", "{}").behind(&gate));
     let held = Command::method("held", "1");
-    let late = Command::method("late", "2").timeout("300ms");
-    rig.plane.queue_all(&[held.clone(), late.clone()]);
+    let late = ["900ms", "300ms", "600ms"].map(|time| Command::method("late", "2").timeout(time));
+    rig.plane.queue(&held);
+    rig.plane.queue_all(&late);
     gate.wait_arrivals(1);
-    // The subject is time that passes: the deadline of the one that waits.
-    std::thread::sleep(Duration::from_millis(500));
+    for command in &late {
+        assert_expired(&rig.plane.wait_answer(command), "2");
+    }
+    let answered = late.each_ref().map(|command| rig.plane.posts_of(command)[0].request.at);
+    assert!(answered[1] < answered[2] && answered[2] < answered[0]);
     gate.open();
     assert_eq!(rig.plane.wait_answer(&held).code(), 200);
     rig.assert_alive();
     assert_eq!(rig.mcp.calls_of("late").len(), 0);
-    assert_eq!(rig.plane.posts_of(&late).len(), 0);
+    assert!(late.iter().all(|command| rig.plane.posts_of(command).len() == 1));
 }
 
 /// CP-160, MCP-099, MCP-100, MCP-101, REV-038: the TTL bounds the whole call and ends in one answer.
@@ -257,7 +299,7 @@ fn a_legacy_server_is_told_that_a_call_is_given_up() {
         let command = Command::method("slow", id)
             .header("Mcp-Session-Id", &["s-1"])
             .header("Authorization", &["Bearer caller"]);
-        // Both kinds of deadline are announced; only one is answered.
+        // Both kinds of deadline are announced.
         let command = if number == 0 { command.timeout("300ms") } else { command };
         rig.plane.queue(&command);
         let told = rig.mcp.wait_calls(CANCELLED, number + 1).remove(number);
@@ -266,23 +308,31 @@ fn a_legacy_server_is_told_that_a_call_is_given_up() {
         assert_eq!(named.as_deref(), Some(*id));
         assert_eq!(told.header("mcp-session-id"), Some("s-1"));
         assert_eq!(told.header("authorization"), Some("Bearer caller"));
-        if number > 0 {
-            assert_timed_out(&rig.plane.wait_answer(&command));
+        match number {
+            0 => assert_expired(&rig.plane.wait_answer(&command), id),
+            _ => assert_timed_out(&rig.plane.wait_answer(&command)),
         }
     }
     rig.assert_alive();
     assert_eq!(rig.mcp.calls_of(CANCELLED).len(), ids.len());
 }
 
-/// REV-035: a server that does not take the cancellation either does not hold the answer up for long.
+/// REV-035: a server that does not take the cancellation either holds no answer up.
 #[test]
 fn telling_the_server_is_bounded() {
     let rig = Rig::with(ttl);
     rig.mcp.reply("slow", Reply::silence());
-    rig.mcp.reply(CANCELLED, Reply::silence());
+    let gate = Gate::new();
+    rig.mcp.reply(CANCELLED, Reply::status(202).behind(&gate));
     assert_timed_out(&rig.send(&Command::method("slow", "1")));
+    rig.mcp.reply("slow", Reply::silence());
+    rig.mcp.reply(CANCELLED, Reply::status(202).behind(&gate));
+    let late = Command::method("slow", "2").timeout("500ms");
+    assert_expired(&rig.send(&late), "2");
+    gate.wait_arrivals(2);
+    gate.open();
     rig.assert_alive();
-    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 1);
+    assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 2);
 }
 
 /// REV-035: `initialize` is never cancelled.
@@ -307,10 +357,8 @@ fn a_modern_server_only_sees_the_connection_close() {
     }
     let call = || Command::rpc(modern("tools/call", "1", r#""name":"slow""#));
     assert_timed_out(&rig.send(&call()));
-    let silent = call().timeout("300ms");
-    rig.plane.queue(&silent);
+    assert_expired(&rig.send(&call().timeout("300ms")), "1");
     rig.mcp.server.wait_abandoned(2);
     rig.assert_alive();
     assert_eq!(rig.mcp.calls_of(CANCELLED).len(), 0);
-    assert_eq!(rig.plane.posts_of(&silent).len(), 0);
 }

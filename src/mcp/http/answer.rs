@@ -49,7 +49,7 @@ const SUBSCRIPTION_EVENT_BYTES_MAX: usize = 1024 * 1024;
 impl Exchange<'_> {
     /// Reads the reply to a request and ends its call.
     pub(super) fn answer(&self, reply: Reply, sink: &mut dyn Sink) -> Outcome {
-        self.read(reply, sink).unwrap_or_else(|failure| self.failed(failure))
+        self.read(reply, sink).unwrap_or_else(|failure| self.failed(failure, sink))
     }
 
     /// What the reply means. The status decides first: an error status with a stream or a compressed body is
@@ -193,7 +193,8 @@ impl Exchange<'_> {
             "ping" => failure::empty_result(id),
             _ => failure::method_not_found(id),
         };
-        self.post_aside(&answer, self.deadline.within(LOCAL_ANSWER_TIME));
+        let deadline = self.deadline.within(LOCAL_ANSWER_TIME);
+        self.upstream.send_aside(self.purpose, &self.headers, &answer, deadline);
     }
 
     /// Opens a broken stream again behind the last event that arrived. The caller's headers go with it, the

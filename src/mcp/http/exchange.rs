@@ -3,6 +3,7 @@
 //! A POST is sent once. Whatever happens to it, lost connection or strange reply, it is not repeated:
 //! the server may have done the work. Every way out of here is one [`Outcome`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method};
@@ -11,19 +12,19 @@ use crate::net::{Error, Reply};
 use crate::relay::command::Deadline;
 use crate::relay::failure::{self, Failure, Source};
 use crate::relay::message::{self, Message};
-use crate::relay::port::Outcome;
+use crate::relay::port::{Outcome, Sink};
 use crate::relay::revision::Era;
 
 use super::upstream::{Purpose, Upstream};
 
-/// How long telling a server that a call was given up may take. It comes on top of the call's own time,
-/// and the worker waits for it.
+/// How long telling a server that a call was given up may take. It comes after the call's answer, and the worker
+/// waits for it.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
 
 /// One message on its way: what every later step needs. It borrows everything, for it lives no longer
 /// than the call that made it.
 pub(super) struct Exchange<'a> {
-    pub(super) upstream: &'a Upstream,
+    pub(super) upstream: &'a Arc<Upstream>,
     pub(super) purpose: Purpose,
     pub(super) message: &'a Message,
     /// The id as the caller wrote it.
@@ -40,40 +41,33 @@ impl Exchange<'_> {
         self.upstream.send(self.purpose, Method::POST, &self.headers, Some(text), deadline)
     }
 
-    /// Posts a message of ours on which nothing depends: what the server says to it changes nothing.
-    pub(super) fn post_aside(&self, text: &str, deadline: Instant) {
-        if let Err(error) = self.post(text, deadline) {
-            let error = error.to_string();
-            log::debug!(error = error.as_str(); "the server did not take a message about a call");
-        }
-    }
-
     /// Ends the call after the head of a reply. Only when it ran out of time may the server still be
     /// at work; a lost connection tells it by itself.
-    pub(super) fn failed(&self, failure: Failure) -> Outcome {
+    pub(super) fn failed(&self, failure: Failure, sink: &mut dyn Sink) -> Outcome {
         let is_given_up = failure.source == Source::Timeout;
-        self.end(failure, is_given_up)
+        self.end(failure, is_given_up, sink)
     }
 
-    /// Ends the call; a server that still works on it is told so, also when the caller is not: it would
-    /// otherwise go on with work that nobody waits for.
-    pub(super) fn end(&self, failure: Failure, is_given_up: bool) -> Outcome {
+    /// Ends the call; a server that still works on it is told so: it would otherwise go on with work that nobody
+    /// waits for.
+    pub(super) fn end(&self, failure: Failure, is_given_up: bool, sink: &mut dyn Sink) -> Outcome {
         if is_given_up {
-            self.cancel();
+            self.cancel(sink);
         }
-        if self.deadline.is_silent() {
-            return Outcome::Expired;
-        }
-        Outcome::Failed(failure)
+        Outcome::Failed(if self.deadline.is_expired() { Failure::expired() } else { failure })
     }
 
-    /// Tells a server of the revisions with a handshake that a call was given up; the others see it
-    /// from the closed connection. An `initialize` is never cancelled: the revisions forbid it.
-    fn cancel(&self) {
+    /// Tells a server of the revisions with a handshake that a call was given up, once the caller knows; the others
+    /// see it from the closed connection. An `initialize` is never cancelled: the revisions forbid it.
+    fn cancel(&self, sink: &mut dyn Sink) {
         let request = self.message.kind() == message::Kind::Request;
         if !request || self.era == Era::Modern || self.message.method() == Some("initialize") {
             return;
         }
-        self.post_aside(&failure::cancellation(self.id), Instant::now() + CANCEL_TIME);
+        let (upstream, purpose, headers) = (Arc::clone(self.upstream), self.purpose, self.headers.clone());
+        let text = failure::cancellation(self.id);
+        sink.afterwards(Box::new(move || {
+            upstream.send_aside(purpose, &headers, &text, Instant::now() + CANCEL_TIME);
+        }));
     }
 }

@@ -115,7 +115,7 @@ impl Call for HttpCall {
 impl HttpCall {
     /// Posts the message as it came.
     fn forward(&self, message: &Message, sink: &mut dyn Sink) -> Outcome {
-        let upstream = &*self.upstream;
+        let upstream = &self.upstream;
         let is_request = message.kind() == message::Kind::Request;
         let (purpose, ttl) = if self.command.is_subscription() {
             (Purpose::Subscription, SUBSCRIPTION_TTL)
@@ -141,7 +141,7 @@ impl HttpCall {
             // A server that was never reached has nothing to cancel.
             Err(error) => {
                 let is_given_up = error.kind == Kind::Timeout && error.request_sent;
-                exchange.end(Failure::transport(&error), is_given_up)
+                exchange.end(Failure::transport(&error), is_given_up, sink)
             }
             Ok(reply) if is_request => exchange.answer(reply, sink),
             // A notification has done its work when it was written; its reply's body is not read. Any
@@ -160,7 +160,7 @@ impl HttpCall {
             Ok(reply) => {
                 Outcome::Terminated { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
             }
-            Err(_) if deadline.is_silent() => Outcome::Expired,
+            Err(_) if deadline.is_expired() => Outcome::Failed(Failure::expired()),
             Err(error) => Outcome::Failed(Failure::transport(&error)),
         }
     }

@@ -102,6 +102,14 @@ impl Upstream {
         }
     }
 
+    /// Posts a message of ours on which nothing depends: what the server says to it changes nothing.
+    pub(super) fn send_aside(&self, purpose: Purpose, headers: &HeaderMap, text: &str, deadline: Instant) {
+        if let Err(error) = self.send(purpose, Method::POST, headers, Some(text), deadline) {
+            let error = error.to_string();
+            log::debug!(error = error.as_str(); "the server did not take a message about a call");
+        }
+    }
+
     /// Where a reply sends us, when we may go there. Origins are compared by scheme, host and port; the
     /// connection would go to the configured place anyway, but the headers say whom we think we talk to.
     fn redirect(&self, reply: &Reply, from: &Uri) -> Option<Uri> {

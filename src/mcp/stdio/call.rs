@@ -90,13 +90,10 @@ impl Call for Waiting {
                         continue;
                     }
                     self.keeper.give_up(self.number, began.elapsed());
-                    if deadline.is_silent() {
-                        return Outcome::Expired;
-                    }
-                    return Outcome::Failed(if down {
-                        Failure::new(net::Kind::Dial, cause)
-                    } else {
-                        Failure::timeout()
+                    return Outcome::Failed(match down {
+                        _ if deadline.is_expired() => Failure::expired(),
+                        true => Failure::new(net::Kind::Dial, cause),
+                        false => Failure::timeout(),
                     });
                 }
             }

@@ -107,6 +107,37 @@ fn a_late_channel_costs_the_first_no_place() {
     (0..4).for_each(|_| assert_eq!(push(&queue, "a", "main", CALL).unwrap(), None));
 }
 
+/// NEW-036: the earliest deadline wakes, whenever its command came; all places are given back.
+#[test]
+fn overdue_commands_are_taken_wherever_they_stand() {
+    let queue = Arc::new(Queue::new(10, 1, 1));
+    let watching = Arc::clone(&queue);
+    let watch = std::thread::spawn(move || {
+        let ids = |commands: Vec<Command>| commands.into_iter().map(|command| command.request_id);
+        std::iter::from_fn(|| watching.take_overdue()).flat_map(ids).collect::<Vec<_>>()
+    });
+    let began = Instant::now();
+    let within = |id: &str, text: &str, millis: Option<u64>| {
+        let body = Body::Message(Message::parse(text.into()).unwrap().into());
+        let answer_by = millis.map(|millis| began + Duration::from_millis(millis));
+        let command = Command::example(InFlight::default().enter(0));
+        let command = Command { request_id: id.into(), body, answer_by, ..command };
+        queue.push(command, || ()).unwrap();
+    };
+    within("never", CALL, None);
+    within("last", LISTEN, Some(60));
+    within("first", CALL, Some(20));
+    within("second", CANCEL, Some(40));
+    while queue.load().0 > 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(queue.wait_free(10, Instant::now()), 9);
+    assert_eq!(pop(&queue, Lane::Ordinary), "never");
+    (0..4).for_each(|_| assert_eq!(push(&queue, "listen", "main", LISTEN).unwrap(), None));
+    queue.take_rest();
+    assert_eq!(watch.join().unwrap(), ["first", "second", "last"]);
+}
+
 #[test]
 fn the_rest_is_taken_and_nothing_comes_after_it() {
     let queue = Queue::new(10, 1, 1);

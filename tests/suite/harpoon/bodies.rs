@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Harbour, call_command};
 use crate::support::gate::Gate;
 use crate::support::reply::{Part, Reply};
+use crate::time_limits::assert_expired;
 use nix::sys::signal::Signal;
 
 const TARGET: &str = "- {label: a, url: ORIGIN/a}";
@@ -94,15 +95,15 @@ fn a_call_ends_in_its_time() {
     );
 }
 
-/// A caller that has stopped waiting gets no answer, and its call ends.
+/// NEW-036: a caller hears in time that its call has ended unanswered.
 #[test]
 fn a_call_does_not_outlive_its_command() {
     let harbour = Harbour::start(TARGET, |_| Reply::silence());
     let command = call_command("a", json!({"timeout_ms": 120_000})).timeout("300ms");
-    harbour.rig.plane.queue(&command);
+    assert_expired(&harbour.rig.send(&command), "1");
     harbour.server.wait_abandoned(1);
     harbour.rig.assert_alive();
-    assert!(harbour.rig.plane.posts_of(&command).is_empty());
+    assert_eq!(harbour.rig.plane.posts_of(&command).len(), 1);
 }
 
 /// A call that runs when the process ends is cut and answered as failed.
@@ -162,7 +163,7 @@ fn a_call_ends_with_the_bound_of_every_call() {
 fn slow_endpoints_leave_the_tunnel_ready() {
     let mut harbour = Harbour::start(TARGET, |_| Reply::silence());
     // Long enough to count against a server, and often enough.
-    let commands: Vec<_> = (0..6).map(|_| call_command("a", json!({})).timeout("2200ms")).collect();
+    let commands: Vec<_> = (0..6).map(|_| call_command("a", json!({})).timeout("2500ms")).collect();
     commands.iter().for_each(|command| harbour.rig.plane.queue(command));
     harbour.server.wait_abandoned(6);
     for command in &commands {
