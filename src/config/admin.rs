@@ -53,6 +53,7 @@ impl Admin {
             max_inflight: 1,
             poll_timeout: REQUEST_TIME,
             initial_poll_timeout: REQUEST_TIME,
+            response_timing: false,
             poll_guardrail: Duration::ZERO,
             poll_channels: Vec::new(),
             extra_headers: HeaderMap::new(),

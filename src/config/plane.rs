@@ -82,6 +82,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
         poll_timeout,
         initial_poll_timeout: lookup.duration("control-plane.initial-poll-timeout")?,
         poll_guardrail,
+        response_timing: lookup.boolean("control-plane.response-timing")?,
         poll_channels: poll_channels.unwrap_or_default(),
         extra_headers: headers::load(lookup, "control-plane.extra-headers", headers::RESERVED)?,
     })

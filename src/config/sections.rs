@@ -98,6 +98,8 @@ pub struct ControlPlane {
     pub initial_poll_timeout: Duration,
     /// What is added to it before the poll is given up.
     pub poll_guardrail: Duration,
+    /// Whether answers tell how long their servers took.
+    pub response_timing: bool,
     /// The channels asked for, sorted; empty means all.
     pub poll_channels: Vec<Channel>,
     /// Added to every request, never replacing what the client itself sends.
@@ -135,10 +137,8 @@ pub struct Mcp {
     /// Origins of others that OAuth discovery may ask, and register.
     pub oauth_trusted_origins: Vec<Origin>,
     /// Whether trace contexts of commands go on to servers.
-    #[allow(dead_code)] // src/mcp reads it.
     pub forward_trace_context: bool,
     /// Whether somebody asked for `notifications/initialized`, which servers over stdio get in any case.
-    #[allow(dead_code)] // src/mcp reads it.
     pub stdio_send_initialized: bool,
     /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
     #[cfg(feature = "dev")]

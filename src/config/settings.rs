@@ -108,6 +108,8 @@ pub const ROWS: &[Row] = &[
         "Added to the poll time-out before a poll is given up"),
     new("control-plane.initial-poll-timeout", &["CONTROL_PLANE_INITIAL_POLL_TIMEOUT"], "", Duration(AboveZero), "duration", "30s",
         "The most that the first poll of a process asks for, as a check behind a proxy that cuts slow replies"),
+    new("control-plane.response-timing", &["CONTROL_PLANE_RESPONSE_TIMING"], "control_plane.response_timing", Boolean, "", "false",
+        "Tell the control plane with each answer how long its server took; a strict one may refuse that"),
     new("control-plane.poll-channel", &["CONTROL_PLANE_POLL_CHANNELS"], "control_plane.poll_channels", List(&[',']), "channel", "",
         "Ask for commands of these channels only").empty_counts(),
     new("control-plane.extra-headers", &["CONTROL_PLANE_EXTRA_HEADERS"], "control_plane.extra_headers", Headers, "header", "",

@@ -122,7 +122,7 @@ impl<'a> Asked<'a> {
     /// Reads the parameters. Nested more deeply than anybody means it, they are refused like any other text
     /// that cannot be read.
     pub fn read(message: &'a Message) -> Result<Asked<'a>, Refusal> {
-        let values = json::values_at_most(message.text());
+        let values = values_at_most(message.text());
         if values > VALUES_MAX {
             return Err(Refusal::new(400, INVALID_REQUEST, "the request holds too many values"));
         }
@@ -289,7 +289,13 @@ pub fn tool_result(text: &str, structured: Option<Value>) -> Value {
     }
 }
 
-/// What [`json::values_at_most`] counts beside the first value, of a tree: its depth is what the parser allows.
+/// How many values a tree of this text would hold at most, which is a message: each stands behind a comma, or first
+/// in something that was opened.
+fn values_at_most(text: &str) -> usize {
+    1 + json::outside_strings(text).filter(|(_, byte)| matches!(byte, b',' | b'[' | b'{')).count()
+}
+
+/// What [`values_at_most`] counts beside the first value, of a tree: its depth is what the parser allows.
 fn places(tree: &Value) -> usize {
     let within = |inner: usize, length: usize| inner + length.max(1);
     match tree {

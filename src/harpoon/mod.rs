@@ -20,6 +20,7 @@
 //! call it names. What fails is an answer for the model, not a failure of the tunnel.
 
 mod server;
+mod strings;
 mod tools;
 
 pub(crate) mod local;
@@ -174,9 +175,9 @@ impl Call for HarpoonCall {
             Body::Message(message) if message.kind() == Kind::Request => {
                 server::answer(&self.tools, &self.command, message)
             }
-            Body::Message(_) => Outcome::Acknowledged { status: 200, headers },
+            Body::Message(_) => Outcome::Done { status: 200, headers },
             // There are no sessions.
-            Body::SessionTermination => Outcome::Terminated { status: 405, headers },
+            Body::SessionTermination => Outcome::Done { status: 405, headers },
             // The relay answers these itself.
             Body::OauthDiscovery | Body::Unusable { .. } => {
                 Outcome::Failed(Failure::new(Class::Internal, "not a message"))

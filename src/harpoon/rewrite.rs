@@ -15,6 +15,7 @@ use ureq::http::{HeaderMap, HeaderName, header};
 use crate::relay::json;
 
 use super::registry::{Endpoint, Endpoints};
+use super::strings::strings;
 
 /// Headers whose URLs are named.
 const NAMED: [HeaderName; 3] = [header::LOCATION, header::CONTENT_LOCATION, header::LINK];
@@ -40,7 +41,7 @@ pub(super) fn body(body: &[u8], endpoints: &Endpoints) -> Option<String> {
     json::value(text).ok()?;
     let mut renamed = String::with_capacity(text.len());
     let mut done = 0;
-    for string in json::strings(text) {
+    for string in strings(text) {
         let url = json::string(string.value.of(text))?;
         let name = json::string(string.name.of(text)).unwrap_or_default();
         if let Some(label) = label(&name, endpoints.at(&url)) {

@@ -55,7 +55,7 @@ pub(super) fn answer(tools: &Tools, command: &Command, message: &Message) -> Out
         Err(refusal) => (refusal.status, refusal.message(message.id().unwrap_or("null"))),
     };
     let headers = ReplyHeaders::content("application/json");
-    Outcome::Response { status, headers, payload: Payload::own(text) }
+    Outcome::Response { status, headers, payload: Payload::own(text), timing: None }
 }
 
 /// The two families, one after another. Which one a request belongs to is decided by the relay's reader: body

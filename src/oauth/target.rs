@@ -41,10 +41,6 @@ impl Target for Protected {
         self.server.call_max().max(SEARCHES_TIME)
     }
 
-    fn has_discovery(&self) -> bool {
-        true
-    }
-
     fn wind_down(&self) {
         self.server.wind_down();
     }
@@ -85,7 +81,7 @@ impl Call for DiscoveryCall {
             return Outcome::Failed(Failure::expired());
         }
         let headers = ReplyHeaders::allowed(&found.headers);
-        let payload = Payload::received(found.text, found.held.map(Arc::new));
-        Outcome::Response { status: found.status, headers, payload }
+        let payload = Payload::received(found.text, None, found.held.map(Arc::new));
+        Outcome::Response { status: found.status, headers, payload, timing: None }
     }
 }

@@ -3,8 +3,13 @@
 //! An answer of 60 MiB would otherwise exist twice for every courier. The frame is small: a request id of
 //! at most 4 KiB and six headers. It cannot fail.
 
+use std::time::Duration;
+
 use crate::relay::command::Command;
-use crate::relay::port::Answer;
+use crate::relay::port::{Answer, Timing};
+
+/// Longest time of a server that is told.
+const ELAPSED_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What stands before and behind the payload of an answer. Members that have no value are left out,
 /// as the contract wants it. The shard token is no member: it travels in a header.
@@ -21,7 +26,17 @@ pub(super) fn frame(command: &Command, answer: &Answer) -> (String, String) {
         _ => String::new(),
     };
     let (status, kind) = (answer.status, answer.kind.word());
-    (head, format!("{headers},\"resp_code\":{status},\"resp_type\":\"{kind}\"}}"))
+    let timing = answer.timing.and_then(timing).unwrap_or_default();
+    (head, format!("{headers},\"resp_code\":{status},\"resp_type\":\"{kind}\"{timing}}}"))
+}
+
+/// The member that tells how long a server took, unless that is more than the plane takes.
+fn timing(timing: Timing) -> Option<String> {
+    let elapsed_us = Some(timing.elapsed).filter(|elapsed| *elapsed <= ELAPSED_MAX)?.as_micros();
+    let transport = timing.transport;
+    Some(format!(
+        ",\"resp_timing\":{{\"version\":1,\"transport\":\"{transport}\",\"target_elapsed_us\":{elapsed_us}}}"
+    ))
 }
 
 #[cfg(test)]
@@ -41,7 +56,7 @@ mod tests {
             shard_token: HeaderValue::from_static("token"),
             ..Command::example(InFlight::default().enter(0))
         };
-        let answer = Answer { kind, status: 204, headers, payload };
+        let answer = Answer { kind, status: 204, headers, payload, timing: None };
         let (head, tail) = frame(&command, &answer);
         let payload = answer.payload.map(|payload| payload.parts().concat()).unwrap_or_default();
         format!("{head}{}{tail}", String::from_utf8(payload).unwrap())
@@ -53,6 +68,19 @@ mod tests {
         let expected = "{\"request_id\":\"a\\\"\\n\u{e4}\",\"channel\":\"main\",\"resp_code\":204,\
                         \"resp_type\":\"session_termination_response\"}";
         assert_eq!(text, expected);
+    }
+
+    /// NEW-032, NEW-033: rounded down, and left out above a day.
+    #[test]
+    fn times_of_servers_are_told_up_to_a_day() {
+        let told = |elapsed| timing(Timing { transport: "stdio", elapsed });
+        let text = |us: u64| {
+            format!(",\"resp_timing\":{{\"version\":1,\"transport\":\"stdio\",\"target_elapsed_us\":{us}}}")
+        };
+        assert_eq!(told(Duration::from_nanos(1_999)), Some(text(1)));
+        assert_eq!(told(Duration::ZERO), Some(text(0)));
+        assert_eq!(told(ELAPSED_MAX), Some(text(86_400_000_000)));
+        assert_eq!(told(ELAPSED_MAX + Duration::from_nanos(1)), None);
     }
 
     #[test]

@@ -244,7 +244,8 @@ mod tests {
     fn add(list: &AnswerList, flight: &InFlight, until: Instant) -> Result<(), Box<PendingAnswer>> {
         let command = Command::example(flight.enter(0));
         let (kind, headers) = (AnswerKind::Response, ReplyHeaders::default());
-        let answer = Answer { kind, status: 200, headers, payload: Some(Payload::own("0123456789".into())) };
+        let payload = Some(Payload::own("0123456789".into()));
+        let answer = Answer { kind, status: 200, headers, payload, timing: None };
         list.add(Arc::new(command), answer, until)
     }
 

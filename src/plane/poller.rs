@@ -21,8 +21,7 @@ use crate::relay::worker::Relay;
 use crate::sync;
 
 use super::hints;
-use super::oversized::Body;
-use super::oversized::Oversized;
+use super::oversized::{Body, Oversized};
 use super::poll_body;
 use super::refusal::Refusal;
 use super::retry::{self, Repeats, WAIT_MIN};
@@ -305,7 +304,7 @@ impl Poller {
 
     /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
     fn queue(&self, mut command: Command, heartbeat: &Heartbeat) -> bool {
-        command.set_time_aside(self.parts.plane.round_trip());
+        self.parts.relay.prepare(&mut command, self.parts.plane.round_trip());
         match self.parts.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
             Ok(refused) => {
                 self.parts.relay.metrics.enqueued.add([], 1);

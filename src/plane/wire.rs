@@ -23,6 +23,7 @@ use crate::relay::failure::Class;
 use crate::relay::inflight::InFlight;
 use crate::relay::json;
 use crate::relay::message::{Kind, Malformed, Message};
+use crate::relay::trace::TraceContext;
 
 use super::oversized::Oversized;
 use super::timestamp;
@@ -112,6 +113,7 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
             .and_then(|value| response_timeout(&value))
             .and_then(|timeout| received.checked_add(timeout)),
         answer_by: None,
+        trace: TraceContext::of_command(raw.get()),
         ticket: flight.enter(bytes),
     })
 }

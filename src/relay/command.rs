@@ -16,6 +16,7 @@ use crate::ops::metrics::RequestKind;
 use super::failure;
 use super::inflight::Ticket;
 use super::message::{Kind, Message};
+use super::trace::TraceContext;
 
 /// How long a subscription may stay open. It has no answer to wait for, and a caller that vanished without a
 /// word would hold its place for good; others subscribe again, as they have to after every lost connection.
@@ -50,6 +51,8 @@ pub struct Command {
     pub silent_after: Option<Instant>,
     /// By this the call ends, so that its caller hears of it in time: see [`Command::set_time_aside`].
     pub answer_by: Option<Instant>,
+    /// The caller's place in a trace, when it is valid.
+    pub trace: Option<TraceContext>,
     /// Counts the command among those in flight until it is dropped.
     pub ticket: Ticket,
 }
@@ -142,6 +145,7 @@ impl Command {
             created_at: None,
             silent_after: None,
             answer_by: None,
+            trace: None,
             ticket,
         }
     }

@@ -172,7 +172,8 @@ impl Failure {
         if let (Some(members), Some(status)) = (failure.as_object_mut(), self.upstream_status) {
             members.insert("upstream_status".into(), status.into());
         }
-        let message = reason(self.status).unwrap_or("MCP transport error");
+        let message = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let message = message.unwrap_or("MCP transport error");
         let data = json!({ "tunnel_failure": failure });
         Payload::own(error(id, INTERNAL_ERROR, message, Some(&data)))
     }
@@ -190,9 +191,13 @@ pub fn discovery_error(kind: &str, code: &str, message: &str) -> Payload {
     Payload::own(error.to_string())
 }
 
-/// The answer to a `ping` of the server.
-pub fn empty_result(id: &str) -> String {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")
+/// The answer to a request of the server, which only the product could serve. A refusal is better than silence: who
+/// waits for sampling or roots would never go on.
+pub fn answer_to_server(method: Option<&str>, id: &str) -> String {
+    match method {
+        Some("ping") => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"),
+        _ => method_not_found(id),
+    }
 }
 
 /// Tells a server that nobody waits for the answer to this request any more.
@@ -201,7 +206,7 @@ pub fn cancellation(id: &str) -> String {
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{params}}}")
 }
 
-/// The answer to a request of the server that only the product could serve.
+/// The answer to a request that nobody here serves.
 pub fn method_not_found(id: &str) -> String {
     error(Some(id), -32601, "Method not found", None)
 }
@@ -214,11 +219,6 @@ pub(crate) fn error(id: Option<&str>, code: i64, message: &str, data: Option<&se
     let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
     let message = serde_json::Value::from(message);
     format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}")
-}
-
-/// The published reason phrase of a status.
-fn reason(status: u16) -> Option<&'static str> {
-    StatusCode::from_u16(status).ok()?.canonical_reason()
 }
 
 #[cfg(test)]

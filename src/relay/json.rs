@@ -115,57 +115,8 @@ pub fn elements(text: &str, span: Span) -> Result<Option<Vec<Span>>, Fault> {
     Ok(Some(items.into_iter().map(|(_, value)| Span::between(text, value)).collect()))
 }
 
-/// A string value, and under which name it stands.
-#[derive(Debug, Clone, Copy)]
-#[cfg(feature = "harpoon")]
-pub struct Text {
-    /// The name's literal, for elements of arrays that of their array; empty where there is none.
-    pub name: Span,
-    /// The value's literal, quotes included.
-    pub value: Span,
-}
-
-/// Lists all string values of a text that [`value`] has accepted, however deep, in their order. It walks
-/// without recursion; it takes as much memory as there are strings, so the text should be bounded.
-#[cfg(feature = "harpoon")]
-pub fn strings(text: &str) -> Vec<Text> {
-    let mut found = Vec::new();
-    // What is open around the present place: whether it is an object, and the name that it stands under.
-    let mut open: Vec<(bool, Span)> = Vec::new();
-    let mut name = Span { start: 0, end: 0 };
-    let mut names_next = false;
-    let mut bytes = text.bytes().enumerate();
-    while let Some((start, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                let string = Span { start, end: end_of_string(&mut bytes) };
-                match names_next {
-                    true => name = string,
-                    false => found.push(Text { name, value: string }),
-                }
-                names_next = false;
-            }
-            b'{' | b'[' => {
-                names_next = byte == b'{';
-                open.push((names_next, name));
-            }
-            b'}' | b']' => (_, name) = open.pop().unwrap_or((false, name)),
-            b',' => names_next = open.last().is_some_and(|(is_object, _)| *is_object),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// How many values a tree of this text would hold at most, which [`value`] has accepted: each stands behind a
-/// comma, or first in something that was opened.
-#[cfg(feature = "harpoon")]
-pub fn values_at_most(text: &str) -> usize {
-    1 + outside_strings(text).filter(|(_, byte)| matches!(byte, b',' | b'[' | b'{')).count()
-}
-
 /// The bytes of valid JSON that stand outside its strings, and their opening quotes, each with its offset.
-fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
+pub fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
     let mut bytes = text.bytes().enumerate();
     std::iter::from_fn(move || {
         let (at, byte) = bytes.next()?;
@@ -177,7 +128,7 @@ fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
 }
 
 /// The offset behind the closing quote of a string whose first quote was just read.
-fn end_of_string(bytes: &mut impl Iterator<Item = (usize, u8)>) -> usize {
+pub fn end_of_string(bytes: &mut impl Iterator<Item = (usize, u8)>) -> usize {
     let mut escaped = false;
     for (at, byte) in bytes {
         match byte {
@@ -375,24 +326,5 @@ mod tests {
         let text = "[1, [2], {}]";
         let spans = elements(text, value(text).unwrap()).unwrap().unwrap();
         assert_eq!(spans.iter().map(|s| s.of(text)).collect::<Vec<_>>(), ["1", "[2]", "{}"]);
-    }
-
-    #[test]
-    fn strings_stand_under_the_name_of_their_object() {
-        let text = r#"["a",{"k":"b","n":["c",{"m":{}, "x\"":"d\\"},"e"],"o":1},"f",{"":[[]]},"g"]"#;
-        let found = strings(text);
-        let found: Vec<_> = found.iter().map(|at| (at.name.of(text), at.value.of(text))).collect();
-        let expected = [
-            ("", "\"a\""),
-            ("\"k\"", "\"b\""),
-            ("\"n\"", "\"c\""),
-            ("\"x\\\"\"", "\"d\\\\\""),
-            ("\"n\"", "\"e\""),
-            ("", "\"f\""),
-            ("", "\"g\""),
-        ];
-        assert_eq!(found, expected);
-        assert_eq!(strings("\"only\"").len(), 1);
-        assert_eq!(values_at_most(r#"{"a":[1,2,"[,{\",\\"],"b":{}}"#), 7);
     }
 }

@@ -31,13 +31,13 @@ pub struct Message {
     text: String,
     kind: Kind,
     /// Offset behind the opening brace, where a member can be inserted.
-    inside: usize,
+    pub(super) inside: usize,
     method: Option<String>,
     /// The `id` member, null included: where an answer's id is put.
     id_member: Option<Span>,
     /// The same, when it names a request.
     id: Option<Span>,
-    params: Option<Span>,
+    pub(super) params: Option<Span>,
     places: Places,
     result: Option<Span>,
     /// The error of a response that has no result.

@@ -23,5 +23,6 @@ pub mod port;
 pub mod queue;
 pub mod revision;
 pub mod stop;
+pub mod trace;
 pub mod tree;
 pub mod worker;

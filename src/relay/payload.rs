@@ -23,20 +23,24 @@ pub struct Payload {
 impl Payload {
     /// A text of our own making.
     pub fn own(text: String) -> Payload {
-        Payload::received(text, None)
+        Payload::received(text, None, None)
     }
 
-    /// A text that arrived, with the memory that it occupies of the byte budget; messages that arrived
-    /// together share it.
-    pub fn received(text: String, held: Option<Arc<Reservation>>) -> Payload {
-        Payload { text, replacement: None, _held: held }
+    /// A text that arrived, with what takes the place of a span in it, and with the memory that it occupies of the byte
+    /// budget; messages that arrived together share that. An empty span inserts. It must come from this very text: one
+    /// that does not fit would silently shorten it.
+    pub fn received(
+        text: String,
+        replacement: Option<(Span, String)>,
+        held: Option<Arc<Reservation>>,
+    ) -> Payload {
+        Payload { text, replacement, _held: held }
     }
 
-    /// Puts `replacement` in the place of `span`; an empty span inserts. The span must come from this very
-    /// text: one that does not fit would silently shorten it.
-    pub fn replacing(mut self, span: Span, replacement: String) -> Payload {
-        self.replacement = Some((span, replacement));
-        self
+    /// Whether it came without the id that it has now.
+    pub fn is_without_id(&self) -> bool {
+        let replaced = self.replacement.as_ref().map(|(span, _)| span.of(&self.text));
+        matches!(replaced, Some("" | "null"))
     }
 
     /// How many bytes will be sent.
@@ -61,15 +65,17 @@ mod tests {
 
     #[test]
     fn only_the_span_changes() {
-        let payload = Payload::own("{\"id\": 1 ,\"x\":1.50}".into());
-        let payload = payload.replacing(Span { start: 7, end: 8 }, "\"a\"".into());
+        let id = (Span { start: 7, end: 8 }, "\"a\"".to_owned());
+        let payload = Payload::received("{\"id\": 1 ,\"x\":1.50}".into(), Some(id), None);
+        assert!(!payload.is_without_id());
         assert_eq!(payload.parts().concat(), b"{\"id\": \"a\" ,\"x\":1.50}");
     }
 
     #[test]
     fn an_empty_span_inserts() {
-        let payload =
-            Payload::own("{\"x\":1}".into()).replacing(Span { start: 1, end: 1 }, "\"id\":2,".into());
+        let id = (Span { start: 1, end: 1 }, "\"id\":2,".to_owned());
+        let payload = Payload::received("{\"x\":1}".into(), Some(id), None);
+        assert!(payload.is_without_id());
         assert_eq!(payload.parts().concat(), b"{\"id\":2,\"x\":1}");
     }
 }

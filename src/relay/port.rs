@@ -28,11 +28,6 @@ pub trait Target: Send + Sync {
         true
     }
 
-    /// Whether it answers `oauth_discovery`.
-    fn has_discovery(&self) -> bool {
-        false
-    }
-
     /// Ends what never ends by itself (subscriptions); ordinary calls go on. The first step of a drain,
     /// which would otherwise always last until its bound.
     fn wind_down(&self);
@@ -73,16 +68,12 @@ pub enum Outcome {
         headers: ReplyHeaders,
         /// The response under the caller's id.
         payload: Payload,
+        /// How long a server outside this process took for it.
+        timing: Option<Timing>,
     },
-    /// A notification, or a response of the product, was taken or refused by the server.
-    Acknowledged {
-        /// The server's status.
-        status: u16,
-        /// Headers that may pass.
-        headers: ReplyHeaders,
-    },
-    /// A session's end was answered.
-    Terminated {
+    /// What expects no message was taken or refused by the server: a notification, a response of the product, the
+    /// end of a session.
+    Done {
         /// The server's status.
         status: u16,
         /// Headers that may pass.
@@ -90,6 +81,15 @@ pub enum Outcome {
     },
     /// There is no answer of the server.
     Failed(Failure),
+}
+
+/// Time of a server, from just before a request was written until its answer had been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// The published word for the way to it.
+    pub transport: &'static str,
+    /// How long it took.
+    pub elapsed: Duration,
 }
 
 /// Where answers go.
@@ -114,6 +114,8 @@ pub struct Answer {
     pub headers: ReplyHeaders,
     /// `resp_json`.
     pub payload: Option<Payload>,
+    /// `resp_timing`.
+    pub timing: Option<Timing>,
 }
 
 /// The types of posts.

@@ -13,9 +13,7 @@ mod shares;
 mod tests;
 
 use std::collections::VecDeque;
-use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -35,6 +33,9 @@ const LISTENERS_OF_ONE: usize = LISTENERS - 1;
 /// How long a push waits for room before it shows that it still waits.
 const PUSH_STEP: Duration = Duration::from_secs(1);
 
+/// How long the watch over deadlines sleeps while nothing that waits has one; a new one wakes it.
+const LOOK_MAX: Duration = Duration::from_secs(3600);
+
 /// Which workers may take a command, and which commands a worker takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -44,6 +45,8 @@ pub enum Lane {
     Quick,
     /// Only subscriptions.
     Listen,
+    /// What has waited until its caller has to be told that time is over.
+    Overdue,
 }
 
 /// The queue. Shared behind an `Arc`.
@@ -51,9 +54,6 @@ pub enum Lane {
 pub struct Queue {
     capacity: usize,
     limits: Limits,
-    /// The limits while the late channel is served.
-    limits_late: Limits,
-    late: Arc<AtomicBool>,
     state: Mutex<State>,
     // One condition for each kind of waiter: with a single one, every push would wake all threads.
     ordinary: Condvar,
@@ -91,16 +91,12 @@ impl Queue {
         let alone = Limits { workers, running: workers, waiting: capacity, listens: LISTENERS };
         // With several channels one place must be left for passing on what another one gets.
         let places = capacity.max(2);
-        let waiting = places - (places / 4).max(1);
-        let several = Limits { running: workers - workers / 4, waiting, listens: LISTENERS_OF_ONE, ..alone };
-        // A channel that comes late leads to where the first one does, so it hangs with it. A burst of the first
-        // still waits with the plane and is not refused.
-        let joined = Limits { running: several.running, ..alone };
+        let (running, waiting) = (workers - workers / 4, places - (places / 4).max(1));
+        let several = Limits { running, waiting, listens: LISTENERS_OF_ONE, ..alone };
+        let (capacity, limits) = if channels > 1 { (places, several) } else { (capacity, alone) };
         Queue {
-            capacity: if channels > 1 { places } else { capacity },
-            limits: if channels > 1 { several } else { alone },
-            limits_late: [alone, joined].get(channels).copied().unwrap_or(several),
-            late: Arc::default(),
+            capacity,
+            limits,
             state: Mutex::new(State::default()),
             ordinary: Condvar::new(),
             quick: Condvar::new(),
@@ -108,15 +104,6 @@ impl Queue {
             room: Condvar::new(),
             overdue: Condvar::new(),
         }
-    }
-
-    /// Counts one channel more whenever `late` is set: it may come to be served, or not.
-    pub fn with_late(self, late: Arc<AtomicBool>) -> Queue {
-        Queue { late, ..self }
-    }
-
-    fn limits(&self) -> Limits {
-        if self.late.load(Ordering::Relaxed) { self.limits_late } else { self.limits }
     }
 
     /// Waits for room and appends. `Ok` may hold a command that has to be refused, this one or the newest of the
@@ -135,7 +122,7 @@ impl Queue {
             state.look = Some(end);
             self.overdue.notify_one();
         }
-        let refused = state.append(command, self.limits());
+        let refused = state.append(command, self.limits);
         self.wake(&state);
         Ok(refused)
     }
@@ -159,7 +146,7 @@ impl Queue {
         let mut state = sync::lock(&self.state);
         state.idle += usize::from(worker == Lane::Ordinary);
         loop {
-            if let Some((held, command)) = state.take(worker, self.limits()) {
+            if let Some((held, command)) = state.take(worker, self.limits) {
                 state.idle -= usize::from(worker == Lane::Ordinary);
                 let admitted = admit(command);
                 self.wake(&state);
@@ -169,27 +156,13 @@ impl Queue {
             if state.closed && state.waiting.is_empty() {
                 return None;
             }
-            state = sync::wait(self.bell(worker), state);
-        }
-    }
-
-    /// Waits until the time of commands is over that still wait, and removes them. `None` when the queue is closed
-    /// and empty.
-    pub fn take_overdue(&self) -> Option<Vec<Command>> {
-        let mut state = sync::lock(&self.state);
-        loop {
-            let now = Instant::now();
-            let overdue = state.take_overdue(now);
-            if !overdue.is_empty() {
-                self.room.notify_one();
-                return Some(overdue);
-            }
-            if state.closed && state.waiting.is_empty() {
-                return None;
-            }
-            state = match state.look {
-                Some(look) => sync::wait_for(&self.overdue, state, look.saturating_duration_since(now)),
-                None => sync::wait(&self.overdue, state),
+            state = match worker {
+                Lane::Overdue => {
+                    state.look = state.waiting.iter().filter_map(|(_, command)| command.answer_by).min();
+                    let left = state.look.map(|look| look.saturating_duration_since(Instant::now()));
+                    sync::wait_for(&self.overdue, state, left.unwrap_or(LOOK_MAX))
+                }
+                _ => sync::wait(self.bell(worker), state),
             };
         }
     }
@@ -201,6 +174,7 @@ impl Queue {
             Lane::Ordinary => state.shares.ends(&held.channel),
             Lane::Quick => state.shares.quick(&held.channel, false),
             Lane::Listen => state.shares.listens(&held.channel, false),
+            Lane::Overdue => {}
         }
         self.wake(&state);
     }
@@ -237,6 +211,7 @@ impl Queue {
             Lane::Ordinary => &self.ordinary,
             Lane::Quick => &self.quick,
             Lane::Listen => &self.listen,
+            Lane::Overdue => &self.overdue,
         }
     }
 
@@ -281,25 +256,9 @@ impl State {
         self.waiting.remove(newest).map(|(_, command)| command)
     }
 
-    /// Removes the commands whose time is over, and notes when that of the next one is.
-    fn take_overdue(&mut self, now: Instant) -> Vec<Command> {
-        let is_overdue = |(_, command): &(Lane, Command)| command.answer_by.is_some_and(|end| end <= now);
-        let (overdue, rest): (VecDeque<_>, _) =
-            mem::take(&mut self.waiting).into_iter().partition(is_overdue);
-        self.waiting = rest;
-        self.look = self.waiting.iter().filter_map(|(_, command)| command.answer_by).min();
-        for (lane, command) in &overdue {
-            match lane {
-                Lane::Listen => self.shares.listens(&command.channel, false),
-                Lane::Ordinary | Lane::Quick => self.shares.leaves(&command.channel),
-            }
-        }
-        overdue.into_iter().map(|(_, command)| command).collect()
-    }
-
     /// Removes the first command that this kind of worker may take.
     fn take(&mut self, worker: Lane, limits: Limits) -> Option<(Held, Command)> {
-        let division = self.shares.division(limits);
+        let (division, now) = (self.shares.division(limits), Instant::now());
         let at = self.waiting.iter().enumerate().position(|(index, (lane, command))| {
             // The commands of a channel that may not begin are passed over, not waited for: its slow server
             // must not hold up the commands of others behind it.
@@ -313,11 +272,14 @@ impl State {
                         && (index == 0 || self.idle == 0 || !may_begin())
                 }
                 (Lane::Listen, Lane::Listen) => true,
+                (Lane::Overdue, _) => command.answer_by.is_some_and(|end| end <= now),
                 _ => false,
             }
         })?;
-        let (_, command) = self.waiting.remove(at)?;
+        let (lane, command) = self.waiting.remove(at)?;
         match worker {
+            Lane::Overdue if lane == Lane::Listen => self.shares.listens(&command.channel, false),
+            Lane::Overdue => self.shares.leaves(&command.channel),
             Lane::Ordinary => {
                 self.shares.leaves(&command.channel);
                 self.shares.begins(&command.channel);

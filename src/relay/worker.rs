@@ -25,6 +25,7 @@ use super::headers::ReplyHeaders;
 use super::payload::Payload;
 use super::port::{Answer, AnswerKind, Call, Outbox, Outcome, Sink, Target};
 use super::queue::{LISTENERS, Lane, Queue};
+use super::trace::TraceContext;
 
 /// Silence that counts against a server when a caller's deadline ends it; as long as a probe waits.
 const SILENCE_MIN: Duration = Duration::from_secs(2);
@@ -40,6 +41,10 @@ pub struct Relay {
     pub allowed: Vec<Channel>,
     /// Where answers go.
     pub outbox: Arc<dyn Outbox>,
+    /// Whether trace contexts go on to servers outside this process.
+    pub forwards_trace: bool,
+    /// Whether answers tell how long their servers took.
+    pub tells_timing: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The verdict behind `/readyz`.
@@ -50,8 +55,6 @@ pub struct Relay {
 enum Verdict {
     /// Nobody serves its channel.
     Unsupported,
-    /// Its answer is known.
-    Answer(Answer),
     /// It is refused.
     Fail(Failure),
 }
@@ -60,29 +63,31 @@ enum Verdict {
 type Work = Result<(Box<dyn Call>, Duration), Verdict>;
 
 impl Relay {
-    /// Starts the ordinary workers for `count` calls at once, the quick ones and those for subscriptions. Each
+    /// Starts the ordinary workers for `count` calls at once, the quick ones, those for subscriptions, and the one that
+    /// answers what waits for too long. Each
     /// channel has one quick worker, and beyond the first one ordinary worker besides: see `queue::shares`.
     /// They end with the queue; nobody waits for them, because what they have in hand is counted as in flight.
     pub fn start(self: &Arc<Relay>, count: usize, heartbeats: &Heartbeats) -> io::Result<()> {
         let channels = self.targets.len().max(1);
         let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + channels - 1)
             .chain(std::iter::repeat_n((Lane::Quick, "quick"), channels))
-            .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS));
+            .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS))
+            .chain([(Lane::Overdue, "deadlines")]);
         for (number, (lane, name)) in lanes.enumerate() {
             let (relay, heartbeat) = (Arc::clone(self), heartbeats.add(name));
             sync::spawn(format!("{name}-{number}"), move || relay.serve(lane, &heartbeat))?;
         }
-        let relay = Arc::clone(self);
-        sync::spawn("deadlines", move || relay.watch_deadlines()).map(drop)
+        Ok(())
     }
 
-    /// Answers commands whose time ends while they wait for a worker. Only couriers can hold it up.
-    fn watch_deadlines(&self) {
-        while let Some(overdue) = self.queue.take_overdue() {
-            self.publish_load();
-            for command in overdue {
-                self.settle(Arc::new(command), Verdict::Fail(Failure::expired()));
-            }
+    /// Prepares a command for the queue, behind which nothing looks at its payload any more.
+    pub fn prepare(&self, command: &mut Command, round_trip: Option<Duration>) {
+        command.set_time_aside(round_trip);
+        let trace = command.trace.as_ref();
+        let trace = trace.filter(|_| self.forwards_trace && command.channel != Channel::harpoon());
+        if let Some(traced) = trace.zip(command.message()).and_then(|(trace, message)| trace.inject(message))
+        {
+            command.body = Body::Message(Arc::new(traced));
         }
     }
 
@@ -148,22 +153,15 @@ impl Relay {
     /// 1. The operator allows the channel, and a server serves it. There is never a fall-back to another server,
     ///    not even for a command that is unusable in other ways.
     /// 2. Discovery is asked of the main channel. The contract has it there only.
-    /// 3. Discovery is asked of a server that has it. Otherwise it is answered, not ignored: the product would wait
-    ///    for its time-out on every connection that is set up.
-    /// 4. The command could be decoded. One that could not was kept until here because somebody waits for its answer.
-    /// 5. A subscription is small, since it stays for long.
-    /// 6. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
+    /// 3. The command could be decoded. One that could not was kept until here because somebody waits for its answer.
+    /// 4. A subscription is small, since it stays for long.
+    /// 5. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
     fn check(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
         let target = self.targets.get(&command.channel);
         let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
         let target = target.ok_or(Verdict::Unsupported)?;
-        if let Body::OauthDiscovery = command.body {
-            if command.channel != Channel::main() {
-                return Err(Verdict::Unsupported);
-            }
-            if !target.has_discovery() {
-                return Err(Verdict::Answer(no_discovery()));
-            }
+        if matches!(command.body, Body::OauthDiscovery) && command.channel != Channel::main() {
+            return Err(Verdict::Unsupported);
         }
         if let Body::Unusable { class, cause, .. } = &command.body {
             return Err(Verdict::Fail(Failure::new(*class, cause.as_str())));
@@ -209,7 +207,6 @@ impl Relay {
                 let answer = self.unsupported_channel(&command);
                 self.deliver(command, answer);
             }
-            Verdict::Answer(answer) => self.deliver(command, answer),
             Verdict::Fail(failure) => self.finish(command, Outcome::Failed(failure)),
         }
     }
@@ -230,7 +227,7 @@ impl Relay {
         }
         match outcome {
             Outcome::Response { .. } => readiness.target_answered(channel),
-            Outcome::Acknowledged { status, .. } | Outcome::Terminated { status, .. } => match *status {
+            Outcome::Done { status, .. } => match *status {
                 500.. => readiness.target_failed(channel, &format!("the server answered {status}")),
                 _ => readiness.target_reached(channel),
             },
@@ -253,7 +250,8 @@ impl Relay {
 
     /// Answers a command with what it ended in.
     fn finish(&self, command: Arc<Command>, outcome: Outcome) {
-        let answer = answer(&command, outcome);
+        let mut answer = answer(&command, outcome);
+        answer.timing = answer.timing.filter(|_| self.tells_timing);
         self.deliver(command, answer);
     }
 
@@ -289,44 +287,41 @@ impl Relay {
         };
         self.metrics.unsupported_channel(&command.channel, word);
         log::error!(request_id = command.request_id.as_str(), channel = channel; "dispatcher received unsupported channel");
-        Answer { kind, status: 400, headers: ReplyHeaders::default(), payload }
+        Answer { kind, status: 400, headers: ReplyHeaders::default(), payload, timing: None }
     }
 }
 
 /// What is posted for an outcome. A failure takes the shape of the answer that the command would have had: nobody
 /// waits for the id of a notification.
 fn answer(command: &Command, outcome: Outcome) -> Answer {
-    let (kind, status, headers, payload) = match outcome {
-        Outcome::Response { status, headers, payload } => {
-            let is_document = command.kind() == RequestKind::OauthDiscovery;
-            let kind = if is_document { AnswerKind::OauthDiscovery } else { AnswerKind::Response };
-            (kind, status, headers, Some(payload))
-        }
-        Outcome::Acknowledged { status, headers } => (AnswerKind::Acknowledgement, status, headers, None),
-        Outcome::Terminated { status, headers } => (AnswerKind::SessionTermination, status, headers, None),
+    let kind = match command.kind() {
+        RequestKind::Call => AnswerKind::Response,
+        RequestKind::Notification => AnswerKind::Acknowledgement,
+        RequestKind::SessionTermination => AnswerKind::SessionTermination,
+        RequestKind::OauthDiscovery => AnswerKind::OauthDiscovery,
+    };
+    let (status, headers, payload, timing) = match outcome {
+        Outcome::Response { status, headers, payload, timing } => (status, headers, Some(payload), timing),
+        Outcome::Done { status, headers } => (status, headers, None, None),
         Outcome::Failed(failure) => {
             log_failure(command, &failure);
-            let status = failure.status;
-            match command.kind() {
-                RequestKind::Notification => (AnswerKind::Acknowledgement, status, failure.headers, None),
-                RequestKind::SessionTermination => {
-                    (AnswerKind::SessionTermination, status, failure.headers, None)
-                }
-                RequestKind::OauthDiscovery => {
+            let (status, headers) = (failure.status, failure.headers.clone());
+            match kind {
+                AnswerKind::OauthDiscovery => {
                     let message = "OAuth discovery failed";
                     let payload = failure::discovery_error("server_error", "oauth_discovery_failed", message);
-                    (AnswerKind::OauthDiscovery, status, ReplyHeaders::default(), Some(payload))
+                    (status, ReplyHeaders::default(), Some(payload), None)
                 }
-                RequestKind::Call => {
-                    let payload = failure.payload(command.id());
-                    (AnswerKind::Response, status, failure.headers.with_json_content(), Some(payload))
+                AnswerKind::Response => {
+                    (status, headers.with_json_content(), Some(failure.payload(command.id())), None)
                 }
+                _ => (status, headers, None, None),
             }
         }
     };
     // What no HTTP client may see as the status of an answer is the server's mistake.
     let status = if (200..600).contains(&status) { status } else { 502 };
-    Answer { kind, status, headers, payload }
+    Answer { kind, status, headers, payload, timing }
 }
 
 /// One line a failure, with what the wire does not say. No URL and no payload: the cause was made for
@@ -342,6 +337,7 @@ fn log_failure(command: &Command, failure: &Failure) {
         rpc_request_id = command.id().unwrap_or_default(),
         session_id = command.header("mcp-session-id").map(crypto::fingerprint).unwrap_or_default().as_str(),
         channel = command.channel.as_str(),
+        trace_id = command.trace.as_ref().map(TraceContext::id).unwrap_or_default(),
         failure_source = failure.source.word(),
         transport_error_kind = failure.class.word(),
         upstream_response_received = failure.answered,
@@ -349,13 +345,6 @@ fn log_failure(command: &Command, failure: &Failure) {
         error = failure.cause.as_str();
         "{event}"
     );
-}
-
-/// The answer to a discovery that the server cannot serve.
-fn no_discovery() -> Answer {
-    let message = "OAuth discovery needs a server over HTTP; the one of this channel is reached over stdio";
-    let payload = Some(failure::discovery_error("server_error", "oauth_discovery_unavailable", message));
-    Answer { kind: AnswerKind::OauthDiscovery, status: 502, headers: ReplyHeaders::default(), payload }
 }
 
 /// Posts the notifications of one call. After one was refused the rest are skipped: what follows a
@@ -374,7 +363,7 @@ impl Sink for Stream<'_> {
             return;
         }
         let (kind, headers, payload) = (AnswerKind::Notification, headers.clone(), Some(payload));
-        let answer = Answer { kind, status, headers, payload };
+        let answer = Answer { kind, status, headers, payload, timing: None };
         if !self.relay.outbox.notify(self.command, &answer, until) {
             self.broken = true;
             log::error!(

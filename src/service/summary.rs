@@ -15,6 +15,20 @@ fn tell_of_all_addresses(health: &config::Health) {
     }
 }
 
+/// What is different for servers over stdio.
+fn tell_of_children(mcp: &config::Mcp) {
+    if mcp.bindings.iter().any(|binding| matches!(binding.server, Server::Stdio(_))) {
+        log::info!(
+            "a server over stdio answers through this process alone; run one instance of this tunnel, also while it is replaced"
+        );
+    }
+    if mcp.stdio_send_initialized {
+        log::info!(
+            "mcp.stdio-send-initialized-notification changes nothing: a server over stdio always gets notifications/initialized before the next request"
+        );
+    }
+}
+
 /// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
 /// only, no paths: some servers are reached by a path that is a secret.
 pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Option<&Listener>) {
@@ -44,6 +58,7 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
     if let Some(built_in) = &tunnel.built_in {
         built_in.log();
     }
+    tell_of_children(&settings.mcp);
     // The first binding stands for all; the routes above name each.
     let main = settings.mcp.bindings.first();
     let (kind, value) = match main.map(|binding| &binding.server) {

@@ -24,6 +24,7 @@ use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
 use crate::relay::queue::Queue;
 use crate::relay::stop::{Phase, Stop};
+use crate::relay::trace;
 use crate::relay::worker::Relay;
 use crate::sync;
 
@@ -69,7 +70,7 @@ impl Tunnel {
         let built_in = shared.built_in()?;
         let served = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
         let discovery = shared.discovery(built_in.as_ref())?;
-        let plane = Arc::new(shared.plane(instance_id, Arc::clone(&served))?);
+        let plane = Arc::new(shared.plane(instance_id, served)?);
         let post_room = shared.post_room(&plane)?;
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = shared.children()?;
@@ -81,7 +82,8 @@ impl Tunnel {
             targets.insert(server.channel().clone(), parts::target(server, discovery.as_ref()));
         }
         let promise = promise(settings);
-        // With configured endpoints their channel is one like any other; else it is counted while it is served.
+        // A channel that may come later leads to where the first one does, so nothing is kept free from that for it but
+        // the worker that every channel has.
         let configured = promise.as_ref().is_some_and(|promise| promise.is_configured);
         let counted = targets.len() + usize::from(configured);
         if let (Some(promise), Some(built_in)) = (promise, &built_in) {
@@ -89,10 +91,12 @@ impl Tunnel {
         }
         let (workers, capacity) = (settings.mcp.max_concurrent_requests, settings.control_plane.max_inflight);
         let relay = Arc::new(Relay {
-            queue: Queue::new(capacity, workers, counted).with_late(served),
+            queue: Queue::new(capacity, workers, counted),
             targets,
             allowed: settings.control_plane.poll_channels.clone(),
             outbox: Arc::<Couriers>::clone(&post_room),
+            forwards_trace: forwards_trace(settings),
+            tells_timing: settings.control_plane.response_timing,
             metrics: Arc::clone(&shared.metrics),
             readiness: Arc::clone(&shared.readiness),
         });
@@ -219,6 +223,12 @@ impl Tunnel {
         // a bound of its own above; nothing else in a drain waits.
         time + Duration::from_secs(2) + LAST_POSTS_WAIT + stdio::END_MAX + Duration::from_secs(1)
     }
+}
+
+/// Whether trace contexts go on. Where the operator's own headers bring one, two would contradict each other.
+fn forwards_trace(settings: &Settings) -> bool {
+    let mcp = &settings.mcp;
+    mcp.forward_trace_context && !trace::NAMES.iter().any(|name| mcp.extra_headers.contains_key(*name))
 }
 
 /// Asks once for the tunnel's name, for the log alone. Polling neither waits for it nor depends on it.

@@ -42,7 +42,7 @@ fn static_headers_go_to_the_configured_path_alone() {
     }
 }
 
-/// CP-088, MCP-085, MCP-087, MCP-030: nothing follows a redirect to another origin or with a new method.
+/// NEW-066, CP-088, MCP-085, MCP-087, MCP-030: nothing follows a redirect to another origin or with a new method.
 #[test]
 fn other_redirects_are_failures() {
     let other = Mcp::start();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::command::Command;
 use crate::support::plane::Posted;
+use crate::support::reply::Reply;
 use crate::support::stdio::{Rig, call, cancel};
 
 /// The notifications of a command so far.
@@ -57,7 +58,8 @@ fn a_command_of_several_lines_is_one() {
     assert_eq!(rig.journal.of("echo").len(), 3);
 }
 
-/// MCP-121, CP-163 as DESIGN has it: calls run side by side, are written in the order of the poll, and answers in
+/// NEW-054, NEW-064, MCP-121, CP-163 as DESIGN has it: calls run side by side, are written in the order of the poll,
+/// and answers in
 /// any order find their callers, whose ids may be equal.
 #[test]
 fn equal_ids_get_their_own_answers() {
@@ -261,4 +263,24 @@ fn termination_is_not_supported() {
     assert_eq!((answer.kind(), answer.code()), ("session_termination_response", 405));
     rig.assert_alive();
     assert_eq!(rig.journal.words(), ["(start)", "echo"]);
+}
+
+/// NEW-062: an answer that the plane does not take costs its own caller alone; the child and its session stay.
+#[test]
+fn a_refused_answer_leaves_the_child_alone() {
+    let rig = Rig::start("strict");
+    rig.plane.next_answer(Reply::status(400));
+    rig.open();
+    let (lost, slow) = (call("echo", "1", ""), call("late", "1", "\"n\":2"));
+    rig.plane.answer_for(&lost, Reply::status(400));
+    rig.begin(&slow, "late");
+    rig.send(&lost);
+    rig.client.wait_log(|line| line.contains("failed to post response") && line.contains(&lost.id));
+    rig.assert_alive();
+    release(&rig);
+    assert_eq!(rig.plane.wait_answer(&slow).payload()["result"]["n"], 2);
+    assert_eq!(rig.journal.of("echo").len(), 2);
+    for word in ["(start)", "initialize", "notifications/initialized"] {
+        assert_eq!(rig.journal.of(word).len(), 1, "{word}");
+    }
 }

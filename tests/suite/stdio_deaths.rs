@@ -141,7 +141,7 @@ fn down() -> Rig {
     rig
 }
 
-/// Commands that come while the server is down wait for it.
+/// NEW-053, NEW-059: commands that come while the server is down wait for it, and for the handshake that is replayed.
 #[test]
 fn commands_wait_for_a_restart() {
     let rig = down();

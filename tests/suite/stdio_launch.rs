@@ -197,7 +197,7 @@ fn nothing_is_sent_at_start() {
     assert_eq!(notes[1].json()["params"]["clientInfo"]["name"], "product");
 }
 
-/// MCP-120 as DESIGN has it: a caller whose session is older than we are gets the server opened for it, once.
+/// NEW-053, NEW-055, NEW-059, MCP-120 as DESIGN has it: a caller whose session is older than we are gets the server opened for it, once.
 #[test]
 fn a_missing_handshake_is_made() {
     let rig = Rig::start("strict");
@@ -205,6 +205,41 @@ fn a_missing_handshake_is_made() {
     rig.assert_alive();
     let words: Vec<String> = rig.journal.notes().iter().map(|note| note.word()).collect();
     assert_eq!(words, ["(start)", "initialize", "notifications/initialized", "echo", "echo"]);
+}
+
+/// NEW-055, NEW-060: a child is told `initialized` before the next command that its callers send, whoever sends it; one more
+/// is acknowledged and not written. The reference's setting for that is accepted, and the log says that it is so.
+#[test]
+fn a_child_is_told_initialized_once_and_in_time() {
+    for (setting, next) in [(true, "echo"), (false, "ping"), (false, "notifications/initialized")] {
+        let flag = format!("--mcp.stdio-send-initialized-notification={setting}");
+        let rig = Rig::with("plain", |b| b.argument(&flag));
+        assert_eq!(rig.send(&initialize("0")).code(), 200);
+        let command = match next {
+            "notifications/initialized" => Command::notification(next),
+            _ => call(next, "1", ""),
+        };
+        assert_eq!(rig.send(&command).code(), 200);
+        let confirms = rig.send(&Command::notification("notifications/initialized"));
+        assert_eq!((confirms.kind(), confirms.code()), ("notify_ack", 200));
+        rig.assert_alive();
+        let words: Vec<String> = rig.journal.notes().iter().map(|note| note.word()).collect();
+        let mut expected = vec!["(start)", "initialize", "notifications/initialized", next, "echo"];
+        expected.dedup();
+        assert_eq!(words, expected);
+        let told = rig.client.log().matches("send-initialized-notification changes nothing").count();
+        assert_eq!(told, usize::from(setting));
+    }
+}
+
+/// NEW-063: two instances of a tunnel would each have a child, and no session in common.
+#[test]
+fn the_log_says_that_a_child_belongs_to_one_instance() {
+    let rig = Rig::start("plain");
+    rig.client.wait_log(|line| line.contains("run one instance of this tunnel"));
+    let rig = crate::support::rig::Rig::start();
+    rig.assert_alive();
+    assert!(!rig.client.log().contains("one instance"));
 }
 
 /// A server that refuses a second handshake is not asked for one: everybody gets the first one's answer.

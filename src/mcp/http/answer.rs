@@ -59,7 +59,7 @@ impl Exchange<'_> {
         if !(200..300).contains(&status) {
             let (headers, payload) =
                 reply::error_body(reply, &self.upstream.budget, self.deadline.end(), self.id)?;
-            return Ok(Outcome::Response { status, headers, payload });
+            return Ok(self.answered(status, headers, payload));
         }
         if headers::is_encoded(&reply.headers) {
             return Err(Failure::new(Class::Encoding, "the reply is compressed, which was not asked for"));
@@ -90,7 +90,7 @@ impl Exchange<'_> {
         let (text, held) = reply::json_body(reply, &self.upstream.budget, self.deadline.end())?;
         for message in reply::incoming(text, held, self.id).map_err(reply::malformed)? {
             match message {
-                Incoming::Answer(payload) => return Ok(Outcome::Response { status, headers, payload }),
+                Incoming::Answer(payload) => return Ok(self.answered(status, headers, payload)),
                 Incoming::Notification(payload) => {
                     sink.notify(payload, status, &headers, self.deadline.end());
                 }
@@ -161,8 +161,9 @@ impl Exchange<'_> {
                 match message {
                     // Later events would reach nobody. The connection is worth a moment, no more.
                     Incoming::Answer(payload) => {
+                        let outcome = self.answered(status, headers.clone(), payload);
                         stream.into_source().finish(FINISH_WAIT);
-                        return Ok(Outcome::Response { status, headers: headers.clone(), payload });
+                        return Ok(outcome);
                     }
                     Incoming::Notification(payload) => {
                         sink.notify(payload, status, headers, self.deadline.end());
@@ -189,10 +190,7 @@ impl Exchange<'_> {
         if !answered {
             return;
         }
-        let answer = match method {
-            "ping" => failure::empty_result(id),
-            _ => failure::method_not_found(id),
-        };
+        let answer = failure::answer_to_server(Some(method), id);
         let deadline = self.deadline.within(LOCAL_ANSWER_TIME);
         self.upstream.send_aside(self.purpose, &self.headers, &answer, deadline);
     }

@@ -11,8 +11,10 @@ use ureq::http::{HeaderMap, Method};
 use crate::net::{Error, Reply};
 use crate::relay::command::Deadline;
 use crate::relay::failure::{self, Failure, Source};
+use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::{self, Message};
-use crate::relay::port::{Outcome, Sink};
+use crate::relay::payload::Payload;
+use crate::relay::port::{Outcome, Sink, Timing};
 use crate::relay::revision::Era;
 
 use super::upstream::{Purpose, Upstream};
@@ -32,6 +34,8 @@ pub(super) struct Exchange<'a> {
     pub(super) headers: HeaderMap,
     pub(super) era: Era,
     pub(super) deadline: Deadline,
+    /// When it was made, just before it is written.
+    pub(super) began: Instant,
 }
 
 impl Exchange<'_> {
@@ -39,6 +43,13 @@ impl Exchange<'_> {
     /// thereby travels in the same session and with the same credentials.
     pub(super) fn post(&self, text: &str, deadline: Instant) -> Result<Reply, Error> {
         self.upstream.send(self.purpose, Method::POST, &self.headers, Some(text), deadline)
+    }
+
+    /// Ends the call with its answer.
+    pub(super) fn answered(&self, status: u16, headers: ReplyHeaders, payload: Payload) -> Outcome {
+        let elapsed = self.began.elapsed();
+        let timing = (!payload.is_without_id()).then_some(Timing { transport: "streamable_http", elapsed });
+        Outcome::Response { status, headers, payload, timing }
     }
 
     /// Ends the call after the head of a reply. Only when it ran out of time may the server still be

@@ -91,7 +91,7 @@ fn batch(text: &str, held: Option<&Arc<Reservation>>, id: &str) -> Result<Vec<In
 fn classify(message: Message, held: Option<Arc<Reservation>>, id: &str) -> Incoming {
     match (message.kind(), message.id().map(str::to_owned)) {
         (message::Kind::Notification, _) => {
-            Incoming::Notification(Payload::received(message.into_text(), held))
+            Incoming::Notification(Payload::received(message.into_text(), None, held))
         }
         (message::Kind::Request, Some(own)) => {
             Incoming::Request { method: message.method().unwrap_or_default().to_owned(), id: own }
@@ -110,11 +110,7 @@ fn classify(message: Message, held: Option<Arc<Reservation>>, id: &str) -> Incom
 /// servers are known to write `1` for `1.0`.
 fn renamed(message: Message, held: Option<Arc<Reservation>>, id: &str) -> Payload {
     let replaced = message.renamed(id);
-    let payload = Payload::received(message.into_text(), held);
-    match replaced {
-        Some((span, id)) => payload.replacing(span, id),
-        None => payload,
-    }
+    Payload::received(message.into_text(), replaced, held)
 }
 
 /// Reads a JSON body to its end. A body that ends early is never a short one: `net` sees to that.

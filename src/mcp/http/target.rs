@@ -1,7 +1,7 @@
 //! Target of a channel whose server speaks HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::Method;
 
@@ -136,6 +136,7 @@ impl HttpCall {
             headers,
             era: message.era(self.command.header(VERSION_HEADER.as_str())),
             deadline: self.command.deadline(ttl),
+            began: Instant::now(),
         };
         match exchange.post(message.text(), exchange.deadline.end()) {
             // A server that was never reached has nothing to cancel.
@@ -147,7 +148,7 @@ impl HttpCall {
             // A notification has done its work when it was written; its reply's body is not read. Any
             // status is handed on: what the product does about a refusal is its own affair.
             Ok(reply) => {
-                Outcome::Acknowledged { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
+                Outcome::Done { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
             }
         }
     }
@@ -158,7 +159,7 @@ impl HttpCall {
         let deadline = self.command.deadline(self.upstream.ttl);
         match self.upstream.send(Purpose::Call, Method::DELETE, &headers, None, deadline.end()) {
             Ok(reply) => {
-                Outcome::Terminated { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
+                Outcome::Done { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }
             }
             Err(_) if deadline.is_expired() => Outcome::Failed(Failure::expired()),
             Err(error) => Outcome::Failed(Failure::transport(&error)),

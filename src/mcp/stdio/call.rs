@@ -8,7 +8,7 @@ use crate::relay::command::{Command, SUBSCRIPTION_TTL};
 use crate::relay::failure::Failure;
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Message;
-use crate::relay::port::{Call, Outcome, Sink};
+use crate::relay::port::{Call, Outcome, Sink, Timing};
 
 use super::keeper::{Keeper, SILENCE_MAX};
 use super::replies::{Replies, Reply};
@@ -70,8 +70,9 @@ impl Call for Waiting {
                 }
                 Some(Reply::Answer(answer)) => {
                     let headers = ReplyHeaders::content("application/json");
+                    let timing = self.replies.took().map(|elapsed| Timing { transport: "stdio", elapsed });
                     return match answer.answer(&self.caller) {
-                        Ok(payload) => Outcome::Response { status: 200, headers, payload },
+                        Ok(payload) => Outcome::Response { status: 200, headers, payload, timing },
                         Err(failure) => Outcome::Failed(failure),
                     };
                 }

@@ -177,9 +177,7 @@ impl Core {
                 return self.initialize(message, conversation);
             }
             (Kind::Request, method) => {
-                if method != Some("ping") {
-                    self.ensure_session();
-                }
+                self.ensure_session(method);
                 let endless = method == Some("subscriptions/listen");
                 let role = if endless { Role::Endless } else { Role::Plain };
                 let (number, replies, line) = self.call(message, conversation, role);
@@ -197,8 +195,8 @@ impl Core {
                 self.cancelled(message, conversation, held);
             }
             _ => {
-                self.ensure_session();
-                self.outgoing.push_back(Line::of(message, Vec::new()).holding(held));
+                self.ensure_session(message.method());
+                self.outgoing.push_back(Line::of(message, Vec::new(), Some(held)));
             }
         }
         Admission::Taken
@@ -236,7 +234,7 @@ impl Core {
             written: false,
         };
         self.calls.insert(number, waiting);
-        (number, replies, Line::of(message, replaced).calling(number))
+        (number, replies, Line::calling(number, message, replaced))
     }
 
     /// A caller gave up a call of its own: the child is told under its own number, at once. Ids that name no
@@ -252,7 +250,7 @@ impl Core {
         if let (Some((number, waiting)), None) = (named.next(), named.next()) {
             let (private, written) = (self.numbers.private(*number, waiting.id()), waiting.written);
             drop(named);
-            let line = Line::of(message, vec![(span, private)]).holding(held);
+            let line = Line::of(message, vec![(span, private)], Some(held));
             if written { self.push_urgent(line) } else { self.outgoing.push_back(line) }
         }
     }

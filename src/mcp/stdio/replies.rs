@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::net::{self, Reservation};
 use crate::relay::failure::{Class, Failure};
@@ -35,8 +35,10 @@ struct Queue {
     notifications: VecDeque<Received>,
     bytes: usize,
     end: Option<Reply>,
-    /// Whether the command has been handed to the child.
-    written: bool,
+    /// When the command was handed to the child.
+    written: Option<Instant>,
+    /// How long after that the call ended.
+    took: Option<Duration>,
 }
 
 /// One reply to a call.
@@ -86,8 +88,17 @@ impl Replies {
 
     /// Ends the call. The first end counts.
     pub(super) fn end(&self, end: Reply) {
-        sync::lock(&self.queue).end.get_or_insert(end);
+        let mut queue = sync::lock(&self.queue);
+        if queue.end.is_none() {
+            queue.took = queue.written.map(|written| written.elapsed());
+            queue.end = Some(end);
+        }
         self.changed.notify_one();
+    }
+
+    /// How long the child took for the end of the call, if it was asked.
+    pub(super) fn took(&self) -> Option<Duration> {
+        sync::lock(&self.queue).took
     }
 
     /// Ends the call without an answer.
@@ -97,7 +108,7 @@ impl Replies {
 
     /// The command has been handed to the child.
     pub(super) fn written(&self) {
-        sync::lock(&self.queue).written = true;
+        sync::lock(&self.queue).written = Some(Instant::now());
         self.changed.notify_one();
     }
 
@@ -112,7 +123,7 @@ impl Replies {
             if let Some(end) = queue.end.take() {
                 return Some(end);
             }
-            let until = if queue.written { deadline } else { deadline.min(unwritten) };
+            let until = if queue.written.is_some() { deadline } else { deadline.min(unwritten) };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
@@ -145,7 +156,7 @@ impl Received {
             })?;
             if let Some(span) = repeated {
                 let replaced: Vec<_> = renamed.into_iter().chain([(span, id.to_owned())]).collect();
-                return Ok(Payload::received(splice(self.message.text(), &replaced), self.held));
+                return Ok(Payload::received(splice(self.message.text(), &replaced), None, self.held));
             }
         }
         Ok(payload(self.message, renamed, self.held))
@@ -159,9 +170,5 @@ fn payload(
     held: Option<Arc<Reservation>>,
 ) -> Payload {
     let text = Arc::try_unwrap(message).map_or_else(|shared| shared.text().to_owned(), Message::into_text);
-    let payload = Payload::received(text, held);
-    match replaced {
-        Some((span, own)) => payload.replacing(span, own),
-        None => payload,
-    }
+    Payload::received(text, replaced, held)
 }

@@ -100,19 +100,14 @@ impl Line {
         Line { text: Text::Own(text), replaced: Vec::new(), call: None, _held: None }
     }
 
-    /// A caller's message with its spans replaced.
-    pub(super) fn of(message: &Arc<Message>, replaced: Vec<(Span, String)>) -> Line {
-        Line { text: Text::Caller(Arc::clone(message)), replaced, call: None, _held: None }
+    /// A caller's message with its spans replaced, and what its command still holds.
+    pub(super) fn of(message: &Arc<Message>, replaced: Vec<(Span, String)>, held: Option<Ticket>) -> Line {
+        Line { text: Text::Caller(Arc::clone(message)), replaced, call: None, _held: held }
     }
 
-    /// The line that begins a call.
-    pub(super) fn calling(self, number: u64) -> Line {
-        Line { call: Some(number), ..self }
-    }
-
-    /// The line of a command that does not wait for its being written.
-    pub(super) fn holding(self, held: Ticket) -> Line {
-        Line { _held: Some(held), ..self }
+    /// The message that begins a call, whose command waits for its end.
+    pub(super) fn calling(number: u64, message: &Arc<Message>, replaced: Vec<(Span, String)>) -> Line {
+        Line { call: Some(number), ..Line::of(message, replaced, None) }
     }
 
     /// How many bytes of text it holds.

@@ -126,11 +126,20 @@ impl Target for StdioTarget {
             Body::Message(message) => self.admit_message(&command, message),
             // There is no session to end but the process, which serves others too.
             Body::SessionTermination => {
-                Box::new(Decided(Outcome::Terminated { status: 405, headers: ReplyHeaders::default() }))
+                Box::new(Decided(Outcome::Done { status: 405, headers: ReplyHeaders::default() }))
             }
-            Body::OauthDiscovery | Body::Unusable { .. } => {
-                let failure = Failure::new(Class::Internal, "not a message");
-                Box::new(Decided(Outcome::Failed(failure)))
+            // Not ignored: the product would wait for its time-out on every connection that is set up.
+            Body::OauthDiscovery => {
+                let message =
+                    "OAuth discovery needs a server over HTTP; the one of this channel is reached over stdio";
+                let payload =
+                    failure::discovery_error("server_error", "oauth_discovery_unavailable", message);
+                let headers = ReplyHeaders::default();
+                Box::new(Decided(Outcome::Response { status: 502, headers, payload, timing: None }))
+            }
+            // The relay answers these itself.
+            Body::Unusable { .. } => {
+                Box::new(Decided(Outcome::Failed(Failure::new(Class::Internal, "not a message"))))
             }
         }
     }
@@ -157,7 +166,7 @@ impl Target for StdioTarget {
 }
 
 fn acknowledged() -> Outcome {
-    Outcome::Acknowledged { status: 200, headers: ReplyHeaders::default() }
+    Outcome::Done { status: 200, headers: ReplyHeaders::default() }
 }
 
 /// The answer of a server that does not speak a message's era.
@@ -165,7 +174,8 @@ fn unknown(message: &Message) -> Outcome {
     match (message.kind(), message.id()) {
         (Kind::Request, Some(id)) => {
             let headers = ReplyHeaders::content("application/json");
-            Outcome::Response { status: 200, headers, payload: Payload::own(failure::method_not_found(id)) }
+            let payload = Payload::own(failure::method_not_found(id));
+            Outcome::Response { status: 200, headers, payload, timing: None }
         }
         _ => acknowledged(),
     }

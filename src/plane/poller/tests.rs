@@ -92,6 +92,8 @@ fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
         targets: HashMap::from([(channel.clone(), target)]),
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(&answers),
+        forwards_trace: false,
+        tells_timing: false,
         metrics: Arc::new(Metrics::new("t", 10, 1, &[channel])),
         readiness: Arc::new(Readiness::new(Duration::from_secs(60), &[])),
     });

@@ -4,6 +4,7 @@ use super::super::command::Body;
 use super::super::inflight::InFlight;
 use super::super::message::Message;
 use super::*;
+use std::sync::Arc;
 
 /// Pushes a command and tells which one is refused.
 fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<Option<String>, Box<Command>> {
@@ -101,20 +102,19 @@ fn the_fifth_subscription_is_refused_until_one_ends() {
     assert_eq!(["b", "c", "d", "f"].map(|_| pop(&queue, Lane::Listen)), ["b", "c", "d", "f"]);
 }
 
-#[test]
-fn a_late_channel_costs_the_first_no_place() {
-    let queue = Queue::new(4, 2, 1).with_late(Arc::new(true.into()));
-    (0..4).for_each(|_| assert_eq!(push(&queue, "a", "main", CALL).unwrap(), None));
-}
-
 /// NEW-036: the earliest deadline wakes, whenever its command came; all places are given back.
 #[test]
 fn overdue_commands_are_taken_wherever_they_stand() {
     let queue = Arc::new(Queue::new(10, 1, 1));
     let watching = Arc::clone(&queue);
     let watch = std::thread::spawn(move || {
-        let ids = |commands: Vec<Command>| commands.into_iter().map(|command| command.request_id);
-        std::iter::from_fn(|| watching.take_overdue()).flat_map(ids).collect::<Vec<_>>()
+        let next = || watching.pop(Lane::Overdue, |command| command.request_id);
+        std::iter::from_fn(next)
+            .map(|(held, id)| {
+                watching.done(held);
+                id
+            })
+            .collect::<Vec<_>>()
     });
     let began = Instant::now();
     let within = |id: &str, text: &str, millis: Option<u64>| {

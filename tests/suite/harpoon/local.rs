@@ -105,6 +105,7 @@ fn a_program_with_the_token_calls_in_a_session() {
     assert!(!harbour.rig.client.log().contains(TOKEN));
 }
 
+/// NEW-065.
 #[test]
 fn the_newest_revision_needs_no_session() {
     let mut harbour = harbour();

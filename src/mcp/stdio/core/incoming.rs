@@ -95,12 +95,7 @@ impl Core {
     fn server_request(&mut self, message: &Message) -> Event {
         let answered = self.era == Era::Legacy;
         if let (true, Some(id)) = (answered, message.id().filter(|id| id.len() <= ID_BYTES_MAX)) {
-            // A refusal is better than silence: a server that waits for sampling or roots would never go on.
-            let answer = match message.method() {
-                Some("ping") => failure::empty_result(id),
-                _ => failure::method_not_found(id),
-            };
-            self.push_urgent(Line::own(answer));
+            self.push_urgent(Line::own(failure::answer_to_server(message.method(), id)));
         }
         Event::ServerRequest(answered)
     }

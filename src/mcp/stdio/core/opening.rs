@@ -43,9 +43,9 @@ impl Core {
     }
 
     /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
-    /// process or this child, and the server must not notice.
-    pub(super) fn ensure_session(&mut self) {
-        if self.era == Era::Legacy && self.handshake.is_missing() {
+    /// process or this child, and the server must not notice. A ping needs none.
+    pub(super) fn ensure_session(&mut self, method: Option<&str>) {
+        if self.era == Era::Legacy && self.handshake.is_missing() && method != Some("ping") {
             self.open_on_behalf();
         }
         // Some callers never confirm it, and some servers stay silent until it is.
