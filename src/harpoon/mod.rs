@@ -42,7 +42,6 @@ pub mod registry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use crate::config::{self, Secret};
 use crate::net::{self, Net};
@@ -59,7 +58,7 @@ use streamable_http::Sessions;
 use history::History;
 use local::Local;
 use registry::{Endpoint, Endpoints, Registry};
-use tools::{TIMEOUT_MS, Tools};
+use tools::Tools;
 
 /// Most connections of all endpoints together that rest. Each endpoint keeps its own, and only looks at them
 /// when it is called: without a bound, a caller who asks all of them takes every descriptor there is.
@@ -141,10 +140,6 @@ impl Target for Harpoon {
     /// Nothing to prepare: calls have no order among themselves.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
         Box::new(HarpoonCall { tools: Arc::clone(&self.tools), command })
-    }
-
-    fn call_max(&self) -> Duration {
-        Duration::from_millis(u64::try_from(*TIMEOUT_MS.end()).unwrap_or(u64::MAX)).min(self.tools.ttl)
     }
 
     fn is_served(&self) -> bool {

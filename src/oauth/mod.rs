@@ -30,3 +30,4 @@ pub use documents::{AuthServer, Resource};
 #[cfg(feature = "harpoon")]
 pub use place::Place;
 pub use target::Protected;
+pub(crate) use target::SEARCHES_TIME;

@@ -17,7 +17,7 @@ use crate::relay::port::{Call, Outcome, Sink, Target};
 use super::discovery::{Discovery, Record, SEARCH_TIME};
 
 /// More than both passes may take.
-const SEARCHES_TIME: Duration = Duration::from_secs(60);
+pub(crate) const SEARCHES_TIME: Duration = Duration::from_secs(60);
 
 /// Server over HTTP together with its discovery.
 pub struct Protected {
@@ -35,10 +35,6 @@ impl Target for Protected {
             }
             _ => self.server.admit(command),
         }
-    }
-
-    fn call_max(&self) -> Duration {
-        self.server.call_max().max(SEARCHES_TIME)
     }
 
     fn wind_down(&self) {

@@ -19,9 +19,6 @@ pub trait Target: Send + Sync {
     /// What it returns does the work, or is dropped when the command expired.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call>;
 
-    /// How long one of its calls takes at most, subscriptions aside.
-    fn call_max(&self) -> Duration;
-
     /// Whether its channel is served now; asked under the queue's lock as well. One whose endpoints come and
     /// go is not there while it has none.
     fn is_served(&self) -> bool {

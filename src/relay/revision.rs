@@ -41,18 +41,8 @@ pub const CLAIM: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// Methods that exist only in revisions with a handshake: they decide the era where a request does not
 /// state it.
-const LEGACY_METHODS: [&str; 10] = [
-    "initialize",
-    "ping",
-    "logging/setLevel",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "tasks/list",
-    "tasks/result",
-    "notifications/initialized",
-    "notifications/progress",
-    "notifications/roots/list_changed",
-];
+const LEGACY_METHODS: &str = "initialize ping logging/setLevel resources/subscribe resources/unsubscribe tasks/list \
+    tasks/result notifications/initialized notifications/progress notifications/roots/list_changed";
 
 /// Methods that exist only since 2026-07-28.
 const MODERN_METHODS: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
@@ -82,7 +72,7 @@ impl Era {
     pub(super) fn of_method(method: Option<&str>) -> Option<Era> {
         match method {
             None | Some("") => Some(Era::Legacy),
-            Some(method) if LEGACY_METHODS.contains(&method) => Some(Era::Legacy),
+            Some(method) if LEGACY_METHODS.split(' ').any(|legacy| legacy == method) => Some(Era::Legacy),
             Some(method) => MODERN_METHODS.contains(&method).then_some(Era::Modern),
         }
     }

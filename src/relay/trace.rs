@@ -186,7 +186,7 @@ mod tests {
             format!("{PARENT}0"),
             format!(" {PARENT}"),
             PARENT.replacen('-', "_", 1),
-            PARENT[..54].to_owned(),
+            PARENT.replace("b7-01", "b7-0"),
             PARENT.replace("4bf9", "4b\u{e9}"),
             String::new(),
         ] {

@@ -39,6 +39,8 @@ pub struct Relay {
     /// Channels that may be asked for; empty means all. The plane is told the same list, but a list
     /// that only the plane keeps would be no policy of the operator's.
     pub allowed: Vec<Channel>,
+    /// How long a call takes at most, subscriptions aside.
+    pub call_max: Duration,
     /// Where answers go.
     pub outbox: Arc<dyn Outbox>,
     /// Whether trace contexts go on to servers outside this process.
@@ -59,8 +61,8 @@ enum Verdict {
     Fail(Failure),
 }
 
-/// A call that its server has admitted, with the longest time that it may take; or why there is none.
-type Work = Result<(Box<dyn Call>, Duration), Verdict>;
+/// A call that its server has admitted, or why there is none.
+type Work = Result<Box<dyn Call>, Verdict>;
 
 impl Relay {
     /// Starts the ordinary workers for `count` calls at once, the quick ones, those for subscriptions, and the one that
@@ -141,10 +143,7 @@ impl Relay {
     /// Has the server admit a command, unless it ends without. Runs under the queue's lock and must not block.
     fn admit(&self, command: Command) -> (Arc<Command>, Work) {
         let command = Arc::new(command);
-        let work = self.check(&command).map(|target| {
-            let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { target.call_max() };
-            (target.admit(Arc::clone(&command)), call_max)
-        });
+        let work = self.check(&command).map(|target| target.admit(Arc::clone(&command)));
         (command, work)
     }
 
@@ -179,12 +178,13 @@ impl Relay {
     }
 
     fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) {
-        let (call, call_max) = match work {
+        let call = match work {
             // Time since the admission counts: the caller has gone, and a server must not do work for nobody.
             Ok(_) if command.is_overdue() => return self.settle(command, Verdict::Fail(Failure::expired())),
             Ok(admitted) => admitted,
             Err(verdict) => return self.settle(command, verdict),
         };
+        let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { self.call_max };
         heartbeat.until(command.deadline(call_max).end());
         let mut stream = Stream { relay: self, command: &command, broken: false, afterwards: None };
         let outcome = call.run(&mut stream);

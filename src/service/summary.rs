@@ -60,8 +60,7 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
     }
     tell_of_children(&settings.mcp);
     // The first binding stands for all; the routes above name each.
-    let main = settings.mcp.bindings.first();
-    let (kind, value) = match main.map(|binding| &binding.server) {
+    let (kind, value) = match settings.mcp.bindings.first().map(|binding| &binding.server) {
         Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),
         Some(Server::Stdio(_)) => {
             log::info!("oauth discovery server URL is not configured");

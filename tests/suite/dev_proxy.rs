@@ -111,6 +111,7 @@ fn channels_lead_to_their_servers() {
     }
 }
 
+/// The client answers in time, before the local plane would.
 #[test]
 fn a_server_that_stays_silent_costs_the_caller_its_time() {
     let mcp = Mcp::start();
@@ -118,15 +119,12 @@ fn a_server_that_stays_silent_costs_the_caller_its_time() {
     let local = Local::with(builder);
     mcp.reply("tools/call", Reply::silence());
     let answer = local.post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
-    assert_eq!(
-        (answer.status, message(&answer).as_str()),
-        (504, "timed out waiting for tunnel-client response")
-    );
+    assert_eq!((answer.status, message(&answer).as_str()), (504, "the server did not answer in time"));
     let first = notification("notifications/progress", &serde_json::json!({}));
     mcp.reply("tools/call", Reply::sse().event(first).hang());
     let seen = events(&local.post(r#"{"jsonrpc":"2.0","id":"x","method":"tools/call"}"#));
     assert_eq!((seen.len(), &seen[1]["id"]), (2, &serde_json::json!("x")));
-    assert_eq!(seen[1]["error"]["code"], -32603);
+    assert_eq!(seen[1]["error"]["code"], -32000);
 }
 
 #[test]

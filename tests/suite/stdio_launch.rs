@@ -224,8 +224,8 @@ fn a_child_is_told_initialized_once_and_in_time() {
         assert_eq!((confirms.kind(), confirms.code()), ("notify_ack", 200));
         rig.assert_alive();
         let words: Vec<String> = rig.journal.notes().iter().map(|note| note.word()).collect();
-        let mut expected = vec!["(start)", "initialize", "notifications/initialized", next, "echo"];
-        expected.dedup();
+        let mut expected = vec!["(start)", "initialize", "notifications/initialized"];
+        expected.extend([next, "echo"].iter().filter(|word| **word != "notifications/initialized"));
         assert_eq!(words, expected);
         let told = rig.client.log().matches("send-initialized-notification changes nothing").count();
         assert_eq!(told, usize::from(setting));

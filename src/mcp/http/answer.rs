@@ -49,7 +49,11 @@ const SUBSCRIPTION_EVENT_BYTES_MAX: usize = 1024 * 1024;
 impl Exchange<'_> {
     /// Reads the reply to a request and ends its call.
     pub(super) fn answer(&self, reply: Reply, sink: &mut dyn Sink) -> Outcome {
-        self.read(reply, sink).unwrap_or_else(|failure| self.failed(failure, sink))
+        self.read(reply, sink).unwrap_or_else(|failure| {
+            // Only when it ran out of time may the server still be at work; a lost connection tells it by itself.
+            let is_given_up = failure.source == Source::Timeout;
+            self.end(failure, is_given_up, sink)
+        })
     }
 
     /// What the reply means. The status decides first: an error status with a stream or a compressed body is

@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, Method};
+use ureq::http::HeaderMap;
 
-use crate::net::{Error, Reply};
 use crate::relay::command::Deadline;
-use crate::relay::failure::{self, Failure, Source};
+use crate::relay::failure::{self, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::{self, Message};
 use crate::relay::payload::Payload;
@@ -39,24 +38,11 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Posts a text with the headers of this request: its own message, or one of ours about it, which
-    /// thereby travels in the same session and with the same credentials.
-    pub(super) fn post(&self, text: &str, deadline: Instant) -> Result<Reply, Error> {
-        self.upstream.send(self.purpose, Method::POST, &self.headers, Some(text), deadline)
-    }
-
     /// Ends the call with its answer.
     pub(super) fn answered(&self, status: u16, headers: ReplyHeaders, payload: Payload) -> Outcome {
         let elapsed = self.began.elapsed();
         let timing = (!payload.is_without_id()).then_some(Timing { transport: "streamable_http", elapsed });
         Outcome::Response { status, headers, payload, timing }
-    }
-
-    /// Ends the call after the head of a reply. Only when it ran out of time may the server still be
-    /// at work; a lost connection tells it by itself.
-    pub(super) fn failed(&self, failure: Failure, sink: &mut dyn Sink) -> Outcome {
-        let is_given_up = failure.source == Source::Timeout;
-        self.end(failure, is_given_up, sink)
     }
 
     /// Ends the call; a server that still works on it is told so: it would otherwise go on with work that nobody

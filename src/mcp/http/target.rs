@@ -78,10 +78,6 @@ impl Target for HttpTarget {
         Box::new(HttpCall { upstream: Arc::clone(&self.upstream), command })
     }
 
-    fn call_max(&self) -> Duration {
-        self.upstream.ttl
-    }
-
     /// Cuts subscriptions at once: their callers get a failure and subscribe again, elsewhere.
     fn wind_down(&self) {
         self.upstream.subscriptions.shutdown();
@@ -138,7 +134,8 @@ impl HttpCall {
             deadline: self.command.deadline(ttl),
             began: Instant::now(),
         };
-        match exchange.post(message.text(), exchange.deadline.end()) {
+        let (headers, deadline) = (&exchange.headers, exchange.deadline.end());
+        match upstream.send(purpose, Method::POST, headers, Some(message.text()), deadline) {
             // A server that was never reached has nothing to cancel.
             Err(error) => {
                 let is_given_up = error.kind == Kind::Timeout && error.request_sent;

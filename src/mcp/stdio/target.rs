@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::Channel;
 use crate::ops::heartbeat::Heartbeats;
@@ -142,10 +141,6 @@ impl Target for StdioTarget {
                 Box::new(Decided(Outcome::Failed(Failure::new(Class::Internal, "not a message"))))
             }
         }
-    }
-
-    fn call_max(&self) -> Duration {
-        self.shared.ttl
     }
 
     fn wind_down(&self) {

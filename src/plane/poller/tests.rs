@@ -72,10 +72,6 @@ impl Target for Idle {
         unreachable!("there are no workers")
     }
 
-    fn call_max(&self) -> Duration {
-        Duration::ZERO
-    }
-
     fn wind_down(&self) {}
 
     fn stop(&self) {}
@@ -92,6 +88,7 @@ fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
         targets: HashMap::from([(channel.clone(), target)]),
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(&answers),
+        call_max: Duration::from_secs(1),
         forwards_trace: false,
         tells_timing: false,
         metrics: Arc::new(Metrics::new("t", 10, 1, &[channel])),
