@@ -18,6 +18,7 @@ pub(crate) const RESERVED: &[&str] = &[
     "user-agent",
     "x-tunnel-client-name",
     "x-tunnel-client-version",
+    "x-tunnel-client-wire-protocol-version",
     "x-tunnel-mcp-server-info",
 ];
 

@@ -30,6 +30,9 @@ const OUTPUT_BYTES: usize = 16 * 1024;
 /// Above this much, output is written at once instead of waiting for more.
 const CORK_MAX_BYTES: usize = 4 * 1024;
 
+/// A reused connection that lives for longer after the request was not closed before that had come.
+const STALE_MAX: Duration = Duration::from_secs(5);
+
 /// Failures of a connection whose peer has gone. Time-outs and TLS alerts are not among them: there the peer
 /// is present, and may have acted.
 const HUNG_UP: [Kind; 4] = [Kind::ConnectionReset, Kind::ClosedPipe, Kind::Eof, Kind::UnexpectedEof];
@@ -50,6 +53,8 @@ pub(super) struct Connection {
     begun: bool,
     /// Why writing failed. The peer may have answered early and hung up, so its reply is still looked for.
     broken: Option<Error>,
+    /// When the present request was written, as far as it is.
+    written: Instant,
     /// When the last exchange ended.
     pub(super) rests_since: Instant,
     /// After a failure that other connections may have in store: those that were not used since are not trusted
@@ -74,6 +79,7 @@ impl Connection {
             reused: false,
             begun: false,
             broken: None,
+            written: Instant::now(),
             rests_since: Instant::now(),
             suspicion: None,
         };
@@ -84,7 +90,7 @@ impl Connection {
 
     /// Begins another exchange.
     pub(super) fn reuse(&mut self, state: Arc<RequestState>) {
-        (self.state, self.reused, self.begun) = (state, true, false);
+        (self.state, self.reused, self.begun, self.written) = (state, true, false, Instant::now());
         self.wire.socket().renew();
     }
 
@@ -120,6 +126,7 @@ impl Connection {
         self.wire.socket().set_deadline(self.state.wait_end());
         let outcome = self.wire.write_all(pending);
         self.state.set_sent(self.wire.socket().wrote());
+        self.written = Instant::now();
         let Err(cause) = outcome else { return Ok(()) };
         let error = self.failed(Phase::Send, cause);
         if HUNG_UP.contains(&error.kind) {
@@ -141,9 +148,11 @@ impl Connection {
         if !self.state.is_answered() {
             if error.kind == Kind::UnexpectedEof {
                 error.kind = Kind::Eof;
+                error.silence = Some(self.written.elapsed());
             }
             // A fresh connection that dies tells of a server that cannot; a rested one may just be too old.
-            error.stale = self.reused && HUNG_UP.contains(&error.kind);
+            let is_early = self.written.elapsed() < STALE_MAX;
+            error.stale = self.reused && is_early && HUNG_UP.contains(&error.kind);
         }
         // A deadline that passes in the middle of a reply says nothing about the network.
         let is_silent = error.kind == Kind::Timeout && (!self.state.is_answered() || is_dead);

@@ -9,6 +9,7 @@
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::io;
+use std::time::Duration;
 
 use super::request_state::RequestState;
 use crate::text;
@@ -23,6 +24,9 @@ pub struct Error {
     pub request_sent: bool,
     /// A reused connection died before the first byte of the reply: the peer had dropped it while idle.
     pub(super) stale: bool,
+    /// How long nothing had come since the request was written, when the peer then closed the connection instead of
+    /// replying.
+    pub silence: Option<Duration>,
     /// The proxy failed, and not the destination.
     pub proxy: bool,
     /// Fault of the peer's certificate, when that is why.
@@ -150,7 +154,8 @@ impl Error {
     /// A failure before any byte of the request left. `text` is for people: no path, no query, no secret.
     pub fn new(kind: Kind, text: impl Into<String>) -> Error {
         let text = text.into();
-        Error { kind, request_sent: false, stale: false, proxy: false, certificate: None, text, cause: None }
+        let (request_sent, stale, silence, proxy) = (false, false, None, false);
+        Error { kind, request_sent, stale, silence, proxy, certificate: None, text, cause: None }
     }
 
     /// A failure that has a cause. Its text is a peer's in part, so it is cut and escaped.

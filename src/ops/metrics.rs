@@ -56,6 +56,8 @@ pub struct Metrics {
     pub(crate) busy_workers: Metric<0>,
     /// Each is a caller who waited in vain.
     pub(crate) answers_lost: Metric<0>,
+    /// Each is half a character, or another text that is no text, of a server.
+    pub(crate) posts_unreadable: Metric<0>,
     /// Only answers that the plane took, so lost ones do not make the tunnel look fast.
     end_to_end: Metric<6>,
     /// The one metric with names that outsiders choose.
@@ -162,6 +164,12 @@ impl Metrics {
             workers: rows.row(GAUGE, "dispatcher_worker_pool_capacity", "Workers.", []),
             busy_workers: rows.row(GAUGE, "dispatcher_worker_pool_occupancy", "Busy workers.", []),
             answers_lost: rows.row(COUNTER, "answers_lost_total", "Terminal answers given up.", []),
+            posts_unreadable: rows.row(
+                COUNTER,
+                "posts_unreadable_total",
+                "Posts refused as invalid JSON.",
+                [],
+            ),
             end_to_end: rows.row(
                 NUMBERS,
                 "command_end_to_end_latency_milliseconds",

@@ -6,7 +6,6 @@
 //! [`Refusal`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -26,7 +25,9 @@ use super::oversized;
 use super::oversized::Body;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
 use super::round_trip::RoundTrip;
-use super::transport::{Polled, Transport};
+use super::routing::{CAPABILITY, SHARD_TOKEN};
+use super::server_info::ServerInfo;
+use super::transport::{Ask, Polled, Transport};
 
 /// Largest body of a poll; twice what the control plane is known to send. Polls have a budget of their
 /// own, so that answers being read cannot keep the tunnel from polling.
@@ -41,43 +42,47 @@ const METADATA_BYTES_MAX: usize = 256 * 1024;
 /// Longest request id of a caller that is repeated in the head of a post.
 const REQUEST_ID_BYTES_MAX: usize = 1024;
 
-const SHARD_TOKEN: HeaderName = HeaderName::from_static("x-tunnel-shard-token");
 const SERVER_INFO: HeaderName = HeaderName::from_static("x-tunnel-mcp-server-info");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 
+/// Version of the wire between the plane and its clients. It says how requests are made, not what is in them.
+const WIRE_VERSION: &str = "2026-08-25";
+
 /// Names that a request owns; an extra header never takes their place. The shard token above all: with
 /// another one an answer would reach another caller.
-const OWNED: [&str; 4] =
-    ["x-tunnel-client-instance-id", "x-tunnel-shard-token", "x-client-request-id", "content-type"];
+const OWNED: [&str; 5] = [
+    "x-tunnel-client-instance-id",
+    "x-tunnel-client-capabilities",
+    "x-tunnel-shard-token",
+    "x-client-request-id",
+    "content-type",
+];
 
 /// The control plane, as this process talks to it.
 pub struct Plane {
-    clients: Clients,
+    /// Its connections.
+    pub clients: Clients,
     poll_budget: Arc<Budget>,
     head: HeaderMap,
-    late_info: (HeaderValue, Arc<AtomicBool>),
+    info: ServerInfo,
     metadata_uri: Uri,
     post_uri: Uri,
     poll_prefix: String,
-    /// Poll time-out and guardrail together: the bound of every single exchange, body included. A plane
-    /// that holds a poll for longer than it was asked to is not there any more.
+    /// Poll time-out and guardrail together: the bound of every single exchange, body included, but for polls that
+    /// have learned a shorter one. A plane that holds a poll for longer than it was asked to is not there any more.
     exchange_time: Duration,
     round_trip: RoundTrip,
-    key: Key,
-    /// Where exchanges are counted: polls, posts, the metadata.
-    places: [Destination; 3],
+    /// The key, where it may be renewed.
+    pub key: Key,
+    places: Places,
     metrics: Arc<Metrics>,
 }
 
-/// What an exchange is for.
-#[derive(Clone, Copy)]
-enum Side {
-    /// `GET …/poll`.
-    Poll,
-    /// `POST …/response`.
-    Response,
-    /// `GET` of the tunnel's metadata.
-    Metadata,
+/// Where exchanges are counted.
+struct Places {
+    poll: Destination,
+    response: Destination,
+    metadata: Destination,
 }
 
 /// The connections to the control plane, apart because a stop ends them at different times: a silent
@@ -90,11 +95,6 @@ pub struct Clients {
     /// For terminal answers, posted by the couriers.
     pub answers: Client,
 }
-
-/// Whatever goes wrong while the requests are prepared, at start-up. The text names the setting or header,
-/// never its value: one of them is the key.
-#[derive(Debug)]
-pub struct SetupError(pub String);
 
 /// What is known of the tunnel, for people. The log escapes and bounds it: somebody typed it in a form.
 #[derive(Debug, Default, Deserialize)]
@@ -111,38 +111,30 @@ pub struct Metadata {
     pub description: String,
 }
 
-/// What one process is called on the wire. The plane keeps replicas of one tunnel apart by it.
-pub struct Identity<'a> {
-    /// 32 lower-case hex characters, new in every process.
-    pub instance_id: &'a str,
-    /// The value of `X-Tunnel-MCP-Server-Info`.
-    pub server_info: &'a str,
-    /// The same with the channel that may come later, and whether it is there.
-    pub late_info: (&'a str, Arc<AtomicBool>),
-}
-
 impl Plane {
-    /// Prepares the head of all requests.
+    /// Prepares the head of all requests. Fails with a text that names the setting or header, never its value: one of
+    /// them is the key.
     pub fn new(
         settings: &config::ControlPlane,
         clients: Clients,
-        identity: &Identity<'_>,
+        instance_id: &str,
+        info: ServerInfo,
         metrics: Arc<Metrics>,
-    ) -> Result<Plane, SetupError> {
+    ) -> Result<Plane, String> {
         let path = format!("{}/v1/tunnels/{}", settings.url_path, settings.tunnel_id);
         let place = |further: &str| Destination::new(&format!("{path}{further}"), &settings.origin);
         let base = format!("{}{path}", settings.origin);
         let channels = settings.poll_channels.iter();
         let channels: String = channels.map(|channel| format!("channel={}&", channel.as_str())).collect();
-        let uri = |text: String| text.parse::<Uri>().map_err(|error| SetupError(error.to_string()));
-        let late_info = HeaderValue::from_str(identity.late_info.0);
-        let late_info = late_info.map_err(|error| SetupError(error.to_string()))?;
+        let uri = |text: String| text.parse::<Uri>().map_err(|error| error.to_string());
+        let mut head = head(settings, instance_id)?;
+        head.insert("x-tunnel-client-capabilities", HeaderValue::from_static(CAPABILITY));
         Ok(Plane {
             clients,
-            late_info: (late_info, Arc::clone(&identity.late_info.1)),
+            info,
             // One body at a time, so this is its bound and no queue.
             poll_budget: Budget::new(POLL_BYTES_MAX),
-            head: head(settings, identity)?,
+            head,
             metadata_uri: uri(base.clone())?,
             post_uri: uri(format!("{base}/response"))?,
             // Keys stand in alphabetical order, as the reference writes them.
@@ -150,7 +142,7 @@ impl Plane {
             exchange_time: settings.poll_timeout + settings.poll_guardrail,
             round_trip: RoundTrip::default(),
             key: Key::new(&settings.api_key_label),
-            places: ["/poll", "/response", ""].map(place),
+            places: Places { poll: place("/poll"), response: place("/response"), metadata: place("") },
             metrics,
         })
     }
@@ -159,7 +151,7 @@ impl Plane {
     pub fn metadata(&self) -> Result<Metadata, Refusal> {
         let deadline = Instant::now() + self.exchange_time;
         let request = self.request(Method::GET, &self.metadata_uri, None, deadline);
-        let reply = self.exchange(&self.clients.polls, Side::Metadata, request)?;
+        let reply = self.exchange(&self.clients.polls, &self.places.metadata, request)?;
         let tunnel_request_id = request_id(&reply);
         if !(200..300).contains(&reply.status) {
             return Err(Refusal::of(reply, &self.poll_budget, deadline));
@@ -169,26 +161,6 @@ impl Plane {
             let message = format!("not the metadata of a tunnel: {error}");
             Refusal::unreadable(message, &body.data, tunnel_request_id)
         })
-    }
-
-    /// The key.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// The client that polls, for what the operator wants to know of its way.
-    pub fn polls(&self) -> &Client {
-        &self.clients.polls
-    }
-
-    /// Cuts posts on their way, and every later one. The last step of a drain.
-    pub fn stop_posts(&self) {
-        self.clients.answers.shutdown();
-    }
-
-    /// Cuts the notifications of running calls.
-    pub fn stop_notes(&self) {
-        self.clients.notes.shutdown();
     }
 
     /// A request with the head that all of them carry. The key is in it, so it goes to no other URL than
@@ -202,9 +174,7 @@ impl Plane {
     ) -> Request<'a> {
         let replay_when_stale = method == Method::GET;
         let mut headers = self.head.clone();
-        if self.late_info.1.load(Ordering::Relaxed) {
-            headers.insert(SERVER_INFO, self.late_info.0.clone());
-        }
+        headers.insert(SERVER_INFO, self.info.now().clone());
         if let Some(key) = self.key.renewed() {
             headers.insert(header::AUTHORIZATION, key);
         }
@@ -212,33 +182,29 @@ impl Plane {
     }
 
     /// Sends and counts. A request without a reply is counted too, without a status.
-    fn exchange(&self, client: &Client, side: Side, request: Request<'_>) -> Result<Reply, Refusal> {
+    fn exchange(&self, client: &Client, place: &Destination, request: Request<'_>) -> Result<Reply, Refusal> {
         let started = Instant::now();
         let method = request.method.clone();
         let bytes = request.body.map_or(0, |parts| parts.iter().map(|part| part.len()).sum());
         let result = client.send(request);
         let status = result.as_ref().ok().map(|reply| reply.status);
-        let [polls, posts, metadata] = &self.places;
-        let place = match side {
-            Side::Poll => polls,
-            Side::Response => posts,
-            Side::Metadata => metadata,
-        };
         self.metrics.http(place, method.as_str(), status, started.elapsed(), bytes);
         result.map_err(Refusal::Transport)
     }
 }
 
 impl Transport for Plane {
-    fn poll(&self, limit: usize, timeout_ms: u128, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal> {
-        let deadline = Instant::now() + self.exchange_time;
+    fn poll(&self, ask: &Ask, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal> {
+        let deadline = Instant::now() + ask.time;
+        let (limit, wait_ms) = (ask.limit, ask.wait.as_millis().max(1));
         // The channels behind the base hold nothing but letters, digits and dashes.
-        let uri: Uri = format!("{}limit={limit}&timeout_ms={timeout_ms}", self.poll_prefix)
+        let uri: Uri = format!("{}limit={limit}&timeout_ms={wait_ms}", self.poll_prefix)
             .parse()
             .map_err(|_| Error::new(Kind::InvalidRequest, "the poll's URL is not legal"))?;
-        let request = self.request(Method::GET, &uri, None, deadline);
+        let mut request = self.request(Method::GET, &uri, None, deadline);
+        request.headers.extend(ask.token.iter().map(|token| (SHARD_TOKEN, token.clone())));
         let began = Instant::now();
-        let reply = self.exchange(&self.clients.polls, Side::Poll, request)?;
+        let reply = self.exchange(&self.clients.polls, &self.places.poll, request)?;
         // Every `response_timeout` of this batch counts from here: a slow body is the caller's time too.
         let received = Instant::now();
         on_head();
@@ -258,7 +224,7 @@ impl Transport for Plane {
                 };
                 Ok(Polled { received, body, tunnel_request_id })
             }
-            _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
+            _ => Err(Refusal::of_poll(reply, &self.poll_budget, deadline)),
         }
     }
 
@@ -281,7 +247,7 @@ impl Transport for Plane {
         }
         let client = if terminal { &self.clients.answers } else { &self.clients.notes };
         let (began, bytes) = (Instant::now(), rest.len());
-        let reply = self.exchange(client, Side::Response, request)?;
+        let reply = self.exchange(client, &self.places.response, request)?;
         match reply.status {
             status @ (200..300 | 404) => {
                 if bytes <= ROUND_TRIP_BYTES_MAX {
@@ -322,10 +288,7 @@ impl Transport for Plane {
 
 /// The headers of every request. Our own names win over extra headers. They are built once: what could
 /// make a request unsendable is found at start, not at the first poll.
-pub(crate) fn head(
-    settings: &config::ControlPlane,
-    identity: &Identity<'_>,
-) -> Result<HeaderMap, SetupError> {
+pub(crate) fn head(settings: &config::ControlPlane, instance_id: &str) -> Result<HeaderMap, String> {
     let mut head = settings.extra_headers.clone();
     for name in OWNED {
         head.remove(name);
@@ -335,20 +298,18 @@ pub(crate) fn head(
         (header::USER_AGENT, crate::USER_AGENT.to_owned()),
         (HeaderName::from_static("x-tunnel-client-name"), crate::CLIENT_NAME.to_owned()),
         (HeaderName::from_static("x-tunnel-client-version"), crate::VERSION.to_owned()),
-        (HeaderName::from_static("x-tunnel-client-instance-id"), identity.instance_id.to_owned()),
-        (SERVER_INFO, identity.server_info.to_owned()),
+        (HeaderName::from_static("x-tunnel-client-wire-protocol-version"), WIRE_VERSION.to_owned()),
+        // 32 lower-case hex characters, new in every process: the plane keeps replicas of one tunnel apart by it.
+        (HeaderName::from_static("x-tunnel-client-instance-id"), instance_id.to_owned()),
     ];
     let organization = settings.organization_id.iter();
     let organization = organization.map(|id| (HeaderName::from_static("openai-organization"), id.clone()));
     for (name, value) in own.into_iter().chain(organization) {
-        let value = HeaderValue::from_str(&value)
-            .map_err(|_| SetupError(format!("{name} is not a legal header value")))?;
+        let value =
+            HeaderValue::from_str(&value).map_err(|_| format!("{name} is not a legal header value"))?;
         head.insert(name, value);
     }
     let key = authorization(&settings.api_key);
-    head.insert(
-        header::AUTHORIZATION,
-        key.ok_or_else(|| SetupError("control plane API key is malformed".into()))?,
-    );
+    head.insert(header::AUTHORIZATION, key.ok_or("control plane API key is malformed")?);
     Ok(head)
 }

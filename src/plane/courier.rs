@@ -134,6 +134,9 @@ impl Couriers {
             Ok(status) => return self.take(&pending, status),
             Err(refusal) => refusal,
         };
+        if refusal.is_invalid_json() {
+            return self.give_up(&pending.command);
+        }
         let why = refusal.to_string();
         match self.fate(&mut pending, &refusal) {
             Fate::Settled => self.take(&pending, 409),
@@ -207,6 +210,16 @@ impl Couriers {
         });
     }
 
+    /// The plane cannot read a post: a server put half a character into it, for example. It tells the caller so, and
+    /// would tell it again; so this is neither repeated nor lost.
+    fn give_up(&self, command: &Command) {
+        self.parts.metrics.posts_unreadable.add([], 1);
+        log::error!(
+            request_id = command.request_id.as_str(), error_code = "invalid_json_payload";
+            "the control plane could not read a post of this command; it is not repeated"
+        );
+    }
+
     /// Nobody will get this answer.
     fn lose(&self, pending: &PendingAnswer, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
@@ -228,6 +241,11 @@ impl Outbox for Couriers {
                 return false;
             }
             let Err(refusal) = self.parts.plane.post(command, answer, end) else { return true };
+            if refusal.is_invalid_json() {
+                // What follows it can be understood without.
+                self.give_up(command);
+                return true;
+            }
             let wait = retry::wait(&mut backoff, false, refusal.retry_after());
             // A wait that the deadline would end is not begun.
             let goes_on =

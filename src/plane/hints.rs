@@ -64,56 +64,11 @@ pub fn hint(code: Option<&str>, status: u16) -> &'static str {
 /// One line a code: the code, a colon, what to do. The codes are those that the contract publishes, in
 /// their order; those of calls and of tunnel management are among them, because the same table serves
 /// whoever looks one up.
-const HINTS: &str = "\
-invalid_api_key: The API key was refused: check that it is current, complete, and a runtime key of this \
-    organization.
-invalid_channel_format: Channel names are 1 to 64 of a-z, 0-9, '_' and '-'.
-invalid_json_payload: The control plane could not read a post; report this with the client's version.
-invalid_tunnel_id_format: A tunnel id is tunnel_ and 32 lower-case letters or digits, with 4 and _ before them in a \
-    namespace; copy it again.
-missing_mcp_session_id: The caller has to open its MCP session again.
-oauth_shim_audience_unavailable: The authorization server's audience is not known; check its metadata.
-oauth_shim_harpoon_call_failed: A call to the private authorization server failed; see the lines of this \
-    log before.
-oauth_shim_invalid_target_uri: The authorization server's metadata holds a URL that cannot be used.
-oauth_shim_target_not_found: The authorization server is not known to this client; check its metadata and \
-    trust settings.
-oauth_shim_unshimmable_endpoint: An endpoint of the authorization server cannot be reached through the \
-    tunnel.
-oauth_shim_upstream_timeout: The private authorization server did not answer in time.
-pending_request_not_found: The caller has stopped waiting; nothing to do.
-rate_limit_exceeded: The control plane asks for fewer requests: check how many clients poll this tunnel.
-request_body_too_large: An answer was larger than the control plane takes; make the tool return less.
-rfc9728_www_authenticate_unsupported: The MCP server's WWW-Authenticate header names no usable \
-    resource_metadata.
-tunnel_active_organization_context_required: Set control-plane.organization-id to the organization that \
-    owns the tunnel.
-tunnel_active_organization_required: Set control-plane.organization-id to the organization that owns the \
-    tunnel.
-tunnel_client_not_connected: The control plane sees no client: check that this process polls this very \
-    tunnel.
-tunnel_client_not_seen: The control plane has not seen this client yet: wait half a minute after the first \
-    poll.
-tunnel_management_permission_required: The key may not manage tunnels; use an admin key for that.
-tunnel_missing_principals: The tunnel belongs to no organization or workspace; add one in the tunnel's \
-    settings.
-tunnel_principal_association_unverified: The tunnel's organization or workspace is not verified yet.
-tunnel_principal_limit_exceeded: The tunnel belongs to too many organizations or workspaces.
-tunnel_principal_validation_override_automatically_derivable: Leave the override out; the control plane \
-    derives it.
-tunnel_principal_validation_override_management_permission_required: The override needs a key that may \
-    manage tunnels.
-tunnel_queue_full: More calls arrive than this client takes: raise mcp.max-concurrent-requests or run \
-    another replica.
-tunnel_request_mismatch: An answer did not fit its request; check that no other client shares the shard \
-    token.
-tunnel_transport_unavailable: The control plane moved to another host meanwhile; try again if twice does \
-    no harm.
-tunnel_use_forbidden: The key's project may not use this tunnel; allow it in the tunnel's settings.
-";
+const HINTS: &str = include_str!("hints.txt");
 
 #[cfg(test)]
 mod tests {
+    use super::super::routing::Placement;
     use super::*;
 
     #[test]
@@ -138,6 +93,7 @@ mod tests {
             redirect: redirect.map(str::to_owned),
             retry_after: None,
             tunnel_request_id: None,
+            placement: Placement::Unsaid,
         };
         assert!(of(&error(false, None)).starts_with("The API key may not use"));
         assert!(of(&error(true, None)).contains("captive portal"));

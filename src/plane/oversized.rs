@@ -4,6 +4,7 @@
 //! short members are picked out as the bytes pass; nothing else is kept. The first of equal names counts. What is
 //! no JSON yields nothing; reading fails only before the bound.
 
+use std::collections::BTreeMap;
 use std::mem;
 
 use crate::net::{Error, Reply};
@@ -30,22 +31,14 @@ pub enum Body {
     Oversized(Oversized),
 }
 
-/// Members of a command that make it answerable, as they were written.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Oversized {
-    /// `request_id`.
-    pub request_id: Option<String>,
-    /// `shard_token`.
-    pub shard_token: Option<String>,
-    /// `command_type`.
-    pub command_type: Option<String>,
-    /// `channel`.
-    pub channel: Option<String>,
-    /// `response_timeout`.
-    pub response_timeout: Option<String>,
-    /// `id` of its message.
-    pub id: Option<String>,
-}
+/// Members of a command that make it answerable, literals by literals; the id of its message is among them.
+pub type Oversized = BTreeMap<&'static str, String>;
+
+/// Names of the members that are looked for, and the place of the message's id.
+const NAMES: [&str; 5] = ["request_id", "shard_token", "command_type", "channel", "response_timeout"];
+const MESSAGE: &str = "jsonrpc";
+/// Name of the message's id.
+pub(super) const ID: &str = "id";
 
 /// Reads the reply to a poll for one command. Beyond its bound nothing is held any more; what names the command
 /// is looked for in all of it, within the deadline of the poll.
@@ -90,8 +83,7 @@ impl Scanner {
         for byte in bytes {
             self.step(*byte);
         }
-        let found = &self.found;
-        found.request_id.is_some() && found.shard_token.is_some() && found.id.is_some()
+        ["request_id", "shard_token", ID].iter().all(|name| self.found.contains_key(name))
     }
 
     /// What was found.
@@ -154,18 +146,16 @@ impl Scanner {
         if mem::take(&mut self.cut) || token.is_empty() || self.commands != 1 || list != b"\"commands\"" {
             return;
         }
-        let found = &mut self.found;
-        let slot = match (self.depth, member.as_slice(), inner.as_slice()) {
-            (COMMAND_DEPTH, b"\"request_id\"", _) => &mut found.request_id,
-            (COMMAND_DEPTH, b"\"shard_token\"", _) => &mut found.shard_token,
-            (COMMAND_DEPTH, b"\"command_type\"", _) => &mut found.command_type,
-            (COMMAND_DEPTH, b"\"channel\"", _) => &mut found.channel,
-            (COMMAND_DEPTH, b"\"response_timeout\"", _) => &mut found.response_timeout,
-            (4, b"\"jsonrpc\"", b"\"id\"") => &mut found.id,
-            _ => return,
+        let is = |literal: &[u8], name: &str| {
+            literal.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) == Some(name.as_bytes())
         };
-        if slot.is_none() {
-            *slot = String::from_utf8(token).ok();
+        let name = match self.depth {
+            COMMAND_DEPTH => NAMES.into_iter().find(|name| is(member, name)),
+            4 if is(member, MESSAGE) && is(inner, ID) => Some(ID),
+            _ => None,
+        };
+        if let Some((name, value)) = name.zip(String::from_utf8(token).ok()) {
+            self.found.entry(name).or_insert(value);
         }
     }
 }
@@ -195,10 +185,10 @@ mod tests {
             ),
         ] {
             let found = scan(&text);
-            assert_eq!(found.request_id.as_deref(), Some("\"r\""));
-            assert_eq!(found.shard_token.as_deref(), Some(r#""t\"}""#));
-            assert_eq!(found.command_type.as_deref(), Some("\"jsonrpc\""));
-            assert_eq!(found.id.as_deref(), Some("-1.50"));
+            assert_eq!(found["request_id"], "\"r\"");
+            assert_eq!(found["shard_token"], r#""t\"}""#);
+            assert_eq!(found["command_type"], "\"jsonrpc\"");
+            assert_eq!(found["id"], "-1.50");
         }
     }
 

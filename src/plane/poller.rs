@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use crate::net::{Error, Kind};
 use crate::ops::heartbeat::Heartbeat;
 use crate::ops::metrics::{DropReason, PollError};
-use crate::relay::backoff::Backoff;
 use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
 use crate::relay::stop::{Phase, Stop};
@@ -22,22 +21,15 @@ use crate::sync;
 
 use super::hints;
 use super::oversized::{Body, Oversized};
+use super::pace::{LIMIT_MAX, Pace};
 use super::poll_body;
+use super::poll_wait::PollWait;
 use super::refusal::Refusal;
-use super::retry::{self, Repeats, WAIT_MIN};
-use super::transport::{Polled, Transport};
+use super::transport::{Ask, Polled, Transport};
 use super::wire;
-
-/// Most commands that one poll may ask for, the bound of the contract.
-const LIMIT_MAX: usize = 25;
 
 /// Dropped commands of one poll that are logged one by one.
 const DROPS_LOGGED_MAX: usize = 10;
-
-/// Polls in a row that may come back empty at once; a plane that holds no poll is asked less often then.
-const INSTANT_EMPTY_MAX: u32 = 10;
-const INSTANT: Duration = Duration::from_millis(50);
-const INSTANT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a poll waits for more room before it asks for less than it could. Under load workers finish
 /// in bursts; without the wait most polls would carry one command and cost a round trip each.
@@ -73,8 +65,8 @@ pub struct Parts {
     pub capacity: usize,
     /// No poll is made while the commands in flight have as many bytes.
     pub bytes_max: usize,
-    /// How long the plane is asked to hold a poll.
-    pub timeout: Duration,
+    /// The times of polls.
+    pub wait: PollWait,
 }
 
 /// The poller. [`Poller::run`] is its thread; [`Poller::stop`] is called from another one.
@@ -105,39 +97,6 @@ enum OpenState {
     Read,
 }
 
-/// What the polls so far say about the next one: when it may be made, and for how many commands.
-struct Pace {
-    backoff: Backoff,
-    repeats: Repeats,
-    limit_max: usize,
-    instant_empty: u32,
-}
-
-impl Pace {
-    fn new() -> Pace {
-        let (backoff, repeats) = (Backoff::new(WAIT_MIN), Repeats::default());
-        Pace { backoff, repeats, limit_max: LIMIT_MAX, instant_empty: 0 }
-    }
-
-    /// A poll brought so many commands and took so long; returns the pause before the next.
-    fn succeeded(&mut self, commands: usize, took: Duration) -> Duration {
-        if self.backoff.reset() {
-            self.repeats = Repeats::default();
-            log::info!("poller recovered; polling operational");
-        }
-        self.limit_max = (2 * self.limit_max).min(LIMIT_MAX);
-        let held = commands > 0 || took >= INSTANT;
-        self.instant_empty = if held { 0 } else { self.instant_empty.saturating_add(1) };
-        if self.instant_empty > INSTANT_EMPTY_MAX { INSTANT_PAUSE } else { Duration::ZERO }
-    }
-
-    /// A poll failed; returns the pause before the next.
-    fn failed(&mut self, refusal: &Refusal) -> Duration {
-        let is_refused = refusal.status().is_some_and(|said| matches!(said.status, 401 | 403));
-        retry::wait(&mut self.backoff, is_refused, refusal.retry_after())
-    }
-}
-
 impl Poller {
     /// Prepares a poller.
     pub fn new(parts: Parts) -> Poller {
@@ -148,7 +107,7 @@ impl Poller {
     /// plane holds each for as long as it was asked to, so this does not spin. Failures wait.
     pub fn run(&self, heartbeat: &Heartbeat) {
         log::info!("poller started");
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(self.parts.wait.clone());
         let mut paused = false;
         while !self.parts.stop.reached(Phase::Draining) {
             heartbeat.within(FULL_WAIT);
@@ -156,12 +115,12 @@ impl Poller {
                 continue;
             }
             let Some(limit) = self.room(pace.limit_max) else { continue };
-            let began = Instant::now();
-            heartbeat.until(began + self.parts.plane.exchange_time());
+            let (began, ask) = (Instant::now(), pace.next(limit));
+            heartbeat.until(began + ask.time);
             if !self.set_open(OpenState::Silent) {
                 break;
             }
-            let accepted = self.poll(limit).and_then(|polled| self.accept(&polled, limit, heartbeat));
+            let accepted = self.poll(&ask).and_then(|polled| self.accept(&polled, limit, heartbeat));
             self.set_open(OpenState::None);
             match accepted {
                 Ok(commands) => {
@@ -176,7 +135,7 @@ impl Poller {
                     pace.limit_max = limit / 2;
                     log::warn!(limit = pace.limit_max, error = error.to_string().as_str(); "poll too large; asking for fewer commands");
                 }
-                Err(refusal) => self.back_off(&mut pace, &refusal, heartbeat),
+                Err(refusal) => self.back_off(&mut pace, &ask, &refusal, heartbeat),
             }
         }
         log::info!("poller stopped");
@@ -229,8 +188,8 @@ impl Poller {
     }
 
     /// One poll, counted and reported to readiness from its start to its end.
-    fn poll(&self, limit: usize) -> Result<Polled, Refusal> {
-        log::debug!(limit = limit; "poll cycle started");
+    fn poll(&self, ask: &Ask) -> Result<Polled, Refusal> {
+        log::debug!(limit = ask.limit; "poll cycle started");
         self.parts.relay.metrics.poll_cycles.add([], 1);
         // A poll that is being held proves that the plane is there, a connection attempt does not: before
         // the first connection a silent packet filter looks the same.
@@ -238,7 +197,7 @@ impl Poller {
             self.parts.relay.readiness.poll_started();
         }
         let started = Instant::now();
-        let result = self.parts.plane.poll(limit, self.parts.timeout.as_millis().max(1), &mut || {
+        let result = self.parts.plane.poll(ask, &mut || {
             self.set_open(OpenState::Read);
         });
         let error = result.as_ref().err().map(|refusal| self.class(refusal));
@@ -305,6 +264,8 @@ impl Poller {
     /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
     fn queue(&self, mut command: Command, heartbeat: &Heartbeat) -> bool {
         self.parts.relay.prepare(&mut command, self.parts.plane.round_trip());
+        let (id, channel) = (command.request_id.as_str(), command.channel.as_str());
+        log::debug!(request_id = id, channel = channel; "control-plane command received");
         match self.parts.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
             Ok(refused) => {
                 self.parts.relay.metrics.enqueued.add([], 1);
@@ -353,7 +314,7 @@ impl Poller {
 
     /// Says what went wrong and what to do about it, then waits. The texts are the plane's; the log
     /// bounds and escapes them.
-    fn back_off(&self, pace: &mut Pace, refusal: &Refusal, heartbeat: &Heartbeat) {
+    fn back_off(&self, pace: &mut Pace, ask: &Ask, refusal: &Refusal, heartbeat: &Heartbeat) {
         // A poll that was cut by the stop has not failed.
         if self.parts.stop.reached(Phase::Draining) {
             return;
@@ -361,7 +322,7 @@ impl Poller {
         let said = refusal.status();
         let status = said.map(|said| said.status).unwrap_or_default();
         let code = said.and_then(|said| said.code.as_deref());
-        let wait = pace.failed(refusal);
+        let wait = pace.failed(ask, refusal);
         let error = refusal.to_string();
         let (summary, mitigation) = match refusal {
             Refusal::Transport(error) if error.kind == Kind::Timeout => ("poll timed out; backing off", ""),

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, Uri, header};
 
-use crate::net::{Budget, Error, Reply};
+use crate::net::{Budget, Error, Kind, Reply};
 use crate::relay::tree;
 use crate::text;
 
 use super::retry;
+use super::routing::{Placement, REJECTED};
 
 /// How much of an error's body is read, and how much of it is kept when it is not JSON.
 pub(crate) const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -51,6 +52,8 @@ pub struct StatusError {
     pub retry_after: Option<Duration>,
     /// The plane's own id of the exchange.
     pub tunnel_request_id: Option<String>,
+    /// What is said about where to poll.
+    pub(super) placement: Placement,
 }
 
 impl From<Error> for Refusal {
@@ -71,15 +74,23 @@ impl std::fmt::Display for Refusal {
 impl std::fmt::Display for StatusError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the control plane answered {}", self.status)?;
-        match &self.redirect {
-            Some(host) => write!(f, ", a redirect to {host}"),
-            None if self.is_page => f.write_str(" with a web page"),
-            None => Ok(()),
+        match (&self.placement, &self.redirect) {
+            (Placement::Rejected(_), _) => write!(f, ": {REJECTED}"),
+            (Placement::Invalid(why), _) => write!(f, ": {why}"),
+            (_, Some(host)) => write!(f, ", a redirect to {host}"),
+            _ if self.is_page => f.write_str(" with a web page"),
+            _ => Ok(()),
         }
     }
 }
 
 impl Refusal {
+    /// Whether the plane could not read what it was sent. It cannot the next time either.
+    pub(super) fn is_invalid_json(&self) -> bool {
+        let code = self.status().filter(|said| said.status == 400).and_then(|said| said.code.as_deref());
+        code == Some("invalid_json_payload")
+    }
+
     /// What the plane said, when it said anything.
     pub(super) fn status(&self) -> Option<&StatusError> {
         match self {
@@ -103,26 +114,55 @@ impl Refusal {
     /// Reads what an error reply says; whatever cannot be read is left out. The body is read within the
     /// deadline of its request: an error that trickles in must not delay the next attempt for ever.
     pub(super) fn of(reply: Reply, budget: &Arc<Budget>, deadline: Instant) -> Refusal {
+        Refusal::read(reply, budget, deadline, |_, _, _| Placement::Unsaid)
+    }
+
+    /// The same for a poll, which the plane may send elsewhere. Of such a reply, and of what only looks like one,
+    /// no word is kept.
+    pub(super) fn of_poll(reply: Reply, budget: &Arc<Budget>, deadline: Instant) -> Refusal {
+        Refusal::read(reply, budget, deadline, Placement::read)
+    }
+
+    fn read(
+        reply: Reply,
+        budget: &Arc<Budget>,
+        deadline: Instant,
+        place: fn(u16, &HeaderMap, Option<&[u8]>) -> Placement,
+    ) -> Refusal {
+        let headers = reply.headers.clone();
         let status = reply.status;
         let tunnel_request_id = request_id(&reply);
-        let retry_after = reply
-            .headers
+        let retry_after = headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry::retry_after(value, SystemTime::now()));
-        let redirect = (300..400).contains(&status).then(|| redirect_host(&reply.headers)).flatten();
-        let says_page = reply.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let redirect = (300..400).contains(&status).then(|| redirect_host(&headers)).flatten();
+        let says_page = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
             value.as_bytes().get(..PAGE_TYPE.len()).is_some_and(|t| t.eq_ignore_ascii_case(PAGE_TYPE))
         });
-        let body =
-            reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data).unwrap_or_default();
+        let body = reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data);
+        let placement = match &body {
+            Err(error) if error.kind != Kind::TooLarge => Placement::Cut,
+            body => place(status, &headers, body.as_deref().ok()),
+        };
+        let is_secret = matches!(placement, Placement::Rejected(_) | Placement::Invalid(_));
+        let body = body.ok().filter(|_| !is_secret).unwrap_or_default();
         let is_page = says_page || looks_like_page(&body);
         let Description { code, message, .. } = if is_page {
             Description { message: title(&body), ..Description::default() }
         } else {
             describe(&body)
         };
-        let error = StatusError { status, code, message, is_page, redirect, retry_after, tunnel_request_id };
+        let error = StatusError {
+            status,
+            code,
+            message,
+            is_page,
+            redirect,
+            retry_after,
+            tunnel_request_id,
+            placement,
+        };
         Refusal::Status(Box::new(error))
     }
 
@@ -139,6 +179,7 @@ impl Refusal {
             redirect: None,
             retry_after: None,
             tunnel_request_id,
+            placement: Placement::Unsaid,
         }))
     }
 }

@@ -1,70 +1,52 @@
 //! RFC 3339 date-times, as the control plane writes them.
 //!
 //! They feed two histograms and decide nothing, so what cannot be read is left out and its command runs.
-//! That is also why the reader stays small: it takes 29 February in any year.
+//! That is also why the reader stays small and knows no leap seconds.
 
 use std::time::{Duration, SystemTime};
+
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The moment that `text` names, or nothing when it is no RFC 3339 date-time with a zone. Without a zone a
 /// clock time means nothing, and before 1970 nothing was queued.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
-    let (date, rest) = text.split_once(['T', 't', ' '])?;
-    let mut date = date.splitn(3, '-').map(number);
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let clock_end = rest.find(['Z', 'z', '+', '-'])?;
-    let (clock, zone) = rest.split_at_checked(clock_end)?;
-    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let mut clock = clock.splitn(3, ':').map(number);
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    let days_of_month = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let days = *days_of_month.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
-    if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return None;
+    let marks = (text.get(4..5)?, text.get(7..8)?, text.get(10..11)?);
+    let ("-", "-", "T" | "t" | " ") = marks else { return None };
+    let month = MONTHS.get(usize::try_from(number(text.get(5..7)?)?.checked_sub(1)?).ok()?)?;
+    // The form of HTTP, which has a reader already. It wants the right day of the week, and knows the calendar.
+    let date = format!("{} {month} {} {} GMT", text.get(8..10)?, text.get(..4)?, text.get(11..19)?);
+    let moment = DAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{day}, {date}")).ok())?;
+    let rest = text.get(19..)?;
+    let (fraction, zone) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-'])?)?;
+    let moment = moment.checked_add(fraction_of_second(fraction)?)?;
+    match zone.split_at_checked(1)? {
+        ("+", ahead) => moment.checked_sub(hours_and_minutes(ahead)?),
+        ("-", behind) => moment.checked_add(hours_and_minutes(behind)?),
+        (_, rest) => rest.is_empty().then_some(moment),
     }
-    let seconds = days_since_epoch(year, month, day)
-        .checked_mul(86_400)?
-        .checked_add(hour * 3600 + minute * 60 + second)?
-        .checked_sub(offset_seconds(zone)?)?;
-    let nanoseconds = fraction_ns(fraction)?;
-    let moment = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))?;
-    moment.checked_add(Duration::from_nanos(nanoseconds))
 }
 
-/// ASCII digits alone: the standard library would also take a sign. Four at most, so that nothing
+/// ASCII digits alone: the standard library would also take a sign. Nine at most, so that nothing
 /// computed from them can overflow.
-fn number(digits: &str) -> Option<i64> {
-    let plain = !digits.is_empty() && digits.len() <= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+fn number(digits: &str) -> Option<u64> {
+    let plain = digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok())?
 }
 
-/// How far a zone is ahead of UTC: `Z`, or hours and minutes with a sign.
-fn offset_seconds(zone: &str) -> Option<i64> {
-    if zone.eq_ignore_ascii_case("z") {
-        return Some(0);
-    }
-    let sign = if zone.starts_with('-') { -1 } else { 1 };
-    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    Some(sign * (number(hours)? * 3600 + number(minutes)? * 60))
+/// The hours and minutes of a zone.
+fn hours_and_minutes(zone: &str) -> Option<Duration> {
+    let (hours, minutes) = zone.split_once(':')?;
+    Some(Duration::from_secs(60 * (60 * number(hours)? + number(minutes)?)))
 }
 
-/// Nanoseconds of the digits behind the point; more than nine digits are more than we keep. Fewer are
-/// filled up, since `.5` is half a second and not five nanoseconds.
-fn fraction_ns(digits: &str) -> Option<u64> {
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let kept: String = digits.chars().chain(std::iter::repeat('0')).take(9).collect();
-    kept.parse().ok()
-}
-
-/// Days from 1970-01-01 in the proleptic Gregorian calendar, counting years from March so that the
-/// leap day is the last of its year.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+/// What stands behind the seconds; more than nine digits are more than we keep. Fewer are filled up, since `.5` is
+/// half a second and not five nanoseconds.
+fn fraction_of_second(text: &str) -> Option<Duration> {
+    let digits =
+        if text.is_empty() { "0" } else { text.strip_prefix('.').filter(|digits| !digits.is_empty())? };
+    Some(Duration::from_nanos(number(&format!("{digits:0<9.9}"))?))
 }
 
 #[cfg(test)]

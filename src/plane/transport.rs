@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use ureq::http::HeaderValue;
+
 use crate::relay::command::Command;
 use crate::relay::port::Answer;
 
@@ -13,9 +15,9 @@ use super::refusal::Refusal;
 
 /// Connection to the control plane.
 pub trait Transport: Send + Sync {
-    /// Asks for up to `limit` commands, held for up to `timeout_ms`. `on_head` runs once the reply's headers are
-    /// there. A reply that is too large fails, unless a single command was asked for.
-    fn poll(&self, limit: usize, timeout_ms: u128, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal>;
+    /// Asks for commands. `on_head` runs once the reply's headers are there. A reply that is too large fails, unless
+    /// a single command was asked for.
+    fn poll(&self, ask: &Ask, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal>;
 
     /// Posts an answer once. `Ok` holds the status of any reply that counts as taken: 404 does, since the
     /// request is answered already or its caller has gone, and neither changes by posting again.
@@ -38,6 +40,19 @@ pub trait Transport: Send + Sync {
 
     /// Reads the key's file anew.
     fn read_key_again(&self);
+}
+
+/// What a poll asks for.
+#[derive(Debug)]
+pub struct Ask {
+    /// Most commands.
+    pub limit: usize,
+    /// How long it may be held.
+    pub wait: Duration,
+    /// How long it may take in all, body included.
+    pub time: Duration,
+    /// The token that leads it to its cluster, once the plane has given one.
+    pub token: Option<HeaderValue>,
 }
 
 /// A poll that succeeded.

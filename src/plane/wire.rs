@@ -25,7 +25,7 @@ use crate::relay::json;
 use crate::relay::message::{Kind, Malformed, Message};
 use crate::relay::trace::TraceContext;
 
-use super::oversized::Oversized;
+use super::oversized::{self, Oversized};
 use super::timestamp;
 
 /// Longest request id and shard token that are taken. A longer one could not be posted back, so its
@@ -120,18 +120,11 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
 
 /// The command of which no more than this could be read: it is refused, not run.
 pub fn oversized(found: &Oversized, received: Instant, flight: &InFlight) -> Result<Command, Dropped> {
-    let or_null = |token: &Option<String>| token.clone().unwrap_or_else(|| "null".to_owned());
-    let kind = found.command_type.as_deref().unwrap_or("\"jsonrpc\"");
-    let id = found.id.iter().map(|id| format!(",\"id\":{id}")).collect::<String>();
+    let id = found.get(oversized::ID).map(|id| format!(",\"id\":{id}")).unwrap_or_default();
+    let members = found.iter().filter(|(name, _)| **name != oversized::ID);
+    let members: String = members.map(|(name, value)| format!("\"{name}\":{value},")).collect();
     // Its members are looked at like those of any other command.
-    let text = format!(
-        "{{\"command_type\":{kind},\"request_id\":{},\"shard_token\":{},\"channel\":{},\"response_timeout\":{},\
-         \"jsonrpc\":{{\"jsonrpc\":\"2.0\",\"method\":\"unknown\"{id}}}}}",
-        or_null(&found.request_id),
-        or_null(&found.shard_token),
-        or_null(&found.channel),
-        or_null(&found.response_timeout),
-    );
+    let text = format!("{{{members}\"jsonrpc\":{{\"jsonrpc\":\"2.0\",\"method\":\"unknown\"{id}}}}}");
     let raw = RawValue::from_string(text).map_err(|_| Dropped {
         reason: DropReason::InvalidCommand,
         why: "control-plane command dropped: invalid payload".into(),

@@ -92,7 +92,7 @@ pub struct Timing {
 /// Where answers go.
 pub trait Outbox: Send + Sync {
     /// Posts a notification of a running call, on the worker's own thread; false when it was not
-    /// accepted by `until`.
+    /// accepted by `until`, and those that follow it should not be posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool;
 
     /// Takes the terminal answer of a command; blocks while all couriers are busy. Called at most once

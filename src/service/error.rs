@@ -3,7 +3,6 @@
 use std::io;
 
 use crate::net;
-use crate::plane::client::SetupError;
 
 /// Failure to put a tunnel together. Each text is a whole sentence for the one line on standard error; none holds
 /// a secret, because none of its sources does.
@@ -12,7 +11,7 @@ pub(crate) enum Error {
     /// Connections could not be prepared.
     Net(net::Error),
     /// The head of the requests could not be prepared.
-    Plane(SetupError),
+    Plane(String),
     /// A thread could not be started.
     Thread(io::Error),
     /// A setting asks for something that does not exist here.
@@ -38,9 +37,8 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Net(error) => error.fmt(f),
-            Error::Plane(error) => f.write_str(&error.0),
             Error::Thread(error) => write!(f, "start a thread: {error}"),
-            Error::Unsupported(text) | Error::Child(text) => f.write_str(text),
+            Error::Plane(text) | Error::Unsupported(text) | Error::Child(text) => f.write_str(text),
         }
     }
 }

@@ -17,9 +17,11 @@ use crate::oauth::{Discovery, Protected};
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
-use crate::plane::client::{Clients, Identity, Plane};
+use crate::plane::client::{Clients, Plane};
 use crate::plane::courier::{self, COURIERS_MAX, Couriers};
+use crate::plane::poll_wait::PollWait;
 use crate::plane::poller::{self, Poller};
+use crate::plane::server_info::{self, Declaration, ServerInfo};
 use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
@@ -28,11 +30,6 @@ use crate::relay::worker::Relay;
 
 use super::built_in::{BuiltIn, discovered, promise};
 use super::error::Error;
-
-/// Bounds of `X-Tunnel-MCP-Server-Info`, from the contract. Checked at start: a header above them would
-/// make every poll fail.
-const SERVER_INFO_CHANNELS_MAX: usize = 32;
-const SERVER_INFO_BYTES_MAX: usize = 4096;
 
 /// Connections of the poller's client: the poll itself and the metadata, which are asked for at once.
 const POLL_CONNECTIONS: usize = 2;
@@ -155,21 +152,42 @@ impl<'a> Shared<'a> {
         // As many connections of each kind as there are threads that use them: with fewer, busy ones would be
         // closed after each use, and a TLS handshake costs more than a call.
         let clients = Clients {
-            polls: self.net.control_plane(plane, POLL_CONNECTIONS)?,
+            // What a poll brings is not for any log: commands, and tokens that say where to ask.
+            polls: self.net.clone().dumping(false).control_plane(plane, POLL_CONNECTIONS)?,
             notes: self.net.control_plane(plane, workers + LISTENERS)?,
             answers: self.net.control_plane(plane, Self::couriers(settings))?,
         };
-        let info = server_info(settings, None)?;
-        let late_info = match promise(settings) {
-            None => info.clone(),
-            Some(promise) => match server_info(settings, Some(&promise.channel)) {
-                // What is configured must be declared; what may be found stays out where everything is taken.
-                Err(_) if !promise.is_configured => info.clone(),
-                late => late?,
-            },
+        let info = self.server_info(late)?;
+        Plane::new(plane, clients, instance_id, info, Arc::clone(&self.metrics)).map_err(Error::Plane)
+    }
+
+    /// What the channels declare, in the order of configuration: those of the bindings, and the one that may come
+    /// later.
+    fn server_info(&self, late: Arc<AtomicBool>) -> Result<ServerInfo, Error> {
+        let polled = |one: &Declaration| self.settings.control_plane.is_polled(&one.channel);
+        let bound = self.settings.mcp.bindings.iter().map(|binding| Declaration {
+            channel: binding.channel.clone(),
+            stateless: false,
+            // A child answers through this process alone.
+            proc_affinity: matches!(binding.server, Server::Stdio(_)),
+        });
+        let bound: Vec<Declaration> = bound.filter(polled).collect();
+        let promise = promise(self.settings);
+        let built_in = promise.iter().map(|promise| Declaration {
+            channel: promise.channel.clone(),
+            stateless: true,
+            proc_affinity: true,
+        });
+        let all: Vec<Declaration> = bound.iter().cloned().chain(built_in.filter(polled)).collect();
+        let all = match server_info::header(&all) {
+            // What is configured must be declared; what may be found stays out where everything is taken.
+            Err(_) if promise.is_some_and(|promise| !promise.is_configured) => server_info::header(&bound),
+            all => all,
         };
-        let identity = Identity { instance_id, server_info: &info, late_info: (&late_info, late) };
-        Plane::new(plane, clients, &identity, Arc::clone(&self.metrics)).map_err(Error::Plane)
+        let all = all.map_err(Error::Unsupported)?;
+        // A server inside this program that is alone is there from the start.
+        let fixed = if bound.is_empty() { Ok(all.clone()) } else { server_info::header(&bound) };
+        Ok(ServerInfo { fixed: fixed.map_err(Error::Unsupported)?, all, late })
     }
 
     /// The couriers, running.
@@ -189,14 +207,15 @@ impl<'a> Shared<'a> {
 
     /// The poller. It does not run yet.
     pub(super) fn poller(&self, plane: &Arc<Plane>, relay: &Arc<Relay>, flight: &InFlight) -> Poller {
+        let settings = &self.settings.control_plane;
         Poller::new(poller::Parts {
             plane: Arc::<Plane>::clone(plane),
             relay: Arc::clone(relay),
             stop: Arc::clone(&self.stop),
             flight: flight.clone(),
-            capacity: self.settings.control_plane.max_inflight,
+            capacity: settings.max_inflight,
             bytes_max: self.settings.network.body_budget_bytes,
-            timeout: self.settings.control_plane.poll_timeout,
+            wait: PollWait::new(settings, plane.clients.polls.route().proxy.is_some()),
         })
     }
 }
@@ -237,26 +256,4 @@ fn withheld(server: &StdioServer) -> Vec<String> {
         names.filter(|name| !launch::is_passed(name, &server.pass) && !set(name) && !own(name)).collect();
     names.sort();
     names
-}
-
-/// `X-Tunnel-MCP-Server-Info`: the channels that can be asked for, in the order of configuration. Names
-/// only: neither where a server is nor what it can do is anybody's business before it is asked.
-fn server_info(settings: &Settings, late: Option<&Channel>) -> Result<String, Error> {
-    let bound = settings.mcp.bindings.iter().map(|b| (&b.channel, matches!(b.server, Server::Stdio(_))));
-    let polled = bound.chain(late.map(|channel| (channel, true)));
-    let polled = polled.filter(|(channel, _)| settings.control_plane.is_polled(channel));
-    let channels: Vec<String> = polled
-        .map(|(channel, is_affine)| {
-            // Channel names need no escaping. A child, as the server inside this program, answers through us alone.
-            let affinity = if is_affine { ",\"proc_affinity\":true" } else { "" };
-            format!("{{\"name\":\"{}\"{affinity}}}", channel.as_str())
-        })
-        .collect();
-    let info = format!("{{\"version\":1,\"channels\":[{}]}}", channels.join(","));
-    if channels.len() > SERVER_INFO_CHANNELS_MAX || info.len() > SERVER_INFO_BYTES_MAX {
-        let text =
-            format!("at most {SERVER_INFO_CHANNELS_MAX} channels can be served; configure fewer bindings");
-        return Err(Error::Unsupported(text));
-    }
-    Ok(info)
 }

@@ -14,7 +14,7 @@ impl Tunnel {
     /// The clients of all destinations, by the name that people know. Posts take the way of polls.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &net::Client)> {
         let servers = self.servers.iter().map(|server| (server.channel().as_str(), server.client()));
-        std::iter::once(("control plane", self.plane.polls())).chain(servers)
+        std::iter::once(("control plane", &self.plane.clients.polls)).chain(servers)
     }
 
     /// What checks the proxies on all ways; nothing when there is none, and then no thread is started
@@ -29,7 +29,7 @@ impl Tunnel {
         Some(Box::new(move |heartbeat| {
             let servers = servers.iter().map(|server| server.client());
             let endpoints = endpoints.iter().map(|endpoint| (**endpoint).as_ref());
-            let clients = std::iter::once(plane.polls()).chain(servers).chain(endpoints);
+            let clients = std::iter::once(&plane.clients.polls).chain(servers).chain(endpoints);
             clients.inspect(|_| heartbeat.within(net::CHECK_MAX)).filter_map(check).collect()
         }))
     }

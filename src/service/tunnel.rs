@@ -178,7 +178,7 @@ impl Tunnel {
             // In this order: cut calls must find their phase changed, or they would be resumed.
             log::warn!(commands = self.flight.now(); "commands did not finish before shutdown; answering them as failed");
             self.stop.enter(Phase::Cutting);
-            self.plane.stop_notes();
+            self.plane.clients.notes.shutdown();
             for target in self.relay.targets.values() {
                 target.stop();
             }
@@ -196,7 +196,8 @@ impl Tunnel {
         }
         self.stop.enter(Phase::Ended);
         self.post_room.close();
-        self.plane.stop_posts();
+        // The last step: what is on its way is cut, and every later post.
+        self.plane.clients.answers.shutdown();
         // Couriers say what they were cut in; nothing of that waits for anybody else.
         self.flight.wait_empty(Instant::now() + LAST_WORDS_WAIT);
         let held = u64::try_from(self.flight.now()).unwrap_or(u64::MAX);
@@ -205,7 +206,7 @@ impl Tunnel {
 
     /// Lets the control plane's key be read again from its file.
     pub(crate) fn renew_key_with(&self, redactor: &Arc<Redactor>) {
-        self.plane.key().renew_with(redactor);
+        self.plane.key.renew_with(redactor);
     }
 
     /// How many commands are not answered yet.

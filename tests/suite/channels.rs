@@ -84,12 +84,11 @@ fn a_channel_that_is_not_polled_is_not_probed() {
     assert!(second.server.connections() > 0);
 }
 
-/// CP-010, CP-011: the channel of what is called by name is declared, last of all, while there is something to call
+/// CP-010, CP-011, NEW-009, NEW-010: the channel of what is called by name is declared, last of all, while there is something to call
 /// and it may be asked for.
 #[test]
 fn the_channel_of_named_endpoints_is_declared_with_the_first() {
-    const DECLARED: &str =
-        r#"{"version":1,"channels":[{"name":"main"},{"name":"harpoon","proc_affinity":true}]}"#;
+    const DECLARED: &str = r#"{"version":2,"channels":[{"name":"main"},{"name":"harpoon","stateless":true,"proc_affinity":true}]}"#;
     const OTHERWISE: &str = r#"{"version":1,"channels":[{"name":"main"}]}"#;
     for (channels, info) in [(None, DECLARED), (Some("main,harpoon"), DECLARED), (Some("main"), OTHERWISE)] {
         let rig = Rig::with(|builder| {
@@ -104,7 +103,7 @@ fn the_channel_of_named_endpoints_is_declared_with_the_first() {
     }
 }
 
-/// DESIGN, drop-in: as many channels as may be declared can be bound; what discovery may find takes no place of theirs.
+/// DESIGN, drop-in, NEW-011: as many channels as may be declared can be bound; what discovery may find takes no place of theirs.
 #[test]
 fn a_full_declaration_starts() {
     let server = Mcp::start();

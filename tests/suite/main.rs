@@ -63,6 +63,7 @@ mod plane_decoding;
 mod plane_failures;
 mod plane_polls;
 mod plane_requests;
+mod plane_routing;
 mod plane_startup;
 mod posting;
 mod probe;

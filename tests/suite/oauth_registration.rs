@@ -51,7 +51,7 @@ const LABELS: [&str; 8] = [
 fn endpoints_of_the_own_origin_are_listed() {
     let mut site = Site::start(page, plain);
     site.discover();
-    let declared = r#"{"version":1,"channels":[{"name":"main"},{"name":"harpoon","proc_affinity":true}]}"#;
+    let declared = r#"{"version":2,"channels":[{"name":"main"},{"name":"harpoon","stateless":true,"proc_affinity":true}]}"#;
     site.send(&Command::method("ping", "1"));
     site.plane.server.wait_requests(1, |r| r.header("x-tunnel-mcp-server-info") == Some(declared));
     assert_eq!(site.labels(), LABELS);

@@ -27,7 +27,7 @@ fn gap(polls: &[Request], after: usize) -> Duration {
     polls[after + 1].at - polls[after].at
 }
 
-/// CP-043, CP-045, CP-046, CP-048: every odd status is a failure; a success ends the backoff.
+/// CP-043, CP-045, CP-046, CP-048, NEW-031: every odd status is a failure; a success ends the backoff.
 #[test]
 fn failed_polls_are_repeated_after_a_wait() {
     let statuses = [500, 502, 503, 504, 429, 400, 404, 409, 201, 202, 302];
@@ -155,7 +155,7 @@ fn a_broken_plane_connection_is_no_end() {
     rig.assert_alive();
 }
 
-/// CP-059, CP-060: redirects of the plane are failures; the key goes nowhere else.
+/// CP-059, CP-060, NEW-022: redirects of the plane are failures; the key goes nowhere else.
 #[test]
 fn redirects_of_the_plane_are_not_followed() {
     let other = Plane::start();
@@ -169,6 +169,21 @@ fn redirects_of_the_plane_are_not_followed() {
     rig.assert_alive();
     assert_eq!(other.server.connections(), 0);
     assert!(!rig.plane.server.requests().iter().any(|r| r.target == "/loop"));
+    let polls = rig.plane.polls();
+    assert!((0..6).all(|number| gap(&polls, number) + SLACK >= BACKOFF));
+}
+
+/// NEW-029: a plane that moves to another host is asked again, and what to do about lost calls is said.
+#[test]
+fn a_plane_that_moves_is_asked_again() {
+    let body = r#"{"error":{"message":"m","code":"tunnel_transport_unavailable"}}"#;
+    let rig = rig_with_polls([Reply::json(503, body)]);
+    let line = rig.client.wait_log(|line| line.contains("backing off"));
+    assert!(
+        line.contains("tunnel_transport_unavailable") && line.contains("moved to another host"),
+        "{line}"
+    );
+    rig.assert_alive();
 }
 
 /// What answers in the plane's place is named as what it is, and the key is not blamed.

@@ -9,7 +9,8 @@ use crate::support::command::Command;
 use crate::support::gate::Gate;
 use crate::support::mcp::{Mcp, answer};
 use crate::support::plane::Plane;
-use crate::support::reply::Reply;
+use crate::support::proxy::{Manner, Proxy};
+use crate::support::reply::{Part, Reply};
 use crate::support::rig::Rig;
 
 fn refused(adjust: impl FnOnce(Builder) -> Builder) {
@@ -19,11 +20,61 @@ fn refused(adjust: impl FnOnce(Builder) -> Builder) {
     assert_eq!(plane.server.requests().len(), 0, "{log}");
 }
 
-/// CP-028: the default poll asks for 20 commands within 30 seconds.
+/// CP-028, NEW-025: the default poll asks for 20 commands within 30 seconds.
 #[test]
 fn the_default_poll_asks_for_20_in_30_seconds() {
     let rig = Rig::start();
     assert_eq!(rig.plane.wait_polls(1)[0].query(), "limit=20&timeout_ms=30000");
+}
+
+/// NEW-025: the first poll may be shorter, whatever becomes of it; its successors are ordinary.
+#[test]
+fn the_first_poll_may_be_shorter() {
+    for first in [Reply::status(204), Reply::status(500)] {
+        let plane = Plane::start();
+        plane.next_poll(first.off_contract());
+        plane.next_poll(Reply::status(204));
+        let rig = Rig::over(plane, Mcp::start(), |b| {
+            b.env("CONTROL_PLANE_INITIAL_POLL_TIMEOUT", "1500ms").flag("control-plane.poll-timeout", "20s")
+        });
+        let polls = rig.plane.wait_polls(3);
+        let asked: Vec<&str> = polls.iter().map(|poll| poll.parameter("timeout_ms").unwrap()).collect();
+        assert_eq!(asked[..3], ["1500", "20000", "20000"]);
+    }
+}
+
+/// NEW-026, NEW-028: behind a proxy that cuts a held poll the next one is shorter; without a proxy it is not. The
+/// cut poll is not sent again, though its connection had been used before.
+#[test]
+fn polls_end_before_a_proxy_cuts_them() {
+    let cut = Reply::status(200).first(Part::Pause(Duration::from_secs(6))).first(Part::Close);
+    let start = |proxied: bool| {
+        let proxy = Proxy::start(None, Manner::Open);
+        let plane = Plane::start();
+        plane.next_poll(Reply::status(204));
+        plane.next_poll(cut.clone());
+        let rig = Rig::over(plane, Mcp::start(), |b| {
+            let b = b
+                .flag("control-plane.poll-timeout", "20s")
+                .flag("control-plane.poll-deadline-guardrail", "1s");
+            match proxied {
+                true => b
+                    .flag("control-plane.http-proxy", &proxy.url())
+                    .argument("--control-plane.allow-plaintext-http"),
+                false => b,
+            }
+        });
+        (rig, proxy)
+    };
+    for ((rig, _proxy), wanted) in [(start(true), "5000"), (start(false), "20000")] {
+        let polls = rig.plane.wait_polls(3);
+        let asked: Vec<&str> = polls.iter().map(|poll| poll.parameter("timeout_ms").unwrap()).collect();
+        assert_eq!(asked[..3], ["20000", "20000", wanted]);
+        assert_eq!(polls[0].connection, polls[1].connection, "{}", polls[1].dump());
+        let told = "control-plane proxy closed long poll; lowering future poll timeout";
+        assert_eq!(rig.client.log().contains(told), wanted == "5000");
+        rig.assert_alive();
+    }
 }
 
 /// CP-029, CP-032: the limit never exceeds 25, and the timeout is at least a millisecond.

@@ -25,7 +25,7 @@ fn refused(adjust: impl FnOnce(Builder) -> Builder) -> String {
     log
 }
 
-/// CP-001, CP-002, CP-004, CP-005, CP-008, CP-014, CP-019: every request names client and key.
+/// CP-001, CP-002, CP-004, CP-005, CP-008, CP-014, CP-019, NEW-001, NEW-002: every request names client and key.
 #[test]
 fn every_request_carries_the_key_and_the_client_identity() {
     let rig = Rig::with(|b| b.flag("control-plane.extra-headers", "X-Site: north"));
@@ -38,6 +38,7 @@ fn every_request_carries_the_key_and_the_client_identity() {
         assert!(!header("x-tunnel-client-version").is_empty());
         assert!(header("user-agent").starts_with("tunnel-client-rs/"));
         assert_eq!(header("accept"), "application/json");
+        assert_eq!(request.all("x-tunnel-client-wire-protocol-version"), ["2026-08-25"]);
         assert_eq!(header("x-site"), "north");
         let info = r#"{"version":1,"channels":[{"name":"main"}]}"#;
         assert_eq!(header("x-tunnel-mcp-server-info"), info);
@@ -92,7 +93,7 @@ fn server_info_lists_the_bindings_in_order() {
     assert_eq!(poll.header("x-tunnel-mcp-server-info"), Some(wanted));
 }
 
-/// CP-013, CP-016, CP-017: configured extra headers never replace what the client itself says.
+/// CP-013, CP-016, CP-017, NEW-007: configured extra headers never replace what the client itself says.
 #[test]
 fn extra_headers_do_not_replace_our_own() {
     let rig = Rig::with(|b| {
@@ -100,6 +101,7 @@ fn extra_headers_do_not_replace_our_own() {
             .flag("control-plane.extra-headers", "OpenAI-Organization: org-fake")
             .flag("control-plane.extra-headers", "X-Tunnel-Client-Instance-Id: fake")
             .flag("control-plane.extra-headers", "X-Tunnel-Shard-Token: fake")
+            .flag("control-plane.extra-headers", "X-Tunnel-Client-Capabilities: fake")
             .flag("control-plane.extra-headers", "Content-Type: text/fake")
     });
     let command = Command::method("ping", "1");
@@ -109,11 +111,11 @@ fn extra_headers_do_not_replace_our_own() {
     for request in traffic(&rig) {
         assert_eq!(request.all("openai-organization"), ["org-real"]);
         assert_eq!(request.all("x-tunnel-client-instance-id").len(), 1);
-        assert_ne!(request.header("x-tunnel-client-instance-id"), Some("fake"));
+        assert!(!request.headers.iter().any(|(_, value)| value.contains("fake")), "{}", request.dump());
     }
 }
 
-/// CP-015: an extra header that names our identity is refused before any traffic.
+/// CP-015, NEW-007: an extra header that names our identity is refused before any traffic.
 #[test]
 fn reserved_extra_headers_stop_the_start() {
     for name in [
@@ -122,6 +124,7 @@ fn reserved_extra_headers_stop_the_start() {
         "User-Agent",
         "X-Tunnel-Client-Name",
         "x-tunnel-client-version",
+        "X-Tunnel-Client-Wire-Protocol-Version",
         "X-Tunnel-MCP-Server-Info",
     ] {
         let log = refused(|b| b.flag("control-plane.extra-headers", &format!("{name}: v")));

@@ -102,7 +102,42 @@ fn final_refusals_get_one_post() {
     rig.assert_alive();
 }
 
-/// DESIGN, Answers: a plane that is away for longer than any number of attempts gets every answer.
+/// NEW-035: what the plane cannot read is posted once, counted and named; the plane has told the caller.
+#[test]
+fn an_answer_that_the_plane_cannot_read_is_posted_once() {
+    let mut rig = Rig::start();
+    let refusal = Reply::json(400, r#"{"error":{"code":"invalid_json_payload","message":"m"}}"#);
+    let command = &answered_by(&rig, &[refusal], 9)[0];
+    rig.client.wait_log(|line| line.contains("could not read a post") && line.contains(&command.id));
+    rig.assert_alive();
+    let metrics = rig.client.get("/metrics").body;
+    assert!(metrics.contains("\nposts_unreadable_total 1\n") && metrics.contains("\nanswers_lost_total 0\n"));
+    std::thread::sleep(NO_MORE);
+    assert_eq!((rig.plane.posts_of(command).len(), rig.mcp.calls_of("m").len()), (1, 1));
+}
+
+/// NEW-035: a notification that the plane cannot read ends neither the stream nor the call.
+#[test]
+fn a_notification_that_the_plane_cannot_read_is_left_out() {
+    let mut rig = Rig::start();
+    let note =
+        |text: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{text}}}"#);
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let stream = Reply::sse().event(note("[1]")).event(note("[2]")).event(answer);
+    rig.mcp.reply("m", stream);
+    let command = Command::method("m", "1");
+    let refusal = Reply::json(400, r#"{"error":{"code":"invalid_json_payload"}}"#);
+    rig.plane.answer_for(&command, refusal.off_contract());
+    assert_eq!(rig.send(&command).code(), 200);
+    let posts = rig.plane.posts_of(&command);
+    let kinds: Vec<&str> = posts.iter().map(|post| post.kind()).collect();
+    assert_eq!(kinds, ["jsonrpc_notify", "jsonrpc_notify", "jsonrpc_response"]);
+    let told = rig.client.log().lines().filter(|line| line.contains("could not read a post")).count();
+    assert_eq!(told, 1);
+    assert!(rig.client.get("/metrics").body.contains("\nposts_unreadable_total 1\n"));
+}
+
+/// DESIGN, Answers, NEW-031: a plane that is away for longer than any number of attempts gets every answer.
 #[test]
 fn an_answer_outlasts_the_planes_absence() {
     let mut rig = Rig::start();

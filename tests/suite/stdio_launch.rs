@@ -159,7 +159,7 @@ fn broken_programs_are_named() {
     assert!(log.contains(&format!("{script}: the interpreter \"/proc/nonexistent/interpreter\"")), "{log}");
 }
 
-/// MCP-119, CP-009: every channel has a server of its own, started once; both are declared as bound to us.
+/// MCP-119, CP-009, NEW-009: every channel has a server of its own, started once; both are declared as bound to us.
 #[test]
 fn channels_have_servers_of_their_own() {
     let mut second = None;

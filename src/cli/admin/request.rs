@@ -16,7 +16,7 @@ use crate::config::{Admin, Environment, Error, Flags};
 use crate::crypto;
 use crate::net::{Budget, Client, Net, Request};
 use crate::ops::redact::Redactor;
-use crate::plane::client::{Identity, head};
+use crate::plane::client::head;
 use crate::plane::hints::hint;
 use crate::plane::refusal::{Description, ERROR_BYTES_MAX, describe, request_id};
 
@@ -91,10 +91,8 @@ impl Session {
         let plane = &admin.control_plane;
         let net = Net::new(&admin.network).map_err(|error| failed(&error))?;
         let client = net.control_plane(plane, 1).map_err(|error| failed(&error))?;
-        let identity = Identity { instance_id: &instance_id, server_info: "", late_info: Default::default() };
-        let mut head = head(plane, &identity).map_err(|error| failed(&error.0))?;
-        // Who manages tunnels serves none.
-        head.remove("x-tunnel-mcp-server-info");
+        // No channels are declared: who manages tunnels serves none.
+        let head = head(plane, &instance_id).map_err(|error| failed(&error))?;
         let base = format!("{}{}/v1/tunnels", plane.origin, plane.url_path);
         let redactor = Redactor::new(vec![plane.api_key.clone()]);
         Ok(Session {

@@ -17,7 +17,7 @@ struct Script {
 }
 
 impl Transport for Script {
-    fn poll(&self, _: usize, _: u128, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal> {
+    fn poll(&self, _: &Ask, on_head: &mut dyn FnMut()) -> Result<Polled, Refusal> {
         on_head();
         sync::lock(&self.polls).pop_front().unwrap_or_else(|| {
             self.stop.enter(Phase::Draining);
@@ -77,6 +77,10 @@ impl Target for Idle {
     fn stop(&self) {}
 }
 
+fn wait() -> PollWait {
+    PollWait::example(Duration::from_secs(1), Duration::from_secs(1), false)
+}
+
 /// Polls until the script ends; returns what waits in the queue, what was answered, and the verdict on the plane.
 fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
     let (stop, answers) = (Arc::new(Stop::default()), Arc::new(Answers::default()));
@@ -101,7 +105,7 @@ fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
         flight: InFlight::default(),
         capacity: 10,
         bytes_max: 1 << 20,
-        timeout: Duration::from_secs(1),
+        wait: wait(),
     });
     poller.run(&Heartbeats::default().add("poller"));
     let answers = sync::lock(&answers.0).clone();
@@ -135,26 +139,4 @@ fn the_poller_answers_what_finds_no_place() {
 fn polls_that_are_too_large_are_made_smaller_without_a_pause() {
     let large = || Err(Error::new(Kind::TooLarge, "too large").into());
     assert_eq!(run(vec![large(), large(), Ok(commands("tools/list", 1))]), (1, Vec::new(), true));
-}
-
-#[test]
-fn a_plane_that_holds_no_poll_is_asked_less_often() {
-    let mut pace = Pace::new();
-    let pauses = (0..=INSTANT_EMPTY_MAX).map(|_| pace.succeeded(0, Duration::ZERO));
-    let last = pauses.last();
-    assert_eq!(last, Some(INSTANT_PAUSE));
-    assert_eq!(pace.succeeded(0, INSTANT), Duration::ZERO);
-    assert_eq!(pace.succeeded(0, Duration::ZERO), Duration::ZERO);
-}
-
-#[test]
-fn after_a_poll_that_was_too_large_the_limit_grows_again() {
-    let mut pace = Pace { limit_max: 3, ..Pace::new() };
-    let limits: Vec<usize> = (0..4)
-        .map(|_| {
-            pace.succeeded(1, Duration::ZERO);
-            pace.limit_max
-        })
-        .collect();
-    assert_eq!(limits, [6, 12, 24, LIMIT_MAX]);
 }

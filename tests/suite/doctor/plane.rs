@@ -57,7 +57,7 @@ fn whoever_answers_in_its_place_is_found_out() {
     }
 }
 
-/// The request is that of `run`: key, organization, extra headers.
+/// NEW-001: the request is that of `run`: key, organization, extra headers, version of the wire.
 #[test]
 fn it_asks_as_run_does() {
     let (plane, mcp) = (Plane::start(), Mcp::start());
@@ -73,4 +73,5 @@ fn it_asks_as_run_does() {
     assert_eq!(request.header("openai-organization"), Some("org-1"));
     assert_eq!(request.header("x-gateway"), Some("g"));
     assert!(request.header("x-tunnel-mcp-server-info").unwrap().contains("main"));
+    assert_eq!(request.all("x-tunnel-client-wire-protocol-version"), ["2026-08-25"]);
 }
