@@ -12,7 +12,7 @@ use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Message;
 use crate::relay::payload::Payload;
 use crate::relay::port::Outcome;
-use crate::relay::revision::{Era, VERSION_HEADER};
+use crate::relay::revision::{self, Era, VERSION_HEADER};
 
 use super::tools::{Caller, Tools};
 
@@ -71,7 +71,7 @@ fn serve<'m>(
             Served::Result(desk.introduction().initialize(&asked)?.1)
         }
         Era::Legacy => {
-            let tells_model = version.is_some_and(|version| version >= Era::Legacy.newest());
+            let tells_model = version.is_some_and(revision::tells_model);
             mcp_server::legacy(desk, &mut asked, tells_model)?
         }
         // It belongs to no revision before, so it need not bring what those of its own do to be unknown.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::mcp_server::{self, Asked, INVALID_REQUEST, PARSE_ERROR, Refusal, Served, Server, shown};
 use crate::relay::message::{Kind, Malformed, Message};
 use crate::relay::port::Outcome;
-use crate::relay::revision::Era;
+use crate::relay::revision::{self, Era};
 
 pub use sessions::Sessions;
 
@@ -168,7 +168,7 @@ fn legacy(
     if !exchange.is_request {
         return Ok(None);
     }
-    mcp_server::legacy(server, &mut exchange.asked, version == Era::Legacy.newest()).map(Some)
+    mcp_server::legacy(server, &mut exchange.asked, revision::tells_model(version)).map(Some)
 }
 
 /// Opens a session, which remembers the revision and nothing else.

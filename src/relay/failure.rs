@@ -240,6 +240,38 @@ mod tests {
         );
     }
 
+    /// One row a class: what is posted, who failed, in which word, and whether the server has answered.
+    #[test]
+    fn every_class_has_its_row() {
+        use Class::*;
+        use net::Kind;
+        for (class, status, source, word, answered) in [
+            (Exchange(Kind::Dial), 502, "connect", "dial", false),
+            (Exchange(Kind::Timeout), 502, "timeout", "timeout", false),
+            (Exchange(Kind::Eof), 502, "transport_closed", "eof", false),
+            (Deadline, 504, "timeout", "timeout", false),
+            (Encoding, 502, "protocol", "unsupported_encoding", true),
+            (NoBody, 502, "protocol", "response_body_missing", true),
+            (BodyTooLarge, 502, "protocol", "response_body_too_large", true),
+            (BodyUnreadable, 502, "protocol", "response_body_unreadable", true),
+            (MalformedJson, 502, "protocol", "malformed_json", true),
+            (InvalidAnswer, 502, "protocol", "invalid_protocol_response", true),
+            (InvalidError, 502, "protocol", "invalid_mcp_error", true),
+            (Internal, 502, "client_internal", "unknown", false),
+            (InvalidMessage, 400, "client_internal", "invalid_mcp_request", false),
+            (InvalidHeader, 502, "client_internal", "invalid_header", false),
+            (NoSession, 400, "client_internal", "missing_session", false),
+            (CommandTooLarge, 413, "client_internal", "command_too_large", false),
+            (SubscriptionTooLarge, 413, "client_internal", "subscription_too_large", false),
+            (SubscriptionLimit, 503, "client_internal", "subscription_limit", false),
+            (ChannelBusy, 503, "client_internal", "channel_busy", false),
+        ] {
+            let failure = Failure::new(class, "cause");
+            assert_eq!((failure.status, failure.source.word()), (status, source), "{class:?}");
+            assert_eq!((failure.class.word(), failure.answered), (word, answered), "{class:?}");
+        }
+    }
+
     #[test]
     fn statuses_outside_the_error_range_are_protocol_failures() {
         let failure = Failure::status(304, Class::NoBody, ReplyHeaders::default());

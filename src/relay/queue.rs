@@ -33,7 +33,7 @@ const LISTENERS_OF_ONE: usize = LISTENERS - 1;
 /// How long a push waits for room before it shows that it still waits.
 const PUSH_STEP: Duration = Duration::from_secs(1);
 
-/// How long the watch over deadlines sleeps while nothing that waits has one; a new one wakes it.
+/// How long a worker sleeps at most; a bell wakes it.
 const LOOK_MAX: Duration = Duration::from_secs(3600);
 
 /// Which workers may take a command, and which commands a worker takes.
@@ -156,14 +156,14 @@ impl Queue {
             if state.closed && state.waiting.is_empty() {
                 return None;
             }
-            state = match worker {
-                Lane::Overdue => {
-                    state.look = state.waiting.iter().filter_map(|(_, command)| command.answer_by).min();
-                    let left = state.look.map(|look| look.saturating_duration_since(Instant::now()));
-                    sync::wait_for(&self.overdue, state, left.unwrap_or(LOOK_MAX))
-                }
-                _ => sync::wait(self.bell(worker), state),
-            };
+            // Not moved on before its time: what it stood for may have been taken, but to notice would cost a wake-up
+            // a command.
+            if worker == Lane::Overdue && state.look.is_none_or(|look| look <= Instant::now()) {
+                state.look = state.waiting.iter().filter_map(|(_, command)| command.answer_by).min();
+            }
+            let look = state.look.filter(|_| worker == Lane::Overdue);
+            let left = look.map_or(LOOK_MAX, |look| look.saturating_duration_since(Instant::now()));
+            state = sync::wait_for(self.bell(worker), state, left);
         }
     }
 
@@ -171,7 +171,7 @@ impl Queue {
     pub fn done(&self, held: Held) {
         let mut state = sync::lock(&self.state);
         match held.lane {
-            Lane::Ordinary => state.shares.ends(&held.channel),
+            Lane::Ordinary => state.shares.runs(&held.channel, false),
             Lane::Quick => state.shares.quick(&held.channel, false),
             Lane::Listen => state.shares.listens(&held.channel, false),
             Lane::Overdue => {}
@@ -248,11 +248,11 @@ impl State {
         }
         let is_quick = command.kind() == RequestKind::Notification;
         self.waiting.push_back((if is_quick { Lane::Quick } else { Lane::Ordinary }, command));
-        self.shares.waits(&channel);
+        self.shares.waits(&channel, true);
         let crowding = self.shares.crowding(limits, Instant::now())?;
         let is_of = |(lane, command): &(Lane, Command)| *lane != Lane::Listen && command.channel == crowding;
         let newest = self.waiting.iter().rposition(is_of)?;
-        self.shares.leaves(&crowding);
+        self.shares.waits(&crowding, false);
         self.waiting.remove(newest).map(|(_, command)| command)
     }
 
@@ -277,19 +277,15 @@ impl State {
             }
         })?;
         let (lane, command) = self.waiting.remove(at)?;
+        // A subscription has been counted as running since it was pushed.
+        if lane != Lane::Listen {
+            self.shares.waits(&command.channel, false);
+        }
         match worker {
+            Lane::Ordinary => self.shares.runs(&command.channel, true),
+            Lane::Quick => self.shares.quick(&command.channel, true),
             Lane::Overdue if lane == Lane::Listen => self.shares.listens(&command.channel, false),
-            Lane::Overdue => self.shares.leaves(&command.channel),
-            Lane::Ordinary => {
-                self.shares.leaves(&command.channel);
-                self.shares.begins(&command.channel);
-            }
-            Lane::Quick => {
-                self.shares.leaves(&command.channel);
-                self.shares.quick(&command.channel, true);
-            }
-            // Counted since it was pushed.
-            Lane::Listen => {}
+            Lane::Overdue | Lane::Listen => {}
         }
         Some((Held { lane: worker, channel: command.channel.clone() }, command))
     }

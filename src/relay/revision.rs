@@ -21,15 +21,18 @@ struct Revision {
     era: Era,
     /// Whether requests after the handshake bring the revision in a header.
     has_header: bool,
+    /// Whether a mistake in a tool's arguments is told to the model, as a result, and not to the program.
+    #[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
+    tells_model: bool,
 }
 
 /// All known revisions, the oldest first.
 const REVISIONS: [Revision; 5] = [
-    Revision { date: "2024-11-05", era: Era::Legacy, has_header: false },
-    Revision { date: "2025-03-26", era: Era::Legacy, has_header: false },
-    Revision { date: "2025-06-18", era: Era::Legacy, has_header: true },
-    Revision { date: "2025-11-25", era: Era::Legacy, has_header: true },
-    Revision { date: "2026-07-28", era: Era::Modern, has_header: true },
+    Revision { date: "2024-11-05", era: Era::Legacy, has_header: false, tells_model: false },
+    Revision { date: "2025-03-26", era: Era::Legacy, has_header: false, tells_model: false },
+    Revision { date: "2025-06-18", era: Era::Legacy, has_header: true, tells_model: false },
+    Revision { date: "2025-11-25", era: Era::Legacy, has_header: true, tells_model: true },
+    Revision { date: "2026-07-28", era: Era::Modern, has_header: true, tells_model: true },
 ];
 
 /// Header that names the revision of a request.
@@ -80,7 +83,17 @@ impl Era {
 
 /// Whether requests of this revision bring it in [`VERSION_HEADER`].
 pub fn has_header(date: &str) -> bool {
-    REVISIONS.iter().find(|revision| revision.has_header).is_some_and(|first| date >= first.date)
+    since(date, |revision| revision.has_header)
+}
+
+/// Whether a mistake in a tool's arguments is told to the model in this revision.
+#[cfg(feature = "harpoon")]
+pub fn tells_model(date: &str) -> bool {
+    since(date, |revision| revision.tells_model)
+}
+
+fn since(date: &str, has: impl Fn(&Revision) -> bool) -> bool {
+    REVISIONS.iter().find(|revision| has(revision)).is_some_and(|first| date >= first.date)
 }
 
 #[cfg(test)]
@@ -91,8 +104,9 @@ mod tests {
     fn revisions_stand_in_their_order_and_so_do_their_eras() {
         assert!(REVISIONS.is_sorted_by_key(|revision| revision.date));
         assert_eq!((Era::Legacy.newest(), Era::Modern.newest()), ("2025-11-25", "2026-07-28"));
-        for Revision { date, era, has_header: listed } in REVISIONS {
+        for Revision { date, era, has_header: listed, tells_model } in REVISIONS {
             assert_eq!((Era::of_revision(date), has_header(date)), (era, listed), "{date}");
+            assert_eq!(since(date, |revision| revision.tells_model), tells_model, "{date}");
         }
         assert_eq!(Era::of_revision("2099-01-01"), Era::Modern);
     }

@@ -216,15 +216,12 @@ impl Relay {
     /// server that only produces 5xx or gibberish is as good as absent. What failed on this side says
     /// nothing about the server: a caller whose headers fit into no request must not make the tunnel unready.
     fn observe(&self, command: &Command, outcome: &Outcome) {
-        // Endpoints that are called by name are many, and none of them is what this tunnel is there for.
-        if command.channel == Channel::harpoon() {
+        // Endpoints that are called by name are many, and none of them is what this tunnel is there for. What a server
+        // publishes of itself, or does not, tells nothing about its calls.
+        if command.channel == Channel::harpoon() || command.kind() == RequestKind::OauthDiscovery {
             return;
         }
         let (channel, readiness) = (&command.channel, &self.readiness);
-        // What a server publishes of itself, or does not, tells nothing about its calls.
-        if command.kind() == RequestKind::OauthDiscovery {
-            return;
-        }
         match outcome {
             Outcome::Response { .. } => readiness.target_answered(channel),
             Outcome::Done { status, .. } => match *status {

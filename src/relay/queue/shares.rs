@@ -85,31 +85,18 @@ impl Use {
 }
 
 impl Shares {
-    /// A command begins to wait.
-    pub(super) fn waits(&mut self, channel: &Channel) {
-        self.change(channel, |own| own.waiting += 1);
+    /// A command begins to wait for an ordinary worker or a quick one, or waits no longer.
+    pub(super) fn waits(&mut self, channel: &Channel, begins: bool) {
+        self.change(channel, |own| step(&mut own.waiting, begins));
     }
 
-    /// It waits no longer.
-    pub(super) fn leaves(&mut self, channel: &Channel) {
-        self.change(channel, |own| own.waiting = own.waiting.saturating_sub(1));
-    }
-
-    /// An ordinary worker begins a command.
-    pub(super) fn begins(&mut self, channel: &Channel) {
+    /// An ordinary worker begins a command, or has ended it.
+    pub(super) fn runs(&mut self, channel: &Channel, begins: bool) {
         self.change(channel, |own| {
-            if own.running == 0 {
+            if own.running == 0 || !begins {
                 own.moved = Some(Instant::now());
             }
-            own.running += 1;
-        });
-    }
-
-    /// It has ended.
-    pub(super) fn ends(&mut self, channel: &Channel) {
-        self.change(channel, |own| {
-            own.running = own.running.saturating_sub(1);
-            own.moved = Some(Instant::now());
+            step(&mut own.running, begins);
         });
     }
 
@@ -203,8 +190,8 @@ mod tests {
     fn shares(uses: &[(&str, usize, usize)]) -> Shares {
         let mut shares = Shares::default();
         for (name, running, waiting) in uses {
-            (0..*running).for_each(|_| shares.begins(&channel(name)));
-            (0..*waiting).for_each(|_| shares.waits(&channel(name)));
+            (0..*running).for_each(|_| shares.runs(&channel(name), true));
+            (0..*waiting).for_each(|_| shares.waits(&channel(name), true));
         }
         shares
     }
@@ -268,8 +255,8 @@ mod tests {
         let mut shares = shares(&[("a", 1, 1)]);
         shares.quick(&channel("b"), true);
         shares.listens(&channel("b"), true);
-        shares.leaves(&channel("a"));
-        shares.ends(&channel("a"));
+        shares.waits(&channel("a"), false);
+        shares.runs(&channel("a"), false);
         shares.quick(&channel("b"), false);
         assert_eq!((shares.subscriptions(&channel("b")), shares.uses.len()), ((1, 1), 1));
         shares.listens(&channel("b"), false);
