@@ -10,12 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::config::{Environment, Flags, draft};
+use crate::config::{Environment, Flags, draft, profile};
 use crate::ops::signals::{Hangup, Signals};
 use crate::ops::{files, os_text};
 
 use super::profiles::{argument, create_directory, path};
-use super::{Failure, print, samples};
+use super::{Failure, editor, print, samples};
 
 /// Variables with keys, which no editor needs and every plug-in of one could read.
 const KEYS: [&str; 3] = ["CONTROL_PLANE_API_KEY", "OPENAI_API_KEY", "OPENAI_ADMIN_KEY"];
@@ -31,9 +31,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process()?;
     let name = argument(flags);
     let path = path(flags, &environment, name)?;
-    let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| environment.filled(name));
-    let editor = editor.map(str::trim).find(|editor| !editor.is_empty());
-    let editor = editor.ok_or_else(|| Failure("set VISUAL or EDITOR to edit profiles".into()))?;
+    let (editor, options) = editor::of_environment(&environment).map_err(Failure)?;
     let original = read_profile(&path).map_err(Failure)?;
     create_directory(&path)?;
     let text = match &original {
@@ -41,7 +39,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         None => samples::find(samples::DEFAULT)?.example(),
     };
     let mut copy = Copy::create(&path, name, &text)?;
-    run_editor(editor, &copy.path)?;
+    run_editor(&editor, &options, &copy.path)?;
     match save(&copy.path, &path, original.as_deref()) {
         Ok(()) => Ok(print(&format!("Saved profile {name} at {}\n", path.display()))),
         // An editor may have taken its file away.
@@ -71,6 +69,7 @@ fn save(copy: &Path, path: &Path, original: Option<&str>) -> Result<(), String> 
 
 /// The text of a profile, if there is one.
 fn read_profile(path: &Path) -> Result<Option<String>, String> {
+    profile::confine(path).map_err(|error| error.to_string())?;
     match draft::read_text(path, draft::CONFIG_FILE_MAX_BYTES) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -79,11 +78,10 @@ fn read_profile(path: &Path) -> Result<Option<String>, String> {
 }
 
 /// Runs the editor, with our terminal, until it ends.
-fn run_editor(editor: &str, copy: &Path) -> Result<(), Failure> {
+fn run_editor(editor: &Path, options: &[String], copy: &Path) -> Result<(), Failure> {
     let failed = |why: String| Failure(format!("run editor {editor:?}: {why}"));
-    let mut words = editor.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).arg(copy);
+    let mut command = Command::new(editor);
+    command.args(options).arg(copy);
     for key in KEYS {
         command.env_remove(key);
     }

@@ -20,6 +20,7 @@ mod completion;
 mod dev;
 mod doctor;
 mod edit;
+mod editor;
 mod health;
 mod help;
 mod init;

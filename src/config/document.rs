@@ -316,19 +316,25 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_a_text_or_a_list() {
+        let command = |value: &str| parse(&format!("mcp:\n  commands:\n    - command: {value}\n"));
+        let document = command("[a b, 'env:C', 7]").unwrap();
+        let [(_, _, Raw::Entries(entries))] = document.as_slice() else { panic!("a list") };
+        let arguments: Vec<&str> = entries[0].members("command").map(|(_, argument)| argument).collect();
+        assert_eq!(arguments, ["a b", "env:C", "7"]);
+        for (value, expected) in [
+            ("[python3, ~]", "each item of mcp.commands.command must be text on one line"),
+            ("{a: b}", "mcp.commands.command must be text on one line"),
+            ("[]", "mcp.commands entry requires command"),
+            ("''", "mcp.commands entry requires command"),
+        ] {
+            assert_eq!(command(value).err().unwrap().text, expected);
+        }
+    }
+
+    #[test]
     fn keys_of_entries_have_a_shape() {
         for (text, line, expected) in [
-            (
-                "mcp:\n  commands:\n    - command: [python3, ~]\n",
-                3,
-                "each item of mcp.commands.command must be text on one line",
-            ),
-            (
-                "mcp:\n  commands:\n    - command: {a: b}\n",
-                3,
-                "mcp.commands.command must be text on one line",
-            ),
-            ("mcp:\n  commands:\n    - command: []\n", 3, "mcp.commands entry requires command"),
             (
                 "mcp:\n  commands:\n    - command: x\n      env: [A=hidden]\n",
                 4,

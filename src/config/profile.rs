@@ -45,7 +45,9 @@ pub(crate) fn select(flags: &Flags, environment: &Environment) -> Result<Source,
         }
         [("config", _, path)] => Ok(Source::File(PathBuf::from(path))),
         [("profile", _, name)] => {
-            Ok(Source::Profile { name: name.to_string(), path: file(flags, environment, name)? })
+            let path = file(flags, environment, name)?;
+            confine(&path)?;
+            Ok(Source::Profile { name: name.to_string(), path })
         }
         [(_, _, text)] => {
             // It must look like a profile, so that what manages profiles can use it as well.
@@ -92,6 +94,20 @@ impl Source {
 pub(crate) fn file(flags: &Flags, environment: &Environment, name: &str) -> Result<PathBuf, Error> {
     check_name(name)?;
     Ok(directory(flags, environment)?.join(format!("{name}.yaml")))
+}
+
+/// Refuses a profile that is a link out of its directory: a name would else choose among all files. A link inside is
+/// relative, as those of Kubernetes are. Of one that leads nowhere the reader will say so.
+pub(crate) fn confine(path: &Path) -> Result<(), Error> {
+    let Ok(target) = path.read_link() else { return Ok(()) };
+    let place = path.canonicalize().ok().zip(path.parent().and_then(|folder| folder.canonicalize().ok()));
+    if target.is_relative() && place.is_none_or(|(file, folder)| file.starts_with(folder)) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "read config file {}: a link out of the profile directory; name the file with --profile-file",
+        path.display()
+    )))
 }
 
 /// The directory that profiles are looked for in: the first one that is named, whether or not it

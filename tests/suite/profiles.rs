@@ -1,7 +1,9 @@
 //! `profiles`: listing, adding and editing them, and the samples.
 
+mod editing;
+
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::support::client::Builder;
@@ -30,13 +32,6 @@ fn add(home: &Home, name: &str, text: &str) -> PathBuf {
     let file = home.write("source.yaml", text);
     home.output(&["profiles", "add", name, "--from-file", &file, "--force"]);
     directory(home).join(format!("{name}.yaml"))
-}
-
-/// A home whose editor is this script; `$1` is the file to edit.
-fn with_editor(script: &str) -> Home {
-    let home = Home::new();
-    let path = home.write("editor", script);
-    home.env("EDITOR", &format!("sh  {path}"))
 }
 
 fn files(path: &Path) -> Vec<String> {
@@ -112,7 +107,7 @@ fn a_file_is_taken_over_as_it_is() {
     assert_eq!(files(&directory(&home)), ["mine.yaml"]);
 }
 
-/// What could not be used is refused by its place, whether or not its secrets are there.
+/// NEW-049: what could not be used is refused by its place, whether or not its secrets are there.
 #[test]
 fn what_is_added_is_valid() {
     let home = Home::new();
@@ -213,114 +208,4 @@ fn samples_explain_themselves() {
     );
     let stray = home.refusal(&["profiles", "samples", "list", "x"]);
     assert_eq!(stray, "unexpected argument: write every value as --flag=value");
-}
-
-/// The editor gets a private copy and no key; what it leaves there becomes the profile.
-#[test]
-fn an_edit_replaces_the_profile_as_a_whole() {
-    let home = with_editor(
-        "env > \"$HOME/seen\"; stat -c %a \"$1\" > \"$HOME/mode\"; echo \"$1\" > \"$HOME/name\"; echo '# edited' >> \"$1\"",
-    );
-    let home = home.env("CONTROL_PLANE_API_KEY", "sk-hidden").env("OPENAI_API_KEY", "sk-hidden");
-    let home = home.env("OPENAI_ADMIN_KEY", "sk-hidden").env("VISUAL", " ");
-    let path = add(&home, "p", SMALL);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let said = home.output(&["profiles", "edit", "p"]);
-    assert_eq!(said, format!("Saved profile p at {}\n", path.display()));
-    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{SMALL}# edited\n"));
-    assert_eq!(mode(&path), 0o600);
-    let note = |name: &str| fs::read_to_string(home.join(name)).unwrap();
-    assert!(note("seen").contains("HOME=") && !note("seen").contains("sk-hidden"));
-    assert_eq!(note("mode"), "600\n");
-    assert_eq!(Path::new(note("name").trim()).parent(), path.parent());
-    assert_eq!(files(&directory(&home)), ["p.yaml"]);
-}
-
-/// A profile that is not there begins as a sample; a link is replaced and not followed.
-#[test]
-fn an_edit_begins_with_a_sample_and_replaces_links() {
-    let home = with_editor("echo '# edited' >> \"$1\"");
-    home.output(&["profiles", "--profile-dir", &home.path("new/dir"), "edit", "p"]);
-    let text = fs::read_to_string(home.join("new/dir/p.yaml")).unwrap();
-    assert!(text.starts_with("# A tunnel-client profile") && text.ends_with("# edited\n"), "{text}");
-    assert!(text.contains(&format!("\"tunnel_{}\"", "0".repeat(32))));
-    assert_eq!((mode(&home.join("new/dir")), mode(&home.join("new/dir/p.yaml"))), (0o700, 0o600));
-
-    let path = add(&home, "linked", SMALL);
-    let target = home.write("target.yaml", SMALL);
-    fs::remove_file(&path).unwrap();
-    symlink(&target, &path).unwrap();
-    home.output(&["profiles", "edit", "linked"]);
-    assert_eq!(fs::read_to_string(&target).unwrap(), SMALL);
-    assert!(fs::symlink_metadata(&path).unwrap().is_file());
-}
-
-/// An interrupt of the terminal is the editor's alone, which may have a use for it.
-#[test]
-fn an_interrupt_does_not_end_an_edit() {
-    // Waits until the signal is blocked: the second bit of the last digit.
-    let home = with_editor(
-        "n=0; until grep -q '^SigBlk:.*[2367abef]$' /proc/$PPID/status || [ $n -gt 2000 ]; do n=$((n+1)); sleep 0.01; done; \
-         kill -INT $PPID; echo '# edited' >> \"$1\"",
-    );
-    let path = add(&home, "p", SMALL);
-    home.output(&["profiles", "edit", "p"]);
-    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{SMALL}# edited\n"));
-}
-
-/// What does not validate is not saved and not lost.
-#[test]
-fn an_invalid_edit_is_kept_and_named() {
-    let home = with_editor("echo 'colour: red' >> \"$1\"");
-    let path = add(&home, "p", SMALL);
-    let error = home.refusal(&["profiles", "edit", "p"]);
-    let start = format!("profile did not validate; not saving {}: parse config file ", path.display());
-    assert!(error.starts_with(&start), "{error}");
-    let kept = error.rsplit_once("; what you wrote is kept in ").unwrap().1;
-    assert!(error.contains(&format!("{kept}: line 4: unknown key \"colour\"; ")), "{error}");
-    assert_eq!(fs::read_to_string(kept).unwrap(), format!("{SMALL}colour: red\n"));
-    assert_eq!(mode(Path::new(kept)), 0o600);
-    assert_eq!(fs::read_to_string(&path).unwrap(), SMALL);
-    // The copy is no profile.
-    assert_eq!(home.output(&["profiles", "list"]).lines().count(), 1);
-}
-
-/// An editor that fails changes nothing and leaves nothing.
-#[test]
-fn a_failing_editor_changes_nothing() {
-    for (editor, expected) in
-        [("sh -c false", "exit status 1"), ("/no/such/editor", "no such file or directory")]
-    {
-        let home = Home::new().env("VISUAL", editor).env("EDITOR", "true");
-        let path = add(&home, "p", SMALL);
-        let error = home.refusal(&["profiles", "edit", "p"]);
-        assert!(error.starts_with(&format!("run editor {editor:?}: {expected}")), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), SMALL);
-        assert_eq!(files(&directory(&home)), ["p.yaml"]);
-    }
-    let home = Home::new();
-    assert_eq!(home.refusal(&["profiles", "edit", "p"]), "set VISUAL or EDITOR to edit profiles");
-    assert!(!directory(&home).exists());
-}
-
-/// Two who edit one profile do not overwrite each other; an editor that leaves no text is told so.
-#[test]
-fn a_profile_that_changed_meanwhile_is_not_overwritten() {
-    let home =
-        with_editor("echo '# mine' >> \"$1\"; echo '# theirs' >> \"$HOME/.config/tunnel-client/p.yaml\"");
-    let path = add(&home, "p", SMALL);
-    let error = home.refusal(&["profiles", "edit", "p"]);
-    let start = format!("the profile was changed while you edited it; not saving {}; ", path.display());
-    assert!(error.starts_with(&start), "{error}");
-    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{SMALL}# theirs\n"));
-    let kept = error.rsplit_once("; what you wrote is kept in ").unwrap().1;
-    assert_eq!(fs::read_to_string(kept).unwrap(), format!("{SMALL}# mine\n"));
-
-    let home = with_editor("rm \"$1\"");
-    let path = add(&home, "p", SMALL);
-    let error = home.refusal(&["profiles", "edit", "p"]);
-    let expected =
-        format!("profile did not validate; not saving {}: no such file or directory", path.display());
-    assert_eq!(error, expected);
-    assert_eq!(files(&directory(&home)), ["p.yaml"]);
 }
