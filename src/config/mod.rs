@@ -77,8 +77,6 @@ pub use harpoon::HostRules;
 pub use harpoon::{Harpoon, HarpoonTarget};
 pub use profile::Source;
 pub use sections::*;
-#[cfg(feature = "dev")]
-pub use stub::Stub;
 
 #[cfg(feature = "operator")]
 pub(crate) use binding::arguments;

@@ -140,9 +140,27 @@ pub struct Mcp {
     pub forward_trace_context: bool,
     /// Whether somebody asked for `notifications/initialized`, which servers over stdio get in any case.
     pub stdio_send_initialized: bool,
-    /// The stub that serves `main`. Until it listens, the binding of `main` names the address that was asked for.
+    /// The stub that serves `main`.
     #[cfg(feature = "dev")]
-    pub stub: Option<super::Stub>,
+    pub stub: Option<Stub>,
+}
+
+/// The stub server that was asked for.
+#[cfg(feature = "dev")]
+#[derive(Debug, Clone)]
+pub struct Stub {
+    /// Whether it speaks the revision without handshakes alone.
+    pub stateless: bool,
+    /// Address that it listens on.
+    pub listen: SocketAddr,
+    /// Socket file that it listens on instead.
+    pub socket: Option<PathBuf>,
+    /// The name that it gives itself.
+    pub name: String,
+    /// The version that it gives itself.
+    pub version: String,
+    /// Whether it stands in the place of another server of `main`.
+    pub replaces: bool,
 }
 
 /// A channel and the server behind it.

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::server::{Handler, Request, Responder, Server};
+use super::server::{Handler, Place, Request, Responder, Server};
 use crate::harpoon::mcp_server::{self, Asked, Called, Introduction};
 use crate::harpoon::streamable_http::{self, Answer, Asking, Sessions};
 use crate::relay::message::Message;
+use crate::relay::revision::Era;
 
 use tools::Identity;
 
@@ -33,43 +34,55 @@ const KEYS_PATH: &str = "/jwks";
 
 const INSTRUCTIONS: &str = "A stub for trying out a tunnel: its tools repeat what they are told.";
 
+/// The name of this host behind a socket file, where no name leads anywhere.
+const LOCAL: &str = "localhost";
+
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// A running stub. Dropping it stops it.
 pub(crate) struct Stub {
     _server: Server,
-    address: SocketAddr,
+    /// Nothing behind a socket file.
+    address: Option<SocketAddr>,
 }
 
 /// What answers; connections share it.
 struct Answering {
     identity: Identity,
-    listen: SocketAddr,
+    /// The authority of a caller that names none.
+    authority: String,
     sessions: Sessions,
+    /// Whether the revision without handshakes alone is spoken.
+    stateless: bool,
 }
 
 impl Stub {
-    /// Listens on this address. Port 0 lets the system choose.
-    pub(crate) fn start(listen: SocketAddr, name: &str, version: &str) -> io::Result<Stub> {
+    /// Listens at this place. Port 0 lets the system choose.
+    pub(crate) fn start(place: &Place, name: &str, version: &str, stateless: bool) -> io::Result<Stub> {
         let answering = Answering {
             identity: Identity { name: name.to_owned(), version: version.to_owned() },
-            listen,
+            authority: match place {
+                Place::Tcp(listen) => listen.address.to_string(),
+                Place::Unix(_) => LOCAL.to_owned(),
+            },
             sessions: Sessions::default(),
+            stateless,
         };
-        let server = Server::start("mcp-stub", &listen.into(), Arc::new(answering))?;
-        let address = server.address().unwrap_or(listen);
+        let server = Server::start("mcp-stub", place, Arc::new(answering))?;
+        let address = server.address();
         Ok(Stub { _server: server, address })
     }
 
     /// Scheme, address and port. A stub that listens everywhere is named by the loopback address, where
     /// whoever reads this can reach it.
     pub(crate) fn base_url(&self) -> String {
-        let ip = match self.address.ip() {
+        let Some(address) = self.address else { return format!("http://{LOCAL}") };
+        let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv4Addr::LOCALHOST),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
             ip => ip,
         };
-        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+        format!("http://{}", SocketAddr::new(ip, address.port()))
     }
 
     /// Where MCP is spoken.
@@ -119,7 +132,10 @@ impl Answering {
         match path {
             MCP_PATH => {
                 let Request { method, headers, body, .. } = request;
-                streamable_http::answer(self, &self.sessions, &Asking { method, headers, body })
+                let refusal = if self.stateless { handshake_refused(request) } else { None };
+                refusal.unwrap_or_else(|| {
+                    streamable_http::answer(self, &self.sessions, &Asking { method, headers, body })
+                })
             }
             AUTHORIZATION_PATH => document(text(&AuthorizationServer::at(&base()))),
             KEYS_PATH => document(json!({"keys": []}).to_string()),
@@ -134,7 +150,7 @@ impl Answering {
     fn base_url(&self, request: &Request) -> String {
         match request.header("host").filter(|host| !host.is_empty()) {
             Some(host) => format!("http://{host}"),
-            None => format!("http://{}", self.listen),
+            None => format!("http://{}", self.authority),
         }
     }
 }
@@ -151,6 +167,19 @@ impl mcp_server::Server for Answering {
     fn call(&self, name: &str, arguments: &Map<String, Value>) -> Called {
         tools::call(&self.identity, name, arguments)
     }
+}
+
+/// What is answered to whoever needs sessions, where there are none.
+fn handshake_refused(request: &Request) -> Option<Answer> {
+    if request.method != "POST" {
+        return Some(Answer::not_allowed("POST"));
+    }
+    let message = Message::parse(String::from_utf8_lossy(&request.body).into_owned()).ok()?;
+    let refusal = match message.era(request.header("mcp-protocol-version")) {
+        Era::Legacy => mcp_server::check_modern(Era::Legacy.newest()).err()?,
+        Era::Modern => return None,
+    };
+    Some(Answer::of(refusal.status, refusal.message(message.id().unwrap_or("null"))))
 }
 
 /// Two steps of progress before the answer of `echo`, for a caller that asked for them; with any, all is sent

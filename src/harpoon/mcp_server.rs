@@ -227,7 +227,7 @@ fn call(server: &dyn Server, asked: &mut Asked, tells_model: bool) -> Result<Ser
 
 /// Checks that a revision without a handshake is the one that is spoken. The list in the error holds no revision
 /// with a handshake: who reads it would take them for ones that can be claimed.
-fn check_modern(claim: &str) -> Result<(), Refusal> {
+pub fn check_modern(claim: &str) -> Result<(), Refusal> {
     if Era::Modern.revisions().any(|known| known == claim) {
         return Ok(());
     }

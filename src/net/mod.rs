@@ -138,11 +138,11 @@ impl Net {
     /// nearest proxy setting wins: the binding's, then the one for MCP, then the global one. Fails as above.
     pub fn mcp(
         &self,
-        mcp: &config::Mcp,
         server: &config::HttpServer,
+        proxy: &Option<config::Proxy>,
         idle_max: usize,
     ) -> Result<Client, Error> {
-        let proxies = [&server.proxy, &mcp.proxy];
+        let proxies = [&server.proxy, proxy];
         let routes = Routes::new(server.unix_socket.clone(), &proxies, &self.shared.network);
         let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP", SERVER)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)

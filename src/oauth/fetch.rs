@@ -62,7 +62,7 @@ impl Fetcher {
         server: &config::HttpServer,
     ) -> Result<Fetcher, net::Error> {
         let trusted = &mcp.oauth_trusted_origins;
-        let mut clients = vec![(server.origin.clone(), net.mcp(mcp, server, 0)?)];
+        let mut clients = vec![(server.origin.clone(), net.mcp(server, &mcp.proxy, 0)?)];
         for origin in trusted {
             let client = net.learned(origin, trusted, &[&server.proxy, &mcp.proxy], 0)?;
             clients.push((origin.clone(), client));

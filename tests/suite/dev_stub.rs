@@ -1,5 +1,7 @@
 //! `dev mcp-stub`, and the stub inside `run`: a server as its clients see it.
 
+mod embedded;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use super::support::command::Command;
 use super::support::http::{Fetched, fetch};
 use super::support::local::{ask, events};
 use super::support::plane::Plane;
+use super::support::temp::TempDir;
 
 /// Every member that a request of the newer era must have.
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -277,57 +280,4 @@ fn it_says_why_it_cannot_listen() {
     assert_eq!(run(&address), (Some(1), wanted));
     let (status, text) = run("nonsense");
     assert_eq!((status, text.as_str()), (Some(1), "invalid listen-addr \"nonsense\": expected host:port"));
-}
-
-#[test]
-fn run_serves_the_stub_on_main() {
-    let plane = Plane::start();
-    let builder = Builder::without_server(&plane.server.origin())
-        .argument("--embedded-mcp-stub")
-        .flag("embedded-mcp-server-name", "inside")
-        // Neither does a proxy for all servers lead to it, nor does another channel hinder it.
-        .flag("mcp.http-proxy", "http://127.0.0.1:9")
-        .flag("mcp.server-url", "channel=other,url=http://127.0.0.1:9/mcp");
-    let mut client = builder.start();
-    let url = client.wait_log(|line| line.contains("  MCP URL: ")).split("URL: ").nth(1).unwrap().to_owned();
-    assert!(client.log().contains("Embedded MCP stub enabled."));
-    let params = call("server_info", "{}") + "," + META;
-    let command = Command::rpc(request("tools/call", &params));
-    plane.queue(&command);
-    let answer = plane.wait_answer(&command);
-    assert_eq!(answer.code(), 200, "{}", answer.request.text());
-    assert_eq!(answer.payload()["result"]["structuredContent"]["name"], "inside");
-    // The address in the log is that of the stub, not the one that was asked for.
-    let origin = url.strip_suffix("/mcp").unwrap();
-    assert!(client.log().contains(&format!("\"mcp_target_value\":\"{origin}\"")), "{}", client.log());
-    assert_eq!(client.stop().code(), Some(0));
-    assert!(fetch(url.split('/').nth(2).unwrap(), "GET", "/mcp", "").is_err());
-}
-
-#[test]
-fn the_stub_shares_main_with_nobody() {
-    let run = || Builder::without_server("http://127.0.0.1:9").argument("--embedded-mcp-stub");
-    let refusal = |builder: Builder| {
-        let (status, text) = builder.finish();
-        assert_eq!(status, Some(1), "{text}");
-        text
-    };
-    let wanted = |other: &str| {
-        format!("--embedded-mcp-stub cannot be combined with {other}; use one main MCP target path")
-    };
-    for (builder, other) in [
-        (run().flag("mcp.command", "cat"), "--mcp.command"),
-        (run().flag("mcp-server-url", "http://127.0.0.1:9/mcp"), "--mcp.server-url"),
-        (run().env("MCP_COMMAND", "cat"), "MCP_COMMAND"),
-        (run().env("MCP_SERVER_URL", "http://127.0.0.1:9/mcp"), "MCP_SERVER_URL"),
-        (run().yaml("mcp:\n  commands:\n    - command: cat\n"), "mcp.commands"),
-    ] {
-        let text = refusal(builder);
-        assert!(text.starts_with("configure tunnel-client: ") && text.ends_with(&wanted(other)), "{text}");
-    }
-    let text = refusal(run().flag("embedded-mcp-listen-addr", "here"));
-    assert_eq!(
-        text,
-        "configure tunnel-client: invalid embedded-mcp-listen-addr \"here\": expected host:port"
-    );
 }

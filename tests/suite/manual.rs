@@ -17,7 +17,7 @@ use crate::support::client::Builder;
 use page::{Item, PAGES, Part, source};
 
 /// What packages are built without begins so, and is explained by its own help alone.
-const UNPACKAGED_FLAGS: &str = "embedded-mcp-";
+const UNPACKAGED_FLAGS: &str = "embedded-";
 
 /// A flag as a help text lists it.
 struct Listed {

@@ -69,8 +69,13 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     print("A whole tunnel on this machine: MCP client -> control plane <- relay -> MCP server.\n\n");
     let begun = Instant::now();
     let stub = if servers.is_empty() {
-        let stub =
-            embed::start((Ipv4Addr::LOCALHOST, 0).into(), "mcp-stub", crate::VERSION).map_err(Failure)?;
+        let stub = embed::start(
+            &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
+            "mcp-stub",
+            crate::VERSION,
+            false,
+        )
+        .map_err(Failure)?;
         say("stub server", Some(begun.elapsed()), &stub.mcp_url());
         Some(stub)
     } else {

@@ -31,7 +31,8 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let listen =
         ListenAddress::parse(text).map_err(|why| Failure(format!("invalid {LISTEN} {text:?}: {why}")))?;
     let process = Process::begin(Hangup::Stops)?;
-    let stub = embed::start(listen.address, flags.option(NAME), flags.option(VERSION)).map_err(Failure)?;
+    let stub = embed::start(&listen.address.into(), flags.option(NAME), flags.option(VERSION), false)
+        .map_err(Failure)?;
     if let Some(warning) = embed::openness("MCP stub", listen.address) {
         complain(&warning);
     }

@@ -48,8 +48,8 @@ impl HttpTarget {
                 origin: server.origin.clone(),
                 place: Destination::new("mcp", &server.origin),
                 // As many idle connections are kept as there are threads that call; the quick worker is one.
-                calls: net.mcp(mcp, server, mcp.max_concurrent_requests + 1)?,
-                subscriptions: net.mcp(mcp, server, LISTENERS)?,
+                calls: net.mcp(server, &mcp.proxy, mcp.max_concurrent_requests + 1)?,
+                subscriptions: net.mcp(server, &mcp.proxy, LISTENERS)?,
                 ttl: mcp.connection_max_ttl,
                 budget: Arc::clone(net.budget()),
                 metrics,

@@ -301,23 +301,7 @@ pub(super) fn client(network: &Network, server: &HttpServer) -> Result<Client, E
 
 /// The same, of a room that is there.
 pub(super) fn client_of(net: &Net, server: &HttpServer) -> Result<Client, Error> {
-    let mcp = Mcp {
-        bindings: Vec::new(),
-        connection_max_ttl: Duration::ZERO,
-        stdio_silence: Duration::ZERO,
-        startup_wait: Duration::ZERO,
-        max_concurrent_requests: 1,
-        proxy: None,
-        extra_headers: Default::default(),
-        discovery_extra_headers: Default::default(),
-        forward_headers: None,
-        oauth_trusted_origins: Vec::new(),
-        forward_trace_context: false,
-        stdio_send_initialized: false,
-        #[cfg(feature = "dev")]
-        stub: None,
-    };
-    net.mcp(&mcp, server, 4)
+    net.mcp(server, &None, 4)
 }
 
 pub(super) fn soon() -> Instant {

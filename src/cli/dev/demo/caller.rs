@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ureq::http::{HeaderMap, HeaderValue, Method, header};
 
-use crate::config::{HttpServer, Mcp, Network, Roots};
+use crate::config::{HttpServer, Network, Roots};
 use crate::mcp::http::probe::first_answer;
 use crate::mcp::http::reply::{Content, content};
 use crate::net::{Client, Error, Net, Reply};
@@ -49,24 +49,9 @@ impl Caller {
     pub(super) fn new(url: &str) -> Result<Caller, String> {
         let bytes = 2 * ANSWER_BYTES_MAX;
         let network = Network { roots: Roots::None, body_budget_bytes: bytes, ..Network::default() };
-        let mcp = Mcp {
-            bindings: Vec::new(),
-            connection_max_ttl: ANSWER_TIME,
-            stdio_silence: ANSWER_TIME,
-            startup_wait: Duration::ZERO,
-            max_concurrent_requests: 1,
-            proxy: None,
-            extra_headers: HeaderMap::new(),
-            discovery_extra_headers: HeaderMap::new(),
-            forward_headers: None,
-            oauth_trusted_origins: Vec::new(),
-            forward_trace_context: false,
-            stdio_send_initialized: false,
-            stub: None,
-        };
         let server = HttpServer::at(url)?;
         let net = Net::new(&network).map_err(|error| error.to_string())?;
-        let client = net.mcp(&mcp, &server, 1).map_err(|error| error.to_string())?;
+        let client = net.mcp(&server, &None, 1).map_err(|error| error.to_string())?;
         Ok(Caller { net, client: Arc::new(client), server, session: None, version: String::new(), count: 0 })
     }
 
