@@ -68,7 +68,6 @@ const HINTS: &str = include_str!("hints.txt");
 
 #[cfg(test)]
 mod tests {
-    use super::super::routing::Placement;
     use super::*;
 
     #[test]
@@ -87,13 +86,9 @@ mod tests {
     fn what_is_not_the_planes_is_not_explained_as_the_planes() {
         let error = |is_page, redirect: Option<&str>| StatusError {
             status: 403,
-            code: None,
-            message: String::new(),
             is_page,
             redirect: redirect.map(str::to_owned),
-            retry_after: None,
-            tunnel_request_id: None,
-            placement: Placement::Unsaid,
+            ..StatusError::default()
         };
         assert!(of(&error(false, None)).starts_with("The API key may not use"));
         assert!(of(&error(true, None)).contains("captive portal"));

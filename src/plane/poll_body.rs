@@ -3,62 +3,30 @@
 //! It fails as a whole when the envelope is not what it should be; what stands in a command is its own
 //! matter, so one bad command costs no other.
 
-use std::marker::PhantomData;
-
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use crate::relay::json::{self, Span};
 
 /// Most commands of one poll, forty times what is ever asked for. A plane that ignores limits is served,
 /// one that floods is not.
 const COMMANDS_MAX: usize = 1024;
 
-/// A poll's body, its commands still as text.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    commands: Option<Batch<'a>>,
-}
-
-/// The commands of one poll. Counted while they are read: sixteen million zeros would fit into a body.
-struct Batch<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch<'a>, D::Error> {
-        deserializer.deserialize_seq(BatchVisitor(PhantomData))
-    }
-}
-
-struct BatchVisitor<'a>(PhantomData<&'a ()>);
-
-impl<'de: 'a, 'a> Visitor<'de> for BatchVisitor<'a> {
-    type Value = Batch<'a>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "at most {COMMANDS_MAX} commands")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Batch<'a>, A::Error> {
-        let mut batch = Vec::new();
-        while let Some(item) = items.next_element()? {
-            if batch.len() == COMMANDS_MAX {
-                return Err(A::Error::invalid_length(COMMANDS_MAX + 1, &self));
-            }
-            batch.push(item);
-        }
-        Ok(Batch(batch))
-    }
-}
-
 /// Splits a poll's body into commands. Fails as a whole when the envelope is not what it should be, and
 /// then runs none of them: half a body may hold half a command. Nothing to do is spelt in many ways.
-pub fn commands(body: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
-    // The derived decoder would take an array for the members in their order; the contract has objects.
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return Err(serde::de::Error::custom("an array, not an object"));
+pub fn commands(body: &[u8]) -> Result<Vec<&str>, String> {
+    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    let text = text.trim_matches([' ', '\t', '\n', '\r']);
+    let fault = |fault: json::Fault| fault.to_string();
+    let members = json::members(text, Span { start: 0, end: text.len() }).map_err(fault)?;
+    let list = match members {
+        Some(members) => json::only(&members, "commands").map_err(fault)?,
+        None if text == "null" => None,
+        None => return Err("no object".into()),
+    };
+    let Some(list) = list.filter(|list| list.of(text) != "null") else { return Ok(Vec::new()) };
+    let commands = json::elements(text, list).map_err(fault)?.ok_or("the commands are no list")?;
+    if commands.len() > COMMANDS_MAX {
+        return Err(format!("more than {COMMANDS_MAX} commands"));
     }
-    let envelope: Option<Envelope<'_>> = serde_json::from_slice(body)?;
-    Ok(envelope.and_then(|envelope| envelope.commands).map(|batch| batch.0).unwrap_or_default())
+    Ok(commands.iter().map(|command| command.of(text)).collect())
 }
 
 #[cfg(test)]

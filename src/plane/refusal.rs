@@ -36,7 +36,7 @@ pub enum Refusal {
 }
 
 /// A reply that reports an error.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StatusError {
     /// Its status.
     pub status: u16,
@@ -171,16 +171,9 @@ impl Refusal {
     pub(super) fn unreadable(message: String, body: &[u8], tunnel_request_id: Option<String>) -> Refusal {
         let is_page = looks_like_page(body);
         let message = if is_page { title(body) } else { message };
-        Refusal::Status(Box::new(StatusError {
-            status: 200,
-            code: None,
-            message,
-            is_page,
-            redirect: None,
-            retry_after: None,
-            tunnel_request_id,
-            placement: Placement::Unsaid,
-        }))
+        let error =
+            StatusError { status: 200, message, is_page, tunnel_request_id, ..StatusError::default() };
+        Refusal::Status(Box::new(error))
     }
 }
 

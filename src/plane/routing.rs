@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::relay::json::{self, Member, Span};
+use crate::relay::json;
 
 /// The capability that every request declares.
 pub(super) const CAPABILITY: &str = "wrong-cluster-v1";
@@ -43,9 +43,10 @@ pub struct Correction {
 }
 
 /// What the reply to a failed poll says about its place.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub enum Placement {
     /// Nothing.
+    #[default]
     Unsaid,
     /// Nothing that could be read to its end.
     Cut,
@@ -138,23 +139,15 @@ fn said(body: &[u8]) -> Result<Option<Said<'_>>, &'static str> {
         return Ok(None);
     }
     let (_, members) = json::object(text).map_err(|_| UNREADABLE)?;
-    let error = only(&members.ok_or(UNREADABLE)?, "error")?;
+    let error = json::only(&members.ok_or(UNREADABLE)?, "error").map_err(|_| INVALID)?;
     let members = error.map(|error| json::members(text, error)).transpose().map_err(|_| UNREADABLE)?;
     let Some(members) = members.flatten() else { return Ok(None) };
-    let member = |name| only(&members, name).map(|span| span.map(|span| span.of(text)));
+    let member =
+        |name| json::only(&members, name).map(|span| span.map(|span| span.of(text))).map_err(|_| INVALID);
     let (code, revision, token) = (member("code")?, member("policy_revision")?, member("shard_token")?);
     match code.and_then(json::string).as_deref() {
         Some("wrong_cluster") => Ok(Some(Said { revision: revision.unwrap_or_default(), token })),
         _ => Ok(None),
-    }
-}
-
-/// The one member of this name, if there is one.
-fn only(members: &[Member<'_>], name: &str) -> Result<Option<Span>, &'static str> {
-    let mut named = members.iter().filter(|member| member.name == name);
-    match (named.next(), named.next()) {
-        (_, Some(_)) => Err(INVALID),
-        (first, None) => Ok(first.map(|member| member.value)),
     }
 }
 

@@ -76,14 +76,14 @@ pub struct Dropped {
 
 /// Decodes one command of a poll whose headers arrived at `received`. From here on it counts as in
 /// flight. What makes it unanswerable is looked at first, then what makes it unknown, then the rest.
-pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<Command, Dropped> {
+pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Command, Dropped> {
     let dropped = |reason, what: &str, id: Option<&str>| Dropped {
         reason,
         why: format!("control-plane command dropped: {what}"),
         request_id: id.map(str::to_owned),
     };
     let invalid = |what: &str, id| dropped(DropReason::InvalidCommand, what, id);
-    let fields = Some(raw.get()).filter(|text| text.starts_with('{'));
+    let fields = Some(raw).filter(|text| text.starts_with('{'));
     let fields = fields.and_then(|text| serde_json::from_str::<Fields<'_>>(text).ok());
     let fields = fields.ok_or_else(|| invalid("invalid payload", None))?;
     let request_id = text(fields.request_id).filter(|id| is_token(id));
@@ -113,7 +113,7 @@ pub fn command(raw: &RawValue, received: Instant, flight: &InFlight) -> Result<C
             .and_then(|value| response_timeout(&value))
             .and_then(|timeout| received.checked_add(timeout)),
         answer_by: None,
-        trace: TraceContext::of_command(raw.get()),
+        trace: TraceContext::of_command(raw),
         ticket: flight.enter(bytes),
     })
 }
@@ -125,12 +125,7 @@ pub fn oversized(found: &Oversized, received: Instant, flight: &InFlight) -> Res
     let members: String = members.map(|(name, value)| format!("\"{name}\":{value},")).collect();
     // Its members are looked at like those of any other command.
     let text = format!("{{{members}\"jsonrpc\":{{\"jsonrpc\":\"2.0\",\"method\":\"unknown\"{id}}}}}");
-    let raw = RawValue::from_string(text).map_err(|_| Dropped {
-        reason: DropReason::InvalidCommand,
-        why: "control-plane command dropped: invalid payload".into(),
-        request_id: None,
-    })?;
-    let command = self::command(&raw, received, flight)?;
+    let command = self::command(&text, received, flight)?;
     let (kind, id) = (command.kind(), command.id().map(str::to_owned));
     let body = unusable(kind, Class::CommandTooLarge, "the command is larger than 64 MiB", id);
     Ok(Command { body, ..command })
@@ -267,8 +262,7 @@ mod tests {
     use super::*;
 
     fn decode(json: &str) -> Result<Command, Dropped> {
-        let raw: &RawValue = serde_json::from_str(json).unwrap();
-        command(raw, Instant::now(), &InFlight::default())
+        command(json, Instant::now(), &InFlight::default())
     }
 
     fn with(members: &str) -> Result<Command, Dropped> {
@@ -343,7 +337,7 @@ mod tests {
             let (flight, now) = (InFlight::default(), Instant::now());
             let json =
                 format!(r#"{{"command_type":"jsonrpc","request_id":"r","shard_token":"t",{members}}}"#);
-            let command = command(serde_json::from_str(&json).unwrap(), now, &flight).unwrap();
+            let command = command(&json, now, &flight).unwrap();
             assert!(!flight.wait_below(bytes, now) && flight.wait_below(bytes + 1, now), "{members}");
             drop(command);
             assert!(flight.wait_below(1, now), "{members}");

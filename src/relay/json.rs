@@ -104,6 +104,13 @@ pub fn members(text: &str, span: Span) -> Result<Option<Vec<Member<'_>>>, Fault>
     Ok(Some(items.into_iter().map(member).collect()))
 }
 
+/// The one member of this name, if there is one. A second one is a fault: another reader might take it.
+pub fn only(members: &[Member<'_>], name: &str) -> Result<Option<Span>, Fault> {
+    let mut named = members.iter().filter(|member| member.name == name).map(|member| member.value);
+    let first = named.next();
+    named.next().map_or(Ok(first), |second| Err(Fault { offset: second.start }))
+}
+
 /// Lists the elements of the array at `span`; `None` when the value there is not an array. Arrays
 /// of messages come from servers of one old revision only.
 pub fn elements(text: &str, span: Span) -> Result<Option<Vec<Span>>, Fault> {
