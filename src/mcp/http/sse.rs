@@ -314,16 +314,19 @@ mod tests {
     fn long_ids_names_and_comments_are_not_kept() {
         let long = "x".repeat(FREE_BYTES * 2);
         let text = format!("id: {long}\nevent: {long}\n: {long}\n{long}\n\ndata: a\n\n");
-        // Nothing is charged: a budget without a byte does.
+        // Nothing is charged: a budget that is spent does.
+        let budget = Budget::new(1);
+        let _spent = budget.reserve(1, Instant::now()).unwrap();
         for piece in [1000, CHUNK_BYTES] {
             let pieces = text.as_bytes().chunks(piece).map(<[u8]>::to_vec).collect();
-            let mut stream = Stream::new(Pieces(pieces), Budget::new(0), EVENT_BYTES_MAX, Instant::now());
+            let mut stream =
+                Stream::new(Pieces(pieces), Arc::clone(&budget), EVENT_BYTES_MAX, Instant::now());
             let event = stream.next(&mut Position::default()).unwrap().unwrap();
             assert_eq!((event.data.as_str(), stream.event.id, stream.event.foreign), ("a", None, false));
             assert!(stream.chunk.capacity() + stream.line.capacity() < 8 * CHUNK_BYTES);
         }
         let unfinished = Pieces(vec![format!("id: {long}\nevent: {long}\n: more").into()]);
-        let mut stream = Stream::new(unfinished, Budget::new(0), EVENT_BYTES_MAX, Instant::now());
+        let mut stream = Stream::new(unfinished, budget, EVENT_BYTES_MAX, Instant::now());
         assert!(stream.next(&mut Position::default()).unwrap().is_none());
         assert_eq!((stream.event.id.unwrap().len(), stream.event.foreign), (ID_BYTES_MAX + 1, true));
     }
