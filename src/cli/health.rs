@@ -1,6 +1,6 @@
 //! `tunnel-client health`: asks a running client how it is, as a probe of a supervisor or container does.
 //!
-//! It finds the listener by URL, by URL file or by port, and asks `/healthz`, `/readyz` and `/ui` once each; on
+//! It finds the listener by URL, by URL file or by port, and asks `/healthz`, `/readyz`, `/health` and `/ui` once each; on
 //! request also whether a poll has succeeded, and whether a process exists. It contacts nobody else, changes
 //! nothing and needs no settings. Exit code 0 when all that was asked for holds, 2 when something does not; a
 //! mistake in the arguments is 1. The members of its JSON are those of [`Report`], described in
@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::config::settings::{Kind, Row};
 use crate::config::{Flags, read_text};
@@ -62,6 +63,7 @@ struct Report {
     #[serde(skip_serializing_if = "String::is_empty")] ui_url: String,
     healthz: Page,
     readyz: Page,
+    #[serde(skip_serializing_if = "Value::is_null")] health: Value,
     #[serde(skip_serializing_if = "Option::is_none")] control_plane_poll: Option<Poll>,
     result: &'static str,
 }
@@ -99,6 +101,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         Ok(peer) => {
             report.locator.resolved_base_url.clone_from(&peer.base);
             (report.healthz, report.readyz) = (peer.page("/healthz"), peer.page("/readyz"));
+            report.health = peer.health();
             report.control_plane_poll = wants_poll.then(|| peer.poll());
             if !report.healthz.ok || peer.has_page() {
                 report.ui_url = format!("{}/ui", peer.base);
@@ -245,9 +248,20 @@ impl Report {
             }
             lines.push(line);
         }
+        lines.extend(
+            self.health.get("components").and_then(Value::as_object).into_iter().flatten().map(component),
+        );
         lines.push(format!("Result: {}\n", self.result.to_uppercase()));
         lines.join("\n")
     }
+}
+
+/// A row of the table of components.
+fn component((name, component): (&String, &Value)) -> String {
+    let word = |member: &str| foreign(component.get(member).and_then(Value::as_str).unwrap_or_default());
+    let (name, status) = (foreign(name), word("status"));
+    let line = format!("  {name:<18} {status:<9} {} {}", word("state"), word("reason_code"));
+    line.trim_end().to_owned()
 }
 
 /// A page as a line.

@@ -131,7 +131,7 @@ pub const ROWS: &[Row] = &[
     new("health.url-file", &["HEALTH_URL_FILE"], "health.url_file", Text, "path", "",
         "File that receives the address of the listener").alias("health-url-file"),
     new("health.show-details", &["HEALTH_SHOW_DETAILS"], "health.show_details", Boolean, "", "false",
-        "Let /health say what the components are doing, to programs of this host").alias("health-show-details"),
+        "Have /health show its components without ?details=true too; programs of this host alone may ask").alias("health-show-details"),
     new("pid.file", &["PID_FILE"], "process.pid_file", Text, "path", "",
         "File that receives the process id"),
     new("process.drain-timeout", &["PROCESS_DRAIN_TIMEOUT"], "process.drain_timeout", Duration(AboveZero), "duration", "15s",

@@ -233,7 +233,7 @@ impl Tools {
         size: Option<usize>,
     ) {
         let label = endpoint.map(|endpoint| endpoint.target.label.as_str());
-        self.metrics.harpoon.call(label, status, outcome, started.elapsed(), size);
+        self.metrics.harpoon_call(label, status, outcome, started.elapsed(), size);
     }
 }
 

@@ -12,7 +12,7 @@ use ureq::http::{HeaderMap, Method, header};
 use crate::config;
 use crate::mcp::http::reply::{self, Content};
 use crate::net::{Error, Net, Reservation};
-use crate::ops::readiness::Readiness;
+use crate::ops::readiness::{self, Readiness};
 use crate::sync;
 use crate::text;
 use crate::url::Origin;
@@ -114,7 +114,7 @@ impl Discovery {
     ) -> Result<Discovery, Error> {
         let fetcher = Fetcher::new(net, mcp, server)?;
         let server = Place { url: server.url.clone(), origin: server.origin.clone() };
-        readiness.discovery_started();
+        readiness.discovery(readiness::Discovery::Pending);
         Ok(Discovery {
             server,
             fetcher,
@@ -150,7 +150,7 @@ impl Discovery {
                     log::warn!(error = error.as_str(), retry_in = retry_in.as_str(); "OAuth discovery timed out; retrying");
                 } else {
                     log::warn!(error = error.as_str(); "oauth discovery failed");
-                    self.readiness.discovered(Err(&error));
+                    self.readiness.discovery(readiness::Discovery::Failed(error));
                 }
                 false
             }
@@ -276,8 +276,9 @@ impl Discovery {
 
     /// Tells readiness, with what an operator might want to change.
     fn succeeded(&self, found: Option<&Found>) {
-        let remark = found.and_then(|found| self.remark(found));
-        self.readiness.discovered(Ok(remark.as_deref()));
+        let absent = readiness::Discovery::Absent;
+        let found = found.map_or(absent, |found| readiness::Discovery::Found(self.remark(found)));
+        self.readiness.discovery(found);
     }
 
     /// What an operator might want to change where a document was found.

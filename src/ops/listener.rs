@@ -12,6 +12,7 @@ pub mod bind;
 #[cfg(feature = "harpoon")]
 pub(crate) mod calls;
 mod connection;
+mod health;
 pub(crate) mod http;
 #[cfg(feature = "page")]
 mod page;
@@ -31,6 +32,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use super::descriptors;
+use super::health::SnapshotMaker;
 use super::heartbeat::{Heartbeat, Heartbeats};
 use super::metrics::Metrics;
 use super::readiness::Readiness;
@@ -38,6 +40,7 @@ use crate::config;
 use crate::sync;
 use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
 use connection::Connection;
+use health::Health;
 use http::{Reply, Request};
 
 #[cfg(feature = "page")]
@@ -62,6 +65,8 @@ pub(crate) struct Extras {
     pub(crate) page: Option<PageMaker>,
     /// Starts the threads for calls of programs of this host.
     pub(crate) offer: Option<Offer>,
+    /// Looks at the parts of the program, out of memory.
+    pub(crate) health: Option<SnapshotMaker>,
 }
 
 /// Starts the threads that answer calls.
@@ -103,7 +108,7 @@ impl Listener {
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
         heartbeats: &Heartbeats,
-        extras: Extras,
+        mut extras: Extras,
     ) -> Result<Listener, Error> {
         let (bound, base_url, local_name, socket) = match &health.unix_socket {
             Some(path) => {
@@ -122,6 +127,7 @@ impl Listener {
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         // Other machines get health and metrics and nothing else.
         let here_only = health.unix_socket.is_some() || local_name.is_some();
+        let health_pages = Health { take: extras.health.take(), shows_details: health.show_details };
         let extras = if here_only { extras } else { Extras::default() };
         let calls = extras.offer.map(|offer| offer(heartbeats)).transpose().map_err(failed)?;
         #[cfg(feature = "page")]
@@ -130,6 +136,8 @@ impl Listener {
             metrics,
             readiness,
             local_name,
+            is_unix: health.unix_socket.is_some(),
+            health: health_pages,
             #[cfg(feature = "page")]
             page: page::Page::new(extras.page),
             calls,
@@ -250,14 +258,14 @@ impl Server {
             .max(1);
         for _ in 0..self.connections_max {
             match self.bound.accept() {
-                Ok(stream) => {
+                Ok((stream, is_near)) => {
                     self.paused_until = None;
                     // The oldest has had the longest time to speak. Refusing newcomers instead would
                     // let whoever holds the table open keep the supervisor out.
                     if self.connections.len() >= room {
                         self.connections.remove(0);
                     }
-                    self.connections.push(Connection::new(stream, now));
+                    self.connections.push(Connection::new(stream, is_near, now));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error)
@@ -275,6 +283,12 @@ impl Server {
     }
 }
 
+/// Whether no page of the web can have sent a request to a listener of this name.
+fn is_from_here(request: &Request, name: &str) -> bool {
+    let all = |name| request.all(name).collect::<Vec<&str>>();
+    http::is_from_here(&all("host"), &all("origin"), request.old_version, name)
+}
+
 /// Sources of the pages.
 struct Pages {
     metrics: Arc<Metrics>,
@@ -284,6 +298,8 @@ struct Pages {
     /// are among its peers. No browser opens a socket file, and a listener for other machines cannot
     /// know its names.
     local_name: Option<String>,
+    is_unix: bool,
+    health: Health,
     #[cfg(feature = "page")]
     page: page::Page,
     calls: Option<Box<dyn Calls + Send>>,
@@ -298,7 +314,7 @@ impl Pages {
                 let calls = self.calls.as_ref().filter(|calls| calls.is_for(&request));
                 let reply = match (self.refusal(&request), calls) {
                     (Some(refusal), _) => refusal,
-                    (None, None) => self.answer(&request),
+                    (None, None) => self.answer(&request, connection.is_near),
                     (None, Some(calls)) => match calls.admit(&request) {
                         Err(refusal) => refusal,
                         Ok(length) => {
@@ -317,10 +333,7 @@ impl Pages {
 
     /// Why a request is not answered at all.
     fn refusal(&self, request: &Request) -> Option<Reply> {
-        let all = |name| request.all(name).collect::<Vec<&str>>();
-        let (hosts, origins) = (all("host"), all("origin"));
-        let from_here = |name: &String| http::is_from_here(&hosts, &origins, request.old_version, name);
-        if self.local_name.as_ref().is_some_and(|name| !from_here(name)) {
+        if self.local_name.as_ref().is_some_and(|name| !is_from_here(request, name)) {
             let text = "This listener answers only to requests for localhost or a loopback address.";
             return Some(Reply::text(403, text));
         }
@@ -330,7 +343,7 @@ impl Pages {
 
     /// Paths are exact: nothing is decoded, joined or looked up on a disk, so there is nothing to
     /// traverse.
-    fn answer(&self, request: &Request) -> Reply {
+    fn answer(&self, request: &Request, is_near: bool) -> Reply {
         let none = || Reply::text(404, NOT_FOUND);
         match request.path.as_str() {
             "/healthz" => Reply::text(200, "live"),
@@ -344,6 +357,10 @@ impl Pages {
                 let body = self.metrics.render(self.readiness.verdict().0);
                 let content_type = "text/plain; version=0.0.4; charset=utf-8";
                 Reply { content_type, ..Reply::text(200, body) }
+            }
+            path if path == "/health" || path.starts_with("/health/") => {
+                let name = self.local_name.as_deref().unwrap_or_default();
+                self.health.reply(request, is_near && (self.is_unix || is_from_here(request, name)))
             }
             #[cfg(feature = "page")]
             "/ui" | "/ui/" => self.page.reply().unwrap_or_else(none),

@@ -203,7 +203,6 @@ fn component(target: &str) -> &'static str {
         (Some("oauth"), _) => "oauth",
         (Some("harpoon"), _) => "harpoon",
         (Some("ops"), Some("listener" | "readiness" | "metrics")) => "health",
-        (Some("ops"), Some("proxy_health")) => "proxyhealth",
         _ => "process",
     }
 }

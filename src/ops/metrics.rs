@@ -16,89 +16,102 @@ mod prometheus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Channel, Origin};
-#[cfg(feature = "harpoon")]
-use harpoon::Harpoon;
 use process::Process;
 use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
 
+pub(super) use labels::words;
 pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
 
-const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
+/// Makes the metrics of one process: each row is a field, and a metric of the page.
+macro_rules! rows {
+    ($($(#[$condition:meta])? $field:ident: $kind:ident $name:literal $help:literal [$($label:literal),*];)*) => {
+        /// All metrics of one process. Shared behind an `Arc`. One with labels from outside is changed by a method.
+        #[derive(Debug)]
+        pub struct Metrics {
+            /// A label of two metrics, where the reference has it.
+            tunnel_id: String,
+            /// Channels that have a label value of their own.
+            served: Vec<Channel>,
+            table: Table,
+            process: Process,
+            $($(#[$condition])? pub(crate) $field: Metric<{ <[&str]>::len(&[$($label),*]) }>,)*
+        }
 
-/// All metrics of one process. Shared behind an `Arc`. One with labels from outside is changed by a method.
-#[derive(Debug)]
-pub struct Metrics {
-    /// A label of two metrics, where the reference has it.
-    tunnel_id: String,
-    /// Channels that have a label value of their own.
-    served: Vec<Channel>,
-    table: Table,
-    liveness: Metric<0>,
-    readiness: Metric<0>,
-    build_info: Metric<1>,
-    pub(crate) poll_cycles: Metric<0>,
-    pub(crate) polled: Metric<0>,
-    pub(crate) enqueued: Metric<0>,
-    /// By three words and not by the texts of errors, which name hosts.
-    poll_errors: Metric<1>,
-    /// Commands that were polled and did not get as far as a worker.
-    pub(crate) drops: Metric<1>,
-    /// The metric for alerts: it stands still when the plane is lost, whatever else is counted.
-    last_poll: Metric<0>,
-    /// Time that commands had waited at the plane: it grows when clients are too few or too busy.
-    pub(crate) age: Metric<0>,
-    /// By whether the poll failed: a good one takes as long as the plane holds it.
-    poll_latency: Metric<1>,
-    queue_capacity: Metric<0>,
-    pub(crate) queue_length: Metric<0>,
-    workers: Metric<0>,
-    /// All of them busy for long is what a slow server looks like from here.
-    pub(crate) busy_workers: Metric<0>,
-    /// Each is a caller who waited in vain.
-    pub(crate) answers_lost: Metric<0>,
-    /// Each is half a character, or another text that is no text, of a server.
-    pub(crate) posts_unreadable: Metric<0>,
-    /// Only answers that the plane took, so lost ones do not make the tunnel look fast.
-    end_to_end: Metric<6>,
-    /// The one metric with names that outsiders choose.
-    unsupported: Metric<3>,
-    servers: Servers,
-    http: Http,
+        impl Metrics {
+            /// All at zero.
+            fn zero(tunnel_id: String, served: Vec<Channel>) -> Metrics {
+                let mut table = Table::default();
+                $($(#[$condition])? let $field = table.row($kind, $name, $help, [$($label),*]);)*
+                let process = Process::new(table.show_zeros(), unix_now_s());
+                Metrics { tunnel_id, served, table, process, $($(#[$condition])? $field,)* }
+            }
+        }
+    };
+}
+
+// They stand in the order of the page, in which a person would ask: is it up, does it poll, is it full, what became of
+// the commands, how do the servers, and only then how the connections do.
+rows! {
+    liveness: GAUGE "liveness" "1 while the process runs." [];
+    readiness: GAUGE "readiness" "1 while /readyz answers 200." [];
+    build_info: GAUGE "build_info" "The running version." ["version"];
+    poll_cycles: COUNTER "commands_poll_cycles_total" "Polls started." [];
+    polled: COUNTER "commands_polled_total" "Commands decoded." [];
+    enqueued: COUNTER "commands_enqueued_total" "Commands queued." [];
+    // By three words and not by the texts of errors, which name hosts.
+    poll_errors: COUNTER "commands_poll_errors_total" "Failed polls." ["error_kind"];
+    // Commands that were polled and did not get as far as a worker.
+    drops: COUNTER "commands_queue_drops_total" "Commands not queued." ["drop_reason"];
+    // The metric for alerts: it stands still when the plane is lost, whatever else is counted.
+    last_poll: GAUGE "commands_poll_last_successful_timestamp_seconds" "Unix time of the last good poll." [];
+    // Time that commands had waited at the plane: it grows when clients are too few or too busy.
+    age: SECONDS "commands_age_seconds" "Age of commands when polled." [];
+    // By whether the poll failed: a good one takes as long as the plane holds it.
+    poll_latency: SECONDS "commands_poll_latency_seconds" "Duration of polls." ["error"];
+    queue_capacity: GAUGE "commands_queue_capacity" "Places in the queue." [];
+    queue_length: GAUGE "commands_queue_length" "Places taken." [];
+    workers: GAUGE "dispatcher_worker_pool_capacity" "Workers." [];
+    // All of them busy for long is what a slow server looks like from here.
+    busy_workers: GAUGE "dispatcher_worker_pool_occupancy" "Busy workers." [];
+    // Each is a caller who waited in vain.
+    answers_lost: COUNTER "answers_lost_total" "Terminal answers given up." [];
+    // Each is half a character, or another text that is no text, of a server.
+    posts_unreadable: COUNTER "posts_unreadable_total" "Posts refused as invalid JSON." [];
+    // Only answers that the plane took, so lost ones do not make the tunnel look fast.
+    end_to_end: NUMBERS "command_end_to_end_latency_milliseconds" "Time until the control plane took the answer."
+        ["channel", "latency_type", "request_kind", "request_method", "tunnel_id", "tunnel_service_status"];
+    // The one metric with names that outsiders choose.
+    unsupported: UNSERVED "command_unsupported_channel_total" "Commands for channels that are not served."
+        ["channel", "command_type", "tunnel_id"];
+    target_failures: COUNTER "target_failures_total" "Calls without an answer." ["channel", "source"];
+    // Requests of servers within streams.
+    server_requests: COUNTER "server_requests_total" "Requests of servers." ["channel", "answered"];
+    child_events: COUNTER "stdio_events_total" "What stdio servers did." ["channel", "event"];
+    child_deaths: COUNTER "stdio_deaths_total" "Ends of stdio servers." ["channel", "cause"];
+    pending_calls: GAUGE "stdio_pending_calls" "Calls that wait for a stdio server." ["channel", "era"];
+    http_durations: REQUEST_SECONDS "http_client_request_duration_seconds" "Duration of HTTP requests."
+        ["http_request_method", "http_response_status_code", "http_route", "network_protocol_name",
+            "network_protocol_version", "server_address", "server_port", "url_scheme"];
+    // Without a status, which says nothing about what was sent.
+    http_body_sizes: NUMBERS "http_client_request_body_size_bytes" "Size of request bodies."
+        ["http_request_method", "http_route", "network_protocol_name", "network_protocol_version",
+            "server_address", "server_port", "url_scheme"];
     #[cfg(feature = "harpoon")]
-    pub(crate) harpoon: Harpoon,
-    pub(super) proxies: Proxies,
-    process: Process,
-}
-
-/// Metrics of MCP servers by channel.
-#[derive(Debug)]
-struct Servers {
-    failures: Metric<2>,
-    /// Requests of servers within streams.
-    requests: Metric<2>,
-    events: Metric<2>,
-    deaths: Metric<2>,
-    pending: Metric<2>,
-}
-
-/// Metrics of HTTP requests to the plane and to MCP servers.
-#[derive(Debug)]
-struct Http {
-    durations: Metric<8>,
-    /// Without a status, which says nothing about what was sent.
-    body_sizes: Metric<7>,
-}
-
-/// Metrics of the checks of proxies. There are as many ids as proxies were configured.
-#[derive(Debug)]
-pub(super) struct Proxies {
-    pub(super) states: Metric<1>,
-    pub(super) checked: Metric<1>,
-    /// Beside the time of the last check: together they tell a proxy that fails from one that is not checked.
-    pub(super) succeeded: Metric<1>,
-    pub(super) phases: Metric<2>,
-    /// By phase and reason, in words of ours: what a proxy says about itself is not a label.
-    pub(super) failures: Metric<3>,
+    harpoon_calls: COUNTER "harpoon_call_total" "Calls of endpoints." ["label", "status_class", "outcome"];
+    #[cfg(feature = "harpoon")]
+    harpoon_latencies: NUMBERS "harpoon_call_latency_milliseconds" "Duration of calls of endpoints."
+        ["label", "status_class", "outcome"];
+    #[cfg(feature = "harpoon")]
+    harpoon_sizes: NUMBERS "harpoon_response_size_bytes" "Size of what endpoints returned."
+        ["label", "status_class", "outcome"];
+    // Checks of proxies. There are as many ids as proxies were configured.
+    proxy_states: GAUGE "proxy_health_state" "1 after a good check." ["proxy_id"];
+    proxy_checked: GAUGE "proxy_last_check_timestamp" "Unix time." ["proxy_id"];
+    // Beside the time of the last check: together they tell a proxy that fails from one that is not checked.
+    proxy_succeeded: GAUGE "proxy_last_success_timestamp" "Unix time." ["proxy_id"];
+    proxy_phases: SECONDS "proxy_check_phase_duration_seconds" "Duration of the phases of proxy checks." ["proxy_id", "phase"];
+    // By phase and reason, in words of ours: what a proxy says about itself is not a label.
+    proxy_failures: COUNTER "proxy_check_failures_total" "Failed proxy checks." ["proxy_id", "phase", "reason"];
 }
 
 /// A command whose terminal answer was accepted.
@@ -138,61 +151,13 @@ impl Destination {
 
 impl Metrics {
     /// Starts all at zero. The channels that are served have labels of their own.
-    ///
-    /// The rows stand in the order of the page, in which a person would ask: is it up, does it poll, is it full,
-    /// what became of the commands, and only then how the connections do.
     pub fn new(tunnel_id: &str, queue_capacity: usize, workers: usize, served: &[Channel]) -> Metrics {
-        let mut table = Table::default();
-        let rows = &mut table;
-        let status = "tunnel_service_status";
-        let metrics = Metrics {
-            tunnel_id: tunnel_id.to_owned(),
-            served: served.to_vec(),
-            liveness: rows.row(GAUGE, "liveness", "1 while the process runs.", []),
-            readiness: rows.row(GAUGE, "readiness", "1 while /readyz answers 200.", []),
-            build_info: rows.row(GAUGE, "build_info", "The running version.", ["version"]),
-            poll_cycles: rows.row(COUNTER, "commands_poll_cycles_total", "Polls started.", []),
-            polled: rows.row(COUNTER, "commands_polled_total", "Commands decoded.", []),
-            enqueued: rows.row(COUNTER, "commands_enqueued_total", "Commands queued.", []),
-            poll_errors: rows.row(COUNTER, "commands_poll_errors_total", "Failed polls.", ["error_kind"]),
-            drops: rows.row(COUNTER, "commands_queue_drops_total", "Commands not queued.", ["drop_reason"]),
-            last_poll: rows.row(GAUGE, LAST_POLL, "Unix time of the last good poll.", []),
-            age: rows.row(SECONDS, "commands_age_seconds", "Age of commands when polled.", []),
-            poll_latency: rows.row(SECONDS, "commands_poll_latency_seconds", "Duration of polls.", ["error"]),
-            queue_capacity: rows.row(GAUGE, "commands_queue_capacity", "Places in the queue.", []),
-            queue_length: rows.row(GAUGE, "commands_queue_length", "Places taken.", []),
-            workers: rows.row(GAUGE, "dispatcher_worker_pool_capacity", "Workers.", []),
-            busy_workers: rows.row(GAUGE, "dispatcher_worker_pool_occupancy", "Busy workers.", []),
-            answers_lost: rows.row(COUNTER, "answers_lost_total", "Terminal answers given up.", []),
-            posts_unreadable: rows.row(
-                COUNTER,
-                "posts_unreadable_total",
-                "Posts refused as invalid JSON.",
-                [],
-            ),
-            end_to_end: rows.row(
-                NUMBERS,
-                "command_end_to_end_latency_milliseconds",
-                "Time until the control plane took the answer.",
-                ["channel", "latency_type", "request_kind", "request_method", "tunnel_id", status],
-            ),
-            unsupported: rows.row(
-                UNSERVED,
-                "command_unsupported_channel_total",
-                "Commands for channels that are not served.",
-                ["channel", "command_type", "tunnel_id"],
-            ),
-            servers: Servers::new(rows),
-            http: Http::new(rows),
-            #[cfg(feature = "harpoon")]
-            harpoon: Harpoon::new(rows),
-            proxies: Proxies::new(rows),
-            process: Process::new(rows.show_zeros(), unix_now_s()),
-            table,
-        };
+        let metrics = Metrics::zero(tunnel_id.to_owned(), served.to_vec());
         // These two are shown before any has happened: they are what alerts are made of.
-        PollError::ALL.into_iter().for_each(|kind| metrics.poll_errors.add([kind.word()], 0));
-        DropReason::ALL.into_iter().for_each(|reason| metrics.drops.add([reason.word()], 0));
+        let errors = [PollError::Timeout, PollError::Canceled, PollError::Other];
+        errors.iter().for_each(|kind| metrics.poll_errors.add([kind.word()], 0));
+        let drops = [DropReason::InvalidCommandType, DropReason::InvalidCommand, DropReason::Canceled];
+        drops.iter().for_each(|reason| metrics.drops.add([reason.word()], 0));
         metrics.liveness.set([], 1);
         // Its value says nothing; the version is a label because that is where dashboards join it.
         metrics.build_info.set([env!("CARGO_PKG_VERSION")], 1);
@@ -251,37 +216,67 @@ impl Metrics {
         let method = labels::http_method(method);
         let status = status.map(labels::status).unwrap_or_default();
         let Destination { route, host, port, scheme } = to;
-        self.http
-            .durations
+        self.http_durations
             .add([method, &status, route, "http", "1.1", host, port, scheme], took.as_micros());
         if body_bytes > 0 {
-            self.http.body_sizes.add([method, route, "http", "1.1", host, port, scheme], body_bytes);
+            self.http_body_sizes.add([method, route, "http", "1.1", host, port, scheme], body_bytes);
         }
     }
 
     /// An MCP call failed before or without an answer, by source word.
     pub fn target_failure(&self, channel: &Channel, source: &'static str) {
-        self.servers.failures.add([self.channel(channel), source], 1);
+        self.target_failures.add([self.channel(channel), source], 1);
     }
 
     /// A server-to-client request was answered locally or dropped.
     pub fn server_request(&self, channel: &Channel, answered: bool) {
-        self.servers.requests.add([self.channel(channel), truth(answered)], 1);
+        self.server_requests.add([self.channel(channel), truth(answered)], 1);
     }
 
     /// Something happened to a child of this channel.
     pub fn child_event(&self, channel: &Channel, event: ChildEvent) {
-        self.servers.events.add([self.channel(channel), event.word()], 1);
+        self.child_events.add([self.channel(channel), event.word()], 1);
     }
 
     /// A child of this channel ended, by cause.
     pub fn child_death(&self, channel: &Channel, cause: &'static str) {
-        self.servers.deaths.add([self.channel(channel), cause], 1);
+        self.child_deaths.add([self.channel(channel), cause], 1);
     }
 
     /// So many calls wait for the child of this channel and era.
     pub fn child_pending(&self, channel: &Channel, era: &'static str, calls: usize) {
-        self.servers.pending.set([self.channel(channel), era], calls);
+        self.pending_calls.set([self.channel(channel), era], calls);
+    }
+
+    /// A proxy was checked: how long the connection to it took, how long its answer, and where and why it failed.
+    pub fn proxy_checked(
+        &self,
+        id: &str,
+        tcp: Duration,
+        connect: Option<Duration>,
+        failure: Option<[&'static str; 2]>,
+    ) {
+        let now = unix_now_s();
+        self.proxy_states.set([id], failure.is_none());
+        self.proxy_checked.set([id], now);
+        match failure {
+            None => self.proxy_succeeded.set([id], now),
+            Some([phase, reason]) => {
+                self.proxy_failures.add([id, phase, reason], 1);
+                // A proxy that was never well is shown with 0 and not left out.
+                self.proxy_succeeded.add([id], 0);
+            }
+        }
+        self.proxy_phases.add([id, "tcp"], tcp.as_micros());
+        if let Some(took) = connect {
+            self.proxy_phases.add([id, "connect"], took.as_micros());
+        }
+    }
+
+    /// What the last check of a proxy found, and the Unix times of it and of the last good one, if there was any.
+    pub fn proxy(&self, id: &str) -> Option<(bool, u64, u64)> {
+        let is_well = self.proxy_states.value([id])? > 0;
+        Some((is_well, self.proxy_checked.value([id])?, self.proxy_succeeded.value([id])?))
     }
 
     /// The name of a channel that is served, else `other`: an invented name must not take a label set
@@ -291,81 +286,12 @@ impl Metrics {
     }
 }
 
-impl Servers {
-    fn new(rows: &mut Table) -> Servers {
-        let pending = "Calls that wait for a stdio server.";
-        Servers {
-            failures: rows.row(
-                COUNTER,
-                "target_failures_total",
-                "Calls without an answer.",
-                ["channel", "source"],
-            ),
-            requests: rows.row(
-                COUNTER,
-                "server_requests_total",
-                "Requests of servers.",
-                ["channel", "answered"],
-            ),
-            events: rows.row(COUNTER, "stdio_events_total", "What stdio servers did.", ["channel", "event"]),
-            deaths: rows.row(COUNTER, "stdio_deaths_total", "Ends of stdio servers.", ["channel", "cause"]),
-            pending: rows.row(GAUGE, "stdio_pending_calls", pending, ["channel", "era"]),
-        }
-    }
-}
-
-impl Http {
-    fn new(rows: &mut Table) -> Http {
-        let [method, status] = ["http_request_method", "http_response_status_code"];
-        let [route, protocol] = ["http_route", "network_protocol_name"];
-        let [version, host, port, scheme] =
-            ["network_protocol_version", "server_address", "server_port", "url_scheme"];
-        Http {
-            durations: rows.row(
-                REQUEST_SECONDS,
-                "http_client_request_duration_seconds",
-                "Duration of HTTP requests.",
-                [method, status, route, protocol, version, host, port, scheme],
-            ),
-            body_sizes: rows.row(
-                NUMBERS,
-                "http_client_request_body_size_bytes",
-                "Size of request bodies.",
-                [method, route, protocol, version, host, port, scheme],
-            ),
-        }
-    }
-}
-
-impl Proxies {
-    fn new(rows: &mut Table) -> Proxies {
-        let id = "proxy_id";
-        Proxies {
-            states: rows.row(GAUGE, "proxy_health_state", "1 after a good check.", [id]),
-            checked: rows.row(GAUGE, "proxy_last_check_timestamp", "Unix time.", [id]),
-            succeeded: rows.row(GAUGE, "proxy_last_success_timestamp", "Unix time.", [id]),
-            phases: rows.row(
-                SECONDS,
-                "proxy_check_phase_duration_seconds",
-                "Duration of the phases of proxy checks.",
-                [id, "phase"],
-            ),
-            failures: rows.row(
-                COUNTER,
-                "proxy_check_failures_total",
-                "Failed proxy checks.",
-                [id, "phase", "reason"],
-            ),
-        }
-    }
-}
-
 fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
 /// Wall-clock time, for samples that are time stamps; a clock before 1970 reads as 1970.
-pub(super) fn unix_now_s() -> u64 {
+fn unix_now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

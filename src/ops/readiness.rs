@@ -15,10 +15,12 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::ops::health::{Clock, Component, Object, Status};
 use crate::sync;
 
 use polls::Plane;
 use posts::Posts;
+pub use run::Fault;
 use run::shorten;
 use target::{Target, Trouble};
 
@@ -45,11 +47,15 @@ struct State {
 
 /// State of the search for the main server's metadata. A failure stays until a search succeeds.
 #[derive(Debug, Default)]
-enum Discovery {
+pub enum Discovery {
     #[default]
-    Settled,
+    /// Nothing is searched.
+    Unused,
     Pending,
-    Remark(String),
+    /// The server publishes none.
+    Absent,
+    /// Found, with what an operator might want to change.
+    Found(Option<String>),
     Failed(String),
 }
 
@@ -67,24 +73,31 @@ impl Readiness {
         self.state().plane.succeed(Instant::now());
     }
 
-    /// A poll was sent and is being held by the plane.
-    pub fn poll_started(&self) {
-        self.state().plane.open_since = Some(Instant::now());
+    /// A poll was sent that may be held and may take so long; it is being held by the plane when that `is_connected`.
+    pub fn poll_started(&self, waits: [Duration; 2], is_connected: bool) {
+        let (mut state, now) = (self.state(), Some(Instant::now()));
+        (state.plane.attempted, state.plane.waits) = (now, Some(waits));
+        state.plane.open_since = now.filter(|_| is_connected);
     }
 
-    /// A poll failed; whether the plane itself `refused` it, or was not there.
-    pub fn poll_failed(&self, why: &str, refused: bool) {
-        self.state().plane.fail(Instant::now(), why, refused);
+    /// A poll failed, and the next follows after `pause`; whether the plane itself `refused` it, or was not there.
+    pub fn poll_failed(&self, fault: Fault<'_>, refused: bool, pause: Duration) {
+        self.state().plane.fail(Instant::now(), fault, refused, pause);
     }
 
     /// The plane did not accept this answer; a number tells one answer from another.
-    pub fn answer_refused(&self, number: u64, why: &str) {
-        self.state().posts.refuse(Instant::now(), number, why);
+    pub fn answer_refused(&self, number: u64, fault: Fault<'_>, is_repeat: bool) {
+        self.state().posts.refuse(Instant::now(), number, fault, is_repeat);
     }
 
-    /// The plane accepted an answer.
-    pub fn answer_accepted(&self) {
-        self.state().posts.accept();
+    /// The plane accepted an answer, or had it `already`.
+    pub fn answer_accepted(&self, already: bool, is_repeat: bool) {
+        self.state().posts.accept(Instant::now(), already, is_repeat);
+    }
+
+    /// An answer was given up, because of its failures or because the process stops.
+    pub fn answer_lost(&self, stops: bool) {
+        self.state().posts.lose(Instant::now(), stops);
     }
 
     /// The metadata GET answered 2xx.
@@ -115,17 +128,42 @@ impl Readiness {
         self.target(channel, |target| target.probed(Instant::now(), probe));
     }
 
-    /// A search for metadata is to come.
-    pub fn discovery_started(&self) {
-        self.state().discovery = Discovery::Pending;
+    /// A search for metadata is to come, or has ended. What succeeds clears what failed before.
+    pub fn discovery(&self, now: Discovery) {
+        self.state().discovery = now;
     }
 
-    /// It ended, with a remark or with why it failed. What succeeds clears what failed before.
-    pub fn discovered(&self, result: Result<Option<&str>, &str>) {
-        self.state().discovery = match result {
-            Ok(remark) => remark.map_or(Discovery::Settled, |remark| Discovery::Remark(shorten(remark))),
-            Err(why) => Discovery::Failed(shorten(why)),
+    /// Parts of `/health` that are known here: polls, the search for metadata, and answers, of which so many are on
+    /// their way, and `wait` is how long polls should be held. `held_up` says why no poll is made when none is open.
+    pub fn components(
+        &self,
+        clock: Clock,
+        wait: Duration,
+        held_up: Option<&'static str>,
+        in_progress: u64,
+    ) -> [Component; 3] {
+        let state = self.state();
+        let (plane, posts) =
+            (state.plane.component(clock, wait, held_up), state.posts.component(clock, in_progress));
+        let (status, word, reason) = match &state.discovery {
+            Discovery::Unused => (Status::Disabled, "disabled", None),
+            Discovery::Pending => (Status::Unknown, "pending", None),
+            Discovery::Absent => (Status::Ok, "not_advertised", Some("metadata_not_advertised")),
+            Discovery::Found(_) => (Status::Ok, "complete", None),
+            Discovery::Failed(_) => (Status::Degraded, "failed", Some("discovery_failed")),
         };
+        let is_over = !matches!(state.discovery, Discovery::Unused | Discovery::Pending);
+        let details = Object::default().with("discovery_complete", is_over);
+        [plane, posts, Component { reason, details, ..Component::new("oauth", status, word) }]
+    }
+
+    /// What probes of a server came to, and whether anything is wrong with it.
+    pub fn server(&self, channel: &Channel, clock: Clock) -> (Option<Object>, bool) {
+        let state = self.state();
+        let Some(target) = state.targets.get(channel) else { return (None, false) };
+        let probe = if target.pending { Some(("pending", None)) } else { target.probe };
+        let shown = |(word, at)| Object::default().with("state", word).with("observed_at", clock.time(at));
+        (probe.map(shown), target.trouble().is_some())
     }
 
     /// True when traffic of this channel succeeded within the last `seconds`.
@@ -225,8 +263,8 @@ impl Readiness {
         }
         let remark = targets().find_map(|(_, target)| target.remark.as_ref());
         let remark = match &state.discovery {
-            Discovery::Failed(why) => return (false, format!("oauth discovery failed: {why}")),
-            Discovery::Remark(why) => remark.or(Some(why)),
+            Discovery::Failed(why) => return (false, format!("oauth discovery failed: {}", shorten(why))),
+            Discovery::Found(why) => remark.or(why.as_ref()),
             _ => remark,
         };
         (true, remark.map_or_else(|| "ready".into(), |remark| format!("ready ({remark})")))

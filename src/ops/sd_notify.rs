@@ -193,6 +193,7 @@ mod tests {
     use super::*;
     use crate::config::Secret;
     use crate::ops::files::tests::Scratch;
+    use crate::ops::readiness::Fault;
 
     const SECOND: Duration = Duration::from_secs(1);
     const UNREACHED: &str = "control plane not reached yet";
@@ -285,7 +286,8 @@ mod tests {
         let mut manager = ServiceManager::of(&Environment::of([("NOTIFY_SOCKET", path.to_str().unwrap())]));
         let redactor = Redactor::new(vec![Secret::new("key-of-this-run".into())]);
         let readiness = Readiness::new(SECOND, &[]);
-        readiness.poll_failed("refused key-of-this-run\nREADY=1\r\nMAINPID=1", false);
+        let why = "refused key-of-this-run\nREADY=1\r\nMAINPID=1";
+        readiness.poll_failed(Fault { why, category: "network_error", status: None }, false, SECOND);
         assert_eq!(manager.look(&readiness, &Heartbeats::default(), &redactor), Some(LOOK_STARTING));
         let mut bytes = [0; 500];
         let count = bound.recv(&mut bytes).unwrap();

@@ -110,6 +110,11 @@ impl AnswerList {
         Ok(())
     }
 
+    /// How many answers were taken so far.
+    pub(super) fn brought(&self) -> u64 {
+        sync::lock(&self.state).brought
+    }
+
     /// Waits for the next answer to be posted; nothing once the list is closed.
     pub(super) fn take(&self, heartbeat: &Heartbeat) -> Option<PendingAnswer> {
         let mut state = sync::lock(&self.state);

@@ -29,6 +29,9 @@ use super::wire;
 /// Attempts for one notification, as many as the reference makes. The call waits for it meanwhile.
 const NOTE_ATTEMPTS_MAX: u32 = 3;
 
+/// Why an answer is given up that nobody refused.
+const STOPS: &str = "the process stops";
+
 /// How often an answer may meet 500 while others are accepted: then the fault is this answer's own.
 const FAULTS_MAX: u32 = 5;
 
@@ -103,13 +106,18 @@ impl Couriers {
     /// Gives up what is not posted yet. What is on its way is given up with its connection.
     pub fn close(&self) {
         for pending in self.list.close() {
-            self.lose(&pending, "the process stops");
+            self.lose(&pending, STOPS);
         }
     }
 
     /// How many answers were given up so far.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// How many answers were brought and have not ended.
+    pub fn in_progress(&self) -> u64 {
+        self.list.brought().saturating_sub(self.accepted.load(Ordering::Relaxed) + self.lost())
     }
 
     /// One courier's life.
@@ -137,15 +145,15 @@ impl Couriers {
         if refusal.is_invalid_json() {
             return self.give_up(&pending.command);
         }
-        let why = refusal.to_string();
+        let (why, is_repeat) = (refusal.to_string(), pending.backoff.has_failed());
         match self.fate(&mut pending, &refusal) {
             Fate::Settled => self.take(&pending, 409),
             Fate::Lost => {
-                self.parts.readiness.answer_refused(pending.number, &why);
+                self.parts.readiness.answer_refused(pending.number, refusal.fault(&why), is_repeat);
                 self.lose(&pending, &why);
             }
             Fate::Again => {
-                self.parts.readiness.answer_refused(pending.number, &why);
+                self.parts.readiness.answer_refused(pending.number, refusal.fault(&why), is_repeat);
                 let waiting = self.list.postponed();
                 let mut refusals = sync::lock(&self.refusals);
                 if let Some(left_out) = refusals.line("", Instant::now()) {
@@ -194,9 +202,9 @@ impl Couriers {
     /// The plane has the answer.
     fn take(&self, pending: &PendingAnswer, status: u16) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.parts.readiness.answer_accepted();
-        let command = &pending.command;
-        if matches!(status, 404 | 409) {
+        let (command, already) = (&pending.command, matches!(status, 404 | 409));
+        self.parts.readiness.answer_accepted(already, pending.backoff.has_failed());
+        if already {
             // Not an error of ours, but worth a line: somebody may be answering twice.
             log::warn!(request_id = command.request_id.as_str(); "response already fulfilled or unknown request");
         }
@@ -223,6 +231,7 @@ impl Couriers {
     /// Nobody will get this answer.
     fn lose(&self, pending: &PendingAnswer, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        self.parts.readiness.answer_lost(why == STOPS);
         self.parts.metrics.answers_lost.add([], 1);
         log::error!(
             request_id = pending.command.request_id.as_str(), error = why;
@@ -260,7 +269,7 @@ impl Outbox for Couriers {
     fn deliver(&self, command: Arc<Command>, answer: Answer) {
         let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.parts.patience);
         if let Err(pending) = self.list.add(command, answer, until) {
-            self.lose(&pending, "the process stops");
+            self.lose(&pending, STOPS);
         }
     }
 }

@@ -193,9 +193,7 @@ impl Poller {
         self.parts.relay.metrics.poll_cycles.add([], 1);
         // A poll that is being held proves that the plane is there, a connection attempt does not: before
         // the first connection a silent packet filter looks the same.
-        if self.parts.plane.has_connected() {
-            self.parts.relay.readiness.poll_started();
-        }
+        self.parts.relay.readiness.poll_started([ask.wait, ask.time], self.parts.plane.has_connected());
         let started = Instant::now();
         let result = self.parts.plane.poll(ask, &mut || {
             self.set_open(OpenState::Read);
@@ -330,7 +328,7 @@ impl Poller {
             Refusal::Status(said) => ("poll failed; backing off", hints::of(said)),
         };
         let told = if mitigation.is_empty() { error.clone() } else { format!("{error}. {mitigation}") };
-        self.parts.relay.readiness.poll_failed(&told, refusal.is_of_the_plane());
+        self.parts.relay.readiness.poll_failed(refusal.fault(&told), refusal.is_of_the_plane(), wait);
         if let Some(left_out) = pace.repeats.line(&error, Instant::now()) {
             log::warn!(
                 error = error.as_str(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, Uri, header};
 
 use crate::net::{Budget, Error, Kind, Reply};
+use crate::ops::readiness::Fault;
 use crate::relay::tree;
 use crate::text;
 
@@ -97,6 +98,24 @@ impl Refusal {
             Refusal::Status(error) => Some(error),
             Refusal::Transport(_) => None,
         }
+    }
+
+    /// Its class, in a word of the reference.
+    pub(super) fn category(&self) -> &'static str {
+        match self {
+            Refusal::Status(_) => "http_error",
+            Refusal::Transport(error) => match error.kind {
+                Kind::Timeout => "timeout",
+                Kind::Shutdown => "canceled",
+                Kind::InvalidRequest => "request_error",
+                _ => "network_error",
+            },
+        }
+    }
+
+    /// As readiness takes it, with `why` for a person.
+    pub(super) fn fault<'a>(&self, why: &'a str) -> Fault<'a> {
+        Fault { why, category: self.category(), status: self.status().map(|said| said.status) }
     }
 
     /// Whether the control plane itself answered, as far as that can be told: pages and redirects come from

@@ -17,6 +17,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::ops::health::{self, Clock, Component, Object, Status, Tally};
 use crate::ops::metrics::RequestKind;
 use crate::sync;
 
@@ -68,6 +69,7 @@ pub struct Queue {
 #[must_use = "a place is lost unless it is given back to `done`"]
 pub struct Held {
     lane: Lane,
+    began: Instant,
     channel: Channel,
 }
 
@@ -82,6 +84,18 @@ struct State {
     /// When what waits is next looked at for commands whose time is over.
     look: Option<Instant>,
     closed: bool,
+    pushed: Tally,
+    popped: Tally,
+    done: Tally,
+    failures: u64,
+    timeouts: u64,
+    /// Whether the last command that ended did not end well.
+    failed: bool,
+    /// When the running commands of ordinary workers began.
+    running: Vec<Instant>,
+    /// Since when there is no room, and how long there was none before.
+    full_since: Option<Instant>,
+    full: Duration,
 }
 
 impl Queue {
@@ -123,6 +137,8 @@ impl Queue {
             self.overdue.notify_one();
         }
         let refused = state.append(command, self.limits);
+        state.pushed.add(Instant::now());
+        self.measure(&mut state);
         self.wake(&state);
         Ok(refused)
     }
@@ -149,6 +165,7 @@ impl Queue {
             if let Some((held, command)) = state.take(worker, self.limits) {
                 state.idle -= usize::from(worker == Lane::Ordinary);
                 let admitted = admit(command);
+                self.measure(&mut state);
                 self.wake(&state);
                 self.room.notify_one();
                 return Some((held, admitted));
@@ -167,11 +184,70 @@ impl Queue {
         }
     }
 
-    /// A worker has finished what it popped.
-    pub fn done(&self, held: Held) {
+    /// Measures for how long there is no room.
+    fn measure(&self, state: &mut State) {
+        state.full_since = match (self.free(state), state.full_since) {
+            (0, None) => Some(Instant::now()),
+            (1.., Some(since)) => {
+                state.full += since.elapsed();
+                None
+            }
+            (_, same) => same,
+        };
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.free(&sync::lock(&self.state)) == 0
+    }
+
+    /// The queue and its workers as `/health` shows them; `state` is theirs, and `accepting` while there is none.
+    pub fn components(&self, clock: Clock, state: Option<&'static str>) -> [Component; 2] {
+        let now = sync::lock(&self.state);
+        let (depth, capacity) = (now.waiting.len(), self.capacity);
+        let word = if now.full_since.is_some() { "backpressured" } else { "available" };
+        let share = u64::try_from(depth * 1000 / capacity.max(1)).unwrap_or_default();
+        let full = now.full + now.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let details = Object::default()
+            .with("depth", depth)
+            .with("capacity", capacity)
+            .with("utilization", health::seconds(Duration::from_millis(share)))
+            .with("last_enqueue", clock.time(now.pushed.last))
+            .with("last_dequeue", clock.time(now.popped.last))
+            .with("enqueued", now.pushed.count)
+            .with("dequeued", now.popped.count)
+            .with("backpressure_seconds", health::seconds(full));
+        let queue = Component { details, ..Component::new("queue", Status::Ok, word) };
+        let details = Object::default()
+            .with("active", now.running.len())
+            .with("pool_limit", self.limits.workers)
+            .with("last_start", clock.time(now.popped.last))
+            .with("last_completion", clock.time(now.done.last))
+            .with("oldest_active_age_seconds", clock.age(now.running.iter().min().copied()))
+            .with("completed", now.done.count)
+            .with("failures", now.failures)
+            .with("timeouts", now.timeouts)
+            .with("accepting", state.is_none());
+        let status = if now.failed { Status::Degraded } else { Status::Ok };
+        let word = state.unwrap_or("accepting");
+        [queue, Component { details, ..Component::new("dispatcher", status, word) }]
+    }
+
+    /// A worker has finished what it popped, with an answer of this status; there is none once the caller has stopped
+    /// waiting.
+    pub fn done(&self, held: Held, status: Option<u16>) {
         let mut state = sync::lock(&self.state);
+        state.done.add(Instant::now());
+        state.failed = status.is_none_or(|status| status >= 400);
+        let is_late = status.is_none_or(|status| matches!(status, 408 | 504));
+        state.timeouts += u64::from(is_late);
+        state.failures += u64::from(state.failed && !is_late);
         match held.lane {
-            Lane::Ordinary => state.shares.runs(&held.channel, false),
+            Lane::Ordinary => {
+                let at = state.running.iter().position(|began| *began == held.began);
+                at.map(|at| state.running.swap_remove(at));
+                state.shares.runs(&held.channel, false);
+            }
             Lane::Quick => state.shares.quick(&held.channel, false),
             Lane::Listen => state.shares.listens(&held.channel, false),
             Lane::Overdue => {}
@@ -277,16 +353,21 @@ impl State {
             }
         })?;
         let (lane, command) = self.waiting.remove(at)?;
+        let began = Instant::now();
+        self.popped.add(began);
         // A subscription has been counted as running since it was pushed.
         if lane != Lane::Listen {
             self.shares.waits(&command.channel, false);
         }
         match worker {
-            Lane::Ordinary => self.shares.runs(&command.channel, true),
+            Lane::Ordinary => {
+                self.running.push(began);
+                self.shares.runs(&command.channel, true);
+            }
             Lane::Quick => self.shares.quick(&command.channel, true),
             Lane::Overdue if lane == Lane::Listen => self.shares.listens(&command.channel, false),
             Lane::Overdue | Lane::Listen => {}
         }
-        Some((Held { lane: worker, channel: command.channel.clone() }, command))
+        Some((Held { lane: worker, began, channel: command.channel.clone() }, command))
     }
 }

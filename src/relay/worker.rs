@@ -127,8 +127,8 @@ impl Relay {
     fn serve(&self, lane: Lane, heartbeat: &Heartbeat) {
         while let Some((held, (command, work))) = self.queue.pop(lane, |command| self.admit(command)) {
             self.publish_load();
-            self.run(command, work, heartbeat);
-            self.queue.done(held);
+            let status = self.run(command, work, heartbeat);
+            self.queue.done(held, status);
             self.publish_load();
         }
     }
@@ -177,7 +177,8 @@ impl Relay {
         self.allowed.is_empty() || self.allowed.contains(channel)
     }
 
-    fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) {
+    /// Runs a command, and tells with which status it was answered.
+    fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) -> Option<u16> {
         let call = match work {
             // Time since the admission counts: the caller has gone, and a server must not do work for nobody.
             Ok(_) if command.is_overdue() => return self.settle(command, Verdict::Fail(Failure::expired())),
@@ -194,18 +195,19 @@ impl Relay {
         // Only what a server did tells about it, never what was refused here.
         self.observe(&command, &outcome);
         // With it goes the command, so that a drain does not wait for what is left.
-        self.finish(command, outcome);
+        let status = self.finish(command, outcome);
         if let Some(work) = afterwards {
             work();
         }
+        status
     }
 
     /// Ends a command without its server.
-    fn settle(&self, command: Arc<Command>, verdict: Verdict) {
+    fn settle(&self, command: Arc<Command>, verdict: Verdict) -> Option<u16> {
         match verdict {
             Verdict::Unsupported => {
                 let answer = self.unsupported_channel(&command);
-                self.deliver(command, answer);
+                self.deliver(command, answer)
             }
             Verdict::Fail(failure) => self.finish(command, Outcome::Failed(failure)),
         }
@@ -246,23 +248,25 @@ impl Relay {
     }
 
     /// Answers a command with what it ended in.
-    fn finish(&self, command: Arc<Command>, outcome: Outcome) {
+    fn finish(&self, command: Arc<Command>, outcome: Outcome) -> Option<u16> {
         let mut answer = answer(&command, outcome);
         answer.timing = answer.timing.filter(|_| self.tells_timing);
-        self.deliver(command, answer);
+        self.deliver(command, answer)
     }
 
     /// Hands over the one terminal answer of a command, unless nobody waits for it any more: a caller may have given
-    /// less time than the way here takes, and past the deadline nothing is posted.
-    fn deliver(&self, command: Arc<Command>, answer: Answer) {
+    /// less time than the way here takes, and past the deadline nothing is posted. Tells its status.
+    fn deliver(&self, command: Arc<Command>, answer: Answer) -> Option<u16> {
         if command.expired() {
             log::info!(
                 request_id = command.request_id.as_str();
                 "command response deadline reached; dropping without posting a response"
             );
-        } else {
-            self.outbox.deliver(command, answer);
+            return None;
         }
+        let status = answer.status;
+        self.outbox.deliver(command, answer);
+        Some(status)
     }
 
     /// The refusal of a channel, in the shape that each type of command has for it. Here even a

@@ -29,6 +29,9 @@ pub(super) trait BuiltIn: Send + Sync {
     /// Takes what OAuth discovery finds of the server behind `main`.
     fn registrar(&self, settings: &Settings, net: &net::Net, server: &HttpServer) -> Box<dyn Register>;
 
+    /// How many endpoints it has now.
+    fn count(&self) -> usize;
+
     /// Endpoints that it has now, one for each origin.
     fn endpoints(&self) -> Vec<Endpoint>;
 

@@ -57,6 +57,10 @@ impl BuiltIn for Endpoints {
         })
     }
 
+    fn count(&self) -> usize {
+        self.harpoon.endpoints().all().len()
+    }
+
     fn endpoints(&self) -> Vec<Endpoint> {
         let (mut seen, mut endpoints) = (HashSet::new(), Vec::<Endpoint>::new());
         for endpoint in self.harpoon.endpoints().all() {

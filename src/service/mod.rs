@@ -12,6 +12,7 @@ pub(crate) mod start;
 mod summary;
 
 // One tunnel.
+mod health;
 mod parts;
 mod routes;
 pub(crate) mod tunnel;

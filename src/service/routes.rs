@@ -1,51 +1,74 @@
 //! The ways on which a tunnel reaches its destinations: for the log at start, and for the checks of proxies.
 //!
-//! It opens nothing by itself and cannot fail: a check that finds a broken proxy is a result, not an error.
-//! Readiness does not depend on any of it.
+//! The checks are for the operator's eyes only: a broken proxy is a figure, not an error, and neither readiness nor
+//! routing depend on any of it. Only the start of their thread can fail.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use crate::net;
-use crate::ops::proxy_health::{CheckResult, Checks, Failure};
+use crate::ops::metrics::Metrics;
+use crate::sync;
 
 use super::tunnel::Tunnel;
+
+/// Name of the way to the control plane; no channel has a blank in its own.
+pub(super) const PLANE: &str = "control plane";
 
 impl Tunnel {
     /// The clients of all destinations, by the name that people know. Posts take the way of polls.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &net::Client)> {
         let servers = self.servers.iter().map(|server| (server.channel().as_str(), server.client()));
-        std::iter::once(("control plane", &self.plane.clients.polls)).chain(servers)
+        std::iter::once((PLANE, &self.plane.clients.polls)).chain(servers)
     }
 
-    /// What checks the proxies on all ways; nothing when there is none, and then no thread is started
-    /// for it. A check asks the proxy for a way to the destination and sends nothing over it.
-    pub(crate) fn proxy_checks(&self) -> Option<Checks> {
+    /// Checks the proxies on all ways at once, then at every interval; nothing where there is none. A check asks the
+    /// proxy for a way to the destination and sends nothing over it. Dropping what comes back ends the thread after
+    /// the check that it is in, which may take its full time-outs, and has nothing to finish.
+    pub(super) fn check_proxies(self: &Arc<Tunnel>, interval: Duration) -> io::Result<Option<Sender<()>>> {
         // Those that are called now: a check need not follow what discovery finds.
         let endpoints = self.built_in.as_ref().map(|built_in| built_in.endpoints()).unwrap_or_default();
-        let (plane, servers) = (Arc::clone(&self.plane), self.servers.clone());
-        let mut ways =
-            self.routes().map(|(_, client)| client).chain(endpoints.iter().map(|one| (**one).as_ref()));
-        ways.find(|client| client.proxy_id().is_some())?;
-        Some(Box::new(move |heartbeat| {
-            let servers = servers.iter().map(|server| server.client());
-            let endpoints = endpoints.iter().map(|endpoint| (**endpoint).as_ref());
-            let clients = std::iter::once(&plane.clients.polls).chain(servers).chain(endpoints);
-            clients.inspect(|_| heartbeat.within(net::CHECK_MAX)).filter_map(check).collect()
-        }))
+        let tunnel = Arc::clone(self);
+        let run = move |act: &mut dyn FnMut(&net::Client)| {
+            tunnel.routes().for_each(|(_, client)| act(client));
+            endpoints.iter().for_each(|endpoint| act((**endpoint).as_ref()));
+        };
+        let mut has_proxy = false;
+        run(&mut |client| has_proxy |= client.proxy_id().is_some());
+        if !has_proxy {
+            return Ok(None);
+        }
+        let (stop, stopped) = channel();
+        let (heartbeat, metrics) = (self.heartbeats.add("proxy-health"), Arc::clone(&self.metrics));
+        sync::spawn("proxy-health", move || {
+            loop {
+                run(&mut |client| {
+                    heartbeat.within(net::CHECK_MAX);
+                    check(client, &metrics);
+                });
+                heartbeat.within(interval);
+                // Anything else is the end of the other half.
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Some(stop))
     }
 }
 
-/// One check, in the words of the metrics. The words of `net` are mapped here, because neither of the two
-/// rooms may know the other.
-fn check(client: &net::Client) -> Option<CheckResult> {
-    let found = client.check_proxy()?;
+/// One check, counted by phase and reason in words of the reference. It also knows proxies and destinations without
+/// a host; here such settings are refused at start.
+fn check(client: &net::Client, metrics: &Metrics) {
+    let Some((id, found)) = client.proxy_id().zip(client.check_proxy()) else { return };
     let failure = found.failure.map(|error| match (error.kind, found.connect) {
-        (net::Kind::Timeout, None) => Failure::TcpTimeout,
-        (_, None) => Failure::Dial,
-        (net::Kind::Timeout, Some(_)) => Failure::ConnectTimeout,
-        (net::Kind::Proxy(_), Some(_)) => Failure::BadStatus,
-        (_, Some(_)) => Failure::Connect,
+        (net::Kind::Timeout, None) => ["tcp", "timeout"],
+        (_, None) => ["tcp", "dial_error"],
+        (net::Kind::Timeout, Some(_)) => ["connect", "timeout"],
+        (net::Kind::Proxy(_), Some(_)) => ["connect", "bad_status"],
+        (_, Some(_)) => ["connect", "connect_error"],
     });
-    let (tcp, connect) = (found.tcp, found.connect);
-    Some(CheckResult { proxy_id: client.proxy_id()?, tcp, connect, failure })
+    metrics.proxy_checked(&id, found.tcp, found.connect, failure);
 }

@@ -7,6 +7,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -18,7 +19,6 @@ use crate::ops::descriptors;
 use crate::ops::files::{self, Published};
 use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
-use crate::ops::proxy_health::ProxyHealth;
 use crate::ops::redact::Redactor;
 use crate::ops::sd_notify::ServiceManager;
 use crate::ops::signals::{Hangup, Signals};
@@ -51,7 +51,8 @@ pub(crate) struct Service {
     /// The tunnel.
     pub(crate) tunnel: Arc<Tunnel>,
     net: Net,
-    checks: Option<ProxyHealth>,
+    /// Dropping it ends the checks of proxies.
+    checks: Option<Sender<()>>,
     manager: ServiceManager,
     redactor: Arc<Redactor>,
     /// What others see of it.
@@ -125,14 +126,10 @@ impl Service {
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
-            Surface::open(settings, &tunnel, &redactor, listens).map_err(|error| start(&error))?;
+            Surface::open(settings, &tunnel, &redactor, process, listens).map_err(|error| start(&error))?;
         surface.publish(settings).map_err(|error| start(&error))?;
         summary::log(settings, &net, &tunnel, surface.listener.as_ref());
-        let interval = settings.proxy_check_interval;
-        let checks = tunnel.proxy_checks().map(|checks| {
-            ProxyHealth::start(interval, checks, Arc::clone(&tunnel.metrics), &tunnel.heartbeats)
-        });
-        let checks = checks.transpose().map_err(|error| start(&error))?;
+        let checks = tunnel.check_proxies(settings.proxy_check_interval).map_err(|error| start(&error))?;
         tunnel.start().map_err(|error| start(&error))?;
         log::info!(version = crate::VERSION; "🟢 tunnel-client started");
         Ok(Service { tunnel, net, checks, manager: ServiceManager::default(), redactor, surface })
@@ -252,6 +249,7 @@ impl Surface {
         settings: &Settings,
         tunnel: &Arc<Tunnel>,
         redactor: &Arc<Redactor>,
+        process: &Process,
         listens: bool,
     ) -> Result<Surface, crate::ops::Error> {
         let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
@@ -259,6 +257,7 @@ impl Surface {
             #[cfg(feature = "page")]
             page: Some(tunnel.page(settings, Arc::clone(redactor))),
             offer: tunnel.built_in.as_ref().and_then(|built_in| built_in.offer()),
+            health: Some(tunnel.health(settings, &process.instance_id)),
         };
         #[cfg(feature = "harpoon")]
         if settings.harpoon.over_http && extras.offer.is_none() {

@@ -45,6 +45,8 @@ mod faults;
 mod forwarding;
 mod harpoon;
 mod health;
+mod health_page;
+mod health_parts;
 mod help;
 mod hostile;
 mod init;

@@ -1,9 +1,8 @@
 //! A scripted server over stdio that behaves as badly as its mode and its callers ask.
 //!
-//! `stdio-server <mode> <journal> [anything…]`. The mode is the conduct of the process ([`Mode`]), the method
-//! of a request the conduct of that one call ([`Server::request`]). Every process appends to the journal what
-//! it receives, each line after its process id, and its own events in brackets. Nothing here waits for time to
-//! pass: calls are held until a message lets them go, a start until the file `<journal>.gate` exists.
+//! `stdio-server <mode> <journal> [anything…]`. The mode is the conduct of the process ([`Mode`]), the method of a request
+//! the conduct of that one call ([`Server::request`]). Every process appends to the journal what it receives, each line
+//! after its process id, and its own events in brackets. Calls are held until a message lets them go, a start for a file.
 
 #![allow(
     clippy::expect_used,
@@ -24,9 +23,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpgid, setpgid, setsid};
 use serde_json::{Map, Value, json};
 
-/// The member of `_meta` by which a message belongs to the newer era.
+/// Members of `_meta`: by one a message belongs to the newer era, the other names a subscription.
 const CLAIM: &str = "io.modelcontextprotocol/protocolVersion";
-/// The member of `_meta` that names a subscription.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The conduct of a process. Whatever is not said here is as in a good server.
@@ -215,6 +213,7 @@ impl Server {
     fn request(&mut self, method: &str, request: &Value) {
         let (id, params) = (&request["id"], &request["params"]);
         match method {
+            _ if params["show"].is_object() => say(&result(id, &params["show"])),
             "initialize" => self.initialize(request),
             _ if method == "never" || (self.mode == Mode::Strict && !self.opened) => {}
             // Held until a `release`, an `answer-one` or a cancellation.
@@ -313,6 +312,7 @@ impl Server {
                     say(&result(&request["id"], &json!({ "_meta": { SUBSCRIPTION: request["id"] } })));
                 }
             }
+            "tools-change" => say(&notification("notifications/tools/list_changed", &json!({}))),
             "talk" => say(&notification("notifications/message", &json!({ "data": "between calls" }))),
             _ => {}
         }

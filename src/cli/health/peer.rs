@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
+use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Uri};
 
 use crate::net::{Client, Net, Request};
@@ -44,6 +45,8 @@ pub(super) struct Poll {
 
 /// How much of a page is read; verdicts are one line.
 const PAGE_MAX_BYTES: usize = 4096;
+/// The same of `/health`, whose bound this is.
+const HEALTH_MAX_BYTES: usize = 64 * 1024;
 /// The same of the metrics: some 40 families, the largest with a row a channel.
 const METRICS_MAX_BYTES: usize = 4 << 20;
 /// Its value is the Unix time of the last poll that succeeded, or zero.
@@ -89,6 +92,14 @@ impl Peer {
                 Page { url, ok, status: Some(status), body: body.trim().to_owned(), error: String::new() }
             }
             Err(error) => Page { url, error, ..Page::default() },
+        }
+    }
+
+    /// What `/health` says; null where there is none, as in an older client.
+    pub(super) fn health(&self) -> Value {
+        match self.get("/health?details=true", PROBE_TIME, HEALTH_MAX_BYTES) {
+            Ok((200, body)) => serde_json::from_str(&body).unwrap_or_default(),
+            _ => Value::Null,
         }
     }
 

@@ -200,7 +200,8 @@ impl Handler for Plane {
 
 /// The values of a parameter. Those that are known here need no escapes, so none is undone.
 fn parameters<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
+    let pairs =
+        request.query.as_deref().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(move |(own, _)| *own == name).map(|(_, value)| value)
 }
 

@@ -1,11 +1,10 @@
-//! State of one child, without threads: which calls wait, what is to be written, what an answer
-//! means. Everything that can go wrong with ids is decided here, and tested here.
-//! Lines wait in `outgoing` in the order of admission, across restarts of the child; a call is
-//! written once or not at all. Private ids are never used twice, so whatever arrives late finds
-//! no call and is dropped.
+//! State of one child, without threads: which calls wait, what is to be written, what an answer means. Everything that
+//! can go wrong with ids is decided here, and tested here. Lines wait in `outgoing` in the order of admission, across
+//! restarts of the child; a call is written once or not at all. Private ids are never used twice, so whatever arrives
+//! late finds no call and is dropped.
 //!
-//! All of it runs under a lock that other channels wait for, so no text is looked at or copied here:
-//! messages are shared, and where their spans are was found when they were read.
+//! All of it runs under a lock that others wait for, so no text is looked at or copied here: messages are shared, and
+//! where their spans are was found when they were read.
 
 mod incoming;
 mod opening;
@@ -23,26 +22,24 @@ use crate::relay::revision::Era;
 
 use super::handshake::Handshake;
 use super::life::{self, Change, Life, Speaks};
+use super::observed::Stamp;
 use super::replies::{Replies, Reply};
 use super::rewrite::{Line, Numbers};
 
-/// Most calls of one child at once, and most lines that wait for it. Workers and subscriptions cannot
-/// reach it; notifications to a child that reads nothing can.
+/// Most calls of one child at once, and most lines that wait for it; notifications alone can reach it.
 const WAITING_MAX: usize = 512;
 
 /// Bytes of waiting lines above which no more are taken. What a poll brings may still be added whole.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How long a child may leave a handshake unanswered while calls wait behind it. Launchers that fetch
-/// their packages first take most of it.
+/// How long a handshake may be unanswered while calls wait. Launchers that fetch packages take most of it.
 const OPENING_MAX: Duration = Duration::from_secs(60);
 
-/// How long, and of how many calls, the ids are remembered after the end: a cancellation that comes late
-/// must not hit a newer call of the same id.
+/// How long, and of how many ended calls, the ids are remembered: a late cancellation must hit no newer call.
 const ENDED_FOR: Duration = Duration::from_secs(30);
 const ENDED_MAX: usize = 256;
 
-/// Longest id of a child's request that is answered, of an ended call that is remembered, of one to cancel.
+/// Longest id of a child's request that is answered, of an ended call, of one to cancel.
 const ID_BYTES_MAX: usize = 1024;
 
 /// What is done with a message for the child.
@@ -97,8 +94,7 @@ impl Waiting {
         self.caller.id().unwrap_or_default()
     }
 
-    /// Whether a caller of this conversation means it by this id. One that is longer than any real one is not
-    /// compared.
+    /// Whether a caller of this conversation means it by this id. A longer one than any real one is not compared.
     fn is_named(&self, id: &str, conversation: Conversation) -> bool {
         let short = self.id().len().max(id.len()) <= ID_BYTES_MAX;
         let plain = matches!(self.role, Role::Plain | Role::Endless);
@@ -128,6 +124,8 @@ pub(super) struct Core {
     outgoing: VecDeque<Line>,
     handshake: Handshake,
     ended: VecDeque<Ended>,
+    /// What an answer to a line that is written now tells about.
+    pub(super) stamp: Stamp,
     /// Whether the present child has answered anything.
     pub(super) answered: bool,
     /// The number of the question that it was asked because it was silent.
@@ -148,6 +146,7 @@ impl Core {
             outgoing: VecDeque::new(),
             handshake: Handshake::new(),
             ended: VecDeque::new(),
+            stamp: Stamp::default(),
             answered: false,
             question: None,
             subscribes: true,
@@ -276,7 +275,7 @@ impl Core {
             // A call that has ended meanwhile is never written.
             if let Some(waiting) = self.calls.get_mut(&call) {
                 waiting.written = true;
-                waiting.replies.written();
+                waiting.replies.written(self.stamp);
                 return Some(line);
             }
         }
@@ -286,6 +285,7 @@ impl Core {
     pub(super) fn started(&mut self) {
         self.change(Change::Started);
         self.answered = false;
+        self.stamp = Stamp { child: self.stamp.child + 1, ..Stamp::default() };
         if self.era == Era::Modern || self.life != Life::Serving {
             return;
         }
@@ -298,7 +298,7 @@ impl Core {
         }
     }
 
-    /// The child ends or has ended: what was written to it has failed, what waits goes to the next one.
+    /// The child ends or has ended: what was written to it has failed, what waits goes to the next.
     pub(super) fn ends(&mut self, change: Change, kind: net::Kind, cause: &str) {
         self.change(change);
         // Of what was urgent only an `initialize` means something to the next child.

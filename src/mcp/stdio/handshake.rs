@@ -1,6 +1,7 @@
 //! Handshake of a legacy child: how its session was opened, so that the next child can be told the same.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::net::FREE_BYTES;
 use crate::relay::message::Message;
@@ -13,8 +14,8 @@ pub(super) const CONFIRMATION: &str = r#"{"jsonrpc":"2.0","method":"notification
 /// Handshake with the present child, and the memory of the last good one.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    /// The last `initialize` that a child accepted, and its answer.
-    memory: Option<(Arc<Message>, Arc<Message>)>,
+    /// The last `initialize` that a child accepted, its answer, and when that came.
+    memory: Option<(Arc<Message>, Arc<Message>, Instant)>,
     stage: Stage,
 }
 
@@ -47,10 +48,10 @@ impl Handshake {
         self.memory.is_some()
     }
 
-    /// What the present child has answered.
-    pub(super) fn answer(&self) -> Option<&Arc<Message>> {
-        let (_, answer) = self.memory.as_ref()?;
-        matches!(self.stage, Stage::Done { .. }).then_some(answer)
+    /// What the present child has answered, and when.
+    pub(super) fn answer(&self) -> Option<(&Arc<Message>, Instant)> {
+        let (_, answer, at) = self.memory.as_ref()?;
+        matches!(self.stage, Stage::Done { .. }).then_some((answer, *at))
     }
 
     /// An `initialize` goes to the child.
@@ -64,7 +65,7 @@ impl Handshake {
         let (Stage::Asked { initialize, ours }, false) = (stage, answer.is_error()) else { return false };
         // A giant one is passed on, and asked for again when it is wanted again.
         let small = initialize.text().len() + answer.text().len() <= FREE_BYTES;
-        self.memory = small.then(|| (initialize, Arc::clone(answer)));
+        self.memory = small.then(|| (initialize, Arc::clone(answer), Instant::now()));
         self.stage = Stage::Done { confirmed: false };
         ours
     }
@@ -86,7 +87,7 @@ impl Handshake {
     /// older than this process.
     pub(super) fn remembered(&self) -> Arc<Message> {
         match &self.memory {
-            Some((initialize, _)) => Arc::clone(initialize),
+            Some((initialize, ..)) => Arc::clone(initialize),
             None => {
                 let own = Message::parse(questions::initialize().to_string());
                 Arc::new(own.unwrap_or_else(|_| unreachable!("a constant, parsed by the tests")))

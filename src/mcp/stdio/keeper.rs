@@ -13,7 +13,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::crypto;
 use crate::net::{self, Budget};
+use crate::ops::health::{Clock, Component, Object, Status};
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::{ChildEvent, Metrics};
 use crate::ops::readiness::Readiness;
@@ -26,6 +28,7 @@ use super::core::{Admission, Conversation, Core};
 use super::guards::{self, Guards, SWEEP_MAX};
 use super::launch::{Launch, Process};
 use super::life::{Change, Life, Speaks};
+use super::observed::{self, Observed, Stamp};
 use super::pause;
 use super::silence::Silence;
 use super::stderr::LastLines;
@@ -82,6 +85,7 @@ pub(super) struct Keeper {
     /// The child of the newer era; a new start of this one is a new chance for that one.
     newer: Option<Arc<Keeper>>,
     state: Mutex<State>,
+    observed: Mutex<Observed>,
     /// Something to write, or a change of the state.
     changed: Condvar,
     /// A time at which something is due has changed.
@@ -90,8 +94,8 @@ pub(super) struct Keeper {
 
 struct State {
     core: Core,
-    /// The number of the present child, so that threads of an old one do no harm to it.
-    child: u64,
+    /// A name for the present child that no other has.
+    generation: String,
     /// Closing it has the guard end its server at once.
     lifeline: Option<File>,
     deaths: u32,
@@ -115,7 +119,7 @@ impl Keeper {
     ) -> Arc<Keeper> {
         let state = State {
             core,
-            child: 0,
+            generation: String::new(),
             lifeline: None,
             deaths: 0,
             silence: Silence::new(shared.silence),
@@ -130,6 +134,7 @@ impl Keeper {
             shared: shared.clone(),
             newer,
             state: Mutex::new(state),
+            observed: Mutex::default(),
             changed: Condvar::new(),
             due: Condvar::new(),
         })
@@ -193,6 +198,42 @@ impl Keeper {
             Life::Serving | Life::Silent(_) => (false, "the server does not read its input"),
             _ => (false, "the server is not running"),
         }
+    }
+
+    /// Looks at an answer to a call that was written to the child of this stamp.
+    pub(super) fn observe(&self, stamp: Option<Stamp>, question: &Message, answer: &Message) {
+        let Some((finding, stamp)) = observed::finding(question, answer).zip(stamp) else { return };
+        // What has changed since it was asked, or the child has.
+        if sync::lock(&self.state).core.stamp == stamp {
+            sync::lock(&self.observed).take(finding, stamp);
+        }
+    }
+
+    /// The child as `/health` shows it; whether the server is known to fail.
+    pub(super) fn component(&self, clock: Clock, fails: bool) -> Component {
+        let state = sync::lock(&self.state);
+        let (runs, stamp, opening) = (state.core.is_running(), state.core.stamp, state.core.opening());
+        let child = match state.core.life {
+            _ if runs => "running",
+            Life::Starting => "starting",
+            _ if stamp.child == 0 => "not_started",
+            _ => "closed",
+        };
+        let name = Some(state.generation.clone()).filter(|name| !name.is_empty());
+        drop(state);
+        let head = Object::default().with("channel", self.channel.as_str()).with("transport", "stdio");
+        let head = head.with("child_state", child).with("child_generation", name);
+        // A child that is gone is evidence of nothing.
+        let observed = if runs { sync::lock(&self.observed).clone() } else { Observed::default() };
+        let opening = opening.as_ref().map(|(answer, at)| (&**answer, *at));
+        let (details, word, at) = observed.show(clock, head, stamp, opening);
+        let (status, word) = match word {
+            _ if child == "closed" => (Status::Degraded, child),
+            _ if fails => (Status::Degraded, "failed"),
+            "not_observed" => (Status::Unknown, word),
+            _ => (Status::Ok, word),
+        };
+        Component { details, observed: clock.time(at), ..Component::new("mcp", status, word) }
     }
 
     /// The last lines of its standard error.
@@ -323,7 +364,8 @@ impl Keeper {
             sync::lock(&newer.state).core.change(Change::Renewed);
         }
         let mut state = sync::lock(&self.state);
-        state.child += 1;
+        // A name alone: without random bytes it has none.
+        state.generation = crypto::random_id().unwrap_or_default();
         state.stderr_open = true;
         state.lifeline = Some(lifeline);
         state.silence = Silence::new(self.shared.silence);
@@ -334,7 +376,7 @@ impl Keeper {
         if self.era == Era::Legacy {
             self.shared.readiness.child_up(&self.channel);
         }
-        state.child
+        state.core.stamp.child
     }
 }
 

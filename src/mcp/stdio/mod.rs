@@ -14,6 +14,7 @@ mod keeper;
 pub mod launch;
 mod life;
 mod lines;
+mod observed;
 mod pause;
 #[cfg(feature = "operator")]
 pub mod probe;

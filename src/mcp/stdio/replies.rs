@@ -14,6 +14,7 @@ use crate::relay::message::Message;
 use crate::relay::payload::Payload;
 use crate::sync;
 
+use super::observed::Stamp;
 use super::rewrite::splice;
 
 /// Most notifications that may wait for a slow control plane. The child's reader never waits for a
@@ -35,8 +36,8 @@ struct Queue {
     notifications: VecDeque<Received>,
     bytes: usize,
     end: Option<Reply>,
-    /// When the command was handed to the child.
-    written: Option<Instant>,
+    /// When the command was handed to the child, and to which.
+    written: Option<(Instant, Stamp)>,
     /// How long after that the call ended.
     took: Option<Duration>,
 }
@@ -90,7 +91,7 @@ impl Replies {
     pub(super) fn end(&self, end: Reply) {
         let mut queue = sync::lock(&self.queue);
         if queue.end.is_none() {
-            queue.took = queue.written.map(|written| written.elapsed());
+            queue.took = queue.written.map(|(at, _)| at.elapsed());
             queue.end = Some(end);
         }
         self.changed.notify_one();
@@ -106,10 +107,15 @@ impl Replies {
         self.end(Reply::Failed(Failure::new(kind, cause)));
     }
 
-    /// The command has been handed to the child.
-    pub(super) fn written(&self) {
-        sync::lock(&self.queue).written = Some(Instant::now());
+    /// The command has been handed to this child.
+    pub(super) fn written(&self, stamp: Stamp) {
+        sync::lock(&self.queue).written = Some((Instant::now(), stamp));
         self.changed.notify_one();
+    }
+
+    /// To which child the command has been handed.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        sync::lock(&self.queue).written.map(|(_, stamp)| stamp)
     }
 
     /// Waits for the next reply. While the command is not written, only until `unwritten`.

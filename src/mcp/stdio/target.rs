@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::Channel;
+use crate::ops::health::{Clock, Component};
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::readiness::NOT_STARTED;
 use crate::relay::command::{Body, Command};
@@ -71,6 +72,13 @@ impl StdioTarget {
     #[cfg(feature = "page")]
     pub fn last_lines(&self) -> Vec<String> {
         self.legacy.last_lines()
+    }
+
+    /// The server as `/health` shows it: the child of the newer era where that alone has shown something.
+    pub fn component(&self, clock: Clock, fails: bool) -> Component {
+        let [older, newer] = [&self.legacy, &self.modern].map(|keeper| keeper.component(clock, fails));
+        let shows = |one: &Component| matches!(one.state, "initialized" | "server_discovered" | "discovered");
+        if shows(&newer) && !shows(&older) { newer } else { older }
     }
 
     /// What a caller's conversation is known by: its session, else its credentials. Callers share a child, and

@@ -159,15 +159,18 @@ impl Bound {
     }
 
     /// Takes a connection that waits, non-blocking. It is a `UnixStream` in either case: that is `std`'s type for
-    /// a connected socket, and what is done with it here is the same for all families of addresses.
-    pub(super) fn accept(&self) -> io::Result<UnixStream> {
-        let descriptor = match self {
-            Bound::Tcp(listener) => OwnedFd::from(listener.accept()?.0),
-            Bound::Unix(listener) => OwnedFd::from(listener.accept()?.0),
+    /// a connected socket, and what is done with it here is the same for all families of addresses. Tells whether the
+    /// peer is a program of this host.
+    pub(super) fn accept(&self) -> io::Result<(UnixStream, bool)> {
+        let (stream, is_near) = match self {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                (UnixStream::from(OwnedFd::from(stream)), peer.ip().to_canonical().is_loopback())
+            }
+            Bound::Unix(listener) => (listener.accept()?.0, true),
         };
-        let stream = UnixStream::from(descriptor);
         stream.set_nonblocking(true)?;
-        Ok(stream)
+        Ok((stream, is_near))
     }
 }
 

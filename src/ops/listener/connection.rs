@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) stream: UnixStream,
     /// Fixed when the stage begins: a peer that sends a byte now and then gains nothing.
     pub(super) deadline: Instant,
+    /// Whether its peer is a program of this host.
+    pub(super) is_near: bool,
     stage: Stage,
 }
 
@@ -45,8 +47,8 @@ enum Stage {
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream, now: Instant) -> Connection {
-        Connection { stream, deadline: now + HEAD_TIME, stage: Stage::Head(Vec::new()) }
+    pub(super) fn new(stream: UnixStream, is_near: bool, now: Instant) -> Connection {
+        Connection { stream, is_near, deadline: now + HEAD_TIME, stage: Stage::Head(Vec::new()) }
     }
 
     /// Events that poll(2) is to report.

@@ -23,8 +23,8 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// Without the query, as sent.
     pub(crate) path: String,
-    /// Behind the question mark.
-    pub(crate) query: String,
+    /// Behind the question mark, if there is one.
+    pub(crate) query: Option<String>,
     /// HTTP/1.0: `Host` may be missing, and chunks are unknown.
     pub(crate) old_version: bool,
     /// In order; names in lower case, values trimmed.
@@ -39,11 +39,12 @@ impl Request {
         let value = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         let pairs = head.headers.iter().map(|one| (one.name.to_ascii_lowercase(), value(one.value)));
         let target = head.path.unwrap_or_default();
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         Request {
             method: head.method.unwrap_or_default().to_owned(),
             path: path.to_owned(),
-            query: query.to_owned(),
+            query: query.map(str::to_owned),
             old_version: head.version == Some(0),
             headers: pairs.collect(),
             body: Vec::new(),
@@ -207,7 +208,7 @@ mod tests {
         let (request, length) = parse(bytes).unwrap().unwrap();
         assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/readyz"));
         assert_eq!((request.header("host"), request.header("origin")), (Some("a:1"), Some("http://b")));
-        assert_eq!((request.query.as_str(), bytes.len() - length), ("x=1", 4));
+        assert_eq!((request.query.as_deref(), bytes.len() - length), (Some("x=1"), 4));
         assert!(!request.old_version);
         assert_eq!(parse(b"GET / HTTP/1.1\r\nHost:"), Ok(None));
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0.old_version);

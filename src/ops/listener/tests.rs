@@ -64,7 +64,7 @@ fn slow() -> (Extras, Receiver<()>, Sender<()>) {
     let ((began, begun), (finish, finished)) = (channel(), channel());
     let answering = Arc::new(Slow { began: began.into(), finish: finished.into() });
     let offer = calls::Offer { path: "/call", token: None, answering }.starter();
-    (Extras { offer: Some(offer), page: None }, begun, finish)
+    (Extras { offer: Some(offer), ..Extras::default() }, begun, finish)
 }
 
 const CALL: &str = "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";
@@ -86,6 +86,7 @@ fn body(reply: &str) -> &str {
     reply.split_once("\r\n\r\n").unwrap().1
 }
 
+/// NEW-073
 #[test]
 fn the_three_pages_answer_every_method_and_nothing_else_is_there() {
     let (listener, address) = local();
@@ -246,7 +247,7 @@ fn a_page_is_not_made_anew_for_everybody() {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
     let page = move || format!("page {}", count.fetch_add(1, Ordering::Relaxed));
-    let extras = Extras { page: Some(Box::new(page)), offer: None };
+    let extras = Extras { page: Some(Box::new(page)), ..Extras::default() };
     let listener = start_with(&tcp("127.0.0.1", "127.0.0.1:0"), extras).unwrap();
     let address: SocketAddr = listener.base_url().strip_prefix("http://").unwrap().parse().unwrap();
     for _ in 0..100 {

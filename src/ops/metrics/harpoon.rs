@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::prometheus::{COUNTER, Metric, NUMBERS, OTHER, Table};
+use super::Metrics;
+use super::prometheus::OTHER;
 
 /// `outcome` of a call of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,27 +32,9 @@ impl CallOutcome {
     }
 }
 
-/// The rows of Harpoon.
-#[derive(Debug)]
-pub(crate) struct Harpoon {
-    calls: Metric<3>,
-    latencies: Metric<3>,
-    sizes: Metric<3>,
-}
-
-impl Harpoon {
-    pub(super) fn new(table: &mut Table) -> Harpoon {
-        let labels = ["label", "status_class", "outcome"];
-        let calls = table.row(COUNTER, "harpoon_call_total", "Calls of endpoints.", labels);
-        let name = "harpoon_call_latency_milliseconds";
-        let latencies = table.row(NUMBERS, name, "Duration of calls of endpoints.", labels);
-        let help = "Size of what endpoints returned.";
-        let sizes = table.row(NUMBERS, "harpoon_response_size_bytes", help, labels);
-        Harpoon { calls, latencies, sizes }
-    }
-
+impl Metrics {
     /// Counts a call of an endpoint; `label` only when it is registered, whatever was asked for.
-    pub(crate) fn call(
+    pub(crate) fn harpoon_call(
         &self,
         label: Option<&str>,
         status: Option<u16>,
@@ -69,10 +52,10 @@ impl Harpoon {
             Some(_) => OTHER,
         };
         let key = [label.unwrap_or("__unknown__"), class, outcome.word()];
-        self.calls.add(key, 1);
-        self.latencies.add(key, took.as_millis());
+        self.harpoon_calls.add(key, 1);
+        self.harpoon_latencies.add(key, took.as_millis());
         if let Some(bytes) = response_bytes {
-            self.sizes.add(key, bytes);
+            self.harpoon_sizes.add(key, bytes);
         }
     }
 }

@@ -42,98 +42,62 @@ pub(super) fn status(code: u16) -> String {
     if (100..=599).contains(&code) { code.to_string() } else { OTHER.to_owned() }
 }
 
-/// `error_kind` of a poll that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PollError {
-    /// The client gave up waiting.
-    Timeout,
-    /// The process is stopping.
-    Canceled,
-    /// Everything else.
-    Other,
-}
+/// Makes a label whose values are known, each with its word.
+macro_rules! words {
+    ($($(#[$about:meta])* $name:ident { $($(#[$of:meta])* $value:ident = $word:expr,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$of])* $value,)* }
 
-impl PollError {
-    pub(super) const ALL: [PollError; 3] = [PollError::Timeout, PollError::Canceled, PollError::Other];
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            PollError::Timeout => "timeout",
-            PollError::Canceled => "context_canceled",
-            PollError::Other => OTHER,
+        impl $name {
+            pub(crate) fn word(self) -> &'static str {
+                match self { $($name::$value => $word,)* }
+            }
         }
+    )*};
+}
+pub(crate) use words;
+
+words! {
+    /// `error_kind` of a poll that failed.
+    PollError {
+        /// The client gave up waiting.
+        Timeout = "timeout",
+        /// The process is stopping.
+        Canceled = "context_canceled",
+        /// Everything else.
+        Other = OTHER,
     }
-}
-
-/// `drop_reason` of a polled command that was not queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropReason {
-    /// Unknown or missing `command_type`.
-    InvalidCommandType,
-    /// Anything else that made a command undecodable.
-    InvalidCommand,
-    /// The process is stopping.
-    Canceled,
-}
-
-impl DropReason {
-    pub(super) const ALL: [DropReason; 3] =
-        [DropReason::InvalidCommandType, DropReason::InvalidCommand, DropReason::Canceled];
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            DropReason::InvalidCommandType => "invalid_command_type",
-            DropReason::InvalidCommand => "invalid_command",
-            DropReason::Canceled => "context_canceled",
-        }
+    /// `drop_reason` of a polled command that was not queued.
+    DropReason {
+        /// Unknown or missing `command_type`.
+        InvalidCommandType = "invalid_command_type",
+        /// Anything else that made a command undecodable.
+        InvalidCommand = "invalid_command",
+        /// The process is stopping.
+        Canceled = "context_canceled",
     }
-}
-
-/// `request_kind` of an answered command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RequestKind {
-    /// A JSON-RPC request.
-    Call,
-    /// A JSON-RPC notification or response.
-    Notification,
-    /// A session's end.
-    SessionTermination,
-    /// A discovery command.
-    OauthDiscovery,
-}
-
-impl RequestKind {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            RequestKind::Call => "call",
-            RequestKind::Notification => "notification",
-            RequestKind::SessionTermination => "session_termination",
-            RequestKind::OauthDiscovery => "oauth_discovery",
-        }
+    /// `request_kind` of an answered command.
+    RequestKind {
+        /// A JSON-RPC request.
+        Call = "call",
+        /// A JSON-RPC notification or response.
+        Notification = "notification",
+        /// A session's end.
+        SessionTermination = "session_termination",
+        /// A discovery command.
+        OauthDiscovery = "oauth_discovery",
     }
-}
-
-/// `event` of a stdio child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildEvent {
-    /// It was started.
-    Start,
-    /// It printed what is no message, or a message that belongs to nobody.
-    Noise,
-    /// It answered a call that had ended, or told of one.
-    Late,
-    /// It printed on standard error faster than is logged.
-    Dropped,
-}
-
-impl ChildEvent {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            ChildEvent::Start => "start",
-            ChildEvent::Noise => "noise",
-            ChildEvent::Late => "late",
-            ChildEvent::Dropped => "dropped",
-        }
+    /// `event` of a stdio child.
+    ChildEvent {
+        /// It was started.
+        Start = "start",
+        /// It printed what is no message, or a message that belongs to nobody.
+        Noise = "noise",
+        /// It answered a call that had ended, or told of one.
+        Late = "late",
+        /// It printed on standard error faster than is logged.
+        Dropped = "dropped",
     }
 }
 

@@ -129,6 +129,12 @@ impl<const N: usize> Metric<N> {
         self.sample(labels, |sample| sample.value.store(now, Ordering::Relaxed));
     }
 
+    /// The value of a counter or gauge; nothing before its first change.
+    pub(crate) fn value(&self, labels: [&str; N]) -> Option<u64> {
+        let mut samples = self.0.sets.samples();
+        Some(samples.find(|one| one.labels.iter().eq(&labels))?.value.load(Ordering::Relaxed))
+    }
+
     fn sample(&self, mut labels: [&str; N], change: impl FnOnce(&Sample)) {
         let Family { kind, labels: names, sets, overflow, .. } = &*self.0;
         let found = kind.find(sets, &labels).or_else(|| {
@@ -156,7 +162,14 @@ struct Family {
 }
 
 /// The rest of a list of samples.
-type Link = OnceLock<Box<Sample>>;
+#[derive(Debug, Default)]
+struct Link(OnceLock<Box<Sample>>);
+
+impl Link {
+    fn samples(&self) -> impl Iterator<Item = &Sample> {
+        iter::successors(self.0.get(), |sample| sample.next.0.get()).map(Box::as_ref)
+    }
+}
 
 /// Numbers of one label set.
 #[derive(Debug)]
@@ -173,7 +186,7 @@ impl Kind {
     /// The sample of a label set, made when there is none yet; nothing where the list is full.
     fn find<'a>(&self, mut link: &'a Link, labels: &[&str]) -> Option<&'a Sample> {
         for _ in 0..self.sets_max {
-            let sample = link.get_or_init(|| {
+            let sample = link.0.get_or_init(|| {
                 let labels = labels.iter().map(|value| (*value).to_owned()).collect();
                 let buckets = if self.bounds.is_empty() { 0 } else { self.bounds.len() + 1 };
                 let buckets = iter::repeat_with(AtomicU64::default).take(buckets).collect();
@@ -195,12 +208,7 @@ impl Family {
         let Family { kind, name, help, .. } = self;
         // Writing to a String cannot fail.
         let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {}", kind.word);
-        let first = [self.sets.get(), self.overflow.get()].into_iter();
-        let mut samples: Vec<&Sample> = first
-            .flat_map(|first| {
-                iter::successors(first.map(Box::as_ref), |sample| sample.next.get().map(Box::as_ref))
-            })
-            .collect();
+        let mut samples: Vec<&Sample> = self.sets.samples().chain(self.overflow.samples()).collect();
         samples.sort_by(|a, b| a.labels.cmp(&b.labels));
         for sample in samples {
             let labels = self.labels.iter().copied().zip(sample.labels.iter().map(String::as_str));

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::run::shorten;
+use super::run::{Fault, shorten};
+use crate::ops::health::{Clock, Component, Object, Status, Tally};
 
 /// Different answers in a row that were refused, none accepted between them.
 const REFUSED_MAX: usize = 3;
@@ -18,11 +19,22 @@ pub(super) struct Posts {
     refused: Vec<u64>,
     last: Option<Instant>,
     why: String,
+    /// What became of the last one that ended, in a word.
+    disposition: Option<&'static str>,
+    /// Class and status of the last refusal, while none was accepted after it.
+    fault: Option<(&'static str, Option<u16>)>,
+    attempts: u64,
+    retries: u64,
+    accepted: Tally,
+    completed: Tally,
+    lost: Tally,
 }
 
 impl Posts {
     /// The answer of this number was not accepted.
-    pub(super) fn refuse(&mut self, now: Instant, number: u64, why: &str) {
+    pub(super) fn refuse(&mut self, now: Instant, number: u64, fault: Fault<'_>, is_repeat: bool) {
+        self.attempt(is_repeat);
+        self.fault = Some((fault.category, fault.status));
         if self.is_forgotten(now) {
             self.refused.clear();
         }
@@ -30,12 +42,60 @@ impl Posts {
             self.refused.push(number);
         }
         self.last = Some(now);
-        self.why = shorten(why);
+        self.why = shorten(fault.why);
     }
 
-    /// An answer was accepted.
-    pub(super) fn accept(&mut self) {
+    /// An answer was accepted, or was there `already`.
+    pub(super) fn accept(&mut self, now: Instant, already: bool, is_repeat: bool) {
+        self.attempt(is_repeat);
         self.refused.clear();
+        self.fault = None;
+        self.completed.add(now);
+        if !already {
+            self.accepted.add(now);
+        }
+        self.disposition = Some(if already { "already_fulfilled_or_unknown" } else { "accepted" });
+    }
+
+    /// One was given up. The end of the process is nobody's failure.
+    pub(super) fn lose(&mut self, now: Instant, stops: bool) {
+        self.disposition = Some(if stops { "canceled" } else { "failed" });
+        if !stops {
+            self.lost.add(now);
+        }
+    }
+
+    fn attempt(&mut self, is_repeat: bool) {
+        self.attempts += 1;
+        self.retries += u64::from(is_repeat);
+    }
+
+    /// Answers as `/health` shows them, of which so many are on their way.
+    pub(super) fn component(&self, clock: Clock, in_progress: u64) -> Component {
+        let disposition = self.disposition.unwrap_or("not_observed");
+        let category = self.fault.map(|(category, _)| category);
+        let status = match () {
+            () if category.is_some_and(|category| category != "canceled") || disposition == "failed" => {
+                Status::Degraded
+            }
+            () if self.completed.count > 0 => Status::Ok,
+            () => Status::Unknown,
+        };
+        let details = Object::default()
+            .with("in_progress", in_progress)
+            .with("last_accepted", clock.time(self.accepted.last))
+            .with("last_completed", clock.time(self.completed.last))
+            .with("last_failure", clock.time(self.lost.last))
+            .with("disposition", disposition)
+            .with("failure_category", category)
+            .with("http_status", self.fault.and_then(|(_, status)| status))
+            .with("attempts", self.attempts)
+            .with("retries", self.retries)
+            .with("accepted", self.accepted.count)
+            .with("completed", self.completed.count)
+            .with("terminal_failures", self.lost.count);
+        let state = if in_progress > 0 { "uploading" } else { disposition };
+        Component { reason: category, details, ..Component::new("response-delivery", status, state) }
     }
 
     /// Why answers are refused, when they are.
@@ -52,28 +112,32 @@ impl Posts {
 mod tests {
     use super::*;
 
+    fn fault(why: &str) -> Fault<'_> {
+        Fault { why, category: "http_error", status: Some(500) }
+    }
+
     #[test]
     fn three_answers_make_a_fault_and_one_ends_it() {
         let (mut posts, now) = (Posts::default(), Instant::now());
-        (0..9).for_each(|_| posts.refuse(now, 1, "403"));
-        posts.refuse(now, 2, "403");
+        (0..9).for_each(|_| posts.refuse(now, 1, fault("403"), false));
+        posts.refuse(now, 2, fault("403"), false);
         assert_eq!(posts.fault(now), None, "one that is repeated is one");
-        posts.refuse(now, 3, "the control plane answered 500");
+        posts.refuse(now, 3, fault("the control plane answered 500"), false);
         assert_eq!(posts.fault(now), Some("the control plane answered 500"));
-        posts.accept();
+        posts.accept(now, false, false);
         assert_eq!(posts.fault(now), None);
-        posts.refuse(now, 4, "403");
+        posts.refuse(now, 4, fault("403"), false);
         assert_eq!(posts.fault(now), None);
     }
 
     #[test]
     fn five_minutes_without_a_refusal_end_it_too() {
         let (mut posts, now) = (Posts::default(), Instant::now());
-        (0..3).for_each(|number| posts.refuse(now, number, "403"));
+        (0..3).for_each(|number| posts.refuse(now, number, fault("403"), false));
         let later = now + FORGOTTEN_AFTER;
         assert!(posts.fault(later - Duration::from_secs(1)).is_some());
         assert_eq!(posts.fault(later), None);
-        posts.refuse(later, 9, "403");
+        posts.refuse(later, 9, fault("403"), false);
         assert_eq!(posts.fault(later), None, "what was forgotten does not count again");
     }
 }

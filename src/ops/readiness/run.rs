@@ -18,6 +18,17 @@ const RUN_FAILURES: u32 = 3;
 /// failed call on a tunnel that then lies idle proves nothing more after 10 s.
 const RUN_SPAN: Duration = Duration::from_secs(10);
 
+/// Exchange with the plane that failed: why, its class in a word, and the plane's status if it answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault<'a> {
+    /// For a person.
+    pub why: &'a str,
+    /// For a program.
+    pub category: &'static str,
+    /// Status of the plane's reply.
+    pub status: Option<u16>,
+}
+
 /// Failures without a success between them.
 #[derive(Debug, Default)]
 pub(super) struct Run {

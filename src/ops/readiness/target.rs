@@ -26,6 +26,17 @@ pub enum Probe {
     WaitExpired(String),
 }
 
+impl Probe {
+    fn word(&self) -> &'static str {
+        match self {
+            Probe::Ready => "succeeded",
+            Probe::AuthorizationRequired(_) => "auth_required",
+            Probe::TimedOut(_) | Probe::WaitExpired(_) => "timed_out",
+            Probe::Failed(_) => "failed",
+        }
+    }
+}
+
 /// Reasons for which a server is not ready, the most telling first: a probe names the cause more plainly than
 /// calls that fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +72,8 @@ pub(super) struct Target {
     proven: bool,
     /// The last probe failed: a reply that is no answer proves nothing against it.
     probe_failed: bool,
+    /// What the last probe came to, in a word, and when.
+    pub(super) probe: Option<(&'static str, Option<Instant>)>,
     /// When traffic last got an answer.
     pub(super) answered: Option<Instant>,
     /// Remark that is added to the ready text.
@@ -101,8 +114,8 @@ impl Target {
 
     /// The server answers: nothing is pending and nothing is wrong.
     fn clear(&mut self, remark: Option<String>) {
-        let (answered, child) = (self.answered, self.child.take());
-        *self = Target { proven: true, answered, remark, child, ..Target::default() };
+        let (answered, probe, child) = (self.answered, self.probe, self.child.take());
+        *self = Target { proven: true, answered, probe, remark, child, ..Target::default() };
     }
 
     /// What a probe found is kept: traffic only meets its consequences.
@@ -118,6 +131,7 @@ impl Target {
     /// silence is ready at first, as in the reference: the server may be slow to warm up.
     pub(super) fn probed(&mut self, now: Instant, probe: Probe) {
         self.pending = false;
+        self.probe = Some((probe.word(), Some(now)));
         let (why, at_once, what) = match probe {
             Probe::Ready => return self.clear(None),
             Probe::AuthorizationRequired(why) => {

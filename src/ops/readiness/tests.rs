@@ -20,6 +20,11 @@ fn text(readiness: &Readiness, now: Instant) -> String {
     format!("{} {text}", if ready { 200 } else { 503 })
 }
 
+fn fail_poll(readiness: &Readiness, at: Instant, why: &str, refused: bool) {
+    let fault = Fault { why, category: "http_error", status: Some(503) };
+    readiness.state().plane.fail(at, fault, refused, seconds(1));
+}
+
 #[test]
 fn the_plane_is_reached_by_a_poll_by_metadata_or_by_a_held_poll() {
     let t = Instant::now();
@@ -32,11 +37,11 @@ fn the_plane_is_reached_by_a_poll_by_metadata_or_by_a_held_poll() {
     readiness.state().plane.open_since = Some(t);
     assert_eq!(text(&readiness, t + seconds(1)), "503 control plane not reached yet");
     assert_eq!(text(&readiness, t + seconds(2)), "200 ready");
-    readiness.state().plane.fail(t + seconds(3), "refused", false);
+    fail_poll(&readiness, t + seconds(3), "refused", false);
     assert_eq!(text(&readiness, t + seconds(3)), "503 control plane not reached: refused");
 
     let readiness = Readiness::new(WINDOW, &[]);
-    readiness.poll_started();
+    readiness.poll_started([WINDOW; 2], true);
     readiness.poll_succeeded();
     assert!(readiness.verdict().0);
     let later = text(&readiness, Instant::now() + WINDOW + seconds(1));
@@ -47,7 +52,7 @@ fn the_plane_is_reached_by_a_poll_by_metadata_or_by_a_held_poll() {
 fn one_failed_poll_is_forgiven_three_or_ten_seconds_are_not() {
     let t = Instant::now();
     let readiness = Readiness::new(WINDOW, &[]);
-    let fail = |at| readiness.state().plane.fail(at, "503", true);
+    let fail = |at| fail_poll(&readiness, at, "503", true);
     readiness.state().plane.succeed(t);
     fail(t);
     fail(t);
@@ -69,17 +74,17 @@ fn a_held_poll_brings_the_plane_back_unless_the_last_one_was_swallowed() {
     readiness.state().plane.succeed(t);
     for _ in 0..3 {
         open(t);
-        readiness.state().plane.fail(t, "refused", false);
+        fail_poll(&readiness, t, "refused", false);
     }
     open(t);
     assert!(!readiness.verdict_at(t + seconds(1)).0);
     assert!(readiness.verdict_at(t + seconds(2)).0);
     // It was held, so its end is a first failure again.
-    readiness.state().plane.fail(t + seconds(20), "reset", false);
+    fail_poll(&readiness, t + seconds(20), "reset", false);
     assert!(readiness.verdict_at(t + seconds(20)).0);
     // The next one is swallowed as well: a black hole, whatever is open.
     open(t + seconds(21));
-    readiness.state().plane.fail(t + seconds(51), "timed out", false);
+    fail_poll(&readiness, t + seconds(51), "timed out", false);
     open(t + seconds(52));
     assert!(!readiness.verdict_at(t + seconds(60)).0);
     readiness.state().plane.succeed(t + seconds(61));

@@ -57,9 +57,9 @@ fn workers_are_shared_while_others_wait() {
     ["y0", "y1", "y2"].iter().for_each(|id| assert_eq!(push(&queue, id, "y", CALL).unwrap(), None));
     assert_eq!(next().1, "y0");
     // What becomes free goes to who has less than a half, though others came before it.
-    queue.done(first);
+    queue.done(first, Some(200));
     assert_eq!(next().1, "y1");
-    queue.done(second);
+    queue.done(second, Some(200));
     assert_eq!(next().1, "x3");
 }
 
@@ -85,7 +85,7 @@ fn one_channel_holds_one_quick_worker() {
     let _ordinary = take(&queue, Lane::Ordinary);
     push(&queue, "d", "x", CANCEL).unwrap();
     assert_eq!((first.as_str(), pop(&queue, Lane::Quick).as_str()), ("a", "c"));
-    queue.done(held);
+    queue.done(held, Some(200));
     assert_eq!(pop(&queue, Lane::Quick), "d");
 }
 
@@ -97,7 +97,7 @@ fn the_fifth_subscription_is_refused_until_one_ends() {
     }
     let (held, first) = take(&queue, Lane::Listen);
     assert_eq!(first, "a");
-    queue.done(held);
+    queue.done(held, Some(200));
     push(&queue, "f", "main", LISTEN).unwrap();
     assert_eq!(["b", "c", "d", "f"].map(|_| pop(&queue, Lane::Listen)), ["b", "c", "d", "f"]);
 }
@@ -111,7 +111,7 @@ fn overdue_commands_are_taken_wherever_they_stand() {
         let next = || watching.pop(Lane::Overdue, |command| command.request_id);
         std::iter::from_fn(next)
             .map(|(held, id)| {
-                watching.done(held);
+                watching.done(held, Some(200));
                 id
             })
             .collect::<Vec<_>>()

@@ -75,6 +75,7 @@ impl Core {
     /// The child has answered its handshake: all who asked for the same get the same.
     fn opened(&mut self, answer: &Arc<Message>) {
         let unconfirmed = self.handshake.answered(answer);
+        self.stamp.opened += u64::from(!answer.is_error());
         self.calls.retain(|_, waiting| {
             let follows = waiting.role == Role::Follower;
             if follows {
@@ -101,7 +102,8 @@ impl Core {
     }
 
     /// A notification goes to the call that it names; one that names none only when there is no doubt.
-    fn notification(&self, message: Message, held: Option<Arc<Reservation>>) -> Result<(), Event> {
+    fn notification(&mut self, message: Message, held: Option<Arc<Reservation>>) -> Result<(), Event> {
+        self.stamp.changed += u64::from(message.method() == Some("notifications/tools/list_changed"));
         let places = message.places();
         let (named, span) = match (places.progress, places.subscription) {
             (Some(span), _) => (Named::Token(span), Some(span)),

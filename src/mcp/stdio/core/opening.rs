@@ -16,13 +16,13 @@ impl Core {
     /// The first `initialize` goes to the child. While its answer is awaited others wait for the same
     /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
     pub(super) fn initialize(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
-        if let Some(answer) = self.handshake.answer() {
+        if let Some((answer, _)) = self.handshake.answer() {
             let message = Arc::clone(answer);
             return self.ended_call(Reply::Answer(Received { message, held: None, named: Named::Nowhere }));
         }
         if self.handshake.is_asked() {
             let (number, replies, _) = self.call(message, conversation, Role::Follower);
-            replies.written();
+            replies.written(self.stamp);
             return Admission::Call(number, replies);
         }
         self.open(message, conversation, false)
@@ -56,6 +56,11 @@ impl Core {
     /// The `notifications/initialized` that the child is still owed.
     pub(super) fn confirmation(&mut self) -> Option<Line> {
         self.handshake.confirm().then(|| Line::own(CONFIRMATION.to_owned()))
+    }
+
+    /// The answer by which the present child's session was opened, and when it came.
+    pub(in super::super) fn opening(&self) -> Option<(Arc<Message>, Instant)> {
+        self.handshake.answer().map(|(answer, at)| (Arc::clone(answer), at))
     }
 
     /// Whether an `initialize` waits to be written.

@@ -15,7 +15,7 @@ impl Keeper {
     /// Keeps the time of one child until it ends.
     pub(super) fn keep_time(&self, child: u64, guard: Pid) {
         let mut state = sync::lock(&self.state);
-        while state.child == child {
+        while state.core.stamp.child == child {
             let now = Instant::now();
             let wait = match state.core.life {
                 Life::Ending(due) | Life::Closing(due) if now < due => due - now,

@@ -38,7 +38,7 @@ impl Keeper {
     /// Waits for the next line; nothing when the child is asked to end.
     fn next_line(&self, child: u64) -> Option<Line> {
         let mut state = sync::lock(&self.state);
-        while state.child == child {
+        while state.core.stamp.child == child {
             let line = state.core.next_line();
             if line.is_some() || !state.core.is_running() {
                 return line;
@@ -72,7 +72,7 @@ impl Keeper {
         let held = held.map(Arc::new);
         let mut state = sync::lock(&self.state);
         // Read before its child was replaced. Those calls have failed already.
-        if state.child != child {
+        if state.core.stamp.child != child {
             return Vec::new();
         }
         let was_answered = state.core.answered;
@@ -109,7 +109,7 @@ impl Keeper {
     /// A pipe of the child broke: nothing more will come, so it is ended. It may well go on running otherwise.
     fn pipe_broke(&self, child: u64, kind: net::Kind) {
         let mut state = sync::lock(&self.state);
-        if state.child == child {
+        if state.core.stamp.child == child {
             self.end_child(&mut state, kind, "the server closed its pipe");
         }
     }
@@ -131,7 +131,7 @@ impl Keeper {
         }
         self.tell_dropped(rate.dropped());
         let mut state = sync::lock(&self.state);
-        if state.child == child {
+        if state.core.stamp.child == child {
             state.stderr_open = false;
             self.changed.notify_all();
         }
