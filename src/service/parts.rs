@@ -167,6 +167,10 @@ impl<'a> Shared<'a> {
         let polled = |one: &Declaration| self.settings.control_plane.is_polled(&one.channel);
         let bound = self.settings.mcp.bindings.iter().map(|binding| Declaration {
             channel: binding.channel.clone(),
+            #[cfg(feature = "dev")]
+            stateless: self.settings.mcp.stub.as_ref().is_some_and(|stub| stub.stateless)
+                && binding.channel == Channel::main(),
+            #[cfg(not(feature = "dev"))]
             stateless: false,
             // A child answers through this process alone.
             proc_affinity: matches!(binding.server, Server::Stdio(_)),

@@ -89,7 +89,7 @@ fn the_stub_stands_in_for_the_server_of_a_profile() {
     }
 }
 
-/// NEW-051, NEW-121, NEW-122: the stateless stub answers the newer era alone, has nothing for GET and DELETE, and is
+/// NEW-009, NEW-010, NEW-051, NEW-121, NEW-122: the stateless stub answers the newer era alone, has nothing for GET and DELETE, and is
 /// called through the tunnel; the other one serves the same requests and handshakes besides.
 #[test]
 fn the_stateless_stub_has_no_handshake() {
@@ -98,6 +98,8 @@ fn the_stateless_stub_has_no_handshake() {
         .flag("mcp.http-proxy", "http://127.0.0.1:9")
         .flag("mcp.server-url", "channel=other,url=http://127.0.0.1:9/mcp");
     let stub = Stub::with(builder.argument("--embedded-stateless-mcp-stub"));
+    let declared = r#"{"version":2,"channels":[{"name":"main","stateless":true},{"name":"other"}]}"#;
+    assert_eq!(plane.wait_polls(1)[0].header("x-tunnel-mcp-server-info"), Some(declared));
     let head = "Content-Type: application/json\r\n";
     for method in ["GET", "DELETE"] {
         let answer = ask(&stub.address, method, "/mcp", head, "");
