@@ -3,7 +3,6 @@
 //! One [`Discovery`] serves the prober, the product's commands and `doctor`. What a search went through is kept
 //! in a [`Record`] by the search itself, so what `doctor` shows is what happened.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use crate::mcp::http::reply::{self, Content};
 use crate::net::{Error, Net, Reservation};
 use crate::ops::readiness::{self, Readiness};
 use crate::sync;
+#[cfg(feature = "operator")]
 use crate::text;
 use crate::url::Origin;
 
@@ -21,9 +21,9 @@ use super::challenge;
 use super::documents::{AuthServer, Issuer, Resource};
 use super::fetch::{self, Fetcher, Miss};
 use super::place::Place;
-
-/// As much of an issuer as a log line repeats: a person recognises it by its beginning.
-const ISSUER_SHOWN_BYTES: usize = 200;
+#[cfg(feature = "operator")]
+use super::record::ISSUER_SHOWN_BYTES;
+use super::record::Record;
 
 /// How long one search may take. What is slower than that at start is said by readiness, and asked again.
 pub(super) const SEARCH_TIME: Duration = Duration::from_secs(5);
@@ -66,41 +66,6 @@ pub(super) struct Found {
     pub(super) held: Option<Reservation>,
     place: Place,
     resource: Resource,
-}
-
-/// Record of one search, for a person who wonders why it ended as it did. Its lines hold URLs without their
-/// queries, which may be keys, and nothing else of a document but issuers.
-#[derive(Default)]
-pub struct Record {
-    /// What each place answered, and which endpoints may be called.
-    pub steps: Vec<String>,
-    /// Statuses with which places said that there is nothing.
-    pub absences: BTreeSet<u16>,
-    /// Why an authorization server that should have been read was not.
-    pub unread: Option<String>,
-    /// Whether the server itself was not reached when it was last asked.
-    pub unreached: bool,
-    /// Whether every place stayed silent for as long as it was given.
-    timed_out: bool,
-    /// That the authorization server's metadata names another issuer.
-    foreign: Option<String>,
-}
-
-impl Record {
-    /// Keeps what a place answered, or why nothing came of it.
-    fn asked(&mut self, method: &Method, place: &Place, answer: Result<(u16, String), &Miss>) {
-        let answer = match answer {
-            Ok((status, what)) => format!("{status}, {what}"),
-            // Its text begins with the origin, which the line has named.
-            Err(miss) => {
-                self.absences.extend(miss.absence());
-                let text = miss.to_string();
-                let text = text.strip_prefix(&place.origin.to_string()).unwrap_or(&text);
-                text.trim_start_matches([':', ' ']).trim_start_matches("answered ").to_owned()
-            }
-        };
-        self.steps.push(format!("{method} {place}: {answer}"));
-    }
 }
 
 impl Discovery {
@@ -203,6 +168,7 @@ impl Discovery {
         let mut misses = Vec::new();
         for (place, left) in places.iter().zip((1..=places.len()).rev()) {
             let found = self.document(place, left == 1, share(deadline, left));
+            #[cfg(feature = "operator")]
             record.asked(&Method::GET, place, found.as_ref().map(|found| (found.status, "metadata".into())));
             match found {
                 Err(miss) if !miss.ends_search() => misses.push(miss),
@@ -229,26 +195,24 @@ impl Discovery {
 
     /// Where the server says its metadata is: it is asked with the operator's headers, which a proxy in front of
     /// it may want, and without a message, as nobody would do who wanted something.
+    #[cfg_attr(not(feature = "operator"), allow(unused_variables))]
     fn advertised(&self, deadline: Instant, record: &mut Record) -> Option<Place> {
         for method in [Method::POST, Method::GET] {
             let reply = self.fetcher.ask(&method, &self.server, true, deadline);
-            record.unreached = reply.as_ref().is_err_and(Miss::is_unsent);
-            let reply = match reply {
-                Ok(reply) => reply,
-                Err(miss) => {
-                    record.asked(&method, &self.server, Err(&miss));
-                    continue;
-                }
-            };
+            #[cfg(feature = "operator")]
+            record.unanswered(&method, &self.server, reply.as_ref().err());
+            let Ok(reply) = reply else { continue };
             let challenges = reply.headers.get_all(header::WWW_AUTHENTICATE).iter().take(CHALLENGES_MAX);
             let mut named = challenges.filter_map(|value| challenge::resource_metadata(value.to_str().ok()?));
             let named = named.next().filter(|_| reply.status == 401);
             let place = named.as_deref().map(Place::named);
+            #[cfg(feature = "operator")]
             let what = match &place {
                 Some(Ok(place)) => format!("its metadata is at {place}"),
                 Some(Err(why)) => (*why).to_owned(),
                 None => "it names no place of metadata".into(),
             };
+            #[cfg(feature = "operator")]
             record.asked(&method, &self.server, Ok((reply.status, what)));
             if let Some(Ok(place)) = place {
                 return Some(place);
@@ -295,6 +259,7 @@ impl Discovery {
     /// that should have been read was not.
     pub(super) fn publish(&self, found: &Found, deadline: Instant, record: &mut Record) -> bool {
         let Some(registrar) = &self.registrar else {
+            #[cfg(feature = "operator")]
             record.steps.push("nothing may be called: control-plane.poll-channel leaves harpoon out".into());
             return true;
         };
@@ -311,18 +276,20 @@ impl Discovery {
                     known.filter(|known| issuer.is_named_by(&known.asked.text))
                 });
             } else {
-                let why = "is not the MCP server's origin, so it is not asked; if it is to be called from here, add";
-                let setting = fetch::setting(origin);
-                record.steps.push(format!("authorization server {origin} {why} {setting}"));
+                #[cfg(feature = "operator")]
+                record.left_out(origin);
             }
         }
         sync::lock(&self.known).clone_from(&server);
-        record.steps.extend(registrar.register(&found.place, &found.resource, server.as_ref()));
+        let _callable = registrar.register(&found.place, &found.resource, server.as_ref());
+        #[cfg(feature = "operator")]
+        record.steps.extend(_callable);
         record.unread.is_none()
     }
 
     /// The metadata of this issuer; nothing when it publishes none. The first document that names another issuer
     /// is taken when no place has one that names this: servers that hand sign-in over to a provider publish such.
+    #[cfg_attr(not(feature = "operator"), allow(unused_variables))]
     fn auth_server(
         &self,
         issuer: &Issuer,
@@ -334,6 +301,7 @@ impl Discovery {
         let places = issuer.place.of_server();
         for (place, left) in places.iter().zip((1..=places.len()).rev()) {
             let read = self.auth_document(issuer, place, share(deadline, left));
+            #[cfg(feature = "operator")]
             let what = |server: &AuthServer| match server.is_own() {
                 true => "metadata of the authorization server".to_owned(),
                 false => format!(
@@ -341,6 +309,7 @@ impl Discovery {
                     text::bounded(&server.issuer, ISSUER_SHOWN_BYTES)
                 ),
             };
+            #[cfg(feature = "operator")]
             record.asked(&Method::GET, place, read.as_ref().map(|server| (200, what(server))));
             match read {
                 Ok(server) if server.is_own() => return Ok(Some(server)),
@@ -351,9 +320,9 @@ impl Discovery {
             }
         }
         let Some(server) = foreign else { return missed.map_or(Ok(None), Err) };
-        let (asked, named) = (&issuer.text, text::bounded(&server.issuer, ISSUER_SHOWN_BYTES));
-        record.foreign = Some(format!("metadata of {asked} names another issuer: {named}"));
-        let url = issuer.place.to_string();
+        let (asked, url) = (&issuer.text, issuer.place.to_string());
+        #[cfg(feature = "operator")]
+        record.differs(asked, &server.issuer);
         log::warn!(
             expected_issuer = asked.as_str(), issuer = server.issuer.as_str(), url = url.as_str();
             "oauth authorization server metadata issuer mismatch"

@@ -22,6 +22,7 @@ mod discovery;
 mod documents;
 mod fetch;
 mod place;
+mod record;
 mod target;
 
 pub use discovery::{Discovery, Register};

@@ -14,7 +14,8 @@ use crate::relay::headers::ReplyHeaders;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Call, Outcome, Sink, Target};
 
-use super::discovery::{Discovery, Record, SEARCH_TIME};
+use super::discovery::{Discovery, SEARCH_TIME};
+use super::record::Record;
 
 /// More than both passes may take.
 pub(crate) const SEARCHES_TIME: Duration = Duration::from_secs(60);
