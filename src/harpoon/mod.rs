@@ -48,7 +48,7 @@ use crate::net::{self, Net};
 use crate::ops::listener::calls::Offer;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
-use crate::relay::command::{Body, Command};
+use crate::relay::command::{Body, Command, Deadline};
 use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
@@ -164,7 +164,7 @@ struct HarpoonCall {
 }
 
 impl Call for HarpoonCall {
-    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
+    fn run(self: Box<Self>, _: Deadline, _: &mut dyn Sink) -> Outcome {
         let headers = ReplyHeaders::default();
         match &self.command.body {
             Body::Message(message) if message.kind() == Kind::Request => {

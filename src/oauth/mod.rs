@@ -31,4 +31,3 @@ pub use documents::{AuthServer, Resource};
 #[cfg(feature = "harpoon")]
 pub use place::Place;
 pub use target::Protected;
-pub(crate) use target::SEARCHES_TIME;

@@ -5,10 +5,10 @@
 //! answered too, as failed; the reason stays in the local log.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::mcp::http::HttpTarget;
-use crate::relay::command::{Body, Command};
+use crate::relay::command::{Body, Command, Deadline};
 use crate::relay::failure::{Class, Failure, Source};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::payload::Payload;
@@ -16,9 +16,6 @@ use crate::relay::port::{Call, Outcome, Sink, Target};
 
 use super::discovery::{Discovery, SEARCH_TIME};
 use super::record::Record;
-
-/// More than both passes may take.
-pub(crate) const SEARCHES_TIME: Duration = Duration::from_secs(60);
 
 /// Server over HTTP together with its discovery.
 pub struct Protected {
@@ -31,9 +28,7 @@ pub struct Protected {
 impl Target for Protected {
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
         match command.body {
-            Body::OauthDiscovery => {
-                Box::new(DiscoveryCall { discovery: Arc::clone(&self.discovery), command })
-            }
+            Body::OauthDiscovery => Box::new(DiscoveryCall { discovery: Arc::clone(&self.discovery) }),
             _ => self.server.admit(command),
         }
     }
@@ -55,12 +50,10 @@ impl Target for Protected {
 /// One `oauth_discovery` command.
 struct DiscoveryCall {
     discovery: Arc<Discovery>,
-    command: Arc<Command>,
 }
 
 impl Call for DiscoveryCall {
-    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
-        let deadline = self.command.deadline(SEARCHES_TIME);
+    fn run(self: Box<Self>, deadline: Deadline, _: &mut dyn Sink) -> Outcome {
         let found = match self.discovery.answer(deadline.end()) {
             _ if deadline.is_expired() => return Outcome::Failed(Failure::expired()),
             Ok(Some(found)) => found,

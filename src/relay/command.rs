@@ -120,7 +120,7 @@ impl Command {
     /// Whether this is the call that never ends by itself. It has workers, connections and a limit of its
     /// own everywhere, so that it can be neither in the way nor cut short.
     pub fn is_subscription(&self) -> bool {
-        self.message().is_some_and(|message| message.method() == Some("subscriptions/listen"))
+        self.message().is_some_and(|message| message.is_subscription())
     }
 
     /// The id to answer under, as it was written.
@@ -203,6 +203,11 @@ impl Deadline {
     /// Whether the caller's own time is over.
     pub fn is_expired(&self) -> bool {
         self.answer_by.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// The same with a shorter time of ours.
+    pub fn at_most(self, limit: Duration) -> Deadline {
+        Deadline { limit: self.limit.min(Instant::now() + limit), ..self }
     }
 
     /// A shorter wait within this deadline.

@@ -214,6 +214,11 @@ impl Message {
         Places::read(&self.text, self.result).map(|places| places.subscription)
     }
 
+    /// Whether it asks for a subscription, the call that never ends by itself.
+    pub fn is_subscription(&self) -> bool {
+        self.method() == Some("subscriptions/listen")
+    }
+
     /// The revision that the message states for itself, when it is a string.
     pub fn claim(&self) -> Option<String> {
         let literal = self.places.claim?.of(&self.text);

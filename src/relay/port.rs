@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::Command;
+use super::command::{Command, Deadline};
 use super::failure::Failure;
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
@@ -38,9 +38,9 @@ pub trait Target: Send + Sync {
 
 /// A command that its target has taken.
 pub trait Call: Send {
-    /// Does the work; notifications go to `sink` as they arrive. Bounded by the command's deadline. May
-    /// take as long as that, on a thread that does nothing else meanwhile.
-    fn run(self: Box<Self>, sink: &mut dyn Sink) -> Outcome;
+    /// Does the work; notifications go to `sink` as they arrive. May take until the deadline, on a thread that does
+    /// nothing else meanwhile.
+    fn run(self: Box<Self>, deadline: Deadline, sink: &mut dyn Sink) -> Outcome;
 }
 
 /// Takes the notifications of one running call, in order.

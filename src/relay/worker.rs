@@ -186,9 +186,10 @@ impl Relay {
             Err(verdict) => return self.settle(command, verdict),
         };
         let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { self.call_max };
-        heartbeat.until(command.deadline(call_max).end());
+        let deadline = command.deadline(call_max);
+        heartbeat.until(deadline.end());
         let mut stream = Stream { relay: self, command: &command, broken: false, afterwards: None };
-        let outcome = call.run(&mut stream);
+        let outcome = call.run(deadline, &mut stream);
         let afterwards = stream.afterwards;
         // From here on it can only be held up by couriers, who have heartbeats of their own.
         heartbeat.rest();

@@ -94,7 +94,6 @@ impl<'a> Shared<'a> {
     /// Starts the servers over stdio, also of channels that are not polled, as the reference does.
     pub(super) fn children(&self) -> Result<Vec<Arc<StdioTarget>>, Error> {
         let shared = stdio::Shared {
-            ttl: self.settings.mcp.connection_max_ttl,
             silence: self.settings.mcp.stdio_silence,
             budget: Arc::clone(self.net.budget()),
             metrics: Arc::clone(&self.metrics),

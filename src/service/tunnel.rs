@@ -13,7 +13,6 @@ use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::Prober;
 use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::Net;
-use crate::oauth::SEARCHES_TIME;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
@@ -96,7 +95,7 @@ impl Tunnel {
             targets,
             allowed: settings.control_plane.poll_channels.clone(),
             outbox: Arc::<Couriers>::clone(&post_room),
-            call_max: settings.mcp.connection_max_ttl.max(SEARCHES_TIME),
+            call_max: settings.mcp.connection_max_ttl,
             forwards_trace: forwards_trace(settings),
             tells_timing: settings.control_plane.response_timing,
             metrics: Arc::clone(&shared.metrics),

@@ -8,7 +8,7 @@ use ureq::http::Method;
 use crate::config::{self, Channel};
 use crate::net::{Client, Error, Kind, Net};
 use crate::ops::metrics::{Destination, Metrics};
-use crate::relay::command::{Body, Command, SUBSCRIPTION_TTL};
+use crate::relay::command::{Body, Command, Deadline};
 use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::{self, ReplyHeaders};
 use crate::relay::mcp_headers;
@@ -50,7 +50,6 @@ impl HttpTarget {
                 // As many idle connections are kept as there are threads that call; the quick worker is one.
                 calls: net.mcp(server, &mcp.proxy, mcp.max_concurrent_requests + 1)?,
                 subscriptions: net.mcp(server, &mcp.proxy, LISTENERS)?,
-                ttl: mcp.connection_max_ttl,
                 budget: Arc::clone(net.budget()),
                 metrics,
                 stop,
@@ -96,10 +95,10 @@ struct HttpCall {
 }
 
 impl Call for HttpCall {
-    fn run(self: Box<Self>, sink: &mut dyn Sink) -> Outcome {
+    fn run(self: Box<Self>, deadline: Deadline, sink: &mut dyn Sink) -> Outcome {
         match &self.command.body {
-            Body::Message(message) => self.forward(message, sink),
-            Body::SessionTermination => self.terminate(),
+            Body::Message(message) => self.forward(message, deadline, sink),
+            Body::SessionTermination => self.terminate(deadline),
             // The relay answers these itself.
             Body::OauthDiscovery | Body::Unusable { .. } => {
                 Outcome::Failed(Failure::new(Class::Internal, "not a message"))
@@ -110,17 +109,12 @@ impl Call for HttpCall {
 
 impl HttpCall {
     /// Posts the message as it came.
-    fn forward(&self, message: &Message, sink: &mut dyn Sink) -> Outcome {
+    fn forward(&self, message: &Message, deadline: Deadline, sink: &mut dyn Sink) -> Outcome {
         let upstream = &self.upstream;
         let is_request = message.kind() == message::Kind::Request;
-        let (purpose, ttl) = if self.command.is_subscription() {
-            (Purpose::Subscription, SUBSCRIPTION_TTL)
-        } else if is_request {
-            (Purpose::Call, upstream.ttl)
-        } else {
-            // What expects no answer may not hold the one worker that is there for it.
-            (Purpose::Call, upstream.ttl.min(ACKNOWLEDGED_WITHIN))
-        };
+        let purpose = if message.is_subscription() { Purpose::Subscription } else { Purpose::Call };
+        // What expects no answer may not hold the one worker that is there for it.
+        let deadline = if is_request { deadline } else { deadline.at_most(ACKNOWLEDGED_WITHIN) };
         let mut headers = headers::forwardable(&self.command.headers, upstream.forwarded.as_deref());
         // After filtering: what the caller was not allowed to send counts as not sent.
         mcp_headers::complete(&mut headers, message);
@@ -131,7 +125,7 @@ impl HttpCall {
             id: message.id().unwrap_or_default(),
             headers,
             era: message.era(self.command.header(VERSION_HEADER.as_str())),
-            deadline: self.command.deadline(ttl),
+            deadline,
             began: Instant::now(),
         };
         let (headers, deadline) = (&exchange.headers, exchange.deadline.end());
@@ -151,9 +145,8 @@ impl HttpCall {
     }
 
     /// Ends the caller's session. Any status is an answer: servers may refuse to end sessions (405).
-    fn terminate(&self) -> Outcome {
+    fn terminate(&self, deadline: Deadline) -> Outcome {
         let headers = headers::forwardable(&self.command.headers, self.upstream.forwarded.as_deref());
-        let deadline = self.command.deadline(self.upstream.ttl);
         match self.upstream.send(Purpose::Call, Method::DELETE, &headers, None, deadline.end()) {
             Ok(reply) => {
                 Outcome::Done { status: reply.status, headers: ReplyHeaders::allowed(&reply.headers) }

@@ -5,7 +5,7 @@
 //! followed; it comes back as the reply that it is, and the log names the origin it pointed to.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
@@ -32,7 +32,6 @@ pub(super) struct Upstream {
     pub(super) calls: Client,
     /// Subscriptions have connections of their own, so that a stop can end them first.
     pub(super) subscriptions: Client,
-    pub(super) ttl: Duration,
     pub(super) budget: Arc<Budget>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: Arc<Stop>,

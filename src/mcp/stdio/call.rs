@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net;
-use crate::relay::command::{Command, SUBSCRIPTION_TTL};
+use crate::relay::command::Deadline;
 use crate::relay::failure::Failure;
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Message;
@@ -25,7 +25,7 @@ const STARTING_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Decided(pub(super) Outcome);
 
 impl Call for Decided {
-    fn run(self: Box<Self>, _: &mut dyn Sink) -> Outcome {
+    fn run(self: Box<Self>, _: Deadline, _: &mut dyn Sink) -> Outcome {
         self.0
     }
 }
@@ -35,10 +35,7 @@ pub(super) struct Waiting {
     pub(super) keeper: Arc<Keeper>,
     pub(super) replies: Arc<Replies>,
     pub(super) number: u64,
-    pub(super) command: Arc<Command>,
     pub(super) caller: Arc<Message>,
-    /// How long it may take.
-    pub(super) ttl: Duration,
     /// Whether a worker waits or has waited for its end.
     pub(super) runs: bool,
 }
@@ -53,10 +50,9 @@ impl Drop for Waiting {
 }
 
 impl Call for Waiting {
-    fn run(mut self: Box<Self>, sink: &mut dyn Sink) -> Outcome {
+    fn run(mut self: Box<Self>, deadline: Deadline, sink: &mut dyn Sink) -> Outcome {
         self.runs = true;
-        let subscription = self.command.is_subscription();
-        let deadline = self.command.deadline(if subscription { SUBSCRIPTION_TTL } else { self.ttl });
+        let subscription = self.caller.is_subscription();
         // The first question of callers that try the newer era: a server that does not know it may stay
         // silent, and the caller should be free to try the other one soon.
         let discovers = self.caller.method() == Some("server/discover");

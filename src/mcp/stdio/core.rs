@@ -177,7 +177,7 @@ impl Core {
             }
             (Kind::Request, method) => {
                 self.ensure_session(method);
-                let endless = method == Some("subscriptions/listen");
+                let endless = message.is_subscription();
                 let role = if endless { Role::Endless } else { Role::Plain };
                 let (number, replies, line) = self.call(message, conversation, role);
                 self.outgoing.push_back(line);

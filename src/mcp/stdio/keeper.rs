@@ -62,8 +62,6 @@ pub const END_MAX: Duration = Duration::from_secs(12);
 /// What the servers of one tunnel share.
 #[derive(Clone)]
 pub struct Shared {
-    /// How long a call may take.
-    pub ttl: Duration,
     /// How long a server that owes an answer may say nothing before readiness tells of it.
     pub silence: Duration,
     /// The memory for large answers.

@@ -156,7 +156,7 @@ impl Received {
     pub(super) fn answer(self, caller: &Message) -> Result<Payload, Failure> {
         let id = caller.id().unwrap_or_default();
         let renamed = self.message.renamed(id);
-        if caller.method() == Some("subscriptions/listen") {
+        if caller.is_subscription() {
             let repeated = self.message.result_subscription().map_err(|malformed| {
                 Failure::new(Class::InvalidAnswer, format!("the server's message: {malformed}"))
             })?;

@@ -114,10 +114,8 @@ impl StdioTarget {
         let held = command.ticket.more(message.text().len());
         match keeper.admit(message, conversation, held) {
             Admission::Call(number, replies) => {
-                let (keeper, command, caller) =
-                    (Arc::clone(keeper), Arc::clone(command), Arc::clone(message));
-                let ttl = self.shared.ttl;
-                Box::new(Waiting { keeper, replies, number, command, caller, ttl, runs: false })
+                let (keeper, caller) = (Arc::clone(keeper), Arc::clone(message));
+                Box::new(Waiting { keeper, replies, number, caller, runs: false })
             }
             // Answered for the server, as one that speaks both would: the caller goes on in the other era at
             // once.

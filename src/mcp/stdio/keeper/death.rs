@@ -72,7 +72,6 @@ mod tests {
         let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
         readiness.poll_succeeded();
         let shared = Shared {
-            ttl: Duration::from_secs(1),
             silence: Duration::from_secs(1),
             budget: Budget::new(1),
             metrics: Arc::new(Metrics::new("t", 1, 1, std::slice::from_ref(&channel))),
