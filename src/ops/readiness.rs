@@ -95,6 +95,13 @@ impl Readiness {
         self.state().posts.accept(Instant::now(), already, is_repeat);
     }
 
+    /// The plane cannot read this answer, which says nothing of others.
+    pub fn answer_unreadable(&self, fault: Fault<'_>, is_repeat: bool) {
+        let posts = &mut self.state().posts;
+        posts.meet(fault, is_repeat);
+        posts.lose(Instant::now(), false);
+    }
+
     /// An answer was given up, because of its failures or because the process stops.
     pub fn answer_lost(&self, stops: bool) {
         self.state().posts.lose(Instant::now(), stops);
@@ -133,18 +140,18 @@ impl Readiness {
         self.state().discovery = now;
     }
 
-    /// Parts of `/health` that are known here: polls, the search for metadata, and answers, of which so many are on
-    /// their way, and `wait` is how long polls should be held. `held_up` says why no poll is made when none is open.
+    /// Parts of `/health` that are known here: polls, the search for metadata, and answers, of which so many
+    /// were brought, and `wait` is how long polls should be held. `held_up` says why no poll is made when none is open.
     pub fn components(
         &self,
         clock: Clock,
         wait: Duration,
         held_up: Option<&'static str>,
-        in_progress: u64,
+        brought: u64,
     ) -> [Component; 3] {
         let state = self.state();
         let (plane, posts) =
-            (state.plane.component(clock, wait, held_up), state.posts.component(clock, in_progress));
+            (state.plane.component(clock, wait, held_up), state.posts.component(clock, brought));
         let (status, word, reason) = match &state.discovery {
             Discovery::Unused => (Status::Disabled, "disabled", None),
             Discovery::Pending => (Status::Unknown, "pending", None),

@@ -115,9 +115,9 @@ impl Couriers {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// How many answers were brought and have not ended.
-    pub fn in_progress(&self) -> u64 {
-        self.list.brought().saturating_sub(self.accepted.load(Ordering::Relaxed) + self.lost())
+    /// How many answers were brought so far.
+    pub fn brought(&self) -> u64 {
+        self.list.brought()
     }
 
     /// One courier's life.
@@ -142,10 +142,11 @@ impl Couriers {
             Ok(status) => return self.take(&pending, status),
             Err(refusal) => refusal,
         };
+        let (why, is_repeat) = (refusal.to_string(), pending.backoff.has_failed());
         if refusal.is_invalid_json() {
+            self.parts.readiness.answer_unreadable(refusal.fault(&why), is_repeat);
             return self.give_up(&pending.command);
         }
-        let (why, is_repeat) = (refusal.to_string(), pending.backoff.has_failed());
         match self.fate(&mut pending, &refusal) {
             Fate::Settled => self.take(&pending, 409),
             Fate::Lost => {

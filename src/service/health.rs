@@ -46,8 +46,8 @@ impl Tunnel {
     fn components(&self, clock: Clock, wait: Duration) -> Vec<Component> {
         let (drains, ended) = (self.stop.reached(Phase::Draining), self.stop.reached(Phase::Ended));
         let held_up = self.relay.queue.is_full().then_some("backpressured");
-        let in_progress = self.post_room.in_progress();
-        let [mut polls, posts, oauth] = self.readiness.components(clock, wait, held_up, in_progress);
+        let brought = self.post_room.brought();
+        let [mut polls, posts, oauth] = self.readiness.components(clock, wait, held_up, brought);
         if drains {
             // The last poll may have been cut, and then nobody said how it ended.
             polls.state = "stopped";

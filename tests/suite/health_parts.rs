@@ -70,13 +70,22 @@ fn commands_and_answers_are_counted() {
         (&json!("http_error"), &json!(400))
     );
 
+    // One that it cannot read ends too, and says nothing of others.
+    let unread = Command::rpc(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    let body = r#"{"error":{"code":"invalid_json_payload","message":"no","type":"invalid_request_error"}}"#;
+    rig.plane.answer_for(&unread, Reply::json(400, body));
+    rig.plane.queue(&unread);
+    let found =
+        wait_part(&mut rig.client, "response-delivery", |one| one["details"]["terminal_failures"] == 2);
+    assert_eq!((&found["state"], &found["details"]["in_progress"]), (&json!("failed"), &json!(0)));
+
     let queue = part(&mut rig.client, "queue");
     assert_eq!((&queue["status"], &queue["state"]), (&json!("ok"), &json!("available")));
     let details = &queue["details"];
     let counts = ["depth", "utilization", "enqueued", "dequeued", "backpressure_seconds"];
-    assert_eq!(counts.map(|name| details[name].as_f64().unwrap()), [0.0, 0.0, 4.0, 4.0, 0.0]);
+    assert_eq!(counts.map(|name| details[name].as_f64().unwrap()), [0.0, 0.0, 5.0, 5.0, 0.0]);
     assert!(details["last_enqueue"].is_string() && details["last_dequeue"].is_string());
-    let workers = wait_part(&mut rig.client, "dispatcher", |one| one["details"]["completed"] == 4);
+    let workers = wait_part(&mut rig.client, "dispatcher", |one| one["details"]["completed"] == 5);
     assert_eq!((&workers["status"], &workers["state"]), (&json!("ok"), &json!("accepting")));
     let counts = ["active", "pool_limit", "oldest_active_age_seconds", "failures", "timeouts"];
     assert_eq!(counts.map(|name| workers["details"][name].as_u64().unwrap()), [0, 10, 0, 0, 0]);

@@ -28,13 +28,14 @@ pub(super) struct Posts {
     accepted: Tally,
     completed: Tally,
     lost: Tally,
+    /// All that ended, whatever became of them.
+    ended: u64,
 }
 
 impl Posts {
     /// The answer of this number was not accepted.
     pub(super) fn refuse(&mut self, now: Instant, number: u64, fault: Fault<'_>, is_repeat: bool) {
-        self.attempt(is_repeat);
-        self.fault = Some((fault.category, fault.status));
+        self.meet(fault, is_repeat);
         if self.is_forgotten(now) {
             self.refused.clear();
         }
@@ -45,11 +46,18 @@ impl Posts {
         self.why = shorten(fault.why);
     }
 
+    /// An attempt failed.
+    pub(super) fn meet(&mut self, fault: Fault<'_>, is_repeat: bool) {
+        self.attempt(is_repeat);
+        self.fault = Some((fault.category, fault.status));
+    }
+
     /// An answer was accepted, or was there `already`.
     pub(super) fn accept(&mut self, now: Instant, already: bool, is_repeat: bool) {
         self.attempt(is_repeat);
         self.refused.clear();
         self.fault = None;
+        self.ended += 1;
         self.completed.add(now);
         if !already {
             self.accepted.add(now);
@@ -59,6 +67,7 @@ impl Posts {
 
     /// One was given up. The end of the process is nobody's failure.
     pub(super) fn lose(&mut self, now: Instant, stops: bool) {
+        self.ended += 1;
         self.disposition = Some(if stops { "canceled" } else { "failed" });
         if !stops {
             self.lost.add(now);
@@ -70,8 +79,9 @@ impl Posts {
         self.retries += u64::from(is_repeat);
     }
 
-    /// Answers as `/health` shows them, of which so many are on their way.
-    pub(super) fn component(&self, clock: Clock, in_progress: u64) -> Component {
+    /// Answers as `/health` shows them, of which so many were brought.
+    pub(super) fn component(&self, clock: Clock, brought: u64) -> Component {
+        let in_progress = brought.saturating_sub(self.ended);
         let disposition = self.disposition.unwrap_or("not_observed");
         let category = self.fault.map(|(category, _)| category);
         let status = match () {
