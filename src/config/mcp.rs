@@ -8,7 +8,7 @@ use super::binding::{Entry, arguments};
 use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
-use super::reference::is_variable_name;
+use super::reference::{self, is_variable_name};
 use super::settings::{KEY_FLAG, ROWS};
 use super::{
     Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, headers, proxy,
@@ -173,10 +173,7 @@ fn stdio_server(
 /// by its name or by what it holds.
 fn passed(lookup: &Lookup, flag: &str, name: String) -> Result<String, String> {
     let key = lookup.read(KEY_FLAG, |found| Ok(found.text().trim().to_string())).ok().flatten();
-    let is_referred_to = |key: &str| {
-        let reference = key.split_once(':').filter(|(form, _)| form.eq_ignore_ascii_case("env"));
-        reference.is_some_and(|(_, known)| known.trim() == name)
-    };
+    let is_referred_to = |key: &str| reference::split(key) == Some(("env", name.as_str()));
     let value = lookup.references.environment.filled(&name).map(str::trim);
     let holds_key = key.is_some_and(|key| is_referred_to(&key) || value == Some(key.as_str()));
     if holds_key || ROWS.iter().any(|row| row.flag == KEY_FLAG && row.env.contains(&name.as_str())) {

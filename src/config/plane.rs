@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::lookup::{Found, Giver, Lookup};
-use super::reference::{References, is_reference};
+use super::reference::{self, References, is_reference};
 use super::settings::KEY_FLAG;
 use super::{
     Channel, ControlPlane, Environment, Error, ErrorKind, Identity, Mcp, Network, Origin, Secret, headers,
@@ -312,7 +312,7 @@ pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, 
 impl ControlPlane {
     /// Tells whether a key of this label stands in a file.
     pub fn key_is_in_file(label: &str) -> bool {
-        label.split_once(':').is_some_and(|(prefix, _)| prefix.trim().eq_ignore_ascii_case("file"))
+        matches!(reference::split(label), Some(("file", _)))
     }
 
     /// The key that stands now in the file of this label, read by the rules of the start.

@@ -26,29 +26,20 @@ pub(crate) struct References<'a> {
     pub(crate) warnings: RefCell<Vec<String>>,
 }
 
-/// Text of a setting, by its prefix, which may be written in any case.
-enum Form<'r> {
-    Variable(&'r str),
-    File(&'r str),
-    Literal,
+/// What a text refers to: the prefix in lower case, and what stands behind it. `None` for a text that is itself.
+pub(super) fn split(raw: &str) -> Option<(&'static str, &str)> {
+    let (prefix, name) = raw.trim().split_once(':')?;
+    let known = ["env", "file"].into_iter().find(|known| prefix.eq_ignore_ascii_case(known))?;
+    Some((known, name.trim()))
 }
 
-impl<'r> Form<'r> {
-    /// Tells references from literals, and refuses what refers to nothing.
-    fn of(source: &str, raw: &'r str) -> Result<Form<'r>, String> {
-        let named = raw.trim().split_once(':').map(|(prefix, name)| (prefix, name.trim()));
-        match named {
-            _ if raw.trim().is_empty() => Err(format!("{source} cannot be empty")),
-            Some((prefix, name)) if prefix.eq_ignore_ascii_case("env") => match name {
-                "" => Err(invalid(source, raw, "environment variable name is required")),
-                _ => Ok(Form::Variable(name)),
-            },
-            Some((prefix, path)) if prefix.eq_ignore_ascii_case("file") => match path {
-                "" => Err(invalid(source, raw, "file path is required")),
-                _ => Ok(Form::File(path)),
-            },
-            _ => Ok(Form::Literal),
-        }
+/// The same, refusing what refers to nothing.
+fn checked<'r>(source: &str, raw: &'r str) -> Result<Option<(&'static str, &'r str)>, String> {
+    match split(raw) {
+        _ if raw.trim().is_empty() => Err(format!("{source} cannot be empty")),
+        Some(("env", "")) => Err(invalid(source, raw, "environment variable name is required")),
+        Some((_, "")) => Err(invalid(source, raw, "file path is required")),
+        found => Ok(found),
     }
 }
 
@@ -60,11 +51,11 @@ impl<'a> References<'a> {
 
     /// The trimmed content of a variable or file, or the literal itself. `source` names the setting in complaints.
     pub(crate) fn value(&self, source: &str, raw: &str) -> Result<String, String> {
-        let resolved = match Form::of(source, raw)? {
+        let resolved = match checked(source, raw)? {
             // The only value that may be a secret by itself; it takes no part in any error text.
-            Form::Literal => return Ok(raw.to_string()),
-            Form::Variable(name) => self.variable(name),
-            Form::File(path) => match self.content(path) {
+            None => return Ok(raw.to_string()),
+            Some(("env", name)) => self.variable(name),
+            Some((_, path)) => match self.content(path) {
                 Ok(text) if text.trim().is_empty() => Err("file is empty".to_owned()),
                 Ok(text) => Ok(text.trim().to_owned()),
                 Err(error) => Err(format!("read file: {error}")),
@@ -85,12 +76,12 @@ impl<'a> References<'a> {
     /// A path: `env:` names a variable that holds it, `file:` is the path itself.
     /// The file is opened by whoever needs it, so that it can be replaced while we run.
     pub(crate) fn path(&self, source: &str, raw: &str) -> Result<PathBuf, String> {
-        match Form::of(source, raw)? {
-            Form::Literal => Ok(PathBuf::from(raw)),
-            Form::Variable(name) => {
+        match checked(source, raw)? {
+            None => Ok(PathBuf::from(raw)),
+            Some(("env", name)) => {
                 self.variable(name).map(PathBuf::from).map_err(|what| invalid(source, raw, &what))
             }
-            Form::File(path) => Ok(self.locate(path)),
+            Some((_, path)) => Ok(self.locate(path)),
         }
     }
 
@@ -141,23 +132,20 @@ impl<'a> References<'a> {
 /// Yields the name of the variable that it refers to.
 #[cfg(feature = "operator")]
 pub(crate) fn syntax<'r>(source: &str, raw: &'r str) -> Result<Option<&'r str>, String> {
-    let form = Form::of(source, raw)?;
+    let found = checked(source, raw)?;
     if raw.contains(['\r', '\n']) {
         return Err(format!("{source} cannot contain CR or LF"));
     }
-    match form {
-        Form::Variable(name) if !is_variable_name(name) => {
-            Err(invalid(source, raw, "environment variable name is invalid"))
-        }
-        Form::Variable(name) => Ok(Some(name)),
-        Form::File(_) | Form::Literal => Ok(None),
+    match found {
+        Some(("env", name)) if is_variable_name(name) => Ok(Some(name)),
+        Some(("env", _)) => Err(invalid(source, raw, "environment variable name is invalid")),
+        _ => Ok(None),
     }
 }
 
 /// Tells whether the text begins with `env:` or `file:`, in any case.
 pub(crate) fn is_reference(raw: &str) -> bool {
-    let prefix = raw.trim().split_once(':').map(|(prefix, _)| prefix.to_ascii_lowercase());
-    matches!(prefix.as_deref(), Some("env" | "file"))
+    split(raw).is_some()
 }
 
 /// Text of a regular file of at most `limit_bytes`, whosever it is.

@@ -94,7 +94,6 @@ pub struct ControlPlane {
     /// How long the plane may hold a poll.
     pub poll_timeout: Duration,
     /// The most that the first poll of a process asks for.
-    #[allow(dead_code)] // src/plane reads it.
     pub initial_poll_timeout: Duration,
     /// What is added to it before the poll is given up.
     pub poll_guardrail: Duration,
