@@ -196,11 +196,6 @@ impl Queue {
         };
     }
 
-    /// Whether there is no room.
-    pub fn is_full(&self) -> bool {
-        self.free(&sync::lock(&self.state)) == 0
-    }
-
     /// The queue and its workers as `/health` shows them; `state` is theirs, and `accepting` while there is none.
     pub fn components(&self, clock: Clock, state: Option<&'static str>) -> [Component; 2] {
         let now = sync::lock(&self.state);

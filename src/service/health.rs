@@ -45,7 +45,9 @@ impl Tunnel {
 
     fn components(&self, clock: Clock, wait: Duration) -> Vec<Component> {
         let (drains, ended) = (self.stop.reached(Phase::Draining), self.stop.reached(Phase::Ended));
-        let held_up = self.relay.queue.is_full().then_some("backpressured");
+        let word = if ended { Some("stopped") } else { drains.then_some("draining") };
+        let [queue, dispatcher] = self.relay.queue.components(clock, word);
+        let held_up = Some(queue.state).filter(|state| *state == "backpressured");
         let brought = self.post_room.brought();
         let [mut polls, posts, oauth] = self.readiness.components(clock, wait, held_up, brought);
         if drains {
@@ -53,13 +55,12 @@ impl Tunnel {
             polls.state = "stopped";
         }
         let catalog = self.catalog(oauth.state);
-        let word = if ended { Some("stopped") } else { drains.then_some("draining") };
         let cloudflared = Component {
             details: Object::default().with("enabled", false).with("ready", false),
             ..Component::new("cloudflared", Status::Disabled, "disabled")
         };
-        let mut all = vec![polls, posts, oauth, cloudflared, self.proxies(), self.mcp(clock)];
-        all.extend(self.relay.queue.components(clock, word));
+        let proxies = self.proxies();
+        let mut all = vec![polls, posts, oauth, queue, dispatcher, cloudflared, proxies, self.mcp(clock)];
         all.extend(catalog);
         all
     }

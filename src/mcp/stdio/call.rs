@@ -66,7 +66,7 @@ impl Call for Waiting {
                 }
                 Some(Reply::Answer(answer)) => {
                     let headers = ReplyHeaders::content("application/json");
-                    self.keeper.observe(self.replies.stamp(), &self.caller, &answer.message);
+                    self.keeper.observe(&self.replies, &self.caller, &answer.message);
                     let timing = self.replies.took().map(|elapsed| Timing { transport: "stdio", elapsed });
                     return match answer.answer(&self.caller) {
                         Ok(payload) => Outcome::Response { status: 200, headers, payload, timing },

@@ -28,8 +28,9 @@ use super::core::{Admission, Conversation, Core};
 use super::guards::{self, Guards, SWEEP_MAX};
 use super::launch::{Launch, Process};
 use super::life::{Change, Life, Speaks};
-use super::observed::{self, Observed, Stamp};
+use super::observed::{self, Observed};
 use super::pause;
+use super::replies::Replies;
 use super::silence::Silence;
 use super::stderr::LastLines;
 
@@ -198,9 +199,10 @@ impl Keeper {
         }
     }
 
-    /// Looks at an answer to a call that was written to the child of this stamp.
-    pub(super) fn observe(&self, stamp: Option<Stamp>, question: &Message, answer: &Message) {
-        let Some((finding, stamp)) = observed::finding(question, answer).zip(stamp) else { return };
+    /// Looks at the answer to a question, of which few show anything.
+    pub(super) fn observe(&self, replies: &Replies, question: &Message, answer: &Message) {
+        let Some(finding) = observed::finding(question, answer) else { return };
+        let Some(stamp) = replies.stamp() else { return };
         // What has changed since it was asked, or the child has.
         if sync::lock(&self.state).core.stamp == stamp {
             sync::lock(&self.observed).take(finding, stamp);

@@ -48,13 +48,15 @@ impl Posts {
 
     /// An attempt failed.
     pub(super) fn meet(&mut self, fault: Fault<'_>, is_repeat: bool) {
-        self.attempt(is_repeat);
+        self.attempts += 1;
+        self.retries += u64::from(is_repeat);
         self.fault = Some((fault.category, fault.status));
     }
 
     /// An answer was accepted, or was there `already`.
     pub(super) fn accept(&mut self, now: Instant, already: bool, is_repeat: bool) {
-        self.attempt(is_repeat);
+        self.attempts += 1;
+        self.retries += u64::from(is_repeat);
         self.refused.clear();
         self.fault = None;
         self.ended += 1;
@@ -72,11 +74,6 @@ impl Posts {
         if !stops {
             self.lost.add(now);
         }
-    }
-
-    fn attempt(&mut self, is_repeat: bool) {
-        self.attempts += 1;
-        self.retries += u64::from(is_repeat);
     }
 
     /// Answers as `/health` shows them, of which so many were brought.
