@@ -255,7 +255,6 @@ pub struct Health {
     /// File that receives the listener's URL.
     pub url_file: Option<PathBuf>,
     /// Whether `/health` may show what components are doing.
-    #[allow(dead_code)] // src/ops reads it.
     pub show_details: bool,
 }
 
