@@ -8,8 +8,8 @@
 //!
 //! `tunnel-clientd` is the service: what `run` does, and the guards of its children. `tunnel-client` holds all
 //! commands for people, `run` among them. Without any feature this is the audited service. `page` adds `/ui`;
-//! `harpoon` the endpoints that the product may call by name; `operator` the commands; `dev` the servers for trying
-//! things out.
+//! `harpoon` the endpoints that the product may call by name, and OAuth discovery, which finds such; `operator` the
+//! commands; `dev` the servers for trying things out.
 //!
 //! # Rooms
 //!
@@ -24,7 +24,7 @@
 //! | [`relay`] | commands, their order, their answers | `config`, `net`, `ops` |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay` and what it uses |
 //! | [`mcp`] | towards the private side: HTTP servers, stdio children, probes | `relay` and what it uses |
-//! | [`oauth`] | finds the metadata of a protected server | `mcp` and what it uses |
+//! | `oauth` | finds the metadata of a protected server | `mcp` and what it uses |
 //! | `harpoon` | calls HTTP endpoints that the operator has named | `oauth` and what it uses |
 //! | `dev` | a local control plane and a stub MCP server | `harpoon`, `relay`, `config`, `ops` |
 //! | [`service`] | puts the rooms together into a running tunnel, from settings to exit code | everything above |
@@ -115,6 +115,7 @@ mod doctor;
 mod harpoon;
 mod mcp;
 mod net;
+#[cfg(feature = "harpoon")]
 mod oauth;
 mod ops;
 mod plane;

@@ -124,6 +124,7 @@ impl Origin {
     }
 
     /// An origin that is written alone, with a final slash at most. The complaints are those of the reference client.
+    #[cfg(feature = "harpoon")]
     pub(crate) fn parse(text: &str) -> Result<Origin, &'static str> {
         const ALONE: &str =
             "expected an absolute HTTP(S) origin without credentials, path, query, or fragment";

@@ -28,6 +28,7 @@ impl Cidr {
     }
 
     /// A block that is known when this program is built. A prefix longer than the address covers nothing.
+    #[cfg(feature = "harpoon")]
     pub(crate) const fn new(network: IpAddr, prefix_bits: u32) -> Cidr {
         Cidr { network, prefix_bits }
     }

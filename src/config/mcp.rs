@@ -4,14 +4,18 @@
 //! it decides which mistake a person is sent after. Opens no connection and starts no program: a
 //! server that cannot be reached is found by the relay.
 
+#[cfg(feature = "harpoon")]
+use super::Origin;
 use super::binding::{Entry, arguments};
 use super::document::Raw;
-use super::lookup::{Found, Giver, Lookup};
+#[cfg(feature = "harpoon")]
+use super::lookup::Giver;
+use super::lookup::{Found, Lookup};
 use super::plane::{RESERVED_CHANNEL, identity};
 use super::reference::{self, is_variable_name};
 use super::settings::{KEY_FLAG, ROWS};
 use super::{
-    Binding, Channel, Error, HttpServer, Identity, Mcp, Origin, Secret, Server, StdioServer, headers, proxy,
+    Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, headers, proxy,
 };
 use crate::url::Url;
 
@@ -66,6 +70,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         extra_headers: headers::load(lookup, "mcp.extra-headers", &[])?,
         discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
         forward_headers: headers::names(lookup, "mcp.forward-headers")?,
+        #[cfg(feature = "harpoon")]
         oauth_trusted_origins: trusted_origins(lookup)?,
         forward_trace_context: lookup.boolean("mcp.forward-trace-context")?,
         stdio_send_initialized: lookup.boolean("mcp.stdio-send-initialized-notification")?,
@@ -75,6 +80,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
 }
 
 /// Origins that others of the network have, canonical.
+#[cfg(feature = "harpoon")]
 fn trusted_origins(lookup: &Lookup) -> Result<Vec<Origin>, Error> {
     let origins = lookup.read("mcp.oauth-trusted-origin", |found| {
         // A variable shares the name of the flag in these texts, as in the reference.

@@ -134,6 +134,7 @@ pub struct Mcp {
     /// The only headers of callers that pass, besides those of the protocol; `None` where all do that may.
     pub forward_headers: Option<Vec<HeaderName>>,
     /// Origins of others that OAuth discovery may ask, and register.
+    #[cfg(feature = "harpoon")]
     pub oauth_trusted_origins: Vec<Origin>,
     /// Whether trace contexts of commands go on to servers.
     pub forward_trace_context: bool,

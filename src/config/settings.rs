@@ -154,7 +154,7 @@ pub const ROWS: &[Row] = &[
     new("mcp.forward-headers", &["MCP_FORWARD_HEADERS"], "mcp.forward_headers", List(&[',', ';', '\n']), "name", "",
         "Header of callers that may pass; once one is named, only those and the protocol's do"),
     new("mcp.oauth-trusted-origin", &["MCP_OAUTH_TRUSTED_ORIGINS"], "mcp.oauth_trusted_origins", LINES, "origin", "",
-        "Origin besides the MCP server's own that OAuth discovery may ask and register, such as https://idp.internal"),
+        "Origin besides the MCP server's own that OAuth discovery may ask and register, such as https://idp.internal").feature(Harpoon),
     new("mcp.forward-trace-context", &["MCP_FORWARD_TRACE_CONTEXT"], "mcp.forward_trace_context", Boolean, "", "false",
         "Put the trace context of a command into the _meta of its request"),
     new("mcp.stdio-send-initialized-notification", &["MCP_STDIO_SEND_INITIALIZED_NOTIFICATION"], "mcp.stdio_send_initialized_notification", Boolean, "", "false",

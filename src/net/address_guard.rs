@@ -16,7 +16,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::error::{Error, Kind};
 use super::route::Way;
-#[cfg(feature = "harpoon")]
 use super::route::proxy_url;
 use crate::config::{Cidr, Origin};
 
@@ -26,7 +25,6 @@ pub(super) enum AddressGuard {
     /// Every address is allowed: the settings name the destination.
     Open,
     /// This origin alone is allowed; within these networks, when there are any.
-    #[cfg(feature = "harpoon")]
     Target(Origin, Vec<Cidr>),
     /// Public addresses are allowed, and these origins as if they were targets.
     Learned(Vec<Origin>),
@@ -91,7 +89,6 @@ impl AddressGuard {
     pub(super) fn permits(&self, destination: &Origin, way: Way<'_>) -> Result<(), Error> {
         let host = &destination.host;
         match (self, way) {
-            #[cfg(feature = "harpoon")]
             (AddressGuard::Target(origin, _), _) if origin != destination => {
                 Err(refusal(host, "it is not the origin of this target"))
             }
@@ -102,7 +99,6 @@ impl AddressGuard {
             }
             _ if host.parse::<IpAddr>().is_ok() => self.admits(destination, host.parse().ok()),
             (_, Way::Direct(_)) => Ok(()),
-            #[cfg(feature = "harpoon")]
             (AddressGuard::Target(_, networks), Way::Proxy(proxy, _)) if !networks.is_empty() => {
                 let proxy = proxy_url(proxy);
                 let what = "which resolves the name; add the host to NO_PROXY, or remove allowed_networks";
@@ -122,7 +118,6 @@ impl AddressGuard {
     ) -> Result<(), Error> {
         let (learned, networks): (_, &[Cidr]) = match self {
             AddressGuard::Open => return Ok(()),
-            #[cfg(feature = "harpoon")]
             AddressGuard::Target(_, networks) => (false, networks.as_slice()),
             AddressGuard::Learned(exempt) => (!exempt.contains(destination), [].as_slice()),
         };

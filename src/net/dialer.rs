@@ -15,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::CertificateDer;
 
+#[cfg(feature = "harpoon")]
 use super::address_guard::AddressGuard;
 use super::connection::Connection;
 use super::error::{Error, Phase};
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     /// Resolves names that stand in the settings.
     pub(super) names: Names,
     /// Resolves names where the outside has a say in what is called: those that hang hold up nobody else.
+    #[cfg(feature = "harpoon")]
     pub(super) guarded_names: Names,
     /// Loaded when the first purpose needs TLS: a plain-http set-up never reads 150 certificates.
     pub(super) trust: OnceLock<Trust>,
@@ -66,6 +68,7 @@ pub(super) struct Dialer {
     /// The configured origin.
     pub(super) origin: Origin,
     pub(super) routes: Routes,
+    #[cfg(feature = "harpoon")]
     guard: AddressGuard,
     /// For the configured origin alone, when the purpose has a client certificate.
     identified: Option<tls::Setup>,
@@ -108,6 +111,7 @@ impl Dialer {
             shared,
             origin,
             routes,
+            #[cfg(feature = "harpoon")]
             guard: AddressGuard::Open,
             identified,
             liveness,
@@ -122,6 +126,7 @@ impl Dialer {
     }
 
     /// Restricts the addresses that may be reached. It fails at once where no connection could ever be allowed.
+    #[cfg(feature = "harpoon")]
     pub(super) fn guarded(mut self, guard: AddressGuard) -> Result<Dialer, Error> {
         guard.permits(&self.origin, self.routes.way(&self.origin))?;
         self.guard = guard;
@@ -145,14 +150,18 @@ impl Dialer {
     /// the only one.
     pub(super) fn open(&self, destination: &Origin, state: Arc<RequestState>) -> Result<Connection, Error> {
         let (way, deadline) = (self.routes.way(destination), state.deadline());
+        #[cfg(feature = "harpoon")]
         self.guard.permits(destination, way)?;
         let mut wire = match way {
             Way::Direct(_) => {
+                let names = &self.shared.names;
+                #[cfg(feature = "harpoon")]
                 let names = match self.guard {
-                    AddressGuard::Open => &self.shared.names,
+                    AddressGuard::Open => names,
                     _ => &self.shared.guarded_names,
                 };
                 let addresses = names.resolve(&destination.host, destination.port, deadline)?;
+                #[cfg(feature = "harpoon")]
                 self.guard.admits(destination, addresses.iter().map(SocketAddr::ip))?;
                 // Dialled as judged: asked again, the name could be somebody else.
                 self.reach(&destination.authority(), &addresses, self.liveness, deadline)?
@@ -213,8 +222,12 @@ impl Dialer {
     /// outside chooses what is called. To all others a proxy only carries, and what it answers to CONNECT is
     /// the last that it may say.
     pub(super) fn forwarder(&self, destination: &Origin) -> Option<&Proxy> {
-        match (destination.tls, &self.guard, self.routes.way(destination)) {
-            (false, AddressGuard::Open, Way::Proxy(proxy, _)) => Some(proxy),
+        #[cfg(feature = "harpoon")]
+        if !matches!(self.guard, AddressGuard::Open) {
+            return None;
+        }
+        match self.routes.way(destination) {
+            Way::Proxy(proxy, _) if !destination.tls => Some(proxy),
             _ => None,
         }
     }

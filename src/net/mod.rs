@@ -35,6 +35,7 @@ mod request_state;
 mod budget;
 mod error;
 
+#[cfg(feature = "harpoon")]
 mod address_guard;
 mod dialer;
 mod happy_eyeballs;
@@ -79,6 +80,7 @@ pub use error::CertificateFault;
 pub use error::{Error, Kind, Source};
 pub use reply::Reply;
 
+#[cfg(feature = "harpoon")]
 use address_guard::AddressGuard;
 use dialer::{Dialer, Shared};
 use pool::{Idle, MCP_IDLE, PLANE_IDLE};
@@ -113,6 +115,7 @@ impl Net {
             provider: crypto::provider(),
             bundle: bundle.unwrap_or_default(),
             names: resolve::Names::new(),
+            #[cfg(feature = "harpoon")]
             guarded_names: resolve::Names::new(),
             trust: OnceLock::new(),
             pools: Arc::default(),
@@ -172,6 +175,7 @@ impl Net {
     /// which would resolve the name out of our sight, none but the exempt are reached. `proxies` lists the
     /// purpose's own settings, nearest first; the global one comes last. Every destination of every request is
     /// judged by itself, so that following a redirect on this client is as safe as the first request.
+    #[cfg(feature = "harpoon")]
     pub fn learned(
         &self,
         origin: &config::Origin,

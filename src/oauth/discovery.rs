@@ -13,7 +13,6 @@ use crate::mcp::http::reply::{self, Content};
 use crate::net::{Error, Net, Reservation};
 use crate::ops::readiness::{self, Readiness};
 use crate::sync;
-#[cfg(feature = "operator")]
 use crate::text;
 use crate::url::Origin;
 
@@ -21,9 +20,7 @@ use super::challenge;
 use super::documents::{AuthServer, Issuer, Resource};
 use super::fetch::{self, Fetcher, Miss};
 use super::place::Place;
-#[cfg(feature = "operator")]
-use super::record::ISSUER_SHOWN_BYTES;
-use super::record::Record;
+use super::record::{ISSUER_SHOWN_BYTES, Record};
 
 /// How long one search may take. What is slower than that at start is said by readiness, and asked again.
 pub(super) const SEARCH_TIME: Duration = Duration::from_secs(5);
@@ -168,7 +165,6 @@ impl Discovery {
         let mut misses = Vec::new();
         for (place, left) in places.iter().zip((1..=places.len()).rev()) {
             let found = self.document(place, left == 1, share(deadline, left));
-            #[cfg(feature = "operator")]
             record.asked(&Method::GET, place, found.as_ref().map(|found| (found.status, "metadata".into())));
             match found {
                 Err(miss) if !miss.ends_search() => misses.push(miss),
@@ -195,24 +191,20 @@ impl Discovery {
 
     /// Where the server says its metadata is: it is asked with the operator's headers, which a proxy in front of
     /// it may want, and without a message, as nobody would do who wanted something.
-    #[cfg_attr(not(feature = "operator"), allow(unused_variables))]
     fn advertised(&self, deadline: Instant, record: &mut Record) -> Option<Place> {
         for method in [Method::POST, Method::GET] {
             let reply = self.fetcher.ask(&method, &self.server, true, deadline);
-            #[cfg(feature = "operator")]
             record.unanswered(&method, &self.server, reply.as_ref().err());
             let Ok(reply) = reply else { continue };
             let challenges = reply.headers.get_all(header::WWW_AUTHENTICATE).iter().take(CHALLENGES_MAX);
             let mut named = challenges.filter_map(|value| challenge::resource_metadata(value.to_str().ok()?));
             let named = named.next().filter(|_| reply.status == 401);
             let place = named.as_deref().map(Place::named);
-            #[cfg(feature = "operator")]
             let what = match &place {
                 Some(Ok(place)) => format!("its metadata is at {place}"),
                 Some(Err(why)) => (*why).to_owned(),
                 None => "it names no place of metadata".into(),
             };
-            #[cfg(feature = "operator")]
             record.asked(&method, &self.server, Ok((reply.status, what)));
             if let Some(Ok(place)) = place {
                 return Some(place);
@@ -259,7 +251,6 @@ impl Discovery {
     /// that should have been read was not.
     pub(super) fn publish(&self, found: &Found, deadline: Instant, record: &mut Record) -> bool {
         let Some(registrar) = &self.registrar else {
-            #[cfg(feature = "operator")]
             record.steps.push("nothing may be called: control-plane.poll-channel leaves harpoon out".into());
             return true;
         };
@@ -276,20 +267,16 @@ impl Discovery {
                     known.filter(|known| issuer.is_named_by(&known.asked.text))
                 });
             } else {
-                #[cfg(feature = "operator")]
                 record.left_out(origin);
             }
         }
         sync::lock(&self.known).clone_from(&server);
-        let _callable = registrar.register(&found.place, &found.resource, server.as_ref());
-        #[cfg(feature = "operator")]
-        record.steps.extend(_callable);
+        record.steps.extend(registrar.register(&found.place, &found.resource, server.as_ref()));
         record.unread.is_none()
     }
 
     /// The metadata of this issuer; nothing when it publishes none. The first document that names another issuer
     /// is taken when no place has one that names this: servers that hand sign-in over to a provider publish such.
-    #[cfg_attr(not(feature = "operator"), allow(unused_variables))]
     fn auth_server(
         &self,
         issuer: &Issuer,
@@ -301,7 +288,6 @@ impl Discovery {
         let places = issuer.place.of_server();
         for (place, left) in places.iter().zip((1..=places.len()).rev()) {
             let read = self.auth_document(issuer, place, share(deadline, left));
-            #[cfg(feature = "operator")]
             let what = |server: &AuthServer| match server.is_own() {
                 true => "metadata of the authorization server".to_owned(),
                 false => format!(
@@ -309,7 +295,6 @@ impl Discovery {
                     text::bounded(&server.issuer, ISSUER_SHOWN_BYTES)
                 ),
             };
-            #[cfg(feature = "operator")]
             record.asked(&Method::GET, place, read.as_ref().map(|server| (200, what(server))));
             match read {
                 Ok(server) if server.is_own() => return Ok(Some(server)),
@@ -321,7 +306,6 @@ impl Discovery {
         }
         let Some(server) = foreign else { return missed.map_or(Ok(None), Err) };
         let (asked, url) = (&issuer.text, issuer.place.to_string());
-        #[cfg(feature = "operator")]
         record.differs(asked, &server.issuer);
         log::warn!(
             expected_issuer = asked.as_str(), issuer = server.issuer.as_str(), url = url.as_str();

@@ -15,7 +15,6 @@ use super::place::Place;
 #[derive(Debug)]
 pub struct Resource {
     /// Its own URL, as it is written.
-    #[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
     pub resource: String,
     /// The first of its authorization servers.
     pub issuer: Option<Issuer>,
@@ -34,7 +33,6 @@ pub struct Issuer {
 #[derive(Debug, Clone)]
 pub struct AuthServer {
     /// Where the document was found.
-    #[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
     pub place: Place,
     /// The issuer that it was asked for.
     pub asked: Issuer,
@@ -42,7 +40,6 @@ pub struct AuthServer {
     pub issuer: String,
     /// Roles of endpoints that programs call, and their URLs. The page at `authorization_endpoint` is for
     /// people's browsers and never called from here.
-    #[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
     pub endpoints: [(&'static str, Option<String>); 5],
 }
 

@@ -173,7 +173,6 @@ impl Miss {
     }
 
     /// Whether no question reached the server: what failed at a proxy did not either.
-    #[cfg(feature = "operator")]
     pub(super) fn is_unsent(&self) -> bool {
         matches!(self, Miss::Unanswered(_, error) if error.proxy || !error.request_sent)
     }

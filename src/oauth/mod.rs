@@ -26,8 +26,6 @@ mod record;
 mod target;
 
 pub use discovery::{Discovery, Register};
-#[cfg(feature = "harpoon")]
 pub use documents::{AuthServer, Resource};
-#[cfg(feature = "harpoon")]
 pub use place::Place;
 pub use target::Protected;

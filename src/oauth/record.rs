@@ -1,51 +1,38 @@
 //! Record of one search: why it ended as it did.
 //!
-//! The service keeps what decides how it goes on; the rest is for a person, and only `doctor` asks for it. Lines hold
-//! URLs without their queries, which may be keys, and nothing else of a document but issuers.
+//! Part of it decides how a search goes on; the rest is for a person, and `doctor` shows it. Lines hold URLs without
+//! their queries, which may be keys, and nothing else of a document but issuers.
 
-#[cfg(feature = "operator")]
 use std::collections::BTreeSet;
 
-#[cfg(feature = "operator")]
 use ureq::http::Method;
 
-#[cfg(feature = "operator")]
 use crate::text;
-#[cfg(feature = "operator")]
 use crate::url::Origin;
 
-#[cfg(feature = "operator")]
 use super::fetch::{self, Miss};
-#[cfg(feature = "operator")]
 use super::place::Place;
 
 /// As much of an issuer as a log line repeats: a person recognises it by its beginning.
-#[cfg(feature = "operator")]
 pub(super) const ISSUER_SHOWN_BYTES: usize = 200;
 
-/// Record of one search, for a person who wonders why it ended as it did. Its lines hold URLs without their
-/// queries, which may be keys, and nothing else of a document but issuers.
+/// Record of one search.
 #[derive(Default)]
 pub struct Record {
     /// What each place answered, and which endpoints may be called.
-    #[cfg(feature = "operator")]
     pub steps: Vec<String>,
     /// Statuses with which places said that there is nothing.
-    #[cfg(feature = "operator")]
     pub absences: BTreeSet<u16>,
     /// Why an authorization server that should have been read was not.
     pub unread: Option<String>,
     /// Whether the server itself was not reached when it was last asked.
-    #[cfg(feature = "operator")]
     pub unreached: bool,
     /// Whether every place stayed silent for as long as it was given.
     pub(super) timed_out: bool,
     /// That the authorization server's metadata names another issuer.
-    #[cfg(feature = "operator")]
     pub(super) foreign: Option<String>,
 }
 
-#[cfg(feature = "operator")]
 impl Record {
     /// Keeps why the server itself did not answer, if it did not.
     pub(super) fn unanswered(&mut self, method: &Method, place: &Place, miss: Option<&Miss>) {

@@ -47,6 +47,7 @@ struct State {
 
 /// State of the search for the main server's metadata. A failure stays until a search succeeds.
 #[derive(Debug, Default)]
+#[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
 pub enum Discovery {
     #[default]
     /// Nothing is searched.
@@ -136,6 +137,7 @@ impl Readiness {
     }
 
     /// A search for metadata is to come, or has ended. What succeeds clears what failed before.
+    #[cfg(feature = "harpoon")]
     pub fn discovery(&self, now: Discovery) {
         self.state().discovery = now;
     }

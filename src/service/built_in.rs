@@ -6,8 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::config::{Channel, HttpServer, Server, Settings};
+use crate::config::{Channel, Settings};
+#[cfg(feature = "harpoon")]
+use crate::config::{HttpServer, Server};
 use crate::net;
+#[cfg(feature = "harpoon")]
 use crate::oauth::Register;
 use crate::ops::listener::Offer;
 use crate::relay::port::Target;
@@ -27,6 +30,7 @@ pub(super) trait BuiltIn: Send + Sync {
     fn served(&self) -> Arc<AtomicBool>;
 
     /// Takes what OAuth discovery finds of the server behind `main`.
+    #[cfg(feature = "harpoon")]
     fn registrar(&self, settings: &Settings, net: &net::Net, server: &HttpServer) -> Box<dyn Register>;
 
     /// How many endpoints it has now.
@@ -47,28 +51,34 @@ pub(super) trait BuiltIn: Send + Sync {
 }
 
 /// What the settings promise of the server inside this program.
+#[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
 pub(super) struct Promise {
     /// Its channel.
     pub(super) channel: Channel,
     /// Whether it has endpoints from the start; else discovery may find some.
     pub(super) is_configured: bool,
     /// Whether discovery may register endpoints.
+    #[cfg(feature = "harpoon")]
     pub(super) registers: bool,
 }
 
 /// The promise; nothing where no endpoint can come to be, and then its channel does not exist.
+#[cfg(feature = "harpoon")]
 pub(super) fn promise(settings: &Settings) -> Option<Promise> {
     let channel = Channel::harpoon();
-    #[cfg(feature = "harpoon")]
     let is_configured = !settings.harpoon.targets.is_empty();
-    #[cfg(not(feature = "harpoon"))]
-    let is_configured = false;
-    let may_find = cfg!(feature = "harpoon") && discovered(settings).is_some();
-    let registers = may_find && settings.control_plane.is_polled(&channel);
+    let registers = discovered(settings).is_some() && settings.control_plane.is_polled(&channel);
     (is_configured || registers).then_some(Promise { channel, is_configured, registers })
 }
 
+/// Without the feature nothing is promised.
+#[cfg(not(feature = "harpoon"))]
+pub(super) fn promise(_: &Settings) -> Option<Promise> {
+    None
+}
+
 /// The server behind `main`, when it is one over HTTP and its channel is polled: then its metadata is looked for.
+#[cfg(feature = "harpoon")]
 pub(super) fn discovered(settings: &Settings) -> Option<&HttpServer> {
     let main = Channel::main();
     let mut bindings = settings.mcp.bindings.iter().filter(|binding| binding.channel == main);

@@ -3,6 +3,8 @@
 //! Each is made once, at start; nothing is dialled, and only servers over stdio are started. It fails before a
 //! command was polled.
 
+#[cfg(feature = "harpoon")]
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::mcp::prober::{Prober, Search};
 use crate::mcp::stdio::launch::{self, Launch};
 use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::Net;
+#[cfg(feature = "harpoon")]
 use crate::oauth::{Discovery, Protected};
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
@@ -23,12 +26,15 @@ use crate::plane::poll_wait::PollWait;
 use crate::plane::poller::{self, Poller};
 use crate::plane::server_info::{self, Declaration, ServerInfo};
 use crate::relay::inflight::InFlight;
+#[cfg(feature = "harpoon")]
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
 use crate::relay::stop::Stop;
 use crate::relay::worker::Relay;
 
-use super::built_in::{BuiltIn, discovered, promise};
+#[cfg(feature = "harpoon")]
+use super::built_in::discovered;
+use super::built_in::{BuiltIn, promise};
 use super::error::Error;
 
 /// Connections of the poller's client: the poll itself and the metadata, which are asked for at once.
@@ -122,6 +128,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Discovery for the server behind `main`, which registers what it finds with the server inside this program.
+    #[cfg(feature = "harpoon")]
     pub(super) fn discovery(
         &self,
         built_in: Option<&Arc<dyn BuiltIn>>,
@@ -134,9 +141,24 @@ impl<'a> Shared<'a> {
         Ok(Some(Arc::new(discovery)))
     }
 
+    /// Has the server behind `main` answer for its discovery as well. Gives the search that is made beside the probes.
+    #[cfg(feature = "harpoon")]
+    pub(super) fn protect(
+        &self,
+        built_in: Option<&Arc<dyn BuiltIn>>,
+        servers: &[Arc<HttpTarget>],
+        targets: &mut HashMap<Channel, Arc<dyn Target>>,
+    ) -> Result<Option<Search>, Error> {
+        let Some(discovery) = self.discovery(built_in)? else { return Ok(None) };
+        for server in servers.iter().filter(|server| *server.channel() == Channel::main()) {
+            let main = Protected { server: Arc::clone(server), discovery: Arc::clone(&discovery) };
+            targets.insert(Channel::main(), Arc::new(main));
+        }
+        Ok(Some(Box::new(move |pause| discovery.round(pause))))
+    }
+
     /// Probes the servers that are polled, and searches for metadata beside.
-    pub(super) fn prober(&self, servers: &[Arc<HttpTarget>], discovery: Option<Arc<Discovery>>) -> Prober {
-        let search = discovery.map(|discovery| -> Search { Box::new(move |pause| discovery.round(pause)) });
+    pub(super) fn prober(&self, servers: &[Arc<HttpTarget>], search: Option<Search>) -> Prober {
         let plane = &self.settings.control_plane;
         let polled = servers.iter().filter(|server| plane.is_polled(server.channel())).cloned().collect();
         Prober::new(polled, search, Arc::clone(&self.readiness), Arc::clone(&self.stop))
@@ -228,15 +250,6 @@ impl<'a> Shared<'a> {
 pub(crate) fn lone_discovery(settings: &Settings, net: &Net) -> Result<Option<Arc<Discovery>>, Error> {
     let shared = Shared::new(settings, net);
     shared.discovery(shared.built_in()?.as_ref())
-}
-
-/// A server as the relay calls it; the one behind `main` together with its discovery.
-pub(super) fn target(server: &Arc<HttpTarget>, discovery: Option<&Arc<Discovery>>) -> Arc<dyn Target> {
-    let server = Arc::clone(server);
-    match discovery.filter(|_| *server.channel() == Channel::main()) {
-        Some(discovery) => Arc::new(Protected { server, discovery: Arc::clone(discovery) }),
-        None => server,
-    }
 }
 
 /// How the server of an entry is started, with what it may see of this process's environment.

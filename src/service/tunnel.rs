@@ -30,7 +30,7 @@ use crate::sync;
 
 use super::built_in::{BuiltIn, promise};
 use super::error::Error;
-use super::parts::{self, Shared};
+use super::parts::Shared;
 
 /// How long answers of cut calls may take to be posted. Supervisors kill after their own bound, so the
 /// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
@@ -69,23 +69,24 @@ impl Tunnel {
         let servers = shared.servers()?;
         let built_in = shared.built_in()?;
         let served = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
-        let discovery = shared.discovery(built_in.as_ref())?;
+        let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
+        for server in &servers {
+            targets.insert(server.channel().clone(), Arc::<HttpTarget>::clone(server));
+        }
+        let search = None;
+        #[cfg(feature = "harpoon")]
+        let search = search.or(shared.protect(built_in.as_ref(), &servers, &mut targets)?);
         let plane = Arc::new(shared.plane(instance_id, served)?);
         let post_room = shared.post_room(&plane)?;
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = shared.children()?;
-        let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
         for child in &children {
             targets.insert(child.channel().clone(), Arc::<StdioTarget>::clone(child));
-        }
-        for server in &servers {
-            targets.insert(server.channel().clone(), parts::target(server, discovery.as_ref()));
         }
         let promise = promise(settings);
         // A channel that may come later leads to where the first one does, so nothing is kept free from that for it but
         // the worker that every channel has.
-        let configured = promise.as_ref().is_some_and(|promise| promise.is_configured);
-        let counted = targets.len() + usize::from(configured);
+        let counted = targets.len() + promise.iter().filter(|promise| promise.is_configured).count();
         if let (Some(promise), Some(built_in)) = (promise, &built_in) {
             targets.insert(promise.channel, built_in.target());
         }
@@ -103,7 +104,7 @@ impl Tunnel {
         });
         let flight = InFlight::default();
         let poller = shared.poller(&plane, &relay, &flight);
-        let prober = shared.prober(&servers, discovery);
+        let prober = shared.prober(&servers, search);
         let Shared { metrics, readiness, heartbeats, stop, .. } = shared;
         Ok(Tunnel {
             metrics,

@@ -10,7 +10,7 @@ use super::root;
 /// Features in the order in which they are added, each with the most code lines that it may add. The aim for the
 /// service is 13 400: its bound follows every step towards that, and is never raised.
 const BOUNDS: [(&str, usize); 4] =
-    [("service", 17_000), ("page", 300), ("harpoon", 3_200), ("operator", 3_900)];
+    [("service", 17_000), ("page", 300), ("harpoon", 4_800), ("operator", 3_900)];
 
 #[test]
 fn each_program_is_small() {

@@ -99,9 +99,9 @@ impl Call for HttpCall {
         match &self.command.body {
             Body::Message(message) => self.forward(message, deadline, sink),
             Body::SessionTermination => self.terminate(deadline),
-            // The relay answers these itself.
+            // Discovery is feature `harpoon`'s; what is unusable the relay answers itself.
             Body::OauthDiscovery | Body::Unusable { .. } => {
-                Outcome::Failed(Failure::new(Class::Internal, "not a message"))
+                Outcome::Failed(Failure::new(Class::Internal, "nothing here answers this command"))
             }
         }
     }
