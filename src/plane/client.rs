@@ -98,16 +98,14 @@ pub struct Clients {
 
 /// What is known of the tunnel, for people. The log escapes and bounds it: somebody typed it in a form.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Metadata {
     /// The tunnel's id.
-    #[serde(default)]
     #[cfg_attr(not(feature = "operator"), allow(dead_code))]
     pub id: String,
     /// Its name.
-    #[serde(default)]
     pub name: String,
     /// Its description.
-    #[serde(default)]
     pub description: String,
 }
 

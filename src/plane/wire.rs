@@ -7,13 +7,10 @@
 //! Members stay text until each is looked at, so the depth or type of one cannot spoil another, and a
 //! payload is never decoded into a tree. A member that is named twice makes its command unreadable.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{Channel, unit_ns};
@@ -21,7 +18,7 @@ use crate::ops::metrics::{DropReason, RequestKind};
 use crate::relay::command::{Body, Command};
 use crate::relay::failure::Class;
 use crate::relay::inflight::InFlight;
-use crate::relay::json;
+use crate::relay::json::{self, Span};
 use crate::relay::message::{Kind, Malformed, Message};
 use crate::relay::trace::TraceContext;
 
@@ -40,28 +37,6 @@ const HEADERS_BYTES_MAX: usize = 64 * 1024;
 
 /// Most headers of one command, counted with repetitions; servers commonly refuse more than a hundred.
 const HEADERS_MAX: usize = 256;
-
-/// One command, its members still as text: a member of the wrong type must not hide the others. Members
-/// that are not named here are ignored; the contract may grow.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    command_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    request_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    shard_token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    channel: Option<&'a RawValue>,
-    #[serde(borrow)]
-    created_at: Option<&'a RawValue>,
-    #[serde(borrow)]
-    headers: Option<&'a RawValue>,
-    #[serde(borrow)]
-    response_timeout: Option<&'a RawValue>,
-    #[serde(borrow)]
-    jsonrpc: Option<&'a RawValue>,
-}
 
 /// A command that was neither taken nor answered: its id or token is missing, or its type is unknown.
 #[derive(Debug)]
@@ -82,23 +57,30 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
         why: format!("control-plane command dropped: {what}"),
         request_id: id.map(str::to_owned),
     };
-    let invalid = |what: &str, id| dropped(DropReason::InvalidCommand, what, id);
-    let fields = Some(raw).filter(|text| text.starts_with('{'));
-    let fields = fields.and_then(|text| serde_json::from_str::<Fields<'_>>(text).ok());
-    let fields = fields.ok_or_else(|| invalid("invalid payload", None))?;
-    let request_id = text(fields.request_id).filter(|id| is_token(id));
+    let invalid = |what: &str, id: Option<&str>| dropped(DropReason::InvalidCommand, what, id);
+    let members = json::members(raw, Span { start: 0, end: raw.len() }).ok().flatten();
+    let members = members.ok_or_else(|| invalid("invalid payload", None))?;
+    // Text, so that one of the wrong type hides no other. What is not asked for is ignored: the contract may grow.
+    let member = |name: &'static str| match json::only(&members, name) {
+        Ok(span) => Ok(span.map(|span| span.of(raw)).filter(|text| *text != "null")),
+        Err(_) => Err(invalid("invalid payload", None)),
+    };
+    let text = |name| member(name).map(|literal| literal.and_then(json::string));
+    let request_id = text("request_id")?.filter(|id| is_token(id));
     let request_id = request_id.ok_or_else(|| invalid("request_id is missing or too long", None))?;
     let id = Some(request_id.as_ref());
-    let shard_token = text(fields.shard_token).filter(|token| is_token(token));
+    let shard_token = text("shard_token")?.filter(|token| is_token(token));
     let shard_token = shard_token.and_then(|token| HeaderValue::from_str(&token).ok());
     let shard_token = shard_token.ok_or_else(|| invalid("shard_token is missing or unusable", id))?;
-    let kind = kind(&fields).map_err(|what| dropped(DropReason::InvalidCommandType, &what, id))?;
-    let channel = channel(fields.channel).ok_or_else(|| invalid("invalid channel", id))?;
-    let headers = headers(fields.headers);
-    let body = body(kind, &fields, headers.as_ref());
+    let kind = kind(text("command_type")?.as_deref())
+        .map_err(|what| dropped(DropReason::InvalidCommandType, &what, id))?;
+    let channel = channel(member("channel")?).ok_or_else(|| invalid("invalid channel", id))?;
+    let raw_headers = member("headers")?;
+    let headers = headers(raw_headers);
+    let body = body(kind, member("jsonrpc")?.unwrap_or("null"), headers.as_ref());
     // Ten thousand commands may be in flight, so their headers count too, unless they were not taken.
-    let kept = fields.headers.filter(|_| headers.is_some());
-    let bytes = body.bytes() + kept.map_or(0, |raw| raw.get().len());
+    let kept = raw_headers.filter(|_| headers.is_some());
+    let bytes = body.bytes() + kept.map_or(0, str::len);
     Ok(Command {
         request_id: request_id.into_owned(),
         shard_token,
@@ -107,9 +89,9 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
         headers: headers.unwrap_or_default(),
         received,
         // For metrics alone; a malformed one costs nothing.
-        created_at: text(fields.created_at).and_then(|value| timestamp::parse(&value)),
+        created_at: text("created_at")?.and_then(|value| timestamp::parse(&value)),
         // Monotonic, so that a clock that is set meanwhile neither ends nor prolongs a call.
-        silent_after: text(fields.response_timeout)
+        silent_after: text("response_timeout")?
             .and_then(|value| response_timeout(&value))
             .and_then(|timeout| received.checked_add(timeout)),
         answer_by: None,
@@ -133,8 +115,8 @@ pub fn oversized(found: &Oversized, received: Instant, flight: &InFlight) -> Res
 
 /// The kind that `command_type` names. An unknown one is never treated as JSON-RPC: what it means was
 /// decided after this program was written, so it is neither run nor answered.
-fn kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
-    match text(fields.command_type).as_deref() {
+fn kind(command_type: Option<&str>) -> Result<RequestKind, String> {
+    match command_type {
         Some("jsonrpc") => Ok(RequestKind::Call),
         Some("session_termination") => Ok(RequestKind::SessionTermination),
         Some("oauth_discovery") => Ok(RequestKind::OauthDiscovery),
@@ -148,11 +130,10 @@ fn kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
 
 /// What is asked, or why it cannot be done. Headers are missing when one of them is unusable; that is
 /// answered in the way in which the command itself would have been.
-fn body(kind: RequestKind, fields: &Fields<'_>, headers: Option<&HeaderMap>) -> Body {
+fn body(kind: RequestKind, payload: &str, headers: Option<&HeaderMap>) -> Body {
     let illegal = |kind, id| unusable(kind, Class::InvalidHeader, "a header is not legal HTTP", id);
     match (kind, headers) {
         (RequestKind::Call | RequestKind::Notification, headers) => {
-            let payload = fields.jsonrpc.map(RawValue::get).unwrap_or("null");
             let malformed = |why: Malformed| {
                 unusable(kind, Class::InvalidMessage, why.to_string(), readable_id(payload, why))
             };
@@ -197,23 +178,18 @@ fn readable_id(payload: &str, why: Malformed) -> Option<String> {
 }
 
 /// The channel; without a name it is the main one. A name that is none is not corrected to it.
-fn channel(raw: Option<&RawValue>) -> Option<Channel> {
-    match raw.map(RawValue::get) {
-        None | Some("null") => Some(Channel::main()),
-        Some(_) => Channel::parse(&text(raw)?),
-    }
+fn channel(raw: Option<&str>) -> Option<Channel> {
+    raw.map_or(Some(Channel::main()), |raw| Channel::parse(&json::string(raw)?))
 }
 
 /// The headers, or nothing when one of them cannot be put on a wire. None is left out quietly: a call
 /// without its `Authorization` would be another call.
-fn headers(raw: Option<&RawValue>) -> Option<HeaderMap> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
-        return Some(HeaderMap::new());
-    };
-    if raw.get().len() > HEADERS_BYTES_MAX {
+fn headers(raw: Option<&str>) -> Option<HeaderMap> {
+    let Some(raw) = raw else { return Some(HeaderMap::new()) };
+    if raw.len() > HEADERS_BYTES_MAX {
         return None;
     }
-    let lists: BTreeMap<String, Option<Vec<String>>> = serde_json::from_str(raw.get()).ok()?;
+    let lists: BTreeMap<String, Option<Vec<String>>> = serde_json::from_str(raw).ok()?;
     let mut map = HeaderMap::new();
     for (name, values) in lists {
         let values = values.unwrap_or_default();
@@ -230,11 +206,6 @@ fn headers(raw: Option<&RawValue>) -> Option<HeaderMap> {
         }
     }
     Some(map)
-}
-
-/// The text of a member, when it is a string.
-fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    json::string(raw?.get())
 }
 
 /// Whether a text can name a command, or be the token of one.
