@@ -93,6 +93,7 @@ mod tests {
             assert!(!names.resolve("localhost", 7, soon).unwrap().is_empty());
         }
         let held: Vec<_> = (0..RESOLUTIONS_MAX).map(|_| names.helpers.reserve(1, soon).unwrap()).collect();
+        assert!(names.helpers.reserve(1, Instant::now()).is_none(), "one more at once");
         assert_eq!(names.resolve("localhost", 7, Instant::now()).unwrap_err().kind, Kind::Dns);
         drop(held);
         assert!(names.resolve("localhost", 7, soon).is_ok());

@@ -101,6 +101,7 @@ fn only_the_bundle_counts_without_roots() {
     let line = rig.client.wait_log(|line| line.contains("backing off"));
     assert!(line.contains("Other"), "{line}");
     assert!(rig.plane.server.requests().is_empty());
+    rig.client.wait_log(|line| line.contains("\"1 roots from no roots and ca-bundle "));
 }
 
 /// MCP-090: a bundle without certificates, or without a file, ends the start.

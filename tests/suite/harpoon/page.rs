@@ -1,6 +1,7 @@
 //! The page of the listener: what an operator sees, and what must not be seen.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -50,25 +51,34 @@ fn payloads_are_shown_where_that_was_asked_for() {
         Server::start(None, Arc::new(|_: &_| Reply::body(200, "text/plain", "<answer> token-of-ours-1")));
     let (plane, mcp) = (Plane::start(), Mcp::start());
     let target = format!("- {{label: a, url: {}/a, headers: {{X-Token: token-of-ours-1}}}}", server.origin());
-    let builder = Builder::run(&plane.server.origin(), &mcp.url())
-        .yaml(&yaml(&target))
-        .argument("--harpoon.allow-plaintext-http")
-        .argument("--harpoon.capture-payloads");
+    let builder = |socket: &Path| {
+        Builder::run(&plane.server.origin(), &mcp.url())
+            .yaml(&yaml(&target))
+            .argument("--harpoon.allow-plaintext-http")
+            .flag("health.unix-socket", socket.to_str().unwrap())
+    };
     let (code, output) =
         Builder::run(&plane.server.origin(), &mcp.url()).argument("--harpoon.capture-payloads").finish();
     assert!(
         code == Some(1) && output.contains("harpoon.capture-payloads needs health.unix-socket"),
         "{output}"
     );
-    let _client = builder.flag("health.unix-socket", socket.to_str().unwrap()).start();
-    let call = call_command("a", json!({"method": "POST", "body": "payload-of-a-caller"}));
-    plane.queue(&call);
-    plane.wait_answer(&call);
-    let page = over(&UnixStream::connect(&socket).unwrap());
+    let page = |socket: &Path| {
+        let call = call_command("a", json!({"method": "POST", "body": "payload-of-a-caller"}));
+        plane.queue(&call);
+        plane.wait_answer(&call);
+        over(&UnixStream::connect(socket).unwrap()).body
+    };
+    let mut client = builder(&socket).start();
+    let body = page(&socket);
+    assert!(body.contains("/a") && !body.contains("payload-of-a-caller"), "{body}");
+    client.stop();
+    let _client = builder(&socket).argument("--harpoon.capture-payloads").start();
+    let body = page(&socket);
     for part in ["payload-of-a-caller", "&lt;answer&gt; [REDACTED]"] {
-        assert!(page.body.contains(part), "{part}: {}", page.body);
+        assert!(body.contains(part), "{part}: {body}");
     }
-    assert!(!page.body.contains("token-of-ours-1"));
+    assert!(!body.contains("token-of-ours-1"));
 }
 
 fn over(stream: &UnixStream) -> Fetched {
