@@ -1,6 +1,8 @@
 //! `tunnel-clientd`: the service, with what its features hold and nothing else.
 
 use crate::support::client::Builder;
+#[cfg(not(feature = "harpoon"))]
+use crate::support::command::Command;
 use crate::support::rig::Rig;
 
 /// The features of this build, as `--version` names them.
@@ -88,6 +90,18 @@ fn without_harpoon_its_channel_is_refused_by_name() {
         rig.flag("control-plane.poll-channel", "main").flag("control-plane.poll-channel", "harpoon").finish();
     assert_eq!(code, Some(1));
     assert!(log.contains("this build has no Harpoon (feature harpoon)"), "{log}");
+}
+
+/// The caller hears that there is nothing to find, and the log says why.
+#[test]
+#[cfg(not(feature = "harpoon"))]
+fn without_harpoon_discovery_is_answered_as_failed() {
+    let rig = Rig::with(|builder| builder.daemon());
+    let command = Command::of_type("oauth_discovery");
+    rig.plane.queue(&command);
+    let answer = rig.plane.wait_answer(&command);
+    assert!(answer.code() >= 500 && answer.payload()["error"]["code"] == "oauth_discovery_failed");
+    rig.client.wait_log(|line| line.contains("this build has no OAuth discovery (feature harpoon)"));
 }
 
 /// A setting that were accepted and ignored would let people believe that it works. What says no more than "off", or

@@ -99,9 +99,10 @@ impl Call for HttpCall {
         match &self.command.body {
             Body::Message(message) => self.forward(message, deadline, sink),
             Body::SessionTermination => self.terminate(deadline),
-            // Discovery is feature `harpoon`'s; what is unusable the relay answers itself.
+            // The relay answers what is unusable, and where discovery is built it answers that.
             Body::OauthDiscovery | Body::Unusable { .. } => {
-                Outcome::Failed(Failure::new(Class::Internal, "nothing here answers this command"))
+                let why = "this build has no OAuth discovery (feature harpoon)";
+                Outcome::Failed(Failure::new(Class::Internal, why))
             }
         }
     }
