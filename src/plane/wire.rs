@@ -95,7 +95,7 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
             .and_then(|value| response_timeout(&value))
             .and_then(|timeout| received.checked_add(timeout)),
         answer_by: None,
-        trace: TraceContext::of_command(raw),
+        trace: TraceContext::of_command(raw, &members),
         ticket: flight.enter(bytes),
     })
 }

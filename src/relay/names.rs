@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::json::{Member, Span};
+use super::json::{self, Member, Span};
 
 /// Members that decide what a message is.
 pub const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
@@ -67,9 +67,7 @@ pub fn find<const N: usize>(
 
 /// The member of this name, when there is exactly one: of two, nobody can say which a reader takes.
 pub fn only(members: &[Member<'_>], name: &str) -> Option<Span> {
-    let mut named = members.iter().filter(|member| member.name == name);
-    let first = named.next()?;
-    named.next().is_none().then_some(first.value)
+    json::only(members, name).ok().flatten()
 }
 
 /// Whether a reader that is generous with names takes `name` for `known`. No folded name is longer than
@@ -91,7 +89,6 @@ fn fold(letter: char) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json;
     use super::*;
 
     #[test]

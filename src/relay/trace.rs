@@ -26,19 +26,14 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// That of a command, from its text. Nothing that is wrong with it, not even that it stands there twice, makes the
-    /// command malformed. Whoever names one of the two in the headers has a context of their own.
-    pub fn of_command(text: &str) -> Option<TraceContext> {
-        // A walk over the text, which few commands need to have looked at more closely.
-        if !text.contains("\"trace_context\"") {
-            return None;
-        }
-        let command = members(text, Span { start: 0, end: text.len() })?;
-        let headers = names::only(&command, "headers").and_then(|headers| members(text, headers));
+    /// That of a command, from its text and the members of that. Nothing that is wrong with it, not even that it stands
+    /// there twice, makes the command malformed. Whoever names one of the two in the headers has a context of their own.
+    pub fn of_command(text: &str, command: &[Member<'_>]) -> Option<TraceContext> {
+        let context = members(text, names::only(command, "trace_context")?)?;
+        let headers = names::only(command, "headers").and_then(|headers| members(text, headers));
         if headers.is_some_and(|headers| any_own(&headers)) {
             return None;
         }
-        let context = members(text, names::only(&command, "trace_context")?)?;
         let [parent, state] = names::find(&context, NAMES).ok()?;
         let parent = json::string(parent?.of(text)).filter(|parent| is_parent(parent))?;
         let state = match state.map(|span| span.of(text)) {
@@ -165,8 +160,12 @@ mod tests {
         read(&text, "{}")
     }
 
+    fn of_command(text: &str) -> Option<TraceContext> {
+        TraceContext::of_command(text, &members(text, Span { start: 0, end: text.len() })?)
+    }
+
     fn read(context: &str, headers: &str) -> Option<TraceContext> {
-        TraceContext::of_command(&format!("{{\"a\":1,\"trace_context\":{context},\"headers\":{headers}}}"))
+        of_command(&format!("{{\"a\":1,\"trace_context\":{context},\"headers\":{headers}}}"))
     }
 
     /// NEW-030, NEW-068: almost valid is not valid.
@@ -239,7 +238,7 @@ mod tests {
             assert!(read(&good, headers).is_some(), "{headers}");
         }
         assert!(read(&good.replace("\"x\":1", "\"tracestate\":null"), "{}").is_some());
-        assert_eq!(TraceContext::of_command("{\"a\":\"\\\"trace_context\\\"\"}"), None);
+        assert_eq!(of_command("{\"a\":\"\\\"trace_context\\\"\"}"), None);
         let twice = good.replace("\"x\":1", &format!("\"tr\\u0061ceparent\":\"{PARENT}\""));
         for bad in [
             "null",
@@ -256,9 +255,9 @@ mod tests {
             assert_eq!(read(bad, "{}"), None, "{bad}");
         }
         let command = format!("{{\"a\":1,\"a\":2,\"trace_context\":{good},\"headers\":{{}}}}");
-        assert!(TraceContext::of_command(&command).is_some());
+        assert!(of_command(&command).is_some());
         let command = command.replace("\"a\":2", "\"trace_context\":{}");
-        assert_eq!(TraceContext::of_command(&command), None);
+        assert_eq!(of_command(&command), None);
         for headers in
             ["{\"traceparent\":null}", "{\"TRACESTATE\":[]}", "{\"a\":[],\"Tr\\u0061ceparent\":[\"x\"]}"]
         {
