@@ -160,12 +160,12 @@ impl Command {
 
     /// Whether `response_timeout` has passed.
     pub fn expired(&self) -> bool {
-        self.silent_after.is_some_and(|end| Instant::now() >= end)
+        has_passed(self.silent_after)
     }
 
     /// Whether its caller has to be told now that time is over.
     pub fn is_overdue(&self) -> bool {
-        self.answer_by.is_some_and(|end| Instant::now() >= end)
+        has_passed(self.answer_by)
     }
 
     /// The deadline of a call that starts now and may take `ttl`. The caller's own time started when
@@ -179,6 +179,10 @@ impl Command {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+}
+
+fn has_passed(end: Option<Instant>) -> bool {
+    end.is_some_and(|end| Instant::now() >= end)
 }
 
 /// Until when a call may run. There are two ends, and the failure tells which came first: shortly before the
@@ -202,7 +206,7 @@ impl Deadline {
 
     /// Whether the caller's own time is over.
     pub fn is_expired(&self) -> bool {
-        self.answer_by.is_some_and(|end| Instant::now() >= end)
+        has_passed(self.answer_by)
     }
 
     /// The same with a shorter time of ours.

@@ -348,21 +348,20 @@ impl State {
             }
         })?;
         let (lane, command) = self.waiting.remove(at)?;
-        let began = Instant::now();
-        self.popped.add(began);
+        self.popped.add(now);
         // A subscription has been counted as running since it was pushed.
         if lane != Lane::Listen {
             self.shares.waits(&command.channel, false);
         }
         match worker {
             Lane::Ordinary => {
-                self.running.push(began);
+                self.running.push(now);
                 self.shares.runs(&command.channel, true);
             }
             Lane::Quick => self.shares.quick(&command.channel, true),
             Lane::Overdue if lane == Lane::Listen => self.shares.listens(&command.channel, false),
             Lane::Overdue | Lane::Listen => {}
         }
-        Some((Held { lane: worker, began, channel: command.channel.clone() }, command))
+        Some((Held { lane: worker, began: now, channel: command.channel.clone() }, command))
     }
 }

@@ -66,9 +66,9 @@ type Work = Result<Box<dyn Call>, Verdict>;
 
 impl Relay {
     /// Starts the ordinary workers for `count` calls at once, the quick ones, those for subscriptions, and the one that
-    /// answers what waits for too long. Each
-    /// channel has one quick worker, and beyond the first one ordinary worker besides: see `queue::shares`.
-    /// They end with the queue; nobody waits for them, because what they have in hand is counted as in flight.
+    /// answers what waits for too long. Each channel has one quick worker, and beyond the first one ordinary worker
+    /// besides: see `queue::shares`. They end with the queue; nobody waits for them, because what they have in hand is
+    /// counted as in flight.
     pub fn start(self: &Arc<Relay>, count: usize, heartbeats: &Heartbeats) -> io::Result<()> {
         let channels = self.targets.len().max(1);
         let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + channels - 1)
@@ -307,7 +307,7 @@ fn answer(command: &Command, outcome: Outcome) -> Answer {
         Outcome::Done { status, headers } => (status, headers, None, None),
         Outcome::Failed(failure) => {
             log_failure(command, &failure);
-            let (status, headers) = (failure.status, failure.headers.clone());
+            let status = failure.status;
             match kind {
                 AnswerKind::OauthDiscovery => {
                     let message = "OAuth discovery failed";
@@ -315,9 +315,10 @@ fn answer(command: &Command, outcome: Outcome) -> Answer {
                     (status, ReplyHeaders::default(), Some(payload), None)
                 }
                 AnswerKind::Response => {
-                    (status, headers.with_json_content(), Some(failure.payload(command.id())), None)
+                    let payload = failure.payload(command.id());
+                    (status, failure.headers.with_json_content(), Some(payload), None)
                 }
-                _ => (status, headers, None, None),
+                _ => (status, failure.headers, None, None),
             }
         }
     };

@@ -48,15 +48,13 @@ impl Posts {
 
     /// An attempt failed.
     pub(super) fn meet(&mut self, fault: Fault<'_>, is_repeat: bool) {
-        self.attempts += 1;
-        self.retries += u64::from(is_repeat);
+        self.attempt(is_repeat);
         self.fault = Some((fault.category, fault.status));
     }
 
     /// An answer was accepted, or was there `already`.
     pub(super) fn accept(&mut self, now: Instant, already: bool, is_repeat: bool) {
-        self.attempts += 1;
-        self.retries += u64::from(is_repeat);
+        self.attempt(is_repeat);
         self.refused.clear();
         self.fault = None;
         self.ended += 1;
@@ -65,6 +63,11 @@ impl Posts {
             self.accepted.add(now);
         }
         self.disposition = Some(if already { "already_fulfilled_or_unknown" } else { "accepted" });
+    }
+
+    fn attempt(&mut self, is_repeat: bool) {
+        self.attempts += 1;
+        self.retries += u64::from(is_repeat);
     }
 
     /// One was given up. The end of the process is nobody's failure.
