@@ -9,7 +9,7 @@ use std::time::Duration;
 use ureq::http::HeaderMap;
 
 use super::lookup::Lookup;
-use super::{ControlPlane, Environment, Error, ErrorKind, Flags, Network, Secret, local, plane, proxy};
+use super::{ControlPlane, Environment, Error, ErrorKind, Flags, Network, Secret, plane, proxy};
 
 /// Time-out of one request. A person waits for it.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ impl Admin {
     /// Reads flags and variables; `runtime_key_will_do` for what the tunnel itself may ask.
     pub fn load(flags: &Flags, environment: &Environment, runtime_key_will_do: bool) -> Result<Admin, Error> {
         let lookup = Lookup::open(flags, environment, None, false)?;
-        let network = local::network(&lookup)?;
+        let network = Network::load(&lookup)?;
         let (certificate, key_file) = ("control-plane.client-cert", "control-plane.client-key");
         let identity = plane::identity(&lookup, certificate, key_file, "control-plane")?;
         let url_path = lookup.read("control-plane.url-path", |found| plane::url_path(found.text()))?;
@@ -77,7 +77,7 @@ fn key(flags: &Flags, lookup: &Lookup, runtime_key_will_do: bool) -> Result<Secr
         (None, Some(text)) if !text.is_empty() => references.value(VARIABLE, text),
         (None, _) if runtime_key_will_do => {
             let key = lookup.read("control-plane.api-key", |found| plane::api_key(lookup, found))?;
-            let (key, _) = key.flatten().ok_or_else(|| usage(BOTH_MISSING))?;
+            let key = key.flatten().ok_or_else(|| usage(BOTH_MISSING))?;
             return Ok(key);
         }
         (None, Some(_)) => return Err(usage("OPENAI_ADMIN_KEY must be non-empty")),

@@ -9,12 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::sync;
 
 use super::document::Raw;
 use super::lookup::{Found, Lookup};
+use super::section::section;
 use super::settings::{Kind, ROWS, Row, Status};
-use super::{Error, Health, ListenAddress, Log, LogFormat, Network, Process, Roots, proxy, trust, value};
+use super::{EnvironmentProxies, Error, ListenAddress, LogFormat, Proxy, Roots, proxy, trust, value};
 
 /// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
@@ -22,56 +25,75 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Time-out of resolving the listener's name. A second name server is asked after 5 s.
 const RESOLVE_TIME: Duration = Duration::from_secs(6);
 
-/// Settings of every outbound connection. The variables of OpenSSL and of proxies are read here,
-/// with the settings, so that `net` depends on nothing but what it is handed; what the bundles
-/// hold, and that they are there, it finds out when it builds its roots.
-pub(crate) fn network(lookup: &Lookup) -> Result<Network, Error> {
-    let environment = lookup.references.environment;
-    Ok(Network {
-        ca_bundle: lookup.path("ca-bundle")?,
-        roots: lookup.read("tls.roots", |found| roots(found.text()))?.unwrap_or_default(),
-        ssl_cert_file: environment.filled("SSL_CERT_FILE").map(PathBuf::from),
-        ssl_cert_dir: environment.filled("SSL_CERT_DIR").map(str::to_string),
-        proxy: proxy::load(lookup, "http-proxy")?,
-        environment: proxy::environment(lookup)?,
-        body_budget_bytes: lookup.integer("mcp.body-budget-bytes")?,
-    })
+section! {
+    /// Settings of every outbound connection. The default is what holds where no setting was read. The variables of
+    /// OpenSSL and of proxies are read here, with the settings, so that `net` depends on nothing but what it is
+    /// handed; what the bundles hold, and that they are there, it finds out when it builds its roots.
+    #[derive(Default)]
+    Network(lookup: &Lookup) {
+        /// PEM bundle added to the roots (`ca-bundle`).
+        ca_bundle: Option<PathBuf> = lookup.path("ca-bundle")?;
+        /// Which roots are used (`tls.roots`).
+        roots: Roots = lookup.read("tls.roots", |found| roots(found.text()))?.unwrap_or_default();
+        /// `SSL_CERT_FILE`, when set and not empty.
+        ssl_cert_file: Option<PathBuf> = lookup.references.environment.filled("SSL_CERT_FILE").map(PathBuf::from);
+        /// `SSL_CERT_DIR`, when set and not empty (a colon-separated list).
+        ssl_cert_dir: Option<String> = lookup.references.environment.filled("SSL_CERT_DIR").map(str::to_string);
+        /// The global proxy (`http-proxy`).
+        proxy: Option<Proxy> = proxy::load(lookup, "http-proxy")?;
+        /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+        environment: EnvironmentProxies = proxy::environment(lookup)?;
+        /// Bytes of large bodies that may be held at once (`mcp.body-budget-bytes`).
+        body_budget_bytes: usize = lookup.integer("mcp.body-budget-bytes")?;
+    }
 }
 
-/// Level, format and file of the log. Without a format only plain lines are written, for people
-/// who try the program out; what asks for more has to say in which form, as in the reference.
-pub(crate) fn log(lookup: &Lookup) -> Result<Log, Error> {
-    let file = lookup.plain_path("log.file")?;
-    let implied = if file.is_some() { LogFormat::StructText } else { LogFormat::Unset };
-    let format = lookup.read("log.format", |found| log_format(found.text()))?.unwrap_or(implied);
-    let threshold = lookup.read("log.level", |found| {
-        let text = found.text();
-        match value::level(text) {
-            Ok(threshold) if threshold != 0 && format == LogFormat::Unset => {
-                Err("log level requires 'struct-text' or 'json' log format: add --log.format struct-text"
-                    .into())
-            }
-            level => level.map_err(|fault| format!("parse log level {text:?}: {fault}")),
-        }
-    })?;
-    Ok(Log {
-        level: value::level_filter(threshold.unwrap_or_default()),
-        format,
-        file,
-        http_raw_unsafe: lookup.boolean("log.http-raw-unsafe")?,
-        on_stderr: format == LogFormat::Unset,
-    })
+section! {
+    /// Settings of the log. Without a format only plain lines are written, for people who try the program out; what
+    /// asks for more has to say in which form, as in the reference.
+    Log(lookup: &Lookup) {
+        /// Append here (0600) instead of standard output.
+        file: Option<PathBuf> = lookup.plain_path("log.file")?;
+        /// The line format.
+        format: LogFormat = {
+            let implied = if file.is_some() { LogFormat::StructText } else { LogFormat::Unset };
+            lookup.read("log.format", |found| log_format(found.text()))?.unwrap_or(implied)
+        };
+        /// Least level that is written.
+        level: LevelFilter = {
+            let threshold = lookup.read("log.level", |found| threshold(found.text(), format))?;
+            value::level_filter(threshold.unwrap_or_default())
+        };
+        /// `log.http-raw-unsafe`: with level debug, whole requests and replies are dumped.
+        http_raw_unsafe: bool = lookup.boolean("log.http-raw-unsafe")?;
+        /// Lines without a file go to standard error in every format: a command's output is on the other.
+        on_stderr: bool = format == LogFormat::Unset;
+    }
 }
 
-/// Settings of the operator's listener. The address is checked even if a socket takes its place:
-/// it would otherwise fail on the day on which the socket is taken out.
-pub(crate) fn health(lookup: &Lookup) -> Result<Health, Error> {
-    Ok(Health {
-        listen: listen(lookup, "health.listen-addr")?,
-        unix_socket: lookup.plain_path("health.unix-socket")?,
-        url_file: lookup.plain_path("health.url-file")?,
-        show_details: lookup.boolean("health.show-details")?,
-    })
+section! {
+    /// Settings of the operator's listener. The address is checked even if a socket takes its place: it would
+    /// otherwise fail on the day on which the socket is taken out.
+    Health(lookup: &Lookup) {
+        /// TCP address, ignored while a socket is set. Host and port as written, and resolved.
+        listen: ListenAddress = listen(lookup, "health.listen-addr")?;
+        /// Unix socket to listen on instead.
+        unix_socket: Option<PathBuf> = lookup.plain_path("health.unix-socket")?;
+        /// File that receives the listener's URL.
+        url_file: Option<PathBuf> = lookup.plain_path("health.url-file")?;
+        /// Whether `/health` may show what components are doing.
+        show_details: bool = lookup.boolean("health.show-details")?;
+    }
+}
+
+section! {
+    /// Process files and shutdown.
+    Process(lookup: &Lookup) {
+        /// How long commands in flight may take after a stop signal (`process.drain-timeout`).
+        drain_timeout: Duration = drain_timeout(lookup)?;
+        /// File that receives the process id.
+        pid_file: Option<PathBuf> = lookup.plain_path("pid.file")?;
+    }
 }
 
 /// An address to listen on.
@@ -83,18 +105,29 @@ pub(crate) fn listen(lookup: &Lookup, flag: &str) -> Result<ListenAddress, Error
     listen.ok_or_else(|| Error::invalid(format!("{flag} has no default")))
 }
 
-/// Process files and shutdown. The bound of the drain stands here and not in the table because it
-/// is said in the words of durations. Directories in which others could exchange what is written are named.
-pub(crate) fn process(lookup: &Lookup, log: &Log, health: &Health) -> Result<Process, Error> {
+/// The bound of the drain stands here and not in the table because it is said in the words of durations.
+fn drain_timeout(lookup: &Lookup) -> Result<Duration, Error> {
     const FLAG: &str = "process.drain-timeout";
-    let drain_timeout = lookup.duration(FLAG)?;
-    if drain_timeout > DRAIN_MAX {
-        return Err(lookup.refuse(FLAG, "must be less than or equal to 10m0s"));
+    match lookup.duration(FLAG)? {
+        time if time > DRAIN_MAX => Err(lookup.refuse(FLAG, "must be less than or equal to 10m0s")),
+        time => Ok(time),
     }
-    let pid_file = lookup.plain_path("pid.file")?;
-    let written = [&log.file, &health.url_file, &health.unix_socket, &pid_file];
+}
+
+/// Names directories in which others could exchange what is written.
+pub(crate) fn look_beside(lookup: &Lookup, log: &Log, health: &Health, process: &Process) {
+    let written = [&log.file, &health.url_file, &health.unix_socket, &process.pid_file];
     lookup.references.warn(written.into_iter().flatten().filter_map(|path| trust::beside(path)));
-    Ok(Process { pid_file, drain_timeout })
+}
+
+/// A level on the scale of `value::level`.
+fn threshold(text: &str, format: LogFormat) -> Result<i64, String> {
+    match value::level(text) {
+        Ok(threshold) if threshold != 0 && format == LogFormat::Unset => {
+            Err("log level requires 'struct-text' or 'json' log format: add --log.format struct-text".into())
+        }
+        level => level.map_err(|fault| format!("parse log level {text:?}: {fault}")),
+    }
 }
 
 /// Refuses settings that have no effect, unless they leave the feature off or merely tune it: a setting

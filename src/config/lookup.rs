@@ -199,10 +199,8 @@ impl<'a> Lookup<'a> {
 
     /// An error of that kind whose text begins with the name of the setting.
     pub(crate) fn refuse(&self, flag: &str, what: &str) -> Error {
-        match self.find(flag) {
-            Ok(Some(found)) => found.fault(&format!("{} {what}", found.name())),
-            _ => Error::invalid(format!("{flag} {what}")),
-        }
+        let name = self.find(flag).ok().flatten().map_or(flag, |found| found.name());
+        self.fault(flag, &format!("{name} {what}"))
     }
 
     /// The value on the command line; as in Go, the last of several values counts unless all do.

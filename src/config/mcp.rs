@@ -4,18 +4,26 @@
 //! it decides which mistake a person is sent after. Opens no connection and starts no program: a
 //! server that cannot be reached is found by the relay.
 
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, HeaderName};
+
 #[cfg(feature = "harpoon")]
 use super::Origin;
+#[cfg(feature = "dev")]
+use super::Stub;
 use super::binding::{Entry, arguments};
 use super::document::Raw;
 #[cfg(feature = "harpoon")]
 use super::lookup::Giver;
 use super::lookup::{Found, Lookup};
-use super::plane::{RESERVED_CHANNEL, identity};
+use super::plane::{POLL_CHANNEL_FLAG, RESERVED_CHANNEL, identity};
 use super::reference::{self, is_variable_name};
+use super::section::section;
 use super::settings::{KEY_FLAG, ROWS};
 use super::{
-    Binding, Channel, Error, HttpServer, Identity, Mcp, Secret, Server, StdioServer, headers, proxy,
+    Binding, Channel, ControlPlane, Error, ErrorKind, HttpServer, Identity, Proxy, Secret, Server,
+    StdioServer, headers, proxy,
 };
 use crate::url::Url;
 
@@ -25,13 +33,52 @@ pub(super) const SERVER_FLAG: &str = "mcp.server-url";
 pub(super) const COMMAND_FLAG: &str = "mcp.command";
 /// Flag of the variables for all servers over stdio.
 const PASS_FLAG: &str = "mcp.pass-env";
-/// Validates the MCP servers and how they are called. Servers come before commands whichever was
-/// given first, so that the order of bindings does not depend on where they were set.
-pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
+
+const MAIN_MISSING: &str =
+    "main channel is required; set --mcp.server-url or --mcp.command, or MCP_SERVER_URL or MCP_COMMAND";
+const MAIN_UNNAMED: &str =
+    "main channel is required; add channel=main to one --mcp.server-url or --mcp.command entry";
+
+section! {
+    /// The private MCP servers and how they are called.
+    Mcp(lookup: &Lookup) {
+        /// Bindings of the channels, server entries first, in the order given.
+        bindings: Vec<Binding> = bindings(lookup)?;
+        /// Bounds one whole call (`mcp.connection-max-ttl`).
+        connection_max_ttl: Duration = lookup.duration("mcp.connection-max-ttl")?;
+        /// How long a server over stdio that owes answers may say nothing (`mcp.stdio-silence`).
+        stdio_silence: Duration = lookup.duration("mcp.stdio-silence")?;
+        /// How long the first poll may wait for a server that refuses connections; zero: not at all.
+        startup_wait: Duration = lookup.duration("mcp.startup-wait-timeout")?;
+        /// Ordinary workers, 1 to 128.
+        max_concurrent_requests: usize = lookup.integer("mcp.max-concurrent-requests")?;
+        /// `mcp.http-proxy`.
+        proxy: Option<Proxy> = proxy::load(lookup, "mcp.http-proxy")?;
+        /// Sent to the configured origin and path only.
+        extra_headers: HeaderMap = headers::load(lookup, "mcp.extra-headers", &[])?;
+        /// Sent with probes and discovery only.
+        discovery_extra_headers: HeaderMap = headers::load(lookup, "mcp.discovery-extra-headers", &[])?;
+        /// The only headers of callers that pass, besides those of the protocol; `None` where all do that may.
+        forward_headers: Option<Vec<HeaderName>> = headers::names(lookup, "mcp.forward-headers")?;
+        /// Origins of others that OAuth discovery may ask, and register.
+        #[cfg(feature = "harpoon")]
+        oauth_trusted_origins: Vec<Origin> = trusted_origins(lookup)?;
+        /// Whether trace contexts of commands go on to servers.
+        forward_trace_context: bool = lookup.boolean("mcp.forward-trace-context")?;
+        /// Whether somebody asked for `notifications/initialized`, which servers over stdio get in any case.
+        stdio_send_initialized: bool = lookup.boolean("mcp.stdio-send-initialized-notification")?;
+        /// The stub that serves `main`.
+        #[cfg(feature = "dev")]
+        stub: Option<Stub> = super::stub::load(lookup, &mut bindings)?;
+    }
+}
+
+/// The MCP servers. Those over HTTP come before commands whichever was given first, so that the order of bindings does
+/// not depend on where they were set.
+fn bindings(lookup: &Lookup) -> Result<Vec<Binding>, Error> {
     let mut bindings = Vec::new();
     // Both halves or none: a certificate without its key is found here and not at the first handshake.
     let identity = identity(lookup, "mcp.client-cert", "mcp.client-key", "MCP")?;
-    let mut shows_identity = false;
     lookup.read(SERVER_FLAG, |found| {
         for entry in entries(found, Entry::server)? {
             let entry = entry.complete()?;
@@ -39,12 +86,11 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
             let url = lookup.value(found, &entry, "url")?;
             let server = http_server(lookup, &channel, &url, &entry, identity.as_ref())?;
             bind(&mut bindings, found, channel, Server::Http(server))?;
-            shows_identity = true;
         }
         Ok(())
     })?;
     // A certificate that nobody will be shown is a mistake: its owner believes in it.
-    if identity.is_some() && !shows_identity {
+    if identity.is_some() && bindings.is_empty() {
         return Err(Error::invalid(
             "mcp.client-cert and mcp.client-key require at least one http-streamable mcp.server-url binding",
         ));
@@ -58,25 +104,41 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Mcp, Error> {
         }
         Ok(())
     })?;
-    #[cfg(feature = "dev")]
-    let stub = super::stub::load(lookup, &mut bindings)?;
-    Ok(Mcp {
-        bindings,
-        connection_max_ttl: lookup.duration("mcp.connection-max-ttl")?,
-        stdio_silence: lookup.duration("mcp.stdio-silence")?,
-        startup_wait: lookup.duration("mcp.startup-wait-timeout")?,
-        max_concurrent_requests: lookup.integer("mcp.max-concurrent-requests")?,
-        proxy: proxy::load(lookup, "mcp.http-proxy")?,
-        extra_headers: headers::load(lookup, "mcp.extra-headers", &[])?,
-        discovery_extra_headers: headers::load(lookup, "mcp.discovery-extra-headers", &[])?,
-        forward_headers: headers::names(lookup, "mcp.forward-headers")?,
-        #[cfg(feature = "harpoon")]
-        oauth_trusted_origins: trusted_origins(lookup)?,
-        forward_trace_context: lookup.boolean("mcp.forward-trace-context")?,
-        stdio_send_initialized: lookup.boolean("mcp.stdio-send-initialized-notification")?,
-        #[cfg(feature = "dev")]
-        stub,
-    })
+    Ok(bindings)
+}
+
+/// Every polled channel needs a server, and without a list `main` does: commands that nobody can
+/// take would otherwise be fetched from the control plane only to fail. Whether Harpoon has endpoints is unknown in a
+/// build without it.
+pub(crate) fn check_channels(
+    lookup: &Lookup,
+    plane: &ControlPlane,
+    mcp: &Mcp,
+    has_endpoints: Option<bool>,
+) -> Result<(), Error> {
+    let bound = |channel: &Channel| mcp.bindings.iter().any(|binding| binding.channel == *channel);
+    if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
+        return Err(match mcp.bindings.as_slice() {
+            [] => Error::new(ErrorKind::MainChannelMissing, MAIN_MISSING),
+            _ => Error::invalid(MAIN_UNNAMED).of("mcp.server-url"),
+        });
+    }
+    for channel in &plane.poll_channels {
+        let wrong = match channel.as_str() {
+            _ if bound(channel) => continue,
+            RESERVED_CHANNEL if has_endpoints.is_none() => {
+                "harpoon cannot be served: this build has no Harpoon (feature harpoon)".to_string()
+            }
+            RESERVED_CHANNEL if has_endpoints == Some(true) => continue,
+            // Beside `main` it may be asked for before it has anything to offer.
+            RESERVED_CHANNEL if plane.poll_channels.contains(&Channel::main()) => continue,
+            RESERVED_CHANNEL => "harpoon has no routable target".to_string(),
+            "main" => "main has no local MCP handler".to_string(),
+            other => format!("{other:?} has no local handler"),
+        };
+        return Err(lookup.fault(POLL_CHANNEL_FLAG, &format!("{POLL_CHANNEL_FLAG} {wrong}")));
+    }
+    Ok(())
 }
 
 /// Origins that others of the network have, canonical.

@@ -23,6 +23,7 @@ mod yaml;
 mod document;
 mod literal;
 mod lookup;
+mod section;
 
 // Checks of a file that is not used yet.
 #[cfg(feature = "operator")]
@@ -57,7 +58,6 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::time::Duration;
 
 pub use crate::secret::Secret;
@@ -75,6 +75,9 @@ pub use flags::{Flags, Request};
 pub use harpoon::HostRules;
 #[cfg(feature = "harpoon")]
 pub use harpoon::{Harpoon, HarpoonTarget};
+pub use local::{Health, Log, Network, Process};
+pub use mcp::Mcp;
+pub use plane::ControlPlane;
 pub use profile::Source;
 pub use sections::*;
 
@@ -136,11 +139,11 @@ impl Settings {
     }
 
     fn of(source: &Source, flags: &Flags, environment: &Environment, keyless: bool) -> Result<Self, Error> {
-        let lookup = Lookup::open(flags, environment, source.path().map(Path::to_path_buf), keyless)?;
-        let network = local::network(&lookup)?;
-        let control_plane = plane::load(&lookup)?;
-        let mcp = mcp::load(&lookup)?;
-        let log = local::log(&lookup)?;
+        let lookup = Lookup::open(flags, environment, source.path.clone(), keyless)?;
+        let network = Network::load(&lookup)?;
+        let control_plane = ControlPlane::load(&lookup)?;
+        let mcp = Mcp::load(&lookup)?;
+        let log = Log::load(&lookup)?;
         #[cfg(feature = "harpoon")]
         let harpoon = harpoon::load(&lookup)?;
         local::absent_features(&lookup)?;
@@ -148,14 +151,16 @@ impl Settings {
         let has_endpoints = Some(!harpoon.targets.is_empty());
         #[cfg(not(feature = "harpoon"))]
         let has_endpoints = None;
-        plane::check_channels(&lookup, &control_plane, &mcp, has_endpoints)?;
+        mcp::check_channels(&lookup, &control_plane, &mcp, has_endpoints)?;
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
-        let health = local::health(&lookup)?;
+        let health = Health::load(&lookup)?;
         #[cfg(feature = "harpoon")]
         harpoon::check_listener(&lookup, &harpoon, &health)?;
+        let process = Process::load(&lookup)?;
+        local::look_beside(&lookup, &log, &health, &process);
         Ok(Settings {
             source: source.clone(),
-            process: local::process(&lookup, &log, &health)?,
+            process,
             network,
             control_plane,
             mcp,

@@ -6,12 +6,14 @@
 
 use std::time::Duration;
 
+use ureq::http::HeaderMap;
+
 use super::lookup::{Found, Giver, Lookup};
 use super::reference::{self, References, is_reference};
+use super::section::section;
 use super::settings::KEY_FLAG;
 use super::{
-    Channel, ControlPlane, Environment, Error, ErrorKind, Identity, Mcp, Network, Origin, Secret, headers,
-    proxy,
+    Channel, Environment, Error, ErrorKind, Identity, Network, Origin, Proxy, Secret, headers, proxy,
 };
 use crate::url::Url;
 
@@ -36,90 +38,69 @@ pub(crate) const RESERVED_CHANNEL: &str = "harpoon";
 /// The setting that says where the control plane is.
 pub(super) const BASE_URL_FLAG: &str = "control-plane.base-url";
 
+/// The setting that says how long a poll may be held.
+const TIMEOUT_FLAG: &str = "control-plane.poll-timeout";
+
 /// The setting whose items other settings must agree with.
-const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";
+pub(super) const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";
 
 const TUNNEL_ID_MISSING: &str =
     "tunnel ID is required; set --control-plane.tunnel-id or CONTROL_PLANE_TUNNEL_ID";
 const API_KEY_MISSING: &str = "control plane API key is required; set --control-plane.api-key (env:/file:) or CONTROL_PLANE_API_KEY or OPENAI_API_KEY";
-const MAIN_MISSING: &str =
-    "main channel is required; set --mcp.server-url or --mcp.command, or MCP_SERVER_URL or MCP_COMMAND";
-const MAIN_UNNAMED: &str =
-    "main channel is required; add channel=main to one --mcp.server-url or --mcp.command entry";
-
-/// Validates everything but the poll channels' handlers. The fields stand in the order in which
-/// mistakes are to be reported.
-pub(crate) fn load(lookup: &Lookup) -> Result<ControlPlane, Error> {
-    let identity =
-        identity(lookup, "control-plane.client-cert", "control-plane.client-key", "control-plane")?;
-    let origin = origin(lookup, identity.is_some())?;
-    let url_path = lookup.read("control-plane.url-path", |found| url_path(found.text()))?;
-    let tunnel_id = lookup.read("control-plane.tunnel-id", |found| tunnel_id(found.text()))?;
-    let tunnel_id =
-        tunnel_id.flatten().ok_or_else(|| Error::new(ErrorKind::TunnelIdMissing, TUNNEL_ID_MISSING))?;
-    let organization = lookup.read("control-plane.organization-id", |found| organization(found.text()))?;
-    let max_inflight = lookup.integer("control-plane.max-inflight")?;
-    let (poll_timeout, poll_guardrail) = poll_times(lookup)?;
-    let poll_channels = lookup.read(POLL_CHANNEL_FLAG, |found| poll_channels(found.list()))?;
-    let (api_key, api_key_label) = if lookup.keyless {
-        (Secret::new(String::new()), String::new())
-    } else {
-        let key = lookup.read(KEY_FLAG, |found| api_key(lookup, found))?;
-        key.flatten().ok_or_else(|| Error::new(ErrorKind::ApiKeyMissing, API_KEY_MISSING))?
-    };
-    Ok(ControlPlane {
-        origin,
+section! {
+    /// Settings of the control plane, in the order in which mistakes are reported.
+    ControlPlane(lookup: &Lookup) {
+        /// Client certificate for the control plane.
+        identity: Option<Identity> =
+            identity(lookup, "control-plane.client-cert", "control-plane.client-key", "control-plane")?;
+        /// Scheme, host and port; path discarded; already switched to the mTLS host where that applies.
+        origin: Origin = origin(lookup, identity.is_some())?;
+        /// Source of the origin, and of the value that it hides, in words for people.
         #[cfg(feature = "operator")]
-        origin_label: lookup.giver(BASE_URL_FLAG),
-        url_path: url_path.unwrap_or_default(),
-        tunnel_id,
-        organization_id: organization.filter(|id| !id.is_empty()),
-        api_key,
-        api_key_label,
-        identity,
-        proxy: proxy::load(lookup, "control-plane.http-proxy")?,
-        max_inflight,
-        poll_timeout,
-        initial_poll_timeout: lookup.duration("control-plane.initial-poll-timeout")?,
-        poll_guardrail,
-        response_timing: lookup.boolean("control-plane.response-timing")?,
-        poll_channels: poll_channels.unwrap_or_default(),
-        extra_headers: headers::load(lookup, "control-plane.extra-headers", headers::RESERVED)?,
-    })
-}
-
-/// Every polled channel needs a server, and without a list `main` does: commands that nobody can
-/// take would otherwise be fetched from the control plane only to fail. Whether Harpoon has endpoints is unknown in a
-/// build without it.
-pub(crate) fn check_channels(
-    lookup: &Lookup,
-    plane: &ControlPlane,
-    mcp: &Mcp,
-    has_endpoints: Option<bool>,
-) -> Result<(), Error> {
-    let bound = |channel: &Channel| mcp.bindings.iter().any(|binding| binding.channel == *channel);
-    if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
-        return Err(match mcp.bindings.as_slice() {
-            [] => Error::new(ErrorKind::MainChannelMissing, MAIN_MISSING),
-            _ => Error::invalid(MAIN_UNNAMED).of("mcp.server-url"),
-        });
-    }
-    for channel in &plane.poll_channels {
-        let wrong = match channel.as_str() {
-            _ if bound(channel) => continue,
-            RESERVED_CHANNEL if has_endpoints.is_none() => {
-                "harpoon cannot be served: this build has no Harpoon (feature harpoon)".to_string()
-            }
-            RESERVED_CHANNEL if has_endpoints == Some(true) => continue,
-            // Beside `main` it may be asked for before it has anything to offer.
-            RESERVED_CHANNEL if plane.poll_channels.contains(&Channel::main()) => continue,
-            RESERVED_CHANNEL => "harpoon has no routable target".to_string(),
-            "main" => "main has no local MCP handler".to_string(),
-            other => format!("{other:?} has no local handler"),
+        origin_label: String = lookup.giver(BASE_URL_FLAG);
+        /// Prefix before `/v1/`, empty or starting with `/` and not ending with it.
+        url_path: String = lookup.read("control-plane.url-path", |found| url_path(found.text()))?.unwrap_or_default();
+        /// `tunnel_`, perhaps a namespace of 4 and `_`, and 32 lower-case letters or digits.
+        tunnel_id: String = {
+            let id = lookup.read("control-plane.tunnel-id", |found| tunnel_id(found.text()))?.flatten();
+            id.ok_or_else(|| Error::new(ErrorKind::TunnelIdMissing, TUNNEL_ID_MISSING))?
         };
-        return Err(lookup.fault(POLL_CHANNEL_FLAG, &format!("{POLL_CHANNEL_FLAG} {wrong}")));
+        /// Sent as `OpenAI-Organization` when set.
+        organization_id: Option<String> = {
+            let id = lookup.read("control-plane.organization-id", |found| organization(found.text()))?;
+            id.filter(|id| !id.is_empty())
+        };
+        /// Size of the local queue, 1 to 10 000.
+        max_inflight: usize = lookup.integer("control-plane.max-inflight")?;
+        /// How long the plane may hold a poll.
+        poll_timeout: Duration = lookup.duration(TIMEOUT_FLAG)?;
+        /// What is added to it before the poll is given up.
+        poll_guardrail: Duration = guardrail(lookup, poll_timeout)?;
+        /// The channels asked for, sorted; empty means all.
+        poll_channels: Vec<Channel> =
+            lookup.read(POLL_CHANNEL_FLAG, |found| poll_channels(found.list()))?.unwrap_or_default();
+        /// The runtime API key; empty where only everything else is checked.
+        api_key: Secret = if lookup.keyless {
+            Secret::new(String::new())
+        } else {
+            let key = lookup.read(KEY_FLAG, |found| api_key(lookup, found))?.flatten();
+            key.ok_or_else(|| Error::new(ErrorKind::ApiKeyMissing, API_KEY_MISSING))?
+        };
+        /// Source of the key in words for people (`env:CONTROL_PLANE_API_KEY`), never the key.
+        api_key_label: String = if lookup.keyless {
+            String::new()
+        } else {
+            lookup.read(KEY_FLAG, |found| Ok(key_label(found)))?.unwrap_or_default()
+        };
+        /// `control-plane.http-proxy`.
+        proxy: Option<Proxy> = proxy::load(lookup, "control-plane.http-proxy")?;
+        /// The most that the first poll of a process asks for.
+        initial_poll_timeout: Duration = lookup.duration("control-plane.initial-poll-timeout")?;
+        /// Whether answers tell how long their servers took.
+        response_timing: bool = lookup.boolean("control-plane.response-timing")?;
+        /// Added to every request, never replacing what the client itself sends.
+        extra_headers: HeaderMap = headers::load(lookup, "control-plane.extra-headers", headers::RESERVED)?;
     }
-    Ok(())
 }
 
 /// Plain http is fine on loopback because nothing leaves the machine. A configured proxy takes it out
@@ -244,19 +225,19 @@ pub(super) fn organization(text: &str) -> Result<String, String> {
     Err(format!("control-plane.organization-id {wrong}"))
 }
 
-/// A poll must end before anything on the way loses patience with a silent connection. Each time
-/// is checked against its own bounds first, so that the sum is blamed only on two that are legal.
-fn poll_times(lookup: &Lookup) -> Result<(Duration, Duration), Error> {
-    const TIMEOUT: &str = "control-plane.poll-timeout";
-    const GUARDRAIL: &str = "control-plane.poll-deadline-guardrail";
-    let (timeout, guardrail) = (lookup.duration(TIMEOUT)?, lookup.duration(GUARDRAIL)?);
+/// What may pass between the end of a poll and its being given up, so that it ends before anything on the way loses
+/// patience with a silent connection. It is checked against its own bound first, so that the sum is blamed only on two
+/// that are legal.
+fn guardrail(lookup: &Lookup, timeout: Duration) -> Result<Duration, Error> {
+    const FLAG: &str = "control-plane.poll-deadline-guardrail";
+    let guardrail = lookup.duration(FLAG)?;
     if guardrail >= POLL_GUARDRAIL_LIMIT {
-        return Err(lookup.refuse(GUARDRAIL, "must be less than 1m0s"));
+        return Err(lookup.refuse(FLAG, "must be less than 1m0s"));
     }
     if timeout.saturating_add(guardrail) > POLL_TOTAL_MAX {
-        return Err(lookup.refuse(TIMEOUT, &format!("plus {GUARDRAIL} must be less than or equal to 10m0s")));
+        return Err(lookup.refuse(TIMEOUT_FLAG, &format!("plus {FLAG} must be less than or equal to 10m0s")));
     }
-    Ok((timeout, guardrail))
+    Ok(guardrail)
 }
 
 /// The allowlist, sorted. It must be written canonically, so that nobody believes to have
@@ -287,9 +268,8 @@ fn poll_channels(items: &[String]) -> Result<Vec<Channel>, String> {
     Ok(channels)
 }
 
-/// The key, and where it came from: the reference, or the name of the setting that held the key
-/// itself. `None` for an empty text.
-pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, String)>, String> {
+/// The key; `None` for an empty text.
+pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<Secret>, String> {
     let (references, text) = (&lookup.references, found.text());
     let key = match found.giver {
         _ if text.is_empty() => return Ok(None),
@@ -298,18 +278,24 @@ pub(super) fn api_key(lookup: &Lookup, found: &Found) -> Result<Option<(Secret, 
         Giver::Environment(_) if !is_reference(text) => text.to_string(),
         Giver::Environment(_) | Giver::File(..) => references.value(found.label(), text)?,
     };
-    let label = match found.giver {
-        _ if is_reference(text) => text.trim().to_string(),
+    sound_key(key, &key_label(found)).map(Some)
+}
+
+/// Where the key came from: the reference, or the name of the setting that held the key itself.
+fn key_label(found: &Found) -> String {
+    match found.giver {
+        _ if is_reference(found.text()) => found.text().trim().to_string(),
         Giver::Environment(name) => format!("env:{name}"),
         _ => found.label().to_string(),
-    };
-    if !is_key(&key) {
-        return Err(malformed_key(&label, &key));
     }
-    Ok(Some((Secret::new(key), label)))
 }
 
 impl ControlPlane {
+    /// Whether commands of this channel are asked for.
+    pub(crate) fn is_polled(&self, channel: &Channel) -> bool {
+        self.poll_channels.is_empty() || self.poll_channels.contains(channel)
+    }
+
     /// Tells whether a key of this label stands in a file.
     pub fn key_is_in_file(label: &str) -> bool {
         matches!(reference::split(label), Some(("file", _)))
@@ -318,24 +304,22 @@ impl ControlPlane {
     /// The key that stands now in the file of this label, read by the rules of the start.
     pub fn key_of_file(label: &str) -> Result<Secret, String> {
         let environment = Environment::of_process().map_err(|error| error.to_string())?;
-        let key = References::new(&environment).value("control-plane.api-key", label)?;
-        if !is_key(&key) {
-            return Err(malformed_key(label, &key));
-        }
-        Ok(Secret::new(key))
+        sound_key(References::new(&environment).value(KEY_FLAG, label)?, label)
     }
 }
 
-/// Says nothing of what is in the key, not even which character it was.
-fn malformed_key(label: &str, key: &str) -> String {
-    let what = if key.trim().contains(['\r', '\n']) {
+/// Checks a key. Says nothing of what is in it, not even which character it was.
+fn sound_key(key: String, label: &str) -> Result<Secret, String> {
+    let what = if is_key(&key) {
+        return Ok(Secret::new(key));
+    } else if key.trim().contains(['\r', '\n']) {
         "it has more than one line"
     } else if key.trim() != key {
         "it begins or ends with a blank or a line ending"
     } else {
         "keys have letters, digits, - and _ alone"
     };
-    format!("control plane API key is malformed: {label}: {what}")
+    Err(format!("control plane API key is malformed: {label}: {what}"))
 }
 
 /// The alphabet of the keys that are issued. It also keeps the header in one piece.

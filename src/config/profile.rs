@@ -26,68 +26,55 @@ const ADVISED_MAX: usize = 5;
 /// A profile's name is a file name, so it stays short.
 const PROFILE_NAME_MAX_BYTES: usize = 128;
 
+/// Which file, if any, supplied the YAML settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The flag that chooses it: `config`, `profile` or `profile-file`; empty where there is none.
+    pub way: &'static str,
+    /// What that names: the name of a profile, or the file.
+    pub name: String,
+    /// The file.
+    pub path: Option<PathBuf>,
+}
+
 /// Decides where the YAML part comes from. Any flag beats any variable, so that a host with a
 /// variable in its unit can still be asked for another profile by hand.
 pub(crate) fn select(flags: &Flags, environment: &Environment) -> Result<Source, Error> {
     let mut given = Vec::new();
-    for (flag, _, what) in WAYS {
-        given.extend(flag_value(flags, flag, what)?.map(|value| (flag, format!("--{flag}"), value)));
+    for (way, _, what) in WAYS {
+        given.extend(flag_value(flags, way, what)?.map(|value| (way, format!("--{way}"), value)));
     }
     if given.is_empty() {
-        for (flag, variable, _) in WAYS {
-            given.extend(trimmed(environment, variable).map(|value| (flag, variable.to_string(), value)));
-        }
+        let of_variable =
+            |(way, name, _): (_, &str, _)| Some((way, name.to_owned(), trimmed(environment, name)?));
+        given.extend(WAYS.into_iter().filter_map(of_variable));
     }
-    match given.as_slice() {
-        [] => Ok(Source::FlagsAndEnvironment),
+    let (way, text) = match given.as_slice() {
+        [] => return Ok(Source::default()),
+        [(way, _, text)] => (*way, *text),
         [(_, one, _), (_, other, _), ..] => {
-            Err(Error::invalid(format!("{one} and {other} are mutually exclusive")))
+            return Err(Error::invalid(format!("{one} and {other} are mutually exclusive")));
         }
-        [("config", _, path)] => Ok(Source::File(PathBuf::from(path))),
-        [("profile", _, name)] => {
-            let path = file(flags, environment, name)?;
-            confine(&path)?;
-            Ok(Source::Profile { name: name.to_string(), path })
-        }
-        [(_, _, text)] => {
-            // It must look like a profile, so that what manages profiles can use it as well.
-            let path = expanded(environment, text)?;
-            let base = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            match base.strip_suffix(".yaml") {
+    };
+    let path = match way {
+        "config" => PathBuf::from(text),
+        "profile" => file(flags, environment, text)?,
+        _ => expanded(environment, text)?,
+    };
+    match way {
+        "config" => {}
+        "profile" => confine(&path)?,
+        // It must look like a profile, so that what manages profiles can use it as well.
+        _ => {
+            match path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml"))
+            {
                 Some(name) => check_name(name)?,
                 None => return Err(Error::invalid(format!("profile file {text:?} must end with .yaml"))),
             }
-            Ok(Source::ProfileFile(path))
         }
     }
-}
-
-/// Which file, if any, supplied the YAML settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// No file was selected.
-    FlagsAndEnvironment,
-    /// `--config PATH`.
-    File(PathBuf),
-    /// `--profile NAME`, found at this path.
-    Profile {
-        /// The name as given.
-        name: String,
-        /// The file that it names.
-        path: PathBuf,
-    },
-    /// `--profile-file PATH`.
-    ProfileFile(PathBuf),
-}
-
-impl Source {
-    /// The file, if any.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Source::FlagsAndEnvironment => None,
-            Source::File(path) | Source::Profile { path, .. } | Source::ProfileFile(path) => Some(path),
-        }
-    }
+    let name = if way == "profile" { text.to_owned() } else { path.display().to_string() };
+    Ok(Source { way, name, path: Some(path) })
 }
 
 /// The file of a profile, be it there or not.
@@ -113,10 +100,8 @@ pub(crate) fn confine(path: &Path) -> Result<(), Error> {
 /// The directory that profiles are looked for in: the first one that is named, whether or not it
 /// exists. To go on to the next would run another profile of the same name.
 pub(crate) fn directory(flags: &Flags, environment: &Environment) -> Result<PathBuf, Error> {
-    if let Some(value) = flag_value(flags, "profile-dir", "profile directory")? {
-        return expanded(environment, value);
-    }
-    if let Some(value) = trimmed(environment, "TUNNEL_CLIENT_PROFILE_DIR") {
+    let flag = flag_value(flags, "profile-dir", "profile directory")?;
+    if let Some(value) = flag.or_else(|| trimmed(environment, "TUNNEL_CLIENT_PROFILE_DIR")) {
         return expanded(environment, value);
     }
     if let Some(value) = trimmed(environment, "XDG_CONFIG_HOME") {
@@ -155,8 +140,8 @@ pub(crate) fn list(directory: &Path) -> std::io::Result<Vec<(String, PathBuf)>> 
 #[cfg(feature = "operator")]
 pub(super) fn advise(error: Error, source: &Source, flags: &Flags, environment: &Environment) -> Error {
     let missing = matches!(error.kind(), super::ErrorKind::TunnelIdMissing);
-    match source {
-        Source::FlagsAndEnvironment if missing => {
+    match &source.path {
+        None if missing => {
             let found = directory(flags, environment).ok().and_then(|directory| list(&directory).ok());
             let names = found.into_iter().flatten().map(|(name, _)| format!("--profile {name}"));
             let names: Vec<String> = names.take(ADVISED_MAX).collect();
@@ -165,8 +150,9 @@ pub(super) fn advise(error: Error, source: &Source, flags: &Flags, environment: 
                 false => error.advise(format!("or name a profile that is there: {}", names.join(", "))),
             }
         }
-        Source::Profile { name, path } if !path.exists() => error.advise(format!(
-            "tunnel-client profiles list shows what there is; tunnel-client init --profile {name} writes one"
+        Some(path) if source.way == "profile" && !path.exists() => error.advise(format!(
+            "tunnel-client profiles list shows what there is; tunnel-client init --profile {} writes one",
+            source.name
         )),
         _ => error,
     }
@@ -231,13 +217,13 @@ mod tests {
     fn flags_beat_variables() {
         let source =
             selected(&["--config", "a"], [("TUNNEL_CLIENT_PROFILE", "b"), ("TUNNEL_CLIENT_CONFIG", "c")]);
-        assert_eq!(source, Ok(Source::File("a".into())));
-        assert_eq!(selected(&[], [("TUNNEL_CLIENT_CONFIG", " ")]), Ok(Source::FlagsAndEnvironment));
+        assert_eq!(source, Ok(Source { way: "config", name: "a".into(), path: Some("a".into()) }));
+        assert_eq!(selected(&[], [("TUNNEL_CLIENT_CONFIG", " ")]), Ok(Source::default()));
     }
 
     #[test]
     fn profiles_are_found_in_the_first_directory_that_is_named() {
-        let path = |source: Result<Source, String>| source.unwrap().path().unwrap().to_path_buf();
+        let path = |source: Result<Source, String>| source.unwrap().path.unwrap();
         let home = ("HOME", "/home/u");
         assert_eq!(
             path(selected(&["--profile", "p"], [home])),

@@ -1,6 +1,6 @@
 //! Whole loads: defaults, precedence, order of complaints, and what never shows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn defaults_are_those_of_the_table() {
     assert_eq!(settings.process.drain_timeout, Duration::from_secs(15));
     assert_eq!(settings.proxy_check_interval, Duration::from_secs(60));
     assert_eq!((settings.log.level, settings.log.format), (log::LevelFilter::Info, LogFormat::Unset));
-    assert_eq!(settings.source, Source::FlagsAndEnvironment);
+    assert_eq!(settings.source, Source::default());
 }
 
 #[test]

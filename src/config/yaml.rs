@@ -72,27 +72,21 @@ impl Node {
         }
     }
 
-    /// Levels below this one.
-    fn depth(&self) -> usize {
-        let below = match &self.value {
-            Value::List(nodes) => nodes.iter().map(Node::depth).max(),
-            Value::Map(entries) => entries.iter().map(|(_, node)| node.depth()).max(),
-            Value::Null | Value::Scalar { .. } => None,
-        };
-        below.map_or(0, |below| below + 1)
-    }
-
-    /// Memory that it takes, about.
-    fn bytes(&self) -> usize {
-        let own = match &self.value {
-            Value::Null => 0,
-            Value::Scalar { text, .. } => text.len(),
-            Value::List(nodes) => nodes.iter().map(Node::bytes).sum(),
+    /// Levels below this one, and about how much memory all of it takes.
+    fn extent(&self) -> (usize, usize) {
+        let key_bytes = |(key, _): &(String, Node)| size_of::<String>() + key.len();
+        let (own, below): (usize, Vec<&Node>) = match &self.value {
+            Value::Null => (0, Vec::new()),
+            Value::Scalar { text, .. } => (text.len(), Vec::new()),
+            Value::List(nodes) => (0, nodes.iter().collect()),
             Value::Map(entries) => {
-                entries.iter().map(|(key, node)| size_of::<String>() + key.len() + node.bytes()).sum()
+                (entries.iter().map(key_bytes).sum(), entries.iter().map(|(_, node)| node).collect())
             }
         };
-        size_of::<Node>() + own
+        below
+            .iter()
+            .map(|node| node.extent())
+            .fold((0, size_of::<Node>() + own), |all, one| (all.0.max(one.0 + 1), all.1 + one.1))
     }
 
     /// The nodes of a sequence.
@@ -253,7 +247,7 @@ impl<'a> Reader<'a> {
         }
         let node = self.anchored.get(&anchor).cloned();
         let node = node.ok_or_else(|| Fault::at(line, "an alias stands within what it stands for"))?;
-        if depth + node.depth() > DEPTH_MAX {
+        if depth + node.extent().0 > DEPTH_MAX {
             return Err(too_deep(line));
         }
         self.count(&node, line)?;
@@ -262,7 +256,7 @@ impl<'a> Reader<'a> {
 
     /// Counts what is kept besides the file's own nodes.
     fn count(&mut self, node: &Node, line: usize) -> Result<(), Fault> {
-        self.expanded_bytes += node.bytes();
+        self.expanded_bytes += node.extent().1;
         match self.expanded_bytes > EXPANSION_BYTES_MAX {
             true => Err(Fault::at(line, "anchors and aliases stand for more than 1 MiB")),
             false => Ok(()),

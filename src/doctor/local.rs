@@ -4,7 +4,6 @@
 //! is made goes to our own listener's address. Mistakes in the settings come back as checks; nothing fails
 //! here.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Uri};
@@ -42,32 +41,26 @@ const CONFIG_WHY: &str = "run does not start with settings that it cannot use.";
 
 /// Which file was selected.
 pub(super) fn source(source: &Source) -> Check {
-    Check::pass(
-        "config_source",
-        match source {
-            Source::FlagsAndEnvironment => "flags/environment only".to_owned(),
-            Source::File(path) => path.display().to_string(),
-            Source::Profile { name, .. } => format!("profile: {name}"),
-            Source::ProfileFile(path) => format!("profile file: {}", path.display()),
-        },
-    )
+    let text = match source.way {
+        "" => "flags/environment only".to_owned(),
+        "config" => source.name.clone(),
+        way => format!("{}: {}", way.replace('-', " "), source.name),
+    };
+    Check::pass("config_source", text)
 }
 
 /// That the selected file could be read.
 pub(super) fn profile(source: &Source) -> Check {
-    let path = source.path().map(|path| path.display().to_string());
+    let path = source.path.as_ref().map(|path| path.display().to_string());
     Check::pass("profile_load", path.unwrap_or_else(|| "flags/environment only".into()))
 }
 
 /// The choice of the file, as flags.
 pub(super) fn selection(flags: &Flags, source: &Source) -> String {
-    let path = |path: &Path| shell_quoted(&path.to_string_lossy());
-    let mut words = match source {
-        Source::FlagsAndEnvironment => return String::new(),
-        Source::File(file) => format!(" --config {}", path(file)),
-        Source::Profile { name, .. } => format!(" --profile {name}"),
-        Source::ProfileFile(file) => format!(" --profile-file {}", path(file)),
-    };
+    if source.way.is_empty() {
+        return String::new();
+    }
+    let mut words = format!(" --{} {}", source.way, shell_quoted(&source.name));
     if let Some(directory) = flags.last("profile-dir") {
         words.push_str(&format!(" --profile-dir {}", shell_quoted(directory)));
     }
@@ -83,7 +76,9 @@ pub(super) fn fault(error: &config::Error, source: &Source) -> Check {
         Some("control-plane.base-url") => "control_plane_base_url",
         Some("mcp.server-url" | "mcp.command") => "mcp_target",
         // Faults of a file name it, and nothing else tells them from faults of flags and variables.
-        _ if source.path().is_some_and(|path| text.contains(&*path.to_string_lossy())) => "profile_load",
+        _ if source.path.as_ref().is_some_and(|path| text.contains(&*path.to_string_lossy())) => {
+            "profile_load"
+        }
         _ => "config_validation",
     };
     // A reference that leads nowhere is the state of whoever has made no key yet.
@@ -190,12 +185,8 @@ fn is_neighbour(settings: &Settings, net: &Net) -> Option<()> {
 pub(super) fn next_command(flags: &Flags, source: &Source, redactor: &Redactor) -> String {
     let quoted = |value: &str| shell_quoted(&redactor.clean(value));
     let mut words = vec!["tunnel-client run".to_owned()];
-    let mut add = |flag: &str, value: &str| words.extend([format!("--{flag}"), quoted(value)]);
-    match source {
-        Source::FlagsAndEnvironment => {}
-        Source::File(path) => add("config", &path.to_string_lossy()),
-        Source::Profile { name, .. } => add("profile", name),
-        Source::ProfileFile(path) => add("profile-file", &path.to_string_lossy()),
+    if !source.way.is_empty() {
+        words.extend([format!("--{}", source.way), quoted(&source.name)]);
     }
     // By their names, not as they were typed: no flag depends on the order of others.
     let others =
@@ -232,7 +223,7 @@ mod tests {
             "X-Api-Key: file:/key",
         ]);
         let Ok(Request::Run(flags)) = Flags::parse(arguments) else { panic!() };
-        let source = Source::Profile { name: "prod".into(), path: "/a b/prod.yaml".into() };
+        let source = Source { way: "profile", name: "prod".into(), path: Some("/a b/prod.yaml".into()) };
         assert_eq!(
             next_command(&flags, &source, &Redactor::new(Vec::new())),
             r"tunnel-client run --profile prod --log.http-raw-unsafe=false --mcp.command 'x '\''y'\''' --mcp.extra-headers 'Authorization: [REDACTED]' --mcp.extra-headers 'X-Api-Key: file:/key' --profile-dir '/a b'"

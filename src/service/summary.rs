@@ -68,23 +68,19 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
         }
         None => ("none", String::new()),
     };
-    let (source, name, path) = match &settings.source {
-        Source::FlagsAndEnvironment => ("flags/environment".to_owned(), "", String::new()),
-        Source::File(path) => (path.display().to_string(), "", path.display().to_string()),
-        Source::Profile { name, path } => {
-            (format!("profile:{name}"), name.as_str(), path.display().to_string())
-        }
-        Source::ProfileFile(path) => {
-            (format!("profile-file:{}", path.display()), "", path.display().to_string())
-        }
+    let Source { way, name, path } = &settings.source;
+    let source = match *way {
+        "" => "flags/environment".to_owned(),
+        "config" => name.clone(),
+        way => format!("{way}:{name}"),
     };
     log::info!(
         health_url = format!("{base_url}/healthz").as_str(),
         ui_url = page_url.as_str(),
         metrics_url = format!("{base_url}/metrics").as_str(),
         config_source = source.as_str(),
-        profile_name = name,
-        profile_path = path.as_str(),
+        profile_name = if *way == "profile" { name.as_str() } else { "" },
+        profile_path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default().as_str(),
         mcp_target_kind = kind,
         mcp_target_value = value.as_str(),
         control_plane = settings.control_plane.origin.to_string().as_str();
