@@ -125,6 +125,8 @@ fn serve(
             Manner::Refusing(answer) => Some(answer.as_str()),
         };
         if let Some(answer) = refusal {
+            // Said, since the connection is closed: a client that keeps it could send its next request into the end.
+            let answer = answer.replacen("\r\n", "\r\nConnection: close\r\n", 1);
             stream.write_all(answer.as_bytes())?;
             return stream.flush();
         }
