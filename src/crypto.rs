@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
+#[cfg(feature = "harpoon")]
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::crypto::CryptoProvider;
 
@@ -31,6 +33,12 @@ pub(crate) fn is_same_secret(one: &str, other: &str) -> bool {
     digest(&SHA256, one.as_bytes()).as_ref() == digest(&SHA256, other.as_bytes()).as_ref()
 }
 
+/// HMAC-SHA256 of `data`.
+#[cfg(feature = "harpoon")]
+pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref().to_vec()
+}
+
 /// Random bytes that nobody can guess. Fails when the system gives none.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
@@ -46,7 +54,7 @@ pub(crate) fn random_id() -> io::Result<String> {
 }
 
 /// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -60,6 +68,14 @@ mod tests {
         assert_eq!(sha256_hex(b"abc"), abc);
         assert!(abc.starts_with(&fingerprint("abc")) && fingerprint("abc").len() == 12);
         assert!(is_same_secret("a", "a") && !is_same_secret("a", "b") && !is_same_secret("a", ""));
+    }
+
+    /// The second case of RFC 4231.
+    #[cfg(feature = "harpoon")]
+    #[test]
+    fn keyed_digests_are_those_of_the_standard() {
+        let digest = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hex(&hmac_sha256(b"Jefe", b"what do ya want for nothing?")), digest);
     }
 
     #[test]

@@ -6,6 +6,11 @@
 //! Both grammars end in the map that YAML writes at once, so that what an entry means is decided
 //! in one place, however it was given.
 
+#[cfg(feature = "harpoon")]
+use std::sync::Arc;
+
+#[cfg(feature = "harpoon")]
+use super::template::Template;
 use super::yaml::{Node, shown};
 use crate::url::without_credentials;
 
@@ -27,6 +32,9 @@ pub(crate) struct Entry {
     pub(crate) pairs: Pairs,
     /// A structure that belongs to it.
     pub(crate) tree: Option<Node>,
+    /// The same, read.
+    #[cfg(feature = "harpoon")]
+    pub(crate) template: Option<Arc<Template>>,
     /// The line that it begins on, in a file.
     pub(crate) line: usize,
     /// The text as complaints may quote it.

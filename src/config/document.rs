@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use super::binding::{Entry, Pairs};
+#[cfg(feature = "harpoon")]
+use super::entry_template;
 use super::reference::text;
 use super::settings::{Key, Kind, ROWS, Row, Shape, Status};
 use super::yaml::{self, Fault, Node, Value, shown};
@@ -73,7 +75,11 @@ pub(crate) fn parse(text: &str) -> Result<Document, Fault> {
     let mut document = Document::new();
     section("", node, &mut document)?;
     #[cfg(feature = "harpoon")]
-    check_endpoints(&document, is_second)?;
+    for (row, _, raw) in &mut document {
+        if let (Raw::Entries(entries), "harpoon.target") = (raw, row.flag) {
+            entries.iter_mut().try_for_each(|entry| entry_template::read(row.yaml, entry, is_second))?;
+        }
+    }
     Ok(document)
 }
 
@@ -90,28 +96,6 @@ fn is_second(node: &Node) -> Result<bool, Fault> {
             other => Err(Fault::at(node.line, format!("unsupported {VERSION} {other}"))),
         },
     }
-}
-
-/// Checks that each endpoint has an address or a template, in the words of the reference client.
-#[cfg(feature = "harpoon")]
-fn check_endpoints(document: &Document, is_second: bool) -> Result<(), Fault> {
-    for (row, _, raw) in document {
-        let (Raw::Entries(entries), "harpoon.target") = (raw, row.flag) else { continue };
-        for entry in entries {
-            let has = |key| entry.pairs.iter().any(|(name, _)| name == key);
-            let wrong = match &entry.tree {
-                None if entry.get("url").is_none() => " requires url or template",
-                Some(_) if !is_second => ": template requires config_version: 2",
-                Some(_) if has("url") || has("unix_socket") => {
-                    ": template cannot be combined with url or unix_socket"
-                }
-                _ => continue,
-            };
-            let label = entry.get("label").unwrap_or_default();
-            return Err(Fault::at(entry.line, format!("{} entry {label:?}{wrong}", row.yaml)));
-        }
-    }
-    Ok(())
 }
 
 /// Takes one map apart. A key is a setting, the name of a deeper map, or a mistake: a key that

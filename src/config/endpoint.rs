@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 use super::binding::{Entry, Pairs};
 use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
+use super::template::{RESERVED_HEADERS, is_among};
 use super::{Cidr, Harpoon, HarpoonTarget, Origin, headers, value};
 use crate::url::{Parts, Url, percent_decoded, without_credentials};
 
@@ -23,24 +24,6 @@ const LABEL_MAX_BYTES: usize = 64;
 
 /// A body comes inside a command, which has a bound of its own; nothing that is called this way needs more.
 const REQUEST_MAX_BYTES: usize = 1 << 20;
-
-/// Headers that frame and route a request, or name this program: a second value there
-/// would break the request apart, or ask for a reply that cannot be read.
-const RESERVED_HEADERS: [&str; 13] = [
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
 
 /// The entries of the setting.
 pub(crate) fn entries(found: &Found) -> Result<Vec<Entry>, String> {
@@ -84,7 +67,12 @@ pub(crate) fn target(
     entry: &Entry,
 ) -> Result<HarpoonTarget, String> {
     let label = entry.get("label").unwrap_or_default();
-    let url = &lookup.value(found, entry, "url")?;
+    let template = &entry.template;
+    // Of a template only the origin is fixed here; what a call makes of the rest was checked as it was read.
+    let url = &match template {
+        Some(template) => template.route.origin.to_string(),
+        None => lookup.value(found, entry, "url")?,
+    };
     let is_of_file = matches!(found.giver, Giver::File(..));
     let invalid = |what: String| match is_of_file {
         true => format!("harpoon.targets entry {label:?}: {what}"),
@@ -113,6 +101,10 @@ pub(crate) fn target(
     if unix_socket.is_some() && !allowed_networks.is_empty() {
         return Err(invalid("unix_socket cannot be combined with allowed_networks".into()));
     }
+    let methods = match template {
+        Some(template) => vec![template.method.clone()],
+        None => methods(entry).map_err(invalid)?,
+    };
     Ok(HarpoonTarget {
         label: label.to_owned(),
         url: url.to_owned(),
@@ -120,10 +112,11 @@ pub(crate) fn target(
         origin,
         unix_socket,
         description: entry.get("description").unwrap_or_default().to_owned(),
-        methods: methods(entry).map_err(invalid)?,
+        methods,
         headers: target_headers(lookup, entry)?,
         max_request_bytes: max_request_bytes(entry, harpoon.max_response_bytes).map_err(invalid)?,
         allowed_networks,
+        template: template.clone(),
     })
 }
 
@@ -150,6 +143,7 @@ pub(crate) fn learned(
         headers: HeaderMap::new(),
         max_request_bytes: harpoon.max_response_bytes,
         allowed_networks: Vec::new(),
+        template: None,
     })
 }
 
@@ -161,7 +155,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// The URL, in the one spelling that everybody reads alike.
-fn address(text: &str, plaintext: bool) -> Result<(Uri, Origin), &'static str> {
+pub(super) fn address(text: &str, plaintext: bool) -> Result<(Uri, Origin), &'static str> {
     if !text.is_ascii() {
         return Err("must be ASCII; write an international host as xn--, and percent-encode the rest");
     }
@@ -218,7 +212,7 @@ fn host_fault(host: &str) -> Option<&'static str> {
 }
 
 /// Tells whether a segment of a path stays one, and where it is, however often it is decoded on the way.
-fn is_segment(segment: &str) -> bool {
+pub(super) fn is_segment(segment: &str) -> bool {
     let pieces = percent_decoded(segment);
     pieces.is_some_and(|text| text.split(['/', '\\']).all(|piece| piece != "." && piece != ".."))
 }
@@ -242,7 +236,7 @@ fn target_headers(lookup: &Lookup, entry: &Entry) -> Result<HeaderMap, String> {
     for (name, value) in entry.members("headers") {
         headers::add(lookup, KEY, &mut headers, name.trim(), value.trim())?;
     }
-    match headers.keys().map(HeaderName::as_str).find(|name| RESERVED_HEADERS.contains(name)) {
+    match headers.keys().map(HeaderName::as_str).find(|name| is_among(name, RESERVED_HEADERS)) {
         Some(name) => Err(format!("{KEY}: {name:?} is set by the client itself; remove it")),
         None => Ok(headers),
     }

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use regex_lite::{Regex, RegexBuilder};
 use ureq::http::{HeaderMap, Method, Uri};
 
 use super::lookup::{Found, Lookup};
-use super::{Cidr, Error, Health, Origin, Proxy, Secret, endpoint, proxy};
+use super::{Cidr, Error, Health, Origin, Proxy, Secret, Template, endpoint, proxy};
 
 /// The endpoints that the product may call by name, and how they are called.
 #[derive(Debug, Clone)]
@@ -60,6 +61,8 @@ pub struct HarpoonTarget {
     pub max_request_bytes: usize,
     /// Networks that its addresses must be in; any when empty.
     pub allowed_networks: Vec<Cidr>,
+    /// What a caller may choose; the URL is the origin then, and nothing else is called by it.
+    pub template: Option<Arc<Template>>,
 }
 
 /// Which hosts of discovered URLs count as private. Names are compared and never resolved.
@@ -140,10 +143,7 @@ pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
     };
     let targets = lookup.read(TARGET_FLAG, |found| {
         let entries = endpoint::entries(found)?;
-        let targets = entries.iter().map(|entry| match &entry.tree {
-            Some(_) => Err("template is not available in this version; remove it".to_owned()),
-            None => endpoint::target(lookup, found, &harpoon, entry),
-        });
+        let targets = entries.iter().map(|entry| endpoint::target(lookup, found, &harpoon, entry));
         registered(targets.collect::<Result<_, _>>()?)
     })?;
     harpoon.targets = targets.unwrap_or_default();
@@ -206,6 +206,10 @@ fn registered(targets: Vec<HarpoonTarget>) -> Result<Vec<HarpoonTarget>, String>
     for target in &targets {
         if !labels.insert(&target.label) {
             return Err(format!("harpoon: duplicate target label {:?}", target.label));
+        }
+        // Callers reach a template by its label alone.
+        if target.template.is_some() {
+            continue;
         }
         // Scheme and host are in lower case in it.
         let known = sockets.insert(target.uri.to_string(), &target.unix_socket);

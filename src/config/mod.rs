@@ -34,9 +34,13 @@ mod binding;
 mod cidr;
 #[cfg(feature = "harpoon")]
 mod endpoint;
+#[cfg(feature = "harpoon")]
+mod entry_template;
 mod headers;
 mod proxy;
 mod reference;
+#[cfg(feature = "harpoon")]
+mod template;
 pub(crate) mod trust;
 mod value;
 
@@ -80,6 +84,10 @@ pub use mcp::Mcp;
 pub use plane::ControlPlane;
 pub use profile::Source;
 pub use sections::*;
+#[cfg(all(feature = "harpoon", test))]
+pub(crate) use template::tests::template;
+#[cfg(feature = "harpoon")]
+pub use template::{BodyPolicy, HEADERS_BYTES_MAX, HeaderPolicy, Parameter, Rule, Template};
 
 #[cfg(feature = "operator")]
 pub(crate) use binding::arguments;

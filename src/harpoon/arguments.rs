@@ -15,13 +15,18 @@ use super::mcp_server::shown;
 /// Most headers of one call. Real ones have a handful; the HTTP crate's map ends the process at 32 768.
 const HEADERS_MAX: usize = 100;
 
+/// How long a caller may let a call take.
+pub(super) const TIMEOUT_MS: RangeInclusive<usize> = 100..=120_000;
+/// How long it takes when nothing is said.
+pub(super) const TIMEOUT_DEFAULT_MS: usize = 30_000;
+
 /// What the caller gave.
 pub(super) struct Arguments<'a>(&'a Map<String, Value>);
 
 impl<'a> Arguments<'a> {
     /// Arguments with no other names than these.
-    pub(super) fn of(given: &'a Map<String, Value>, names: &[&str]) -> Result<Arguments<'a>, String> {
-        match given.keys().find(|name| !names.contains(&name.as_str())) {
+    pub(super) fn of(given: &'a Map<String, Value>, names: &str) -> Result<Arguments<'a>, String> {
+        match given.keys().find(|name| !names.split(' ').any(|known| known == *name)) {
             None => Ok(Arguments(given)),
             Some(odd) => Err(invalid(&format!("there is no argument {:?}", shown(odd)))),
         }
@@ -79,12 +84,17 @@ impl<'a> Arguments<'a> {
         Ok(self.read(name, "a list of texts", all)?.unwrap_or_default())
     }
 
+    /// An object, whose members should be texts.
+    pub(super) fn object(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+        self.read(name, "an object of texts", Value::as_object)
+    }
+
     /// Names and values of headers, each legal by itself: nothing that is accepted here can end a line, begin
     /// another, or be read as two.
     pub(super) fn headers(&self) -> Result<HeaderMap, String> {
         // What the parsers of the HTTP crate accept as a name and as a value is what RFC 9110 does: tokens, and
         // text without line ends, NUL and other control characters.
-        let given = self.read("headers", "an object of texts", Value::as_object)?;
+        let given = self.object("headers")?;
         let mut headers = HeaderMap::new();
         for (name, value) in given.into_iter().flatten() {
             let value = value.as_str().ok_or_else(|| invalid("headers must be an object of texts"))?;

@@ -16,6 +16,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use crate::config::Origin;
 use crate::net::{self, Budget, Kind, Reply, Request};
 use crate::ops::metrics::harpoon::CallOutcome;
+use crate::relay::command::Deadline;
 use crate::relay::headers::plain;
 use crate::url;
 
@@ -35,11 +36,13 @@ const FINISH_WAIT: Duration = Duration::from_millis(50);
 /// What the caller asked for, checked.
 pub(super) struct Order<'a> {
     pub(super) endpoint: Arc<Endpoint>,
+    /// The endpoint's own, or what its template became.
+    pub(super) uri: Uri,
     pub(super) method: Method,
     /// What may pass of the caller's headers.
     pub(super) headers: HeaderMap,
     pub(super) body: Option<&'a str>,
-    pub(super) deadline: Instant,
+    pub(super) deadline: Deadline,
     pub(super) response_bytes_max: usize,
     /// How many redirects are followed; `None` hands the first one back.
     pub(super) redirects_max: Option<usize>,
@@ -70,6 +73,7 @@ pub(super) struct Fault {
 pub(super) fn run(order: &Order, endpoints: &Endpoints, budget: &Arc<Budget>) -> Result<Received, Fault> {
     let mut hop = Hop {
         endpoint: Arc::clone(&order.endpoint),
+        uri: order.uri.clone(),
         method: order.method.clone(),
         headers: order.headers.clone(),
         body: order.body,
@@ -77,7 +81,7 @@ pub(super) fn run(order: &Order, endpoints: &Endpoints, budget: &Arc<Budget>) ->
     let mut followed = 0;
     loop {
         // Every hop's reply is awaited under the one deadline, so a chain takes no longer than a single call.
-        let reply = hop.send(order.deadline)?;
+        let reply = hop.send(order.deadline.end())?;
         let location = location(&reply).filter(|_| order.redirects_max.is_some());
         let Some(location) = location else { return receive(order, reply, endpoints, budget) };
         if order.redirects_max.is_none_or(|most| followed >= most) {
@@ -85,7 +89,7 @@ pub(super) fn run(order: &Order, endpoints: &Endpoints, budget: &Arc<Budget>) ->
         }
         // The connection is worth a moment; the body of a redirect is not.
         let status = reply.status;
-        reply.finish(FINISH_WAIT.min(order.deadline.saturating_duration_since(Instant::now())));
+        reply.finish(FINISH_WAIT.min(order.deadline.end().saturating_duration_since(Instant::now())));
         hop = hop.follow(status, &location, endpoints)?;
         followed += 1;
     }
@@ -95,6 +99,7 @@ pub(super) fn run(order: &Order, endpoints: &Endpoints, budget: &Arc<Budget>) ->
 /// is put together in one place, from that endpoint's own record.
 struct Hop<'a> {
     endpoint: Arc<Endpoint>,
+    uri: Uri,
     method: Method,
     headers: HeaderMap,
     body: Option<&'a str>,
@@ -105,7 +110,7 @@ impl<'a> Hop<'a> {
         let parts = self.body.map(|body| [body.as_bytes()]);
         let request = Request {
             method: self.method.clone(),
-            uri: &self.endpoint.target.uri,
+            uri: &self.uri,
             headers: self.all_headers(),
             body: parts.as_ref().map(|parts| parts.as_slice()),
             deadline,
@@ -174,7 +179,8 @@ impl<'a> Hop<'a> {
         if !repeats {
             headers.remove(header::CONTENT_TYPE);
         }
-        Ok(Hop { endpoint: Arc::clone(next), method, headers, body })
+        let uri = next.target.uri.clone();
+        Ok(Hop { endpoint: Arc::clone(next), uri, method, headers, body })
     }
 }
 
@@ -198,7 +204,7 @@ fn receive(
         return Err(Fault::of("request failed", status, "the status is none".into()));
     }
     // An announced length above the bound is refused unread; one that lies is found out while reading.
-    let read = reply.read_all(limit, budget, order.deadline).map_err(|error| match error.kind {
+    let read = reply.read_all(limit, budget, order.deadline.end()).map_err(|error| match error.kind {
         Kind::TooLarge => Fault::too_large(status, error.to_string()),
         _ => Fault::net("response read failed", CallOutcome::ReadError, Some(status), error),
     })?;

@@ -54,11 +54,11 @@ impl History {
         History { captures, calls: Mutex::default() }
     }
 
-    /// Adds a call; the payloads are kept where they are wanted. They are cleaned here, on the thread of the
+    /// Adds a call. What was sent and received is kept where it is wanted, unless it is not for keeping. It is cleaned here, on the thread of the
     /// call: all of them take seconds, and whoever makes the page has other things to answer.
-    pub(super) fn add(&self, record: Record, sent: &[u8], received: &[u8]) {
-        let captures = self.captures.as_ref();
-        let payloads = captures.map(|redactor| [sent, received].map(|bytes| beginning(redactor, bytes)));
+    pub(super) fn add(&self, record: Record, payloads: Option<[&[u8]; 2]>) {
+        let clean = |redactor| Some(payloads?.map(|bytes| beginning(redactor, bytes)));
+        let payloads = self.captures.as_ref().and_then(clean);
         let mut calls = self.lock();
         if calls.len() >= CALLS_MAX {
             calls.pop_front();
@@ -118,7 +118,7 @@ mod tests {
     fn the_oldest_call_makes_room() {
         let history = History::default();
         for number in 0..=CALLS_MAX {
-            history.add(record(number.to_string()), b"sent", b"received");
+            history.add(record(number.to_string()), Some([b"sent", b"received"]));
         }
         let latest = history.latest();
         assert_eq!(latest.len(), CALLS_MAX);
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn payloads_are_kept_where_wanted_and_cut() {
         let history = History::new(Some(Redactor::new(Vec::new())));
-        history.add(record(String::new()), b"sent", &[b'x'; 100 * 1024]);
+        history.add(record(String::new()), Some([b"sent", &[b'x'; 100 * 1024]]));
         let [sent, received] = history.latest()[0].payloads.clone().unwrap();
         assert_eq!(sent, "sent");
         assert!(received.len() < PAYLOAD_BYTES_MAX + 10 && received.ends_with("x (cut)"));
@@ -145,7 +145,7 @@ mod tests {
             // What is replaced makes room for what follows it.
             let repeated = secret.repeat(bound / secret.len() + 1);
             for text in [format!("{filled}{secret}{filled}"), format!("{repeated}{filled}")] {
-                history.add(record(String::new()), text.as_bytes(), b"");
+                history.add(record(String::new()), Some([text.as_bytes(), b""]));
                 let [sent, _] = history.latest()[0].payloads.clone().unwrap();
                 assert!(!sent.contains("hunter2"), "{}", sent.find("hunter2").unwrap());
             }

@@ -19,8 +19,10 @@
 //! A cancellation is accepted and changes nothing: ids of two connectors may be equal, and nothing says whose
 //! call it names. What fails is an answer for the model, not a failure of the tunnel.
 
+mod catalogue;
 mod server;
 mod strings;
+mod template;
 mod tools;
 
 pub(crate) mod local;
@@ -44,7 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::config::{self, Secret};
-use crate::net::{self, Net};
+use crate::net::Net;
 use crate::ops::listener::calls::Offer;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
@@ -58,6 +60,7 @@ use streamable_http::Sessions;
 use history::History;
 use local::Local;
 use registry::{Endpoint, Endpoints, Registry};
+use template::Invocation;
 use tools::Tools;
 
 /// Most connections of all endpoints together that rest. Each endpoint keeps its own, and only looks at them
@@ -70,14 +73,9 @@ pub struct Harpoon {
     tools: Arc<Tools>,
 }
 
-/// Why the configured endpoints cannot be called. Each text is a sentence without secrets.
+/// Why the configured endpoints cannot be called: a sentence without secrets.
 #[derive(Debug)]
-pub enum Error {
-    /// The way to the one of this label cannot be prepared.
-    Net(String, net::Error),
-    /// They do not fit together.
-    Registry(registry::Error),
-}
+pub struct Error(String);
 
 impl Harpoon {
     /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
@@ -85,21 +83,24 @@ impl Harpoon {
     /// calls sent and received, where that is kept.
     pub fn new(
         net: &Net,
-        settings: &config::Harpoon,
-        mcp: &config::Mcp,
+        settings: &config::Settings,
         metrics: &Arc<Metrics>,
         captures: Option<Redactor>,
     ) -> Result<Harpoon, Error> {
+        let (plane, settings, mcp) = (&settings.control_plane, &settings.harpoon, &settings.mcp);
         let resting = mcp.max_concurrent_requests.min(RESTING_MAX / settings.targets.len().max(1));
         let endpoint = |target: &config::HarpoonTarget| {
             let client = net.harpoon(settings, target, resting);
-            let client = client.map_err(|error| Error::Net(target.label.clone(), error))?;
-            let (target, tags) = (target.clone(), Vec::new());
-            Ok(Arc::new(Endpoint { target, category: registry::CONFIGURED, tags, client }))
+            let wrong = |what: &str| Error(format!("harpoon: target \"{}\": {what}", target.label));
+            let client = client.map_err(|error| wrong(&error.to_string()))?;
+            let invocation = Invocation::of(target, plane, settings.max_response_bytes);
+            let invocation = invocation.map_err(|what| wrong(&what))?;
+            let (target, category, tags) = (target.clone(), registry::CONFIGURED, Vec::new());
+            Ok(Arc::new(Endpoint { target, category, tags, invocation, client }))
         };
         let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, Error>>()?;
         let registry = Arc::new(Registry::default());
-        registry.replace(registry::CONFIGURED, endpoints).map_err(Error::Registry)?;
+        registry.replace(registry::CONFIGURED, endpoints).map_err(|error| Error(error.to_string()))?;
         let tools = Tools {
             registry,
             max_response_bytes: settings.max_response_bytes,
@@ -183,10 +184,7 @@ impl Call for HarpoonCall {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Net(label, error) => write!(f, "harpoon: target \"{label}\": {error}"),
-            Error::Registry(error) => error.fmt(f),
-        }
+        f.write_str(&self.0)
     }
 }
 

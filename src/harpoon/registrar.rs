@@ -165,7 +165,8 @@ impl Registrar {
         let client = client.map_err(|error| Refusal::Failed(error.to_string()))?;
         let (label, origin) = (label.as_str(), target.origin.to_string());
         log::info!(label = label, origin = origin.as_str(), reason = reason.as_str(); "harpoon host auto-registered");
-        Ok(Arc::new(Endpoint { target, category: OAUTH, tags: record.tags.clone(), client }))
+        let (category, tags) = (OAUTH, record.tags.clone());
+        Ok(Arc::new(Endpoint { target, category, tags, invocation: None, client }))
     }
 }
 

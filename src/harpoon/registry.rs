@@ -19,6 +19,8 @@ use crate::net::Client;
 use crate::sync;
 use crate::url::Parts;
 
+use super::template::Invocation;
+
 /// Most endpoints of all sets together, as in the reference. Each has a client of its own, and a blocked
 /// redirect is compared with all of them.
 const TARGETS_MAX: usize = 10_000;
@@ -37,6 +39,8 @@ pub struct Endpoint {
     pub category: &'static str,
     /// What it is, for those who look for it.
     pub tags: Vec<String>,
+    /// How it is called, when it is a template.
+    pub(crate) invocation: Option<Invocation>,
     /// The one way to it.
     pub client: Client,
 }
@@ -132,6 +136,10 @@ impl Endpoints {
             if !labels.insert(target.label.as_str()) {
                 return Err(Error::Label(target.label.clone()));
             }
+            // Nothing leads to a template but its label.
+            if target.template.is_some() {
+                continue;
+            }
             let same = by_url.entry(key(&target.url)).or_default();
             if same.first().is_some_and(|first| first.target.unix_socket != target.unix_socket) {
                 return Err(Error::Transport(target.origin.to_string()));
@@ -150,6 +158,18 @@ impl Endpoints {
     /// The one of this label.
     pub fn labelled(&self, label: &str) -> Option<&Arc<Endpoint>> {
         self.by_label.get(label)
+    }
+
+    /// Whether any of them is a template.
+    pub(super) fn has_templates(&self) -> bool {
+        self.list.iter().any(|endpoint| endpoint.invocation.is_some())
+    }
+
+    /// The template that is called by this name. A name that is bound to another policy is nobody's, and so is a
+    /// label alone where it has to be bound.
+    pub(super) fn called(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        let endpoint = self.labelled(name.rsplit(':').next()?)?;
+        endpoint.invocation.as_ref().is_some_and(|own| own.name == name).then_some(endpoint)
     }
 
     /// Those of this URL, the first registered first.

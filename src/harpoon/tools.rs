@@ -1,4 +1,4 @@
-//! The tools: which endpoints there are, the audience of one, and the call of one.
+//! The tools: the audience of an endpoint, and the call of one. Which endpoints there are tells `catalogue`.
 //!
 //! They are what a model sees, so they are three, their names are those of the reference, and what goes wrong
 //! is told in texts that a model can act on. A caller learns labels and what the operator says of them, never
@@ -6,17 +6,15 @@
 //! dialled; what comes back is bounded. Bodies and values of headers never reach the log.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use ureq::http::{HeaderMap, HeaderName, Method, header};
 
-use super::mcp_server::{Called, tool_result};
+use super::mcp_server::{Called, extended, tool_result};
 use crate::net::Budget;
 use crate::ops::metrics::Metrics;
 use crate::ops::metrics::harpoon::CallOutcome;
@@ -25,14 +23,10 @@ use crate::relay::failure::Failure;
 use crate::relay::headers;
 use crate::relay::port::Outcome;
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, TIMEOUT_DEFAULT_MS, TIMEOUT_MS};
 use super::exchange::{self, Fault, Order, Received};
 use super::history::{History, Record};
-use super::registry::{Endpoint, OAUTH, Registry};
-
-/// What `tools/list` shows, in the order of the reference. Bounds are filled in where their names stand: a model
-/// that is told the true bounds does not run into them.
-const SCHEMAS: &str = include_str!("tools.json");
+use super::registry::{Endpoint, Endpoints, OAUTH, Registry};
 
 /// How much of a content type the log shows.
 const CONTENT_TYPE_MAX_CHARS: usize = 256;
@@ -61,61 +55,20 @@ pub(super) struct Caller<'a> {
     pub(super) answer_by: Option<Instant>,
 }
 
-/// One endpoint as `list_targets` shows it.
-#[derive(Serialize)]
-struct Listed<'a> {
-    label: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    description: &'a str,
-    category: &'a str,
-    source: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    tags: &'a [String],
-    allowed_methods: Vec<&'a str>,
-}
-
 impl Tools {
-    /// All tools as `tools/list` shows them. The text is ours, so it is JSON (a test holds that).
-    pub(super) fn list(&self) -> Value {
-        let filled = SCHEMAS
-            .replace("\"MAX_RESPONSE_BYTES\"", &self.max_response_bytes.to_string())
-            .replace("\"MAX_REDIRECTS\"", &self.max_redirects.to_string());
-        serde_json::from_str(&filled).unwrap_or_default()
-    }
-
     /// Calls one of them for this caller.
     pub(super) fn call(&self, caller: &Caller, name: &str, arguments: &Map<String, Value>) -> Called {
         let called = match name {
             "list_targets" => self.list_targets(arguments),
             "get_oauth_target_audience" => self.audience(arguments),
-            "call_target" => self.call_target(caller, arguments),
+            "call_target" => self.call_endpoint(caller, arguments),
             _ => Ok(Called::Unknown),
         };
         called.unwrap_or_else(Called::BadArguments)
     }
 
-    fn list_targets(&self, arguments: &Map<String, Value>) -> Result<Called, String> {
-        let arguments = Arguments::of(arguments, &["categories", "sources", "tags"])?;
-        // Models write filters as people do, with capitals and spaces.
-        let filter = |name: &str| -> Result<Vec<String>, String> {
-            let given = arguments.texts(name)?.into_iter().map(|text| text.trim().to_lowercase());
-            Ok(given.filter(|text| !text.is_empty()).collect())
-        };
-        let (categories, sources, tags) = (filter("categories")?, filter("sources")?, filter("tags")?);
-        let any = |wanted: &[String], own: &str| wanted.is_empty() || wanted.iter().any(|one| one == own);
-        let fits = |endpoint: &&Arc<Endpoint>| {
-            any(&categories, endpoint.category)
-                && any(&sources, endpoint.category)
-                && tags.iter().all(|tag| endpoint.has_tag(tag))
-        };
-        let endpoints = self.registry.now();
-        let targets: Vec<Listed> = endpoints.all().iter().filter(fits).map(|one| Listed::of(one)).collect();
-        let listed = json!({"targets": targets});
-        Ok(Called::Result(tool_result(&listed.to_string(), Some(listed))))
-    }
-
     fn audience(&self, arguments: &Map<String, Value>) -> Result<Called, String> {
-        let label = Arguments::of(arguments, &["label"])?.label()?;
+        let label = Arguments::of(arguments, "label")?.label()?;
         let endpoints = self.registry.now();
         let Some(endpoint) = endpoints.labelled(label) else { return Ok(failed(label, "unknown target")) };
         let of_server = endpoint.has_tag("auth-server-metadata") && endpoint.has_tag("token-endpoint");
@@ -127,12 +80,26 @@ impl Tools {
         Ok(Called::Result(tool_result(&audience.to_string(), Some(audience))))
     }
 
-    fn call_target(&self, caller: &Caller, arguments: &Map<String, Value>) -> Result<Called, String> {
-        let started = Instant::now();
+    /// A call without a method is one of a template, where there are any.
+    fn call_endpoint(&self, caller: &Caller, arguments: &Map<String, Value>) -> Result<Called, String> {
         // One snapshot for the whole call: a set that is replaced meanwhile changes nothing halfway.
         let endpoints = self.registry.now();
+        match !arguments.contains_key("method") && endpoints.has_templates() {
+            true => Ok(self.call_template(caller, &endpoints, arguments)),
+            false => self.call_target(caller, &endpoints, arguments),
+        }
+    }
+
+    fn call_target(
+        &self,
+        caller: &Caller,
+        endpoints: &Endpoints,
+        arguments: &Map<String, Value>,
+    ) -> Result<Called, String> {
+        let started = Instant::now();
         let label = arguments.get("label").and_then(Value::as_str);
         let known = label.and_then(|label| endpoints.labelled(label));
+        let known = known.filter(|endpoint| endpoint.target.template.is_none());
         // Whatever is refused from here on was never sent, and is counted as the caller's mistake.
         let invalid = || self.count(known, None, CallOutcome::InvalidInput, started, None);
         let asked = Asked::read(self, arguments).inspect_err(|_| invalid())?;
@@ -153,26 +120,41 @@ impl Tools {
             return refuse("request body exceeds size limit");
         }
         // The time of the call begins here and covers everything, but the caller's own ends it all the same.
-        let deadline = Deadline::new(caller.answer_by, asked.timeout.min(self.ttl));
         let order = Order {
             endpoint: Arc::clone(endpoint),
+            uri: target.uri.clone(),
             method: asked.method,
             headers: passing(&asked.headers, &target.label),
             body: asked.body,
-            deadline: deadline.end(),
+            deadline: Deadline::new(caller.answer_by, asked.timeout.min(self.ttl)),
             response_bytes_max: asked.response_bytes_max,
             redirects_max: asked.redirects_max,
         };
-        let result = exchange::run(&order, &endpoints, &self.budget);
-        self.observe(caller, &order, &result, started);
-        Ok(match result {
-            Ok(received) => Called::Result(response(received)),
-            // These belong to the command and not to the tool: nobody waits, its time is over, or it was cut.
-            Err(_) if deadline.is_expired() => Called::Ended(Outcome::Failed(Failure::expired())),
-            Err(_) if started.elapsed() >= self.ttl => Called::Ended(Outcome::Failed(Failure::timeout())),
-            Err(Fault { cut: Some(error), .. }) => Called::Ended(Outcome::Failed(Failure::transport(&error))),
+        Ok(self.exchange(caller, &order, endpoints, started))
+    }
+
+    /// What comes of a call that may be sent. Some ends belong to the command and not to the tool: nobody waits, its
+    /// time is over, or it was cut.
+    pub(super) fn exchange(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        endpoints: &Endpoints,
+        started: Instant,
+    ) -> Called {
+        let result = exchange::run(order, endpoints, &self.budget);
+        self.observe(caller, order, &result, started);
+        let (target, ended) = (&order.endpoint.target, |failure| Called::Ended(Outcome::Failed(failure)));
+        match result {
+            Ok(received) => Called::Result(response(received, target.template.is_some())),
+            Err(_) if order.deadline.is_expired() => ended(Failure::expired()),
+            Err(_) if started.elapsed() >= self.ttl => ended(Failure::timeout()),
+            Err(Fault { cut: Some(error), .. }) => ended(Failure::transport(&error)),
+            Err(fault) if target.template.is_some() && fault.outcome == CallOutcome::RequestError => {
+                failed(&target.label, "template request failed")
+            }
             Err(fault) => failed(&target.label, fault.text),
-        })
+        }
     }
 
     /// One line, one record and one count a call that reached the network. The line names the endpoint by label and origin:
@@ -186,7 +168,11 @@ impl Tools {
         let kind = result.as_ref().ok().and_then(|received| received.headers.get("Content-Type")?.first());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
         let kind: String = kind.chars().take(CONTENT_TYPE_MAX_CHARS).collect();
+        // What was sent to a template, and what came of it, is not kept: it is made of identifiers and of secrets.
+        let is_template = order.endpoint.target.template.is_some();
         let (event, level) = match outcome {
+            CallOutcome::Success if is_template => ("harpoon template request completed", log::Level::Info),
+            _ if is_template => ("harpoon template request completed", log::Level::Warn),
             CallOutcome::TooLarge => ("harpoon response too large", log::Level::Warn),
             CallOutcome::ReadError => ("harpoon response read failed", log::Level::Warn),
             CallOutcome::Success => ("harpoon request completed", log::Level::Info),
@@ -211,7 +197,9 @@ impl Tools {
             label = record.label.as_str(),
             origin = record.origin.as_str(),
             method = record.method.as_str(),
+            outcome = outcome.word(),
             status = status.unwrap_or_default(),
+            status_code = status.unwrap_or_default(),
             request_bytes = record.sent_bytes,
             response_bytes = record.received_bytes,
             latency_ms = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
@@ -219,12 +207,13 @@ impl Tools {
             error = record.error.as_str();
             "{event}"
         );
-        let (sent, received) = (order.body.unwrap_or_default(), result.as_ref().ok());
-        self.history.add(record, sent.as_bytes(), received.map_or(&[], |received| &received.body));
+        let sent = order.body.unwrap_or_default().as_bytes();
+        let received = result.as_ref().map_or(&[][..], |received| &received.body);
+        self.history.add(record, Some([sent, received]).filter(|_| !is_template));
     }
 
     /// Counts a call. Only a registered label becomes one of a metric: the others are whatever a caller makes up.
-    fn count(
+    pub(super) fn count(
         &self,
         endpoint: Option<&Arc<Endpoint>>,
         status: Option<u16>,
@@ -249,16 +238,12 @@ struct Asked<'a> {
     redirects_max: Option<usize>,
 }
 
-/// How long a caller may let a call take.
-pub(super) const TIMEOUT_MS: RangeInclusive<usize> = 100..=120_000;
-
 impl<'a> Asked<'a> {
     /// Reads them in the order in which a person would check them; the first that is wrong is told.
     fn read(tools: &Tools, given: &'a Map<String, Value>) -> Result<Asked<'a>, String> {
-        const TIMEOUT_DEFAULT_MS: usize = 30_000;
         const NAMES: &str =
             "label method headers body timeout_ms max_response_bytes follow_redirects max_redirects";
-        let arguments = Arguments::of(given, &NAMES.split(' ').collect::<Vec<_>>())?;
+        let arguments = Arguments::of(given, NAMES)?;
         let timeout = arguments.number("timeout_ms", TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
         let (bytes_max, redirects_max) = (tools.max_response_bytes, tools.max_redirects);
         let redirects_max = arguments.number("max_redirects", 0..=redirects_max, redirects_max)?;
@@ -271,20 +256,6 @@ impl<'a> Asked<'a> {
             response_bytes_max: arguments.number("max_response_bytes", 1..=bytes_max, bytes_max)?,
             redirects_max: arguments.truth("follow_redirects", true)?.then_some(redirects_max),
         })
-    }
-}
-
-impl<'a> Listed<'a> {
-    fn of(endpoint: &'a Endpoint) -> Listed<'a> {
-        let target = &endpoint.target;
-        Listed {
-            label: &target.label,
-            description: &target.description,
-            category: endpoint.category,
-            source: endpoint.category,
-            tags: &endpoint.tags,
-            allowed_methods: target.methods.iter().map(Method::as_str).collect(),
-        }
     }
 }
 
@@ -308,14 +279,17 @@ fn passing(given: &HeaderMap, label: &str) -> HeaderMap {
 
 /// The result of a call that was answered, whatever the status: a 404 is what the endpoint says, and the model
 /// should read it. The text is for clients that show text; it leaves out what is empty.
-fn response(received: Received) -> Value {
-    let structured = json!({
+fn response(received: Received, is_template: bool) -> Value {
+    let own = json!({
         "status_code": received.status,
         "headers": received.headers,
         "body_base64": STANDARD.encode(&received.body),
         "body_size_bytes": received.body.len(),
-        "truncated": false,
     });
+    if is_template {
+        return tool_result(&own.to_string(), Some(own));
+    }
+    let structured = extended(own, json!({"truncated": false}));
     let mut shown = structured.clone();
     if let Some(members) = shown.as_object_mut() {
         members.retain(|_, value| *value != json!({}) && *value != json!(""));
@@ -325,7 +299,7 @@ fn response(received: Received) -> Value {
 
 /// The result of a tool that failed: a text that says where and why, out of a fixed list. The cause behind it, a
 /// host or an address perhaps, is for the local log.
-fn failed(label: &str, text: &str) -> Called {
+pub(super) fn failed(label: &str, text: &str) -> Called {
     Called::Result(tool_result(&format!("label {label}: {text}"), None))
 }
 

@@ -166,7 +166,9 @@ impl Net {
         let routes = Routes::new(target.unix_socket.clone(), &[&harpoon.proxy], &self.shared.network);
         let guard = AddressGuard::Target(target.origin.clone(), target.allowed_networks.clone());
         let dialer = self.dialer(&target.origin, routes, None, "harpoon", SERVER)?.guarded(guard)?;
-        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
+        // What fills a template is a caller's, and the operator's headers are secrets: neither is dumped.
+        let dump = self.dump && target.template.is_none();
+        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, dump)
     }
 
     /// A client towards an origin that was learned and not configured, such as one that a metadata document

@@ -32,7 +32,7 @@ pub(super) fn prepare(
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<dyn BuiltIn>, Error> {
     let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
-    let harpoon = Harpoon::new(net, &settings.harpoon, &settings.mcp, metrics, captures);
+    let harpoon = Harpoon::new(net, settings, metrics, captures);
     let harpoon = harpoon.map_err(|error| Error::Unsupported(error.to_string()))?;
     Ok(Arc::new(Endpoints { harpoon: Arc::new(harpoon), settings: settings.harpoon.clone() }))
 }

@@ -23,6 +23,8 @@ mod page;
 mod protocol;
 mod redirects;
 mod rewriting;
+mod template_discovery;
+mod templates;
 mod ways;
 
 /// A tunnel with endpoints on one server; the client goes first.

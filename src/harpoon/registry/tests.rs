@@ -21,11 +21,12 @@ pub(in crate::harpoon) fn endpoint(
         headers: ureq::http::HeaderMap::new(),
         max_request_bytes: 1,
         allowed_networks: Vec::new(),
+        template: None,
     };
     let origin = crate::config::Origin { tls: false, host: "h".into(), port: 80 };
     let client = Net::operator(&origin, None).unwrap();
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-    Arc::new(Endpoint { target, category, tags, client })
+    Arc::new(Endpoint { target, category, tags, invocation: None, client })
 }
 
 pub(in crate::harpoon) fn endpoints(list: Vec<Arc<Endpoint>>) -> Endpoints {

@@ -38,6 +38,7 @@ fn harpoon(network: &Network, url: &str, networks: &[&str]) -> Result<Client, Er
         headers: HeaderMap::new(),
         max_request_bytes: 1,
         allowed_networks: networks.iter().map(|text| Cidr::parse(text).unwrap()).collect(),
+        template: None,
     };
     Net::new(network).unwrap().harpoon(&harpoon, &target, 1)
 }

@@ -21,7 +21,8 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
-    fn word(self) -> &'static str {
+    /// The word for it, also in the log.
+    pub fn word(self) -> &'static str {
         match self {
             CallOutcome::Success => "success",
             CallOutcome::InvalidInput => "invalid_input",
