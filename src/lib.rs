@@ -31,8 +31,8 @@
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | `cli` | commands | everything |
 //!
-//! Below all rooms stand modules that every room may use: `crypto` (digests, random numbers), `secret`, `sync` (locks,
-//! threads), `text` (what is cut and escaped before it is shown) and `url`.
+//! Below all rooms stand modules that every room may use: `crypto` (digests, random numbers), `header_names` (which no
+//! caller may send), `secret`, `sync` (locks, threads), `text` (what is cut and escaped before it is shown) and `url`.
 //!
 //! # Glossary
 //!
@@ -113,6 +113,7 @@ mod dev;
 mod doctor;
 #[cfg(feature = "harpoon")]
 mod harpoon;
+mod header_names;
 mod mcp;
 mod net;
 #[cfg(feature = "harpoon")]

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::config::Origin;
+use crate::header_names::plain;
 use crate::net::{self, Budget, Kind, Reply, Request};
 use crate::ops::metrics::harpoon::CallOutcome;
 use crate::relay::command::Deadline;
-use crate::relay::headers::plain;
 use crate::url;
 
 use super::registry::{CONFIGURED, Endpoint, Endpoints};

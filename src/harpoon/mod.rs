@@ -94,7 +94,6 @@ impl Harpoon {
             let wrong = |what: &str| Error(format!("harpoon: target \"{}\": {what}", target.label));
             let client = client.map_err(|error| wrong(&error.to_string()))?;
             let invocation = Invocation::of(target, plane, settings.max_response_bytes);
-            let invocation = invocation.map_err(|what| wrong(&what))?;
             let (target, category, tags) = (target.clone(), registry::CONFIGURED, Vec::new());
             Ok(Arc::new(Endpoint { target, category, tags, invocation, client }))
         };

@@ -58,7 +58,7 @@ impl Tools {
         let all = headers.iter().chain(&endpoint.target.headers);
         let size: usize = all.map(|(name, value)| name.as_str().len() + value.len()).sum();
         if size + "user-agent".len() + crate::USER_AGENT.len() > HEADERS_BYTES_MAX {
-            return refuse("template headers exceed size limit");
+            return refuse(decide::SIZE);
         }
         // The time of the call begins here and covers everything, but the caller's own ends it all the same.
         let order = Order {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use ureq::http::{HeaderMap, HeaderName, Method, header};
 
 use super::mcp_server::{Called, extended, tool_result};
+use crate::header_names::is_refused;
 use crate::net::Budget;
 use crate::ops::metrics::Metrics;
 use crate::ops::metrics::harpoon::CallOutcome;
@@ -267,7 +268,7 @@ fn passing(given: &HeaderMap, label: &str) -> HeaderMap {
         let class = |name: &&HeaderName| match **name {
             header::USER_AGENT => "user-agent",
             ref name if SENSITIVE.contains(name) => "sensitive-name",
-            ref name if headers::is_refused(name) => "not-forwardable",
+            ref name if is_refused(name) => "not-forwardable",
             _ => "custom",
         };
         let classes: BTreeSet<&str> = dropped.iter().map(class).collect();

@@ -10,32 +10,7 @@ use std::collections::BTreeMap;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Names that are never forwarded from a command.
-///
-/// * Framing and hop-by-hop names would let a caller end our request early and begin one of its own.
-/// * `Accept-Encoding` would bring replies that nothing here undoes.
-/// * Names of identity and of forwarded addresses are believed by servers behind proxies: only
-///   the caller's own proxy may write them, and here that is nobody.
-/// * `Proxy` becomes `HTTP_PROXY` in a CGI program, and its own requests go where the caller says.
-/// * `Content-Type` belongs to the body, which is ours to describe.
-const REFUSED: &str = "\
-    accept-encoding cf-connecting-ip connection content-encoding content-length content-type cookie \
-    expect fastly-client-ip forwarded host keep-alive openai-organization openai-project proxy \
-    proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding true-client-ip \
-    upgrade user-agent via x-azure-clientip x-client-ip x-cluster-client-ip x-custom-cf-witness-actor \
-    x-custom-cf-witness-authorization x-envoy-external-address x-host x-http-method \
-    x-http-method-override x-method-override x-oai-brte-redeemable-token x-openai-actor-authorization \
-    x-openai-authorization x-openai-authorization-error x-openai-brte-redeemable-token \
-    x-openai-internal-caller x-openai-request-path x-openai-skip-auth x-original-forwarded-for \
-    x-original-host x-original-url x-real-ip x-rewrite-url x-tunnel-shard-token x-tunnel-traffic-source";
-
-/// What names begin with that proxies write to say who calls, and that servers behind them believe. The manual
-/// lists all of them. Credentials of callers, such as `X-Goog-Api-Key`, begin with none.
-const REFUSED_PREFIXES: &str = "\
-    cf-access- client-cert oidc-claim- remote- ssl-client- tailscale- x-amzn-mtls- x-amzn-oidc- \
-    x-appengine- x-arr-clientcert x-auth-request- x-authenticated- x-authentik- x-client-cert \
-    x-consumer- x-forwarded x-goog-authenticated- x-goog-iap- x-ms-client-principal x-pomerium- \
-    x-remote- x-ssl- x-vouch- x-webauth-";
+use crate::header_names::is_refused;
 
 /// What a command cannot do without: content negotiation, resumption, and the names of MCP itself.
 const PROTOCOL: [&str; 2] = ["accept", "last-event-id"];
@@ -82,19 +57,6 @@ fn kept(given: &HeaderMap, is_refused: impl Fn(&HeaderName) -> bool) -> HeaderMa
         }
     }
     kept
-}
-
-/// The name as the least careful server may read it: CGI and its heirs make one of `_` and `-`, and some of all
-/// that is neither letter nor digit.
-pub fn plain(name: &HeaderName) -> String {
-    name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
-}
-
-/// Whether no caller may send this, in any spelling that a server could take for it.
-pub fn is_refused(name: &HeaderName) -> bool {
-    let name = plain(name);
-    REFUSED.split(' ').any(|refused| name == refused)
-        || REFUSED_PREFIXES.split(' ').any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a body came in an encoding. None is ever asked for, so nothing here can undo one.
@@ -173,16 +135,6 @@ mod tests {
         map
     }
 
-    /// In order, so that a reader finds a name, and each once.
-    #[test]
-    fn the_refused_names_are_in_order() {
-        for (table, count) in [(REFUSED, 50), (REFUSED_PREFIXES, 24)] {
-            let names: Vec<&str> = table.split(' ').collect();
-            assert!(names.is_sorted_by(|one, next| one < next) && names.len() == count, "{names:?}");
-            assert!(names.iter().all(|name| name.parse::<HeaderName>().is_ok()));
-        }
-    }
-
     #[test]
     fn identity_and_framing_do_not_pass() {
         let polled = map(&[
@@ -205,15 +157,6 @@ mod tests {
         assert_eq!(kept.len(), 3);
         assert_eq!(kept.get_all("x-custom").iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(kept.get("authorization").unwrap(), "Bearer x");
-    }
-
-    #[test]
-    fn the_manual_lists_all_prefixes() {
-        let page = include_str!("../../man/tunnel-client.yaml.5");
-        for prefix in REFUSED_PREFIXES.split(' ') {
-            let item = |line: &str| line.split(' ').nth(1) == Some(prefix) && line.starts_with(".Ql ");
-            assert!(page.lines().any(item), "{prefix}");
-        }
     }
 
     #[test]

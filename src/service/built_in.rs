@@ -57,6 +57,8 @@ pub(super) struct Promise {
     pub(super) channel: Channel,
     /// Whether it has endpoints from the start; else discovery may find some.
     pub(super) is_configured: bool,
+    /// Whether callers may send it what no dump may show.
+    pub(super) is_secret: bool,
     /// Whether discovery may register endpoints.
     #[cfg(feature = "harpoon")]
     pub(super) registers: bool,
@@ -66,9 +68,11 @@ pub(super) struct Promise {
 #[cfg(feature = "harpoon")]
 pub(super) fn promise(settings: &Settings) -> Option<Promise> {
     let channel = Channel::harpoon();
-    let is_configured = !settings.harpoon.targets.is_empty();
+    let targets = &settings.harpoon.targets;
+    let is_configured = !targets.is_empty();
+    let is_secret = targets.iter().filter_map(|one| one.template.as_ref()).any(|one| one.headers.is_bound);
     let registers = discovered(settings).is_some() && settings.control_plane.is_polled(&channel);
-    (is_configured || registers).then_some(Promise { channel, is_configured, registers })
+    (is_configured || registers).then_some(Promise { channel, is_configured, is_secret, registers })
 }
 
 /// Without the feature nothing is promised.

@@ -172,11 +172,14 @@ impl<'a> Shared<'a> {
         let workers = settings.mcp.max_concurrent_requests + settings.mcp.bindings.len();
         // As many connections of each kind as there are threads that use them: with fewer, busy ones would be
         // closed after each use, and a TLS handshake costs more than a call.
+        // What a poll brings is not for any log: commands, and tokens that say where to ask.
+        let quiet = self.net.clone().dumping(false);
+        let is_secret = promise(settings).is_some_and(|promise| promise.is_secret);
+        let net = if is_secret { &quiet } else { self.net };
         let clients = Clients {
-            // What a poll brings is not for any log: commands, and tokens that say where to ask.
-            polls: self.net.clone().dumping(false).control_plane(plane, POLL_CONNECTIONS)?,
-            notes: self.net.control_plane(plane, workers + LISTENERS)?,
-            answers: self.net.control_plane(plane, Self::couriers(settings))?,
+            polls: quiet.control_plane(plane, POLL_CONNECTIONS)?,
+            notes: net.control_plane(plane, workers + LISTENERS)?,
+            answers: net.control_plane(plane, Self::couriers(settings))?,
         };
         let info = self.server_info(late)?;
         Plane::new(plane, clients, instance_id, info, Arc::clone(&self.metrics)).map_err(Error::Plane)

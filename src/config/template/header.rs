@@ -3,11 +3,12 @@
 use ureq::http::HeaderName;
 
 use super::fields::{self, Fields, plain};
-use super::header_names::{self, is_credential, is_forbidden, may_be_credential};
+use super::header_names::{is_credential, is_forbidden, may_be_credential};
 use super::parameter::DESCRIPTION_BYTES_MAX;
 use super::pattern::Use;
 use super::rule::Rule;
 use crate::config::yaml::{Fault, Node, Value};
+use crate::header_names::{is_refused, plain as plain_name};
 
 /// Most headers of one request, those of the operator and of the caller together.
 const HEADERS_MAX: usize = 32;
@@ -43,7 +44,7 @@ pub struct HeaderRule {
 impl PartialEq for HeaderRule {
     /// What makes two rules one too many.
     fn eq(&self, other: &HeaderRule) -> bool {
-        header_names::plain(&self.name) == header_names::plain(&other.name)
+        plain_name(&self.name) == plain_name(&other.name)
     }
 }
 
@@ -87,11 +88,15 @@ impl HeaderPolicy {
             if is_forbidden(name, self.is_bound, has_body) {
                 return Err(format!("cannot set header {:?}", name.as_str()));
             }
-            let plain = header_names::plain(name);
+            let plain = plain_name(name);
             if seen.contains(&plain) {
                 return Err(format!("has header {:?} twice: names must not overlap", name.as_str()));
             }
             seen.push(plain);
+        }
+        // What no caller may send with a command, none may by a template.
+        if let Some(name) = names.iter().skip(fixed.len()).find(|name| is_refused(name)) {
+            return Err(format!("cannot let callers set header {:?}; remove it", name.as_str()));
         }
         Ok(())
     }

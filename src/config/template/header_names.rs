@@ -1,9 +1,10 @@
 //! Names of headers that nobody may set, and those that look like credentials.
 //!
-//! Servers differ in how they read a name, so names are compared as the least careful one reads them: without case, and
-//! with all that is neither letter nor digit taken for a dash.
+//! They stand beside those that no caller may send at all (`crate::header_names`), and are compared like them.
 
 use ureq::http::HeaderName;
+
+use crate::header_names::plain;
 
 /// Headers that frame and route a request, or name this program: a second value there
 /// would break the request apart, or ask for a reply that cannot be read.
@@ -28,11 +29,6 @@ const CREDENTIALS: &str = "api-key authorization x-api-key";
 /// Whether a name is one of these.
 pub(in crate::config) fn is_among(name: &str, names: &str) -> bool {
     names.split(' ').any(|known| known == name)
-}
-
-/// The name as the least careful server reads it.
-pub(super) fn plain(name: &HeaderName) -> String {
-    name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
 /// Whether no template may set this, by itself or for a caller. `has_rules` where headers of callers have rules of

@@ -299,6 +299,12 @@ fn new_096_097_headers_do_not_overlap() {
             "names must not overlap",
         ),
         ("header_rules: [{name: a, description: b, forward_as: te}]\n", "cannot set header \"te\""),
+        ("allowed_headers: [x-real-ip]\n", "cannot let callers set header \"x-real-ip\""),
+        ("allowed_headers: [x_http.method_override]\n", "cannot let callers set header"),
+        (
+            "header_rules: [{name: a, description: b, forward_as: cf-access-x}]\n",
+            "cannot let callers set header",
+        ),
         ("header_rules: [{name: a}]\n", "requires description"),
         ("header_rules: [{name: a, description: ''}]\n", "description must have 1 to 1024 bytes"),
         ("header_rules: [{name: a, description: b, validation: {enum: []}}]\n", "enum must have 1 to 64"),

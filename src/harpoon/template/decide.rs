@@ -6,13 +6,16 @@
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use crate::config::{BodyPolicy, HeaderPolicy, Template};
+use crate::config::{BodyPolicy, HEADERS_BYTES_MAX, HeaderPolicy, Template};
 use crate::relay::json;
 
 use super::given::Given;
 
 /// What is told of a body that is too large, or missing.
 const LIMIT: &str = "template body violates its byte limit or required-body policy";
+
+/// What is told of headers that are too large together.
+pub(super) const SIZE: &str = "template headers exceed size limit";
 
 /// Most headers of a caller.
 const HEADERS_MAX: usize = 32;
@@ -90,12 +93,18 @@ fn headers(policy: &HeaderPolicy, given: Option<&Map<String, Value>>) -> Result<
     if given.is_some_and(|given| given.len() > HEADERS_MAX) {
         return Err("too many template headers".into());
     }
+    // Before a pattern sees any of them: its time is bounded for values of this length.
+    let length = |(name, value): (&String, &Value)| name.len() + value.as_str().map_or(0, str::len);
+    if given.into_iter().flatten().map(length).sum::<usize>() > HEADERS_BYTES_MAX {
+        return Err(SIZE.into());
+    }
     let mut named = HeaderMap::new();
     for (name, value) in given.into_iter().flatten() {
         let name: HeaderName = name.parse().map_err(|_| DENIED)?;
         let value = value.as_str().ok_or(VALUE)?;
-        // A blank at an end is judged here and cut by the server.
-        if value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']) {
+        // A blank at an end is judged here and cut by the server; a control character may end a line there.
+        let breaks = |c: char| c.is_control() && c != '\t';
+        if value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']) || value.contains(breaks) {
             return Err(VALUE.into());
         }
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| VALUE)?;

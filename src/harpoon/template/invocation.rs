@@ -16,7 +16,6 @@ use crate::config::{ControlPlane, HarpoonTarget, Parameter, Rule, Secret, Templa
 use crate::crypto;
 use crate::harpoon::arguments::{TIMEOUT_DEFAULT_MS, TIMEOUT_MS};
 use crate::harpoon::mcp_server::extended;
-use crate::relay::headers;
 
 /// Id and key of a tunnel, which make its labels its own.
 type Tunnel<'a> = (&'a str, &'a Secret);
@@ -37,21 +36,13 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// Of an endpoint, when it is a template. What no caller may send by the relay's rules, none may by a template's.
-    pub(crate) fn of(
-        target: &HarpoonTarget,
-        plane: &ControlPlane,
-        bytes_max: usize,
-    ) -> Result<Option<Invocation>, String> {
-        let Some(template) = &target.template else { return Ok(None) };
-        let names = template.headers.rules.iter().flat_map(|rule| [&rule.name, &rule.forward_as]);
-        if let Some(name) = names.into_iter().find(|name| headers::is_refused(name)) {
-            return Err(format!("callers cannot set header \"{name}\"; remove it from the template"));
-        }
+    /// Of an endpoint, when it is a template.
+    pub(crate) fn of(target: &HarpoonTarget, plane: &ControlPlane, bytes_max: usize) -> Option<Invocation> {
+        let template = target.template.as_ref()?;
         let mut fixed: Vec<&str> = target.headers.keys().map(HeaderName::as_str).collect();
         fixed.sort_unstable();
         let tunnel = (plane.tunnel_id.as_str(), &plane.api_key);
-        Ok(Some(Invocation::new(&target.label, template, &fixed, tunnel, bytes_max)))
+        Some(Invocation::new(&target.label, template, &fixed, tunnel, bytes_max))
     }
 
     /// Of the template with this label. `fixed` are the names of the operator's headers.

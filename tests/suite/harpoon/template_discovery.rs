@@ -125,6 +125,23 @@ fn rules_bind_the_label() {
     assert_eq!(forms.server.requests().len(), 1);
 }
 
+/// NEW-024: while callers' headers have rules, nothing of the control plane is in raw dumps: neither what callers send
+/// nor what is answered.
+#[test]
+fn rules_end_the_dumps_of_the_plane() {
+    let mut forms =
+        Forms::with(RULED, |builder| builder.argument("--log.http-raw-unsafe"), |_| Reply::status(204));
+    let name = forms.listed("ruled")["invocation"]["input_schema"]["properties"]["label"]["const"].clone();
+    let headers = json!({"authorization": "Bearer dumped1"});
+    let given = json!({"label": name, "parameters": {"id": "a"}, "headers": headers});
+    assert_eq!(forms.result(&given)["status_code"], 204);
+    assert!(forms.rig.client.stop().success());
+    let log = forms.rig.client.log();
+    for text in ["/response HTTP/1.1", "jsonrpc_response", r#"{\"status\":\"ok\"}"#, "hr1:", "dumped1"] {
+        assert!(!log.contains(text), "{text}: {log}");
+    }
+}
+
 fn refusal(targets: &str, adjust: impl FnOnce(Builder) -> Builder) -> String {
     let builder = Builder::run("http://127.0.0.1:1", "http://127.0.0.1:1/mcp");
     let (code, output) =
@@ -143,7 +160,7 @@ fn a_wrong_template_is_told_with_its_line() {
     assert!(output.contains("\"HIDDEN_TOKEN\" is not set"), "{output}");
     let refused = FORMS.replace("[Accept, X-Request]", "[Accept, X-Real-IP]");
     let output = refusal(&refused, |builder| builder.env("HIDDEN_TOKEN", "hidden-token-1"));
-    assert!(output.contains("callers cannot set header \"x-real-ip\""), "{output}");
+    assert!(output.contains("cannot let callers set header \"x-real-ip\""), "{output}");
     let slow = FORMS.replace("'[a-z]{1,8}'", "'((a{100}){100}){100}'");
     let output = refusal(&slow, |builder| builder);
     assert!(
@@ -167,6 +184,9 @@ fn secrets_of_templates_are_resolved_by_run_alone() {
     home.write("syntax.yaml", &text.replace("env:SURELY_ABSENT", "env:A-B"));
     let refused = home.refusal(&["profiles", "add", "syntax", "--from-file", &home.path("syntax.yaml")]);
     assert!(refused.contains("environment variable name is invalid"), "{refused}");
+    home.write("names.yaml", &text.replace("[Accept, X-Request]", "[Accept, X-Real-IP]"));
+    let refused = home.refusal(&["profiles", "add", "names", "--from-file", &home.path("names.yaml")]);
+    assert!(refused.contains("cannot let callers set header \"x-real-ip\""), "{refused}");
     let rig = Rig::with(|builder| {
         let builder = builder.yaml(&text).argument("--harpoon.allow-plaintext-http");
         builder.env("HARPOON_TARGETS", "label=a,url=http://127.0.0.1:1/a")

@@ -281,7 +281,10 @@ fn nothing_of_an_exchange_is_kept() {
     let mut forms = Forms::with(
         FORMS,
         |builder| builder.argument("--log.http-raw-unsafe").flag("log.level", "debug"),
-        |_| Reply::body(200, "text/plain", "reply-secret-1"),
+        |request| match request.path() {
+            "/hidden-path/sentbad/lines" => Reply::raw("reply-secret-1 is no HTTP\r\n\r\n").close(),
+            _ => Reply::body(200, "text/plain", "reply-secret-1"),
+        },
     );
     let given = with(
         with(order(), "parameters", json!({"id": "sentid", "kind": "open"})),
@@ -297,6 +300,8 @@ fn nothing_of_an_exchange_is_kept() {
         assert_eq!(line[name], value, "{line}");
     }
     assert!(line["latency_ms"].is_number(), "{line}");
+    let broken = json!({"label": "order", "parameters": {"id": "sentbad", "kind": "open"}});
+    assert_eq!(forms.fault(&broken), "label order: template request failed");
     forms.listed("order");
     let metrics = forms.rig.client.get("/metrics").body;
     assert!(
@@ -310,7 +315,8 @@ fn nothing_of_an_exchange_is_kept() {
         assert!(!log.contains(secret), "{secret}");
         assert!(!page.contains(secret), "{secret}");
     }
-    assert!(!page.contains("sentid") && !page.contains("reply-secret-1"));
+    assert!(!page.contains("sentid") && !page.contains("sentbad") && !page.contains("reply-secret-1"));
+    assert!(!log.contains("sentid") && !log.contains("sentbad") && !log.contains("sent-header-1"));
     assert!(!log.contains("GET https://") && !log.contains("GET /hidden-path"));
     assert!(!log.lines().any(|line| line.contains("raw http") && line.contains("reply-secret-1")));
 }

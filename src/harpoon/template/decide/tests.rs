@@ -18,6 +18,7 @@ header_rules:
   - accept
   - {name: x-who, forward_as: X-User, description: Who, validation: {pattern: '[a-z]+', max_length: 5}}
   - {name: x-mode, description: How, validation: {enum: [slow, fast]}}
+  - {name: x-free, description: Of any length, validation: {pattern: '[a-z]+'}}
 ";
 
 const WRITE: &str = "\
@@ -118,6 +119,13 @@ fn headers_of_callers_are_decided() {
         (headers(json!({"x-who": "ME"})), "caller header does not match its pattern"),
         (headers(json!({"x-mode": "off"})), "caller header is outside its enum"),
         (headers(Value::Object(many)), "too many template headers"),
+        (headers(json!({"accept": "a\u{85}host: b"})), VALUE),
+        // What is too long for a request is not matched with a pattern either.
+        (headers(json!({"x-free": "A".repeat(600_000)})), "template headers exceed size limit"),
+        (
+            headers(json!({"x-free": "A".repeat(5000), "accept": "a".repeat(4000)})),
+            "template headers exceed size limit",
+        ),
     ] {
         assert_eq!(outcome(READ, None, given.clone()), Err(expected.to_owned()), "{given}");
     }
