@@ -87,7 +87,7 @@ pub use sections::*;
 #[cfg(all(feature = "harpoon", test))]
 pub(crate) use template::tests::template;
 #[cfg(feature = "harpoon")]
-pub use template::{BodyPolicy, HEADERS_BYTES_MAX, HeaderPolicy, Parameter, Rule, Template};
+pub use template::{BodyPolicy, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderPolicy, Parameter, Rule, Template};
 
 #[cfg(feature = "operator")]
 pub(crate) use binding::arguments;

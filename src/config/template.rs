@@ -19,7 +19,7 @@ use super::yaml::{Fault, Node, Value};
 use fields::Fields;
 
 pub use body::BodyPolicy;
-pub use header::{HEADERS_BYTES_MAX, HeaderPolicy};
+pub use header::{HEADERS_BYTES_MAX, HEADERS_MAX, HeaderPolicy};
 pub(super) use header_names::{RESERVED as RESERVED_HEADERS, is_among};
 pub use parameter::Parameter;
 pub use route::Route;

@@ -11,7 +11,7 @@ use crate::config::yaml::{Fault, Node, Value};
 use crate::header_names::{is_refused, plain as plain_name};
 
 /// Most headers of one request, those of the operator and of the caller together.
-const HEADERS_MAX: usize = 32;
+pub const HEADERS_MAX: usize = 32;
 /// Longest name.
 const NAME_BYTES_MAX: usize = 128;
 /// All headers of one request together, with the name of this program.
@@ -77,26 +77,26 @@ impl HeaderPolicy {
 
     /// Checks what must hold of all names together: no two of them may be one to a server.
     fn check_names(&self, fixed: &[HeaderName], has_body: bool) -> Result<(), String> {
-        let of_rule = |rule: &HeaderRule| match rule.name == rule.forward_as {
-            true => vec![rule.name.clone()],
-            false => vec![rule.name.clone(), rule.forward_as.clone()],
-        };
-        let names: Vec<HeaderName> =
-            fixed.iter().cloned().chain(self.rules.iter().flat_map(of_rule)).collect();
+        let callers = self.rules.iter().flat_map(|rule| {
+            let sent_as = Some(&rule.forward_as).filter(|name| **name != rule.name);
+            [Some(&rule.name), sent_as].into_iter().flatten()
+        });
         let mut seen = Vec::new();
-        for name in &names {
+        for (name, is_callers) in
+            fixed.iter().map(|name| (name, false)).chain(callers.map(|name| (name, true)))
+        {
+            let (plain, shown) = (plain_name(name), name.as_str());
             if is_forbidden(name, self.is_bound, has_body) {
-                return Err(format!("cannot set header {:?}", name.as_str()));
+                return Err(format!("cannot set header {shown:?}"));
             }
-            let plain = plain_name(name);
+            // What no caller may send with a command, none may by a template.
+            if is_callers && is_refused(name) {
+                return Err(format!("cannot let callers set header {shown:?}; remove it"));
+            }
             if seen.contains(&plain) {
-                return Err(format!("has header {:?} twice: names must not overlap", name.as_str()));
+                return Err(format!("has header {shown:?} twice: names must not overlap"));
             }
             seen.push(plain);
-        }
-        // What no caller may send with a command, none may by a template.
-        if let Some(name) = names.iter().skip(fixed.len()).find(|name| is_refused(name)) {
-            return Err(format!("cannot let callers set header {:?}; remove it", name.as_str()));
         }
         Ok(())
     }

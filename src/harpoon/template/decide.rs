@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use crate::config::{BodyPolicy, HEADERS_BYTES_MAX, HeaderPolicy, Template};
+use crate::config::{BodyPolicy, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderPolicy, Template};
 use crate::relay::json;
 
 use super::given::Given;
@@ -16,9 +16,6 @@ const LIMIT: &str = "template body violates its byte limit or required-body poli
 
 /// What is told of headers that are too large together.
 pub(super) const SIZE: &str = "template headers exceed size limit";
-
-/// Most headers of a caller.
-const HEADERS_MAX: usize = 32;
 
 /// Decides a call: the URL and the headers, without the operator's. `operation` is what a caller of a write has to repeat.
 pub(super) fn decide(
