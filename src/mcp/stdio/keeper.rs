@@ -201,11 +201,16 @@ impl Keeper {
 
     /// Looks at the answer to a question, of which few show anything.
     pub(super) fn observe(&self, replies: &Replies, question: &Message, answer: &Message) {
-        let Some(finding) = observed::finding(question, answer) else { return };
+        if !matches!(question.method(), Some("server/discover" | "tools/list")) {
+            return;
+        }
         let Some(stamp) = replies.stamp() else { return };
+        // One at a time: what is read of an answer may take many times its own memory.
+        let mut observed = sync::lock(&self.observed);
+        let Some(finding) = observed::finding(question, answer) else { return };
         // What has changed since it was asked, or the child has.
         if sync::lock(&self.state).core.stamp == stamp {
-            sync::lock(&self.observed).take(finding, stamp);
+            observed.take(finding, stamp);
         }
     }
 
