@@ -14,7 +14,7 @@
 //! # Rooms
 //!
 //! Arrows point one way. [`relay`] is the core: it knows neither the control plane nor any server. Servers and posts
-//! come in through the traits of [`relay::port`]; the poller hands commands to the relay's queue.
+//! come in through the traits of [`relay::port`], and so does the operator's policy; the poller hands commands to the relay's queue.
 //!
 //! | room | what it does | may use |
 //! | --- | --- | --- |
@@ -22,6 +22,7 @@
 //! | [`net`] | makes every outbound connection | `config` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, signals | `config` |
 //! | [`relay`] | commands, their order, their answers | `config`, `net`, `ops` |
+//! | [`policy`] | judges commands by the operator's rules | `relay` and what it uses |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay` and what it uses |
 //! | [`mcp`] | towards the private side: HTTP servers, stdio children, probes | `relay` and what it uses |
 //! | `oauth` | finds the metadata of a protected server | `mcp` and what it uses |
@@ -120,6 +121,7 @@ mod net;
 mod oauth;
 mod ops;
 mod plane;
+mod policy;
 mod relay;
 mod secret;
 mod service;

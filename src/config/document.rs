@@ -9,7 +9,7 @@ use super::binding::{Entry, Pairs};
 #[cfg(feature = "harpoon")]
 use super::entry_template;
 use super::reference::text;
-use super::settings::{Key, Kind, ROWS, Row, Shape, Status};
+use super::settings::{Key, Kind, ROWS, Row, Shape, Status, TREES};
 use super::yaml::{self, Fault, Node, Value, shown};
 use super::{Error, trust};
 use crate::url::without_credentials;
@@ -31,6 +31,8 @@ pub(crate) enum Raw {
     Map(Pairs),
     /// List of maps.
     Entries(Vec<Entry>),
+    /// Structure that its section reads.
+    Tree(Node),
 }
 
 impl Raw {
@@ -39,7 +41,7 @@ impl Raw {
         let pairs: Vec<&(String, String)> = match self {
             Raw::Map(pairs) => pairs.iter().collect(),
             Raw::Entries(entries) => entries.iter().flat_map(|entry| &entry.pairs).collect(),
-            Raw::Text(_) | Raw::List(_) => Vec::new(),
+            Raw::Text(_) | Raw::List(_) | Raw::Tree(_) => Vec::new(),
         };
         pairs.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
@@ -112,7 +114,7 @@ fn section(path: &str, node: Node, into: &mut Document) -> Result<(), Fault> {
         let legal = !key.is_empty() && !key.contains('.');
         let path = if path.is_empty() { key } else { format!("{path}.{key}") };
         let line = node.line;
-        match ROWS.iter().find(|row| row.yaml == path).filter(|_| legal) {
+        match ROWS.iter().chain(TREES).find(|row| row.yaml == path).filter(|_| legal) {
             Some(row) if row.status == Status::Never => {
                 return Err(Fault::at(line, format!("{path} is not supported")));
             }
@@ -142,6 +144,7 @@ fn typed(row: &Row, node: Node) -> Result<Option<Raw>, Fault> {
         Kind::Integer { .. } => Raw::Text(integer(row.yaml, node)?),
         Kind::Headers => Raw::Map(members(row.yaml, node)?),
         Kind::List(_) => Raw::List(items(row.yaml, node)?),
+        Kind::Tree => Raw::Tree(node),
         Kind::Entries { keys, .. } => {
             let entries = node.list(row.yaml)?.into_iter().map(|node| entry(row.yaml, keys, node));
             Raw::Entries(entries.collect::<Result<_, _>>()?)
@@ -199,7 +202,7 @@ fn entry(list: &str, keys: &[Key], node: Node) -> Result<Entry, Fault> {
 }
 
 /// A list of texts.
-fn items(path: &str, node: Node) -> Result<Vec<String>, Fault> {
+pub(super) fn items(path: &str, node: Node) -> Result<Vec<String>, Fault> {
     let path_of_items = format!("each item of {path}");
     node.list(path)?.into_iter().map(|item| item.text(&path_of_items)).collect()
 }
@@ -221,7 +224,7 @@ fn members(path: &str, node: Node) -> Result<Pairs, Fault> {
 /// Decimal digits with an optional sign, of any length: whether the number fits is decided where
 /// its bounds are known. The other YAML notations (octal, hexadecimal, with underscores) only invite
 /// surprises.
-fn integer(path: &str, node: Node) -> Result<String, Fault> {
+pub(super) fn integer(path: &str, node: Node) -> Result<String, Fault> {
     let is_integer = |text: &str| {
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
@@ -233,7 +236,7 @@ fn integer(path: &str, node: Node) -> Result<String, Fault> {
 }
 
 /// YAML 1.2 booleans, and the words of YAML 1.1 that Go's decoder takes for a boolean setting.
-fn boolean(path: &str, node: Node) -> Result<bool, Fault> {
+pub(super) fn boolean(path: &str, node: Node) -> Result<bool, Fault> {
     let word = match &node.value {
         Value::Scalar { text, plain: true } => text.to_ascii_lowercase(),
         _ => String::new(),

@@ -47,7 +47,7 @@ fn found(kind: Kind, name: &str, raw: &Raw) -> Vec<String> {
             items.iter().filter_map(|item| item.split_once(':')).collect()
         }
         Raw::List(items) => items.iter().map(|item| ("", item.as_str())).collect(),
-        Raw::Map(_) | Raw::Entries(_) => raw.pairs(),
+        Raw::Map(_) | Raw::Entries(_) | Raw::Tree(_) => raw.pairs(),
     };
     let named = members.into_iter().filter_map(|(member, value)| {
         let (member, value) = (member.trim(), value.trim());

@@ -156,7 +156,7 @@ fn leaves_off(lookup: &Lookup, row: &Row, found: &Found) -> Result<bool, Error> 
         (Kind::Boolean, _) => lookup.boolean(row.flag)? == (row.default == "true"),
         (Kind::Integer { .. }, _) => lookup.integer(row.flag).map(|_| true)?,
         (Kind::Proxy | Kind::Secret, Raw::Text(text)) => text.trim().is_empty(),
-        (_, Raw::Text(_)) => true,
+        (_, Raw::Text(_) | Raw::Tree(_)) => true,
         (_, Raw::List(items)) => items.iter().all(|item| item.trim().is_empty()),
         (_, Raw::Map(pairs)) => pairs.is_empty(),
         (_, Raw::Entries(entries)) => entries.is_empty(),

@@ -13,6 +13,7 @@ use super::binding::Entry;
 use super::document::{self, Document, Raw};
 use super::reference::References;
 use super::settings::{Kind, Least, ROWS, Row};
+use super::yaml::{Fault, Node};
 use super::{Environment, Error, Flags, literal, value};
 
 /// Answers questions about settings.
@@ -134,6 +135,21 @@ impl<'a> Lookup<'a> {
     ) -> Result<Option<T>, Error> {
         let parsed = self.find(flag)?.map(|found| parse(&found).map_err(|fault| found.fault(&fault)));
         parsed.transpose()
+    }
+
+    /// A section that only a file can hold, as `read` understands it.
+    pub(crate) fn tree<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(Node) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Error> {
+        let Some((path, document)) = &self.file else { return Ok(None) };
+        let node = document.iter().find_map(|(row, _, raw)| match raw {
+            Raw::Tree(node) if row.yaml == name => Some(node.clone()),
+            _ => None,
+        });
+        let located = |fault: Fault| document::located(path, fault.line, &fault.text);
+        node.map(|node| read(node).map_err(located)).transpose()
     }
 
     /// A path as it is. Where YAML may hold a reference to it, that has been resolved already.

@@ -23,6 +23,7 @@ mod yaml;
 mod document;
 mod literal;
 mod lookup;
+mod members;
 mod section;
 
 // Checks of a file that is not used yet.
@@ -54,6 +55,7 @@ mod admin;
 mod harpoon;
 mod local;
 mod mcp;
+mod policy;
 #[cfg(feature = "dev")]
 mod stub;
 
@@ -82,6 +84,7 @@ pub use harpoon::{Harpoon, HarpoonTarget};
 pub use local::{Health, Log, Network, Process};
 pub use mcp::Mcp;
 pub use plane::ControlPlane;
+pub use policy::{ChannelPolicy, NAMED, Names, Policy};
 pub use profile::Source;
 pub use sections::*;
 #[cfg(all(feature = "harpoon", test))]
@@ -116,6 +119,8 @@ pub struct Settings {
     /// The endpoints that the product may call by name.
     #[cfg(feature = "harpoon")]
     pub harpoon: Harpoon,
+    /// What callers may ask for; nothing where the file has no such section.
+    pub policy: Option<Policy>,
     /// Settings of the log.
     pub log: Log,
     /// The operator's listener.
@@ -161,6 +166,7 @@ impl Settings {
         let has_endpoints = None;
         mcp::check_channels(&lookup, &control_plane, &mcp, has_endpoints)?;
         plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
+        let policy = policy::load(&lookup, &mcp)?;
         let health = Health::load(&lookup)?;
         #[cfg(feature = "harpoon")]
         harpoon::check_listener(&lookup, &harpoon, &health)?;
@@ -174,6 +180,7 @@ impl Settings {
             mcp,
             #[cfg(feature = "harpoon")]
             harpoon,
+            policy,
             log,
             health,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,

@@ -55,6 +55,8 @@ pub enum Kind {
     Headers,
     /// Texts; one string holds several, separated by one of these characters.
     List(&'static [char]),
+    /// Structure that the section reads, which only a file can hold.
+    Tree,
     /// `key=value` items; maps with these keys in YAML.
     Entries {
         /// Separators in the environment.

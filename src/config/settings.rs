@@ -222,6 +222,12 @@ pub const ROWS: &[Row] = &[
     new("cloudflared.ready-timeout", &["CLOUDFLARED_READY_TIMEOUT"], "cloudflared.ready_timeout", Duration(AboveZero), "duration", "", "").status(Never),
 ];
 
+/// Sections that only a file can hold, each read by its own file as one structure.
+#[rustfmt::skip]
+pub(super) const TREES: &[Row] = &[
+    new("policy", &[], "policy", Kind::Tree, "", "", ""),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

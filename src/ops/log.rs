@@ -201,6 +201,7 @@ fn component(target: &str) -> &'static str {
         (Some("relay"), _) => "dispatcher",
         (Some("mcp"), _) => "mcpclient",
         (Some("oauth"), _) => "oauth",
+        (Some("policy"), _) => "policy",
         (Some("harpoon"), _) => "harpoon",
         (Some("ops"), Some("listener" | "readiness" | "metrics")) => "health",
         _ => "process",

@@ -19,7 +19,7 @@ use crate::config::{Channel, Origin};
 use process::Process;
 use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
 
-pub(super) use labels::words;
+pub(crate) use labels::words;
 pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
 
 /// Makes the metrics of one process: each row is a field, and a metric of the page.
@@ -83,6 +83,9 @@ rows! {
     // The one metric with names that outsiders choose.
     unsupported: UNSERVED "command_unsupported_channel_total" "Commands for channels that are not served."
         ["channel", "command_type", "tunnel_id"];
+    // Only of channels that the operator's policy names.
+    policy_decisions: COUNTER "tunnel_client_policy_decisions_total" "Decisions of the operator's policy."
+        ["channel", "kind", "decision"];
     target_failures: COUNTER "target_failures_total" "Calls without an answer." ["channel", "source"];
     // Requests of servers within streams.
     server_requests: COUNTER "server_requests_total" "Requests of servers." ["channel", "answered"];
@@ -221,6 +224,11 @@ impl Metrics {
         if body_bytes > 0 {
             self.http_body_sizes.add([method, route, "http", "1.1", host, port, scheme], body_bytes);
         }
+    }
+
+    /// The operator's policy decided about a command.
+    pub fn policy_decided(&self, channel: &Channel, kind: &'static str, decision: &'static str) {
+        self.policy_decisions.add([self.channel(channel), kind, decision], 1);
     }
 
     /// An MCP call failed before or without an answer, by source word.

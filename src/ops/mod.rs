@@ -14,6 +14,7 @@ pub mod files;
 pub mod hardening;
 pub mod health;
 pub mod heartbeat;
+pub(crate) mod line_limit;
 pub mod listener;
 pub mod log;
 pub mod metrics;

@@ -19,6 +19,7 @@ use crate::relay::command::{Body, Command};
 use crate::relay::failure::Class;
 use crate::relay::inflight::InFlight;
 use crate::relay::json::{self, Span};
+use crate::relay::judgement::Judgement;
 use crate::relay::message::{Kind, Malformed, Message};
 use crate::relay::trace::TraceContext;
 
@@ -96,6 +97,7 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
             .and_then(|timeout| received.checked_add(timeout)),
         answer_by: None,
         trace: TraceContext::of_command(raw, &members),
+        judgement: Judgement::default(),
         ticket: flight.enter(bytes),
     })
 }

@@ -15,6 +15,7 @@ use crate::ops::metrics::RequestKind;
 
 use super::failure;
 use super::inflight::Ticket;
+use super::judgement::Judgement;
 use super::message::{Kind, Message};
 use super::trace::TraceContext;
 
@@ -53,6 +54,8 @@ pub struct Command {
     pub answer_by: Option<Instant>,
     /// The caller's place in a trace, when it is valid.
     pub trace: Option<TraceContext>,
+    /// What the operator's policy says about it.
+    pub judgement: Judgement,
     /// Counts the command among those in flight until it is dropped.
     pub ticket: Ticket,
 }
@@ -146,6 +149,7 @@ impl Command {
             silent_after: None,
             answer_by: None,
             trace: None,
+            judgement: Judgement::default(),
             ticket,
         }
     }

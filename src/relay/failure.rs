@@ -4,6 +4,8 @@
 //! text of an exception. A private server's answers, even its mistakes, are nobody's business beyond
 //! the tunnel. The cause stays in [`Failure::cause`], for the local log.
 
+use std::time::Duration;
+
 use serde_json::json;
 use ureq::http::StatusCode;
 
@@ -15,6 +17,12 @@ use super::payload::Payload;
 
 /// JSON-RPC "internal error", the code of everything that the tunnel itself reports.
 const INTERNAL_ERROR: i64 = -32603;
+
+/// JSON-RPC "invalid params": a caller who asks again in the same words gets the same answer.
+const INVALID_PARAMS: i64 = -32602;
+
+/// What the revision 2026-07-28 calls a header that contradicts the body.
+const HEADER_MISMATCH: i64 = -32020;
 
 /// Code of what the tunnel answers in a server's place while nothing has failed.
 const SERVER_ERROR: i64 = -32000;
@@ -57,6 +65,16 @@ pub enum Class {
     SubscriptionLimit,
     /// The channel lags behind, and the other channels need the places that are left.
     ChannelBusy,
+    /// The operator's policy refuses it.
+    PolicyDenied,
+    /// A limit of the operator's policy is reached.
+    #[allow(dead_code)]
+    RateLimited,
+    /// A header and the body name different things.
+    HeaderMismatch,
+    /// The audit log, without which nothing may run, cannot be written.
+    #[allow(dead_code)]
+    AuditUnavailable,
 }
 
 impl Class {
@@ -84,7 +102,29 @@ impl Class {
             Class::SubscriptionTooLarge => (413, Source::ClientInternal, "subscription_too_large"),
             Class::SubscriptionLimit => (503, Source::ClientInternal, "subscription_limit"),
             Class::ChannelBusy => (503, Source::ClientInternal, "channel_busy"),
+            Class::PolicyDenied => (200, Source::ClientInternal, "policy_denied"),
+            Class::RateLimited => (429, Source::ClientInternal, "rate_limited"),
+            Class::HeaderMismatch => (400, Source::ClientInternal, "header_mismatch"),
+            Class::AuditUnavailable => (503, Source::ClientInternal, "audit_unavailable"),
         }
+    }
+
+    /// Code and message of what the tunnel says in its own name, where nothing has failed on the way to a server. The
+    /// word of the class stands beside them.
+    fn own(self) -> Option<(i64, &'static str)> {
+        Some(match self {
+            Class::Deadline => (SERVER_ERROR, "the server did not answer in time"),
+            Class::PolicyDenied => (INVALID_PARAMS, "refused by the operator's policy"),
+            Class::RateLimited => (SERVER_ERROR, "the operator's limit is reached"),
+            Class::HeaderMismatch => (HEADER_MISMATCH, "a header differs from the body"),
+            Class::AuditUnavailable => (SERVER_ERROR, "the audit log cannot be written"),
+            _ => return None,
+        })
+    }
+
+    /// Whether the operator's settings refuse the command. Who refuses says so in the log, with the rule.
+    pub fn is_refusal(self) -> bool {
+        self != Class::Deadline && self.own().is_some()
     }
 
     /// The published `transport_error_kind`.
@@ -100,7 +140,7 @@ impl From<net::Kind> for Class {
 }
 
 /// A command that has no answer of its server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// The status that is posted.
     pub status: u16,
@@ -114,6 +154,8 @@ pub struct Failure {
     pub upstream_status: Option<u16>,
     /// Headers of the server's reply that may pass.
     pub headers: ReplyHeaders,
+    /// How long the caller should wait before asking again, where that is known.
+    pub retry_after: Option<Duration>,
     /// What happened, for the local log only.
     pub cause: String,
 }
@@ -125,7 +167,8 @@ impl Failure {
         let (status, source, _) = class.row();
         let answered = source == Source::Protocol && !matches!(class, Class::Exchange(_));
         let (headers, cause) = (ReplyHeaders::default(), cause.into());
-        Failure { status, source, class, answered, upstream_status: None, headers, cause }
+        let (upstream_status, retry_after) = (None, None);
+        Failure { status, source, class, answered, upstream_status, headers, retry_after, cause }
     }
 
     /// The exchange with the server broke.
@@ -159,9 +202,13 @@ impl Failure {
 
     /// The JSON-RPC error for the request with this id (as it was written), or for none.
     pub fn payload(&self, id: Option<&str>) -> Payload {
-        if self.class == Class::Deadline {
-            let data = json!({ "origin": "tunnel-client", "error_type": "timeout" });
-            return Payload::own(error(id, SERVER_ERROR, "the server did not answer in time", Some(&data)));
+        if let Some((code, message)) = self.class.own() {
+            let mut data = json!({ "origin": "tunnel-client", "error_type": self.class.word() });
+            if let (Some(members), Some(wait)) = (data.as_object_mut(), self.retry_after) {
+                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                members.insert("retry_after_ms".into(), ms.into());
+            }
+            return Payload::own(error(id, code, message, Some(&data)));
         }
         let mut failure = json!({
             "version": 1,
@@ -265,11 +312,34 @@ mod tests {
             (SubscriptionTooLarge, 413, "client_internal", "subscription_too_large", false),
             (SubscriptionLimit, 503, "client_internal", "subscription_limit", false),
             (ChannelBusy, 503, "client_internal", "channel_busy", false),
+            (PolicyDenied, 200, "client_internal", "policy_denied", false),
+            (RateLimited, 429, "client_internal", "rate_limited", false),
+            (HeaderMismatch, 400, "client_internal", "header_mismatch", false),
+            (AuditUnavailable, 503, "client_internal", "audit_unavailable", false),
         ] {
             let failure = Failure::new(class, "cause");
             assert_eq!((failure.status, failure.source.word()), (status, source), "{class:?}");
             assert_eq!((failure.class.word(), failure.answered), (word, answered), "{class:?}");
         }
+    }
+
+    #[test]
+    fn refusals_of_the_operator_have_answers_of_their_own() {
+        let said = |class: Class, retry_after| {
+            let failure = Failure { retry_after, ..Failure::new(class, "rule") };
+            serde_json::from_str::<serde_json::Value>(&text(&failure.payload(Some("7")))).unwrap()
+        };
+        assert_eq!(
+            said(Class::PolicyDenied, None),
+            json!({"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"refused by the operator's policy",
+                "data":{"origin":"tunnel-client","error_type":"policy_denied"}}})
+        );
+        let limited = said(Class::RateLimited, Some(Duration::from_micros(1_500_900)));
+        let data = json!({"origin":"tunnel-client","error_type":"rate_limited","retry_after_ms":1500});
+        assert_eq!((&limited["error"]["code"], &limited["error"]["data"]), (&json!(-32000), &data));
+        assert_eq!(said(Class::HeaderMismatch, None)["error"]["code"], -32020);
+        let unaudited = said(Class::AuditUnavailable, None);
+        assert_eq!(unaudited["error"]["data"]["error_type"], "audit_unavailable");
     }
 
     #[test]

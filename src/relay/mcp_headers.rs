@@ -3,9 +3,13 @@
 //! Only what the caller did not send is added, only to requests that state their revision, and
 //! `Mcp-Param-*` never: it needs the tool's schema. Where the source is missing, ambiguous or has no
 //! legal header form nothing is added and the server decides: it compares headers with the body and
-//! refuses what differs. For the same reason no policy may ever look at these headers. It cannot fail.
+//! refuses what differs. For the same reason no name is ever taken from these headers: the operator's policy judges the
+//! body, and refuses a header that says something else ([`differing`]). It cannot fail.
+
+use std::fmt::{self, Write};
 
 use base64::Engine;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -28,6 +32,48 @@ pub fn complete(headers: &mut HeaderMap, message: &Message) {
     add(headers, VERSION_HEADER, Some(version));
     add(headers, METHOD, plain(method));
     add(headers, NAME, name.and_then(|name| HeaderValue::from_str(&encoded(&name)).ok()));
+}
+
+/// The header that says something else than the body, whose `name` is what the request is about. Values that are
+/// not forwarded, because they are empty, say nothing; where the body has nothing to compare, the server decides.
+pub fn differing(headers: &HeaderMap, message: &Message, name: Option<&str>) -> Option<&'static str> {
+    let method = message.method()?;
+    if values(headers, &METHOD).any(|value| value != method.as_bytes()) {
+        return Some("Mcp-Method");
+    }
+    let source = source_of_name(method).filter(|_| values(headers, &NAME).next().is_some())?;
+    let task = if source == "taskId" { message.param(source) } else { None };
+    let name = if source == "taskId" { task.as_deref() } else { name }?;
+    values(headers, &NAME).any(|value| !says(value, name)).then_some("Mcp-Name")
+}
+
+/// The values of a header that say something, under each name that a server could take for its own: CGI and its heirs
+/// make one of `_` and `-`.
+fn values<'a>(headers: &'a HeaderMap, wanted: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let plain = |name: &HeaderName| {
+        let bytes = name.as_str().bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        bytes.eq(wanted.as_str().bytes())
+    };
+    let of_name = headers.iter().filter(move |(name, _)| plain(name));
+    of_name.map(|(_, value)| value.as_bytes().trim_ascii()).filter(|value| !value.is_empty())
+}
+
+/// Whether a value stands for this name, as it is or in the base64 form.
+fn says(value: &[u8], name: &str) -> bool {
+    let inner = value.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
+    let Some(inner) = inner else { return value == name.as_bytes() };
+    let mut rest = Rest(inner);
+    write!(rest, "{}", Base64Display::new(name.as_bytes(), &STANDARD)).is_ok() && rest.0.is_empty()
+}
+
+/// What is left of a text from which everything that was written has been taken: compares without a copy.
+struct Rest<'a>(&'a [u8]);
+
+impl Write for Rest<'_> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(piece.as_bytes()).ok_or(fmt::Error)?;
+        Ok(())
+    }
 }
 
 /// Which parameter names the thing that a method is about.
@@ -109,6 +155,39 @@ mod tests {
         let headers = completed(&request("resources/read", r#""uri":"file:///a%20b","name":"x","#), &[]);
         assert_eq!(headers.get("mcp-name").unwrap(), "file:///a%20b");
         assert!(completed(&request("tools/list", ""), &[]).get("mcp-name").is_none());
+    }
+
+    #[test]
+    fn a_header_that_differs_from_the_body_is_named() {
+        let differs = |method: &str, params: &str, name: &str, given: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            given.iter().for_each(|(name, value)| {
+                headers.append(*name, HeaderValue::from_static(value));
+            });
+            let message = Message::parse(request(method, params)).unwrap();
+            differing(&headers, &message, Some(name))
+        };
+        let call = |name: &str, given: &[(&'static str, &'static str)]| {
+            differs("tools/call", &format!("\"name\":{},", serde_json::Value::from(name)), name, given)
+        };
+        for (name, value) in
+            [("add", "add"), ("add", "=?base64?YWRk?="), ("größe", "=?base64?Z3LDtsOfZQ==?="), ("add", "")]
+        {
+            assert_eq!(call(name, &[("mcp-method", "tools/call"), ("mcp-name", value)]), None, "{value}");
+        }
+        for value in
+            ["Add", "add2", "ad", "=?base64?YWRkMg==?=", "=?base64?YWR?=", "=?base64??=", "=?base64?add?="]
+        {
+            assert_eq!(call("add", &[("mcp-name", value)]), Some("Mcp-Name"), "{value}");
+        }
+        assert_eq!(call("=?base64?YWRk?=", &[("mcp-name", "=?base64?YWRk?=")]), Some("Mcp-Name"));
+        assert_eq!(call("add", &[("mcp-name", "add"), ("mcp-name", "sub")]), Some("Mcp-Name"));
+        assert_eq!(call("add", &[("mcp_name", "sub")]), Some("Mcp-Name"));
+        assert_eq!(call("add", &[("mcp-method", "tools/list")]), Some("Mcp-Method"));
+        let task = r#""taskId":"t","#;
+        assert_eq!(differs("tasks/get", task, "tasks/get", &[("mcp-name", "t")]), None);
+        assert_eq!(differs("tasks/get", task, "tasks/get", &[("mcp-name", "u")]), Some("Mcp-Name"));
+        assert_eq!(differs("tools/list", "", "tools/list", &[("mcp-name", "u")]), None);
     }
 
     #[test]

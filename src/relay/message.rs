@@ -44,9 +44,15 @@ pub struct Message {
     error: Option<Span>,
 }
 
-/// Where members stand inside `params` that are replaced on a pipe, or tell the era.
+/// Where members stand inside `params` that are judged, replaced on a pipe, or tell the era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
+    /// `name`; of a completion that of its `ref`.
+    pub name: Option<Span>,
+    /// `uri`; of a completion that of its `ref`.
+    pub uri: Option<Span>,
+    /// `ref.type` of a completion.
+    pub reference: Option<Span>,
     /// `_meta.progressToken`: that of a request.
     pub token: Option<Span>,
     /// `progressToken`: that of a progress notification.
@@ -130,7 +136,8 @@ impl Message {
             (None, Some(_), _) | (None, None, Some(_)) => Kind::Response,
             _ => return Err(Malformed::Shape),
         };
-        let places = Places::read(text, params)?;
+        let completes = method_name.as_deref() == Some("completion/complete");
+        let places = Places::read(text, params, completes)?;
         Ok(Message {
             text: String::new(),
             kind,
@@ -211,7 +218,7 @@ impl Message {
 
     /// Where the result of a subscription repeats its id. Looked up when asked, since no other result has it.
     pub fn result_subscription(&self) -> Result<Option<Span>, Malformed> {
-        Places::read(&self.text, self.result).map(|places| places.subscription)
+        Places::read(&self.text, self.result, false).map(|places| places.subscription)
     }
 
     /// Whether it asks for a subscription, the call that never ends by itself.
@@ -270,16 +277,24 @@ pub fn same_id(left: &str, right: &str) -> bool {
 impl Places {
     /// Reads `params`, or the result of a subscription. A claim that stands there twice counts as absent:
     /// nothing is derived from it.
-    fn read(text: &str, params: Option<Span>) -> Result<Places, Malformed> {
+    fn read(text: &str, params: Option<Span>, completes: bool) -> Result<Places, Malformed> {
         let listed = |span: Option<Span>| match span {
             Some(span) => json::members(text, span).map(Option::unwrap_or_default).map_err(Malformed::Json),
             None => Ok(Vec::new()),
         };
-        let found = names::find(&listed(params)?, names::PARAMS).map_err(Malformed::Name)?;
-        let [_, _, meta, progress, cancelled, _] = found;
+        let members = listed(params)?;
+        let found = names::find(&members, names::PARAMS).map_err(Malformed::Name)?;
+        let [mut name, mut uri, meta, progress, cancelled, _] = found;
+        let mut reference = None;
+        if completes {
+            let [whole] = names::find(&members, names::COMPLETION).map_err(Malformed::Name)?;
+            let found = names::find(&listed(whole)?, names::REFERENCE).map_err(Malformed::Name)?;
+            [reference, name, uri] = found;
+        }
         let meta = listed(meta)?;
         let [token, subscription] = names::find(&meta, names::META).map_err(Malformed::Name)?;
-        Ok(Places { token, progress, cancelled, subscription, claim: only(&meta, CLAIM) })
+        let claim = only(&meta, CLAIM);
+        Ok(Places { name, uri, reference, token, progress, cancelled, subscription, claim })
     }
 }
 

@@ -9,12 +9,14 @@
 //! written; the one span that is ever replaced is an id. Reading stays generous where peers are known to
 //! be sloppy, and strict where two readers could understand one text differently.
 
+mod answer;
 pub mod backoff;
 pub mod command;
 pub mod failure;
 pub mod headers;
 pub mod inflight;
 pub mod json;
+pub mod judgement;
 pub mod mcp_headers;
 pub mod message;
 pub mod names;
@@ -23,6 +25,7 @@ pub mod port;
 pub mod queue;
 pub mod revision;
 pub mod stop;
+pub mod subject;
 pub mod trace;
 pub mod tree;
 pub mod worker;

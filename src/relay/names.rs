@@ -15,6 +15,12 @@ pub const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", 
 /// Members of `params` that somebody between caller and tool judges or replaces.
 pub const PARAMS: [&str; 6] = ["name", "uri", "_meta", "progressToken", "requestId", "arguments"];
 
+/// Member of a completion's `params` that names what is completed.
+pub const COMPLETION: [&str; 1] = ["ref"];
+
+/// Members of that: what it is, and its name or URI.
+pub const REFERENCE: [&str; 3] = ["type", "name", "uri"];
+
 /// Members of `_meta` that are replaced.
 pub const META: [&str; 2] = ["progressToken", "io.modelcontextprotocol/subscriptionId"];
 

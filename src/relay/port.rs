@@ -1,7 +1,7 @@
-//! The two sides of the relay, as it sees them: servers behind a [`Target`], the plane behind an
-//! [`Outbox`].
+//! The sides of the relay, as it sees them: servers behind a [`Target`], the plane behind an [`Outbox`], the
+//! operator's policy behind a [`Governor`].
 //!
-//! These traits are all that the two sides can say to each other: a server's room cannot name a
+//! These traits are all that the sides can say to each other: a server's room cannot name a
 //! request of the control plane, nor the reverse. Nothing here fails; failures are an [`Outcome`].
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::command::{Command, Deadline};
 use super::failure::Failure;
 use super::headers::ReplyHeaders;
+use super::judgement::Judgement;
 use super::payload::Payload;
 
 /// A private MCP server.
@@ -87,6 +88,15 @@ pub struct Timing {
     pub transport: &'static str,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// The operator's policy: what callers may ask for.
+pub trait Governor: Send + Sync {
+    /// Decides about a command that some server would get. Runs on the poller's thread and must not block.
+    fn judge(&self, command: &Command) -> Judgement;
+
+    /// Takes out of the answer to a command what its caller could not ask for.
+    fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure>;
 }
 
 /// Where answers go.

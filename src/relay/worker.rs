@@ -13,19 +13,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
-use crate::crypto;
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::{Metrics, RequestKind};
 use crate::ops::readiness::Readiness;
 use crate::sync;
 
+use super::answer;
 use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL};
 use super::failure::{self, Class, Failure, Source};
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
-use super::port::{Answer, AnswerKind, Call, Outbox, Outcome, Sink, Target};
+use super::port::{Answer, AnswerKind, Call, Governor, Outbox, Outcome, Sink, Target};
 use super::queue::{LISTENERS, Lane, Queue};
-use super::trace::TraceContext;
 
 /// Silence that counts against a server when a caller's deadline ends it; as long as a probe waits.
 const SILENCE_MIN: Duration = Duration::from_secs(2);
@@ -39,6 +38,8 @@ pub struct Relay {
     /// Channels that may be asked for; empty means all. The plane is told the same list, but a list
     /// that only the plane keeps would be no policy of the operator's.
     pub allowed: Vec<Channel>,
+    /// Judges commands, where the operator has a policy.
+    pub governor: Option<Arc<dyn Governor>>,
     /// How long a call takes at most, subscriptions aside.
     pub call_max: Duration,
     /// Where answers go.
@@ -90,6 +91,10 @@ impl Relay {
         if let Some(traced) = trace.zip(command.message()).and_then(|(trace, message)| trace.inject(message))
         {
             command.body = Body::Message(Arc::new(traced));
+        }
+        // What is judged is what the server would get.
+        if let (Some(governor), Some(_), Ok(_)) = (&self.governor, command.message(), self.served(command)) {
+            command.judgement = governor.judge(command);
         }
     }
 
@@ -147,23 +152,32 @@ impl Relay {
         (command, work)
     }
 
+    /// Finds the server of a command's channel, if the operator allows that.
+    fn served(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
+        let target = self.targets.get(&command.channel);
+        let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
+        target.ok_or(Verdict::Unsupported)
+    }
+
     /// Finds the server of a command that may be forwarded to it. The first check that fails decides:
     ///
     /// 1. The operator allows the channel, and a server serves it. There is never a fall-back to another server,
     ///    not even for a command that is unusable in other ways.
     /// 2. Discovery is asked of the main channel. The contract has it there only.
     /// 3. The command could be decoded. One that could not was kept until here because somebody waits for its answer.
-    /// 4. A subscription is small, since it stays for long.
-    /// 5. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
+    /// 4. The operator's policy allows it.
+    /// 5. A subscription is small, since it stays for long.
+    /// 6. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
     fn check(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
-        let target = self.targets.get(&command.channel);
-        let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
-        let target = target.ok_or(Verdict::Unsupported)?;
+        let target = self.served(command)?;
         if matches!(command.body, Body::OauthDiscovery) && command.channel != Channel::main() {
             return Err(Verdict::Unsupported);
         }
         if let Body::Unusable { class, cause, .. } = &command.body {
             return Err(Verdict::Fail(Failure::new(*class, cause.as_str())));
+        }
+        if let Some(refusal) = &command.judgement.refusal {
+            return Err(Verdict::Fail(refusal.clone()));
         }
         if command.is_subscription() && command.body.bytes() > SUBSCRIPTION_BYTES_MAX {
             let cause = format!("a subscription has more than {SUBSCRIPTION_BYTES_MAX} bytes");
@@ -250,7 +264,16 @@ impl Relay {
 
     /// Answers a command with what it ended in.
     fn finish(&self, command: Arc<Command>, outcome: Outcome) -> Option<u16> {
-        let mut answer = answer(&command, outcome);
+        let outcome = match (&self.governor, outcome) {
+            (Some(governor), Outcome::Response { status, headers, payload, timing }) => {
+                match governor.filter(&command, payload) {
+                    Ok(payload) => Outcome::Response { status, headers, payload, timing },
+                    Err(failure) => Outcome::Failed(failure),
+                }
+            }
+            (_, outcome) => outcome,
+        };
+        let mut answer = answer::of(&command, outcome);
         answer.timing = answer.timing.filter(|_| self.tells_timing);
         self.deliver(command, answer)
     }
@@ -291,63 +314,6 @@ impl Relay {
         log::error!(request_id = command.request_id.as_str(), channel = channel; "dispatcher received unsupported channel");
         Answer { kind, status: 400, headers: ReplyHeaders::default(), payload, timing: None }
     }
-}
-
-/// What is posted for an outcome. A failure takes the shape of the answer that the command would have had: nobody
-/// waits for the id of a notification.
-fn answer(command: &Command, outcome: Outcome) -> Answer {
-    let kind = match command.kind() {
-        RequestKind::Call => AnswerKind::Response,
-        RequestKind::Notification => AnswerKind::Acknowledgement,
-        RequestKind::SessionTermination => AnswerKind::SessionTermination,
-        RequestKind::OauthDiscovery => AnswerKind::OauthDiscovery,
-    };
-    let (status, headers, payload, timing) = match outcome {
-        Outcome::Response { status, headers, payload, timing } => (status, headers, Some(payload), timing),
-        Outcome::Done { status, headers } => (status, headers, None, None),
-        Outcome::Failed(failure) => {
-            log_failure(command, &failure);
-            let status = failure.status;
-            match kind {
-                AnswerKind::OauthDiscovery => {
-                    let message = "OAuth discovery failed";
-                    let payload = failure::discovery_error("server_error", "oauth_discovery_failed", message);
-                    (status, ReplyHeaders::default(), Some(payload), None)
-                }
-                AnswerKind::Response => {
-                    let payload = failure.payload(command.id());
-                    (status, failure.headers.with_json_content(), Some(payload), None)
-                }
-                _ => (status, failure.headers, None, None),
-            }
-        }
-    };
-    // What no HTTP client may see as the status of an answer is the server's mistake.
-    let status = if (200..600).contains(&status) { status } else { 502 };
-    Answer { kind, status, headers, payload, timing }
-}
-
-/// One line a failure, with what the wire does not say. No URL and no payload: the cause was made for
-/// this line, and the ids are what an operator needs to find the call on the other sides.
-fn log_failure(command: &Command, failure: &Failure) {
-    let event = match failure.class {
-        Class::Deadline => "MCP execution deadline reached; delivering terminal timeout response",
-        _ => "dispatcher received MCP upstream error; posted error response to control plane",
-    };
-    log::warn!(
-        request_id = command.request_id.as_str(),
-        cmd_request_id = command.header("x-request-id").unwrap_or_default(),
-        rpc_request_id = command.id().unwrap_or_default(),
-        session_id = command.header("mcp-session-id").map(crypto::fingerprint).unwrap_or_default().as_str(),
-        channel = command.channel.as_str(),
-        trace_id = command.trace.as_ref().map(TraceContext::id).unwrap_or_default(),
-        failure_source = failure.source.word(),
-        transport_error_kind = failure.class.word(),
-        upstream_response_received = failure.answered,
-        upstream_status = failure.upstream_status.unwrap_or_default(),
-        error = failure.cause.as_str();
-        "{event}"
-    );
 }
 
 /// Posts the notifications of one call. After one was refused the rest are skipped: what follows a

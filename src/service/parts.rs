@@ -25,7 +25,9 @@ use crate::plane::courier::{self, COURIERS_MAX, Couriers};
 use crate::plane::poll_wait::PollWait;
 use crate::plane::poller::{self, Poller};
 use crate::plane::server_info::{self, Declaration, ServerInfo};
+use crate::policy::Policy;
 use crate::relay::inflight::InFlight;
+use crate::relay::port::Governor;
 #[cfg(feature = "harpoon")]
 use crate::relay::port::Target;
 use crate::relay::queue::LISTENERS;
@@ -231,6 +233,12 @@ impl<'a> Shared<'a> {
             stop: Arc::clone(&self.stop),
         };
         Couriers::start(parts, &self.heartbeats).map_err(Error::Thread)
+    }
+
+    /// What judges commands, where the operator has a policy.
+    pub(super) fn governor(&self) -> Option<Arc<dyn Governor>> {
+        let policy = self.settings.policy.as_ref()?;
+        Some(Arc::new(Policy::new(policy, Arc::clone(&self.metrics))))
     }
 
     /// The poller. It does not run yet.

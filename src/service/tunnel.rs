@@ -68,7 +68,6 @@ impl Tunnel {
         let shared = Shared::new(settings, net);
         let servers = shared.servers()?;
         let built_in = shared.built_in()?;
-        let served = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
         let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
         for server in &servers {
             targets.insert(server.channel().clone(), Arc::<HttpTarget>::clone(server));
@@ -76,7 +75,8 @@ impl Tunnel {
         let search = None;
         #[cfg(feature = "harpoon")]
         let search = search.or(shared.protect(built_in.as_ref(), &servers, &mut targets)?);
-        let plane = Arc::new(shared.plane(instance_id, served)?);
+        let late = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
+        let plane = Arc::new(shared.plane(instance_id, late)?);
         let post_room = shared.post_room(&plane)?;
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = shared.children()?;
@@ -84,18 +84,18 @@ impl Tunnel {
             targets.insert(child.channel().clone(), Arc::<StdioTarget>::clone(child));
         }
         let promise = promise(settings);
-        // A channel that may come later leads to where the first one does, so nothing is kept free from that for it but
-        // the worker that every channel has.
+        // One that may come later leads where the first does: only the worker of every channel is kept for it.
         let counted = targets.len() + promise.iter().filter(|promise| promise.is_configured).count();
-        if let (Some(promise), Some(built_in)) = (promise, &built_in) {
-            targets.insert(promise.channel, built_in.target());
-        }
-        let (workers, capacity) = (settings.mcp.max_concurrent_requests, settings.control_plane.max_inflight);
+        targets.extend(
+            promise.zip(built_in.as_ref()).map(|(promise, server)| (promise.channel, server.target())),
+        );
+        let workers = settings.mcp.max_concurrent_requests;
         let relay = Arc::new(Relay {
-            queue: Queue::new(capacity, workers, counted),
+            queue: Queue::new(settings.control_plane.max_inflight, workers, counted),
             targets,
             allowed: settings.control_plane.poll_channels.clone(),
             outbox: Arc::<Couriers>::clone(&post_room),
+            governor: shared.governor(),
             call_max: settings.mcp.connection_max_ttl,
             forwards_trace: forwards_trace(settings),
             tells_timing: settings.control_plane.response_timing,
@@ -103,8 +103,8 @@ impl Tunnel {
             readiness: Arc::clone(&shared.readiness),
         });
         let flight = InFlight::default();
-        let poller = shared.poller(&plane, &relay, &flight);
-        let prober = shared.prober(&servers, search);
+        let poller = Arc::new(shared.poller(&plane, &relay, &flight));
+        let prober = Arc::new(shared.prober(&servers, search));
         let Shared { metrics, readiness, heartbeats, stop, .. } = shared;
         Ok(Tunnel {
             metrics,
@@ -113,8 +113,8 @@ impl Tunnel {
             plane,
             post_room,
             relay,
-            poller: Arc::new(poller),
-            prober: Arc::new(prober),
+            poller,
+            prober,
             stop,
             flight,
             workers,

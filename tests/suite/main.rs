@@ -67,6 +67,7 @@ mod plane_polls;
 mod plane_requests;
 mod plane_routing;
 mod plane_startup;
+mod policy;
 mod posting;
 mod probe;
 mod profiles;

@@ -169,6 +169,7 @@ fn facts(row: &Row) -> Vec<String> {
         Kind::Headers => "Map of headers, whose values may be references;".to_owned(),
         Kind::List(separators) => format!("List, {};", apart(separators)),
         Kind::Entries { separators, .. } => format!("List of maps, {};", apart(separators)),
+        Kind::Tree => "Structure of its own.".to_owned(),
     };
     let mut facts = vec![kind, format!(" -{} ", row.flag)];
     facts.extend(row.env.iter().map(|name| format!(" {name} ")));

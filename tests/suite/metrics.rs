@@ -64,6 +64,7 @@ fn an_idle_scrape_is_small_and_complete() {
         "proxy_last_success_timestamp",
         "proxy_check_phase_duration_seconds",
         "proxy_check_failures_total",
+        "tunnel_client_policy_decisions_total",
     ] {
         assert!(answer.body.contains(&format!("# TYPE {name} ")), "{name}");
     }

@@ -92,6 +92,7 @@ fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
         targets: HashMap::from([(channel.clone(), target)]),
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(&answers),
+        governor: None,
         call_max: Duration::from_secs(1),
         forwards_trace: false,
         tells_timing: false,

@@ -1,0 +1,83 @@
+//! Map of a settings file that is read key by key: what nobody has asked for is refused in the end.
+//!
+//! A key without a value is refused as well. It could mean "nothing" or "as before", and whoever writes a protection
+//! must not have to guess which.
+
+use super::yaml::{Fault, Node, Value, shown};
+
+/// The members of a map that were not read yet.
+pub(crate) struct Members {
+    path: String,
+    line: usize,
+    left: Vec<(String, Node)>,
+}
+
+impl Members {
+    /// Those of the map that complaints call by this path.
+    pub(crate) fn of(path: &str, node: Node) -> Result<Members, Fault> {
+        Ok(Members { path: path.to_owned(), line: node.line, left: node.map(path)? })
+    }
+
+    /// The value of a key as `read` understands it, which gets the path of the key; nothing where there is no such key.
+    pub(crate) fn take<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&str, Node) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let Some(at) = self.left.iter().position(|(name, _)| name == key) else { return Ok(None) };
+        let (_, node) = self.left.swap_remove(at);
+        let path = format!("{}.{key}", self.path);
+        if matches!(node.value, Value::Null) {
+            return Err(Fault::at(node.line, format!("{path} has no value: give it one, or remove it")));
+        }
+        read(&path, node).map(Some)
+    }
+
+    /// One of some words.
+    pub(crate) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, Fault> {
+        self.take(key, |path, node| {
+            let line = node.line;
+            let text = node.text(path)?;
+            let known = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            known.ok_or_else(|| Fault::at(line, format!("{path} must be one of: {}", all.join(", "))))
+        })
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(&mut self, key: &str) -> Result<Option<Vec<(usize, String)>>, Fault> {
+        self.take(key, |path, node| {
+            let of_item = format!("each item of {path}");
+            let items = node.list(path)?.into_iter().map(|item| Ok((item.line, item.text(&of_item)?)));
+            items.collect()
+        })
+    }
+
+    /// A key of the program's next version.
+    pub(crate) fn absent(&mut self, key: &str) -> Result<(), Fault> {
+        let refuse = |path: &str, node: Node| {
+            Err(Fault::at(node.line, format!("{path} is not available in this version; remove it")))
+        };
+        self.take::<()>(key, refuse).map(drop)
+    }
+
+    /// All that is left, for maps whose keys are names.
+    pub(crate) fn rest(self) -> Vec<(String, Node)> {
+        self.left
+    }
+
+    /// A complaint about the whole.
+    pub(crate) fn fault(&self, what: &str) -> Fault {
+        Fault::at(self.line, format!("{} {what}", self.path))
+    }
+
+    /// Checks that all was read.
+    pub(crate) fn end(self) -> Result<(), Fault> {
+        match self.left.first() {
+            Some((name, node)) => {
+                Err(Fault::at(node.line, format!("unknown key {:?} in {}", shown(name), self.path)))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The operator's policy: which commands go on to a server, and which are refused here.
+//!
+//! Every command for a channel with rules is judged once, before it is queued, from the one reading of its message.
+//! What is judged is what the server gets: names that two programs could read differently were refused before. Nothing
+//! is allocated on the way of a command that is allowed, unless its name is written with escapes, and no rule is ever
+//! compiled there. A refusal says nothing about the rule; the log does.
+
+mod patterns;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::{self, Channel};
+use crate::ops::line_limit::LineLimit;
+use crate::ops::metrics::Metrics;
+use crate::relay::command::Command;
+use crate::relay::failure::Failure;
+use crate::relay::judgement::{Decision, Judgement};
+use crate::relay::message;
+use crate::relay::payload::Payload;
+use crate::relay::port::Governor;
+use crate::relay::subject::Subject;
+
+use rules::{Rules, Ruling};
+
+/// The rules of all channels, compiled.
+pub(crate) struct Policy {
+    enforces: bool,
+    channels: HashMap<Channel, Rules>,
+    /// The rules of every channel that has none of its own.
+    others: Option<Rules>,
+    metrics: Arc<Metrics>,
+    lines: LineLimit,
+}
+
+impl Policy {
+    /// Compiles the operator's rules.
+    pub(crate) fn new(settings: &config::Policy, metrics: Arc<Metrics>) -> Policy {
+        let (mut channels, mut others) = (HashMap::new(), None);
+        for (channel, given) in &settings.channels {
+            let rules = Rules::new(channel.as_ref().map_or("*", Channel::as_str), given);
+            match channel {
+                Some(channel) => drop(channels.insert(channel.clone(), rules)),
+                None => others = Some(rules),
+            }
+        }
+        Policy { enforces: settings.enforces, channels, others, metrics, lines: LineLimit::default() }
+    }
+
+    /// The rules of a channel, if it has any.
+    fn rules(&self, channel: &Channel) -> Option<&Rules> {
+        self.channels.get(channel).or(self.others.as_ref())
+    }
+
+    /// Tells the operator what was, or would be, refused.
+    fn tell(&self, command: &Command, subject: &Subject<'_>, decision: Decision, rule: &str) {
+        let Some(left_out) = self.lines.admit(Instant::now()) else { return };
+        let event = match decision {
+            Decision::Observe => "command would be refused by the operator's policy",
+            _ => "command refused by the operator's policy",
+        };
+        log::warn!(
+            request_id = command.request_id.as_str(),
+            rpc_request_id = command.id().unwrap_or_default(),
+            channel = command.channel.as_str(),
+            method = command.message().and_then(|message| message.method()).unwrap_or_default(),
+            kind = subject.kind.word(),
+            name = subject.name.as_deref().unwrap_or_default(),
+            decision = decision.word(),
+            rule = rule,
+            left_out = left_out;
+            "{event}"
+        );
+    }
+}
+
+impl Governor for Policy {
+    fn judge(&self, command: &Command) -> Judgement {
+        let message = command.message().filter(|message| message.kind() == message::Kind::Request);
+        let (Some(rules), Some(message)) = (self.rules(&command.channel), message) else {
+            return Judgement::default();
+        };
+        let subject = Subject::of(message);
+        let Ruling { rule, refused } = rules.judge(message, &command.headers, &subject);
+        let decision = match refused {
+            None => Decision::Allow,
+            Some(_) if self.enforces => Decision::Deny,
+            Some(_) => Decision::Observe,
+        };
+        self.metrics.policy_decided(&command.channel, subject.kind.word(), decision.word());
+        if refused.is_some() {
+            self.tell(command, &subject, decision, rule.as_deref().unwrap_or_default());
+        }
+        let refusal = refused.filter(|_| self.enforces);
+        let refusal = refusal.map(|class| Failure::new(class, rule.as_deref().unwrap_or_default()));
+        Judgement { decision: Some(decision), rule, refusal, hold: None }
+    }
+
+    fn filter(&self, _command: &Command, payload: Payload) -> Result<Payload, Failure> {
+        Ok(payload)
+    }
+}
