@@ -17,6 +17,9 @@ use super::server::Server;
 /// The tunnel that all tests use.
 pub const TUNNEL: &str = "tunnel_0123456789abcdefghijklmnopqrstuv";
 
+/// How long a wait for a post goes on before the log is looked at again.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A control plane on loopback.
 pub struct Plane {
     /// The server beneath, with its request log.
@@ -204,6 +207,21 @@ impl Plane {
     /// The same with a bound of one's own, for servers that are slow to start.
     pub fn wait_answer_within(&self, command: &Command, bound: Duration) -> Posted {
         self.wait_posts_within(command, bound, 1, |post| post.kind() != "jsonrpc_notify").remove(0)
+    }
+
+    /// The same for a command that may end without an answer: nothing, when there is none and `is_silent` says so.
+    pub fn wait_answer_unless(&self, command: &Command, is_silent: impl Fn() -> bool) -> Option<Posted> {
+        let end = Instant::now() + BOUND;
+        while Instant::now() < end {
+            let silent = is_silent();
+            let answer = self.posts_of(command).into_iter().find(|post| post.kind() != "jsonrpc_notify");
+            if silent || answer.is_some() {
+                return answer;
+            }
+            let state = self.shared.state.lock().unwrap();
+            drop(self.shared.changed.wait_timeout(state, LOOK).unwrap());
+        }
+        panic!("neither an answer to {} nor an end without one", command.text());
     }
 
     /// Waits for the first POST of all.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Harbour, call_command};
 use crate::support::gate::Gate;
+use crate::support::plane::Posted;
 use crate::support::reply::{Part, Reply};
 use crate::time_limits::assert_expired;
 use nix::sys::signal::Signal;
@@ -99,11 +100,13 @@ fn a_call_ends_in_its_time() {
 #[test]
 fn a_call_does_not_outlive_its_command() {
     let harbour = Harbour::start(TARGET, |_| Reply::silence());
-    let command = call_command("a", json!({"timeout_ms": 120_000})).timeout("300ms");
-    assert_expired(&harbour.rig.send(&command), "1");
+    let command = || call_command("a", json!({"timeout_ms": 120_000})).timeout("400ms");
+    let answer = harbour.rig.send_expiring(command);
+    assert_expired(&answer, "1");
     harbour.server.wait_abandoned(1);
     harbour.rig.assert_alive();
-    assert_eq!(harbour.rig.plane.posts_of(&command).len(), 1);
+    let of_command = |post: &Posted| post.json["request_id"] == answer.json["request_id"];
+    assert_eq!(harbour.rig.plane.posts().into_iter().filter(of_command).count(), 1);
 }
 
 /// A call that runs when the process ends is cut and answered as failed.
