@@ -20,7 +20,7 @@ use crate::ops::metrics::Metrics;
 use crate::relay::command::Command;
 use crate::relay::failure::Failure;
 use crate::relay::judgement::{Decision, Judgement};
-use crate::relay::message;
+use crate::relay::message::{Kind, Message};
 use crate::relay::payload::Payload;
 use crate::relay::port::Governor;
 use crate::relay::subject::Subject;
@@ -78,9 +78,18 @@ impl Policy {
     }
 }
 
+/// Whether a server could take a message for a request. Many do what a method says whether there is an id or not.
+fn is_judged(message: &Message) -> bool {
+    match message.kind() {
+        Kind::Request => true,
+        Kind::Notification => !message.method().is_some_and(|method| method.starts_with("notifications/")),
+        Kind::Response => false,
+    }
+}
+
 impl Governor for Policy {
     fn judge(&self, command: &Command) -> Judgement {
-        let message = command.message().filter(|message| message.kind() == message::Kind::Request);
+        let message = command.message().filter(|message| is_judged(message));
         let (Some(rules), Some(message)) = (self.rules(&command.channel), message) else {
             return Judgement::default();
         };

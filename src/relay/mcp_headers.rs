@@ -47,11 +47,12 @@ pub fn differing(headers: &HeaderMap, message: &Message, name: Option<&str>) -> 
     values(headers, &NAME).any(|value| !says(value, name)).then_some("Mcp-Name")
 }
 
-/// The values of a header that say something, under each name that a server could take for its own: CGI and its heirs
-/// make one of `_` and `-`.
+/// The values of a header that say something, under each name that a server could take for its own: the least careful
+/// make a dash of all that is neither letter nor digit.
 fn values<'a>(headers: &'a HeaderMap, wanted: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let plain = |name: &HeaderName| {
-        let bytes = name.as_str().bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        let dashed = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+        let bytes = name.as_str().bytes().map(dashed);
         bytes.eq(wanted.as_str().bytes())
     };
     let of_name = headers.iter().filter(move |(name, _)| plain(name));
@@ -183,6 +184,7 @@ mod tests {
         assert_eq!(call("=?base64?YWRk?=", &[("mcp-name", "=?base64?YWRk?=")]), Some("Mcp-Name"));
         assert_eq!(call("add", &[("mcp-name", "add"), ("mcp-name", "sub")]), Some("Mcp-Name"));
         assert_eq!(call("add", &[("mcp_name", "sub")]), Some("Mcp-Name"));
+        assert_eq!(call("add", &[("mcp.name", "sub")]), Some("Mcp-Name"));
         assert_eq!(call("add", &[("mcp-method", "tools/list")]), Some("Mcp-Method"));
         let task = r#""taskId":"t","#;
         assert_eq!(differs("tasks/get", task, "tasks/get", &[("mcp-name", "t")]), None);

@@ -92,8 +92,8 @@ impl Relay {
         {
             command.body = Body::Message(Arc::new(traced));
         }
-        // What is judged is what the server would get.
-        if let (Some(governor), Some(_), Ok(_)) = (&self.governor, command.message(), self.served(command)) {
+        // What is judged is what the server would get, also of a channel that may be served by the time it is asked.
+        if let (Some(governor), Some(_)) = (&self.governor, command.message()) {
             command.judgement = governor.judge(command);
         }
     }

@@ -82,8 +82,8 @@ fn what_the_policy_refuses_reaches_no_server() {
     }
     let passed = requests.iter().filter(|(_, passes)| *passes).count();
     assert_eq!(rig.mcp.calls().len(), passed);
-    assert_eq!(rig.send(&Command::notification("vendor/extra")).code(), 202);
-    rig.mcp.wait_calls("vendor/extra", 1);
+    assert_eq!(rig.send(&Command::notification("notifications/vendor")).code(), 202);
+    rig.mcp.wait_calls("notifications/vendor", 1);
 
     let metrics = rig.client.get("/metrics").body;
     let count = |kind: &str, decision: &str| {
@@ -107,6 +107,31 @@ fn what_the_policy_refuses_reaches_no_server() {
     assert_eq!((&line["decision"], &line["method"]), (&json!("deny"), &json!("tools/call")));
     assert_eq!(line["request_id"], requests[2].0.id);
     assert!(!log.contains("MCP upstream error"), "a refusal is no error of a server");
+}
+
+/// A request without an id, or with a null one, is one to many servers all the same: they do what it asks, and answer or
+/// not.
+#[test]
+fn requests_without_an_id_are_judged_too() {
+    let rig = Rig::with(|b| b.yaml(RULES));
+    for id in ["", "\"id\":null,"] {
+        let send = |method: &str, params: Value| {
+            rig.send(&Command::rpc(format!(
+                r#"{{"jsonrpc":"2.0",{id}"method":"{method}","params":{params}}}"#
+            )))
+        };
+        send("tools/call", json!({ "name": "delete" }));
+        send("tools/call", json!({ "name": ["search"] }));
+        send("vendor/delete", json!({}));
+        send("logging/setLevel", json!({ "level": "debug" }));
+        assert_eq!(rig.mcp.calls().len(), 0, "{id}");
+    }
+    rig.send(&Command::rpc(
+        r#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"search"}}"#,
+    ));
+    rig.mcp.wait_calls("tools/call", 1);
+    rig.client
+        .wait_log(|line| line.contains("refused by the operator's policy") && line.contains("vendor/delete"));
 }
 
 /// What only watches refuses nothing, and tells what it would.

@@ -7,7 +7,12 @@ use crate::config::Channel;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
-use crate::relay::port::{Answer, Call, Outbox, Target};
+use crate::relay::command;
+use crate::relay::failure::{Class, Failure};
+use crate::relay::judgement::Judgement;
+use crate::relay::message::Message;
+use crate::relay::payload::Payload;
+use crate::relay::port::{Answer, Call, Governor, Outbox, Target};
 use crate::relay::queue::Queue;
 
 /// Replies to polls, in their order; at their end the process stops.
@@ -65,9 +70,15 @@ impl Outbox for Answers {
 }
 
 /// A server that nobody calls here.
-struct Idle;
+struct Idle {
+    is_served: bool,
+}
 
 impl Target for Idle {
+    fn is_served(&self) -> bool {
+        self.is_served
+    }
+
     fn admit(&self, _: Arc<Command>) -> Box<dyn Call> {
         unreachable!("there are no workers")
     }
@@ -81,24 +92,41 @@ fn wait() -> PollWait {
     PollWait::example(Duration::from_secs(1), Duration::from_secs(1), false)
 }
 
-/// Polls until the script ends; returns what waits in the queue, what was answered, and the verdict on the plane.
-fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
-    let (stop, answers) = (Arc::new(Stop::default()), Arc::new(Answers::default()));
-    let polled = |body| Polled { received: Instant::now(), body, tunnel_request_id: None };
-    let polls = Mutex::new(polls.into_iter().map(|poll| poll.map(polled)).collect());
-    let (channel, target): (_, Arc<dyn Target>) = (Channel::main(), Arc::new(Idle));
-    let relay = Arc::new(Relay {
+/// A policy that refuses everything.
+struct Refusing;
+
+impl Governor for Refusing {
+    fn judge(&self, _: &Command) -> Judgement {
+        Judgement { refusal: Some(Failure::new(Class::PolicyDenied, "all")), ..Judgement::default() }
+    }
+
+    fn filter(&self, _: &Command, payload: Payload) -> Result<Payload, Failure> {
+        Ok(payload)
+    }
+}
+
+fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answers>) -> Relay {
+    let (channel, target): (_, Arc<dyn Target>) = (Channel::main(), Arc::new(target));
+    Relay {
         queue: Queue::new(10, 1, 1),
         targets: HashMap::from([(channel.clone(), target)]),
         allowed: Vec::new(),
-        outbox: Arc::<Answers>::clone(&answers),
-        governor: None,
+        outbox: Arc::<Answers>::clone(answers),
+        governor,
         call_max: Duration::from_secs(1),
         forwards_trace: false,
         tells_timing: false,
         metrics: Arc::new(Metrics::new("t", 10, 1, &[channel])),
         readiness: Arc::new(Readiness::new(Duration::from_secs(60), &[])),
-    });
+    }
+}
+
+/// Polls until the script ends; returns what waits in the queue, what was answered, and the verdict on the plane.
+fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
+    let (stop, answers) = (Arc::new(Stop::default()), Arc::new(Answers::default()));
+    let polled = |body| Polled { received: Instant::now(), body, tunnel_request_id: None };
+    let polls = Mutex::new(polls.into_iter().map(|poll| poll.map(polled)).collect());
+    let relay = Arc::new(relay(Idle { is_served: true }, None, &answers));
     let poller = Poller::new(Parts {
         plane: Arc::new(Script { polls, stop: Arc::clone(&stop) }),
         relay: Arc::clone(&relay),
@@ -122,6 +150,17 @@ fn commands(method: &str, count: usize) -> Body {
     };
     let list: Vec<String> = (1..=count).map(command).collect();
     Body::Whole(format!(r#"{{"commands":[{}]}}"#, list.join(",")).into_bytes())
+}
+
+/// A channel may come to be served while a command waits; by then nobody judges it any more.
+#[test]
+fn commands_are_judged_before_their_channel_is_served() {
+    let relay = relay(Idle { is_served: false }, Some(Arc::new(Refusing)), &Arc::default());
+    let mut command = Command::example(InFlight::default().enter(0));
+    let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+    command.body = command::Body::Message(Arc::new(Message::parse(text.into()).unwrap()));
+    relay.prepare(&mut command, None);
+    assert!(command.judgement.refusal.is_some());
 }
 
 #[test]
