@@ -44,12 +44,20 @@ impl Members {
         })
     }
 
-    /// A list of texts.
-    pub(crate) fn texts(&mut self, key: &str) -> Result<Option<Vec<(usize, String)>>, Fault> {
+    /// A list of texts, each of which is looked at.
+    pub(crate) fn texts(
+        &mut self,
+        key: &str,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+    ) -> Result<Option<Vec<String>>, Fault> {
         self.take(key, |path, node| {
-            let of_item = format!("each item of {path}");
-            let items = node.list(path)?.into_iter().map(|item| Ok((item.line, item.text(&of_item)?)));
-            items.collect()
+            let text = |item: Node| {
+                let line = item.line;
+                let text = item.text(&format!("each item of {path}"))?;
+                let wrong = |what| Fault::at(line, format!("an item of {path} {what}"));
+                check(&text).map_err(wrong).map(|()| text)
+            };
+            node.list(path)?.into_iter().map(text).collect()
         })
     }
 

@@ -84,7 +84,9 @@ pub use harpoon::{Harpoon, HarpoonTarget};
 pub use local::{Health, Log, Network, Process};
 pub use mcp::Mcp;
 pub use plane::ControlPlane;
-pub use policy::{ChannelPolicy, NAMED, Names, Policy};
+#[cfg(test)]
+pub use policy::Names;
+pub use policy::{ALWAYS, ChannelPolicy, Policy};
 pub use profile::Source;
 pub use sections::*;
 #[cfg(all(feature = "harpoon", test))]

@@ -21,24 +21,26 @@ pub struct Policy {
 /// The rules of one channel.
 #[derive(Debug, Clone, Default)]
 pub struct ChannelPolicy {
-    /// Rules of names, in the order of [`NAMED`].
+    /// Rules of tools, prompts, resources and methods, in this order.
     pub names: [Names; 4],
 }
 
-/// What has names, as the keys of the file call it.
-pub const NAMED: [&str; 4] = ["tools", "prompts", "resources", "methods"];
+/// The keys of these rules.
+const NAMED: [&str; 4] = ["tools", "prompts", "resources", "methods"];
 
 /// Rules of one kind of names. `*` stands for any run of characters.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
+    /// Where they stand in the file.
+    pub place: String,
     /// When it is there, nothing else is allowed.
     pub allow: Option<Vec<String>>,
     /// Wins over what is allowed.
     pub deny: Vec<String>,
 }
 
-/// Requests without which no session begins or ends.
-const ALWAYS: [&str; 3] = ["initialize", "ping", "server/discover"];
+/// Requests that no rule refuses: without them no session begins or ends.
+pub const ALWAYS: [&str; 3] = ["initialize", "ping", "server/discover"];
 
 /// Reads the section. A channel that nobody serves is a mistake: its rules would protect nothing.
 pub(super) fn load(lookup: &Lookup, mcp: &Mcp) -> Result<Option<Policy>, Error> {
@@ -55,8 +57,8 @@ fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result<Policy, Fa
     let channels = members.take("channels", |path, node| {
         let mut channels = Vec::new();
         for (name, node) in Members::of(path, node)?.rest() {
-            let path = format!("{path}.{}", shown(&name));
             let of_all = name == "*";
+            let path = format!("{path}.{}", if of_all { "*".to_owned() } else { shown(&name) });
             let channel = Channel::parse(&name).filter(|channel| channel.as_str() == name);
             let wrong = match &channel {
                 None if !of_all => "is no name of a channel",
@@ -81,16 +83,13 @@ fn rules(path: &str, node: Node) -> Result<ChannelPolicy, Fault> {
     let mut members = Members::of(path, node)?;
     let mut rules = ChannelPolicy::default();
     for (key, names) in NAMED.into_iter().zip(&mut rules.names) {
-        let is_method = key == "methods";
-        let read = members.take(key, |path, node| {
+        names.place = format!("{path}.{key}");
+        members.take(key, |path, node| {
             let mut members = Members::of(path, node)?;
-            let names = Names {
-                allow: patterns(&mut members, path, "allow", false)?,
-                deny: patterns(&mut members, path, "deny", is_method)?.unwrap_or_default(),
-            };
-            members.end().map(|()| names)
-        });
-        *names = read?.unwrap_or_default();
+            names.allow = patterns(&mut members, path, "allow")?;
+            names.deny = patterns(&mut members, path, "deny")?.unwrap_or_default();
+            members.end()
+        })?;
     }
     members.absent("read_only")?;
     members.absent("limits")?;
@@ -98,26 +97,19 @@ fn rules(path: &str, node: Node) -> Result<ChannelPolicy, Fault> {
 }
 
 /// A list of names. One that no caller could send, or that is of no effect, is a mistake.
-fn patterns(
-    members: &mut Members,
-    path: &str,
-    key: &str,
-    refuses_methods: bool,
-) -> Result<Option<Vec<String>>, Fault> {
-    let Some(items) = members.texts(key)? else { return Ok(None) };
-    for (line, text) in &items {
-        let wrong = if text.is_empty() {
-            "is empty"
-        } else if text.trim() != text || text.chars().any(char::is_control) {
-            "begins or ends with a blank, or holds a control character, and would match nothing"
-        } else if refuses_methods && (ALWAYS.contains(&text.as_str()) || text.starts_with("notifications/")) {
-            "names what cannot be refused: initialize, ping, server/discover and notifications always pass"
-        } else {
-            continue;
-        };
-        return Err(Fault::at(*line, format!("an item of {path}.{key} {wrong}")));
-    }
-    Ok(Some(items.into_iter().map(|(_, text)| text).collect()))
+fn patterns(members: &mut Members, path: &str, key: &str) -> Result<Option<Vec<String>>, Fault> {
+    let refuses_method = key == "deny" && path.ends_with(".methods");
+    let always = |text: &str| ALWAYS.contains(&text) || text.starts_with("notifications/");
+    members.texts(key, |text| match text {
+        "" => Err("is empty"),
+        _ if text.trim() != text || text.chars().any(char::is_control) => {
+            Err("begins or ends with a blank, or holds a control character, and would match nothing")
+        }
+        _ if refuses_method && always(text) => Err(
+            "names what cannot be refused: initialize, ping, server/discover and notifications always pass",
+        ),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

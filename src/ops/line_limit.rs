@@ -8,30 +8,23 @@ use crate::sync;
 /// Lines of one kind a second: more than a person reads, less than fills a disk before anybody looks.
 const LINES_MAX: u32 = 50;
 
-/// Counts lines of one kind.
+/// Counts lines of one kind: when their second began, how many it had, and how many were left out since the last one.
 #[derive(Debug, Default)]
-pub(crate) struct LineLimit(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    began: Option<Instant>,
-    lines: u32,
-    left_out: u64,
-}
+pub(crate) struct LineLimit(Mutex<(Option<Instant>, u32, u64)>);
 
 impl LineLimit {
-    /// Whether a line may be written now; then how many were left out since the last one.
+    /// Whether a line may be written now; then how many were left out.
     pub(crate) fn admit(&self, now: Instant) -> Option<u64> {
-        let mut state = sync::lock(&self.0);
-        if state.began.is_none_or(|began| now.saturating_duration_since(began) >= Duration::from_secs(1)) {
-            (state.began, state.lines) = (Some(now), 0);
+        let (began, lines, left_out) = &mut *sync::lock(&self.0);
+        if began.is_none_or(|began| now.saturating_duration_since(began) >= Duration::from_secs(1)) {
+            (*began, *lines) = (Some(now), 0);
         }
-        if state.lines == LINES_MAX {
-            state.left_out += 1;
+        if *lines == LINES_MAX {
+            *left_out += 1;
             return None;
         }
-        state.lines += 1;
-        Some(std::mem::take(&mut state.left_out))
+        *lines += 1;
+        Some(std::mem::take(left_out))
     }
 }
 

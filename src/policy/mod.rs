@@ -25,7 +25,7 @@ use crate::relay::payload::Payload;
 use crate::relay::port::Governor;
 use crate::relay::subject::Subject;
 
-use rules::{Rules, Ruling};
+use rules::Rules;
 
 /// The rules of all channels, compiled.
 pub(crate) struct Policy {
@@ -42,10 +42,9 @@ impl Policy {
     pub(crate) fn new(settings: &config::Policy, metrics: Arc<Metrics>) -> Policy {
         let (mut channels, mut others) = (HashMap::new(), None);
         for (channel, given) in &settings.channels {
-            let rules = Rules::new(channel.as_ref().map_or("*", Channel::as_str), given);
             match channel {
-                Some(channel) => drop(channels.insert(channel.clone(), rules)),
-                None => others = Some(rules),
+                Some(channel) => drop(channels.insert(channel.clone(), Rules::new(given))),
+                None => others = Some(Rules::new(given)),
             }
         }
         Policy { enforces: settings.enforces, channels, others, metrics, lines: LineLimit::default() }
@@ -94,18 +93,25 @@ impl Governor for Policy {
             return Judgement::default();
         };
         let subject = Subject::of(message);
-        let Ruling { rule, refused } = rules.judge(message, &command.headers, &subject);
-        let decision = match refused {
-            None => Decision::Allow,
-            Some(_) if self.enforces => Decision::Deny,
-            Some(_) => Decision::Observe,
+        let ruling = rules.judge(message, &command.headers, &subject);
+        let decision = match &ruling {
+            Ok(_) => Decision::Allow,
+            Err(_) if self.enforces => Decision::Deny,
+            Err(_) => Decision::Observe,
         };
         self.metrics.policy_decided(&command.channel, subject.kind.word(), decision.word());
-        if refused.is_some() {
-            self.tell(command, &subject, decision, rule.as_deref().unwrap_or_default());
-        }
-        let refusal = refused.filter(|_| self.enforces);
-        let refusal = refusal.map(|class| Failure::new(class, rule.as_deref().unwrap_or_default()));
+        let (rule, refusal) = match ruling {
+            Ok(rule) => (rule, None),
+            Err((class, rule)) => {
+                self.tell(command, &subject, decision, &rule);
+                let mut failure = Failure::new(class, &*rule);
+                // Nobody would read the error beside a status of success.
+                if message.kind() == Kind::Notification {
+                    failure.status = 400;
+                }
+                (Some(rule), self.enforces.then_some(failure))
+            }
+        };
         Judgement { decision: Some(decision), rule, refusal, hold: None }
     }
 

@@ -1,84 +1,54 @@
-//! Patterns of names: texts, and texts with `*` for any run of characters.
+//! Patterns of names, in which `*` stands for any run of characters.
 
 use std::sync::Arc;
 
-/// A list of patterns, compiled.
-#[derive(Default)]
-pub(super) struct Patterns {
-    /// Those without `*`, in order.
-    exact: Vec<(Box<str>, Arc<str>)>,
-    globs: Vec<(Glob, Arc<str>)>,
-}
+/// List of patterns, compiled. Those without `*` stand first, so that a name is found as it is.
+pub(super) struct Patterns(Vec<Pattern>);
 
-/// A pattern that matched.
-pub(super) struct Listed<'a> {
+/// One of them.
+pub(super) struct Pattern {
+    /// What stands before, between and behind its `*`.
+    parts: Vec<Box<str>>,
     /// The rule, as the log names it.
-    pub(super) rule: &'a Arc<str>,
-    /// Whether it is the name itself.
-    pub(super) is_exact: bool,
-}
-
-/// Pattern with at least one `*`.
-struct Glob {
-    start: Box<str>,
-    /// What stands between two of them, in order.
-    middle: Vec<Box<str>>,
-    end: Box<str>,
+    pub(super) rule: Arc<str>,
 }
 
 impl Patterns {
     /// Compiles a list that stands at this place of the file.
     pub(super) fn new(list: &[String], place: &str) -> Patterns {
-        let mut patterns = Patterns::default();
-        for text in list {
-            let rule: Arc<str> = format!("{place}: {text}").into();
-            match Glob::new(text) {
-                Some(glob) => patterns.globs.push((glob, rule)),
-                None => patterns.exact.push((text.as_str().into(), rule)),
-            }
-        }
-        patterns.exact.sort();
-        patterns
+        let pattern = |text: &String| Pattern {
+            parts: text.split('*').map(Box::from).collect(),
+            rule: format!("{place}: {text}").into(),
+        };
+        let mut patterns: Vec<Pattern> = list.iter().map(pattern).collect();
+        patterns.sort_by_key(|pattern| !pattern.is_exact());
+        Patterns(patterns)
     }
 
-    /// The pattern that a name matches; the name itself first.
-    pub(super) fn find(&self, name: &str) -> Option<Listed<'_>> {
-        if let Some(rule) = self.exactly(name) {
-            return Some(Listed { rule, is_exact: true });
-        }
-        let (_, rule) = self.globs.iter().find(|(glob, _)| glob.matches(name))?;
-        Some(Listed { rule, is_exact: false })
+    /// The first pattern that a name matches.
+    pub(super) fn find(&self, name: &str) -> Option<&Pattern> {
+        self.0.iter().find(|pattern| pattern.matches(name))
     }
 
-    /// Whether a name stands in the list as it is.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.exactly(name).is_some()
-    }
-
-    fn exactly(&self, name: &str) -> Option<&Arc<str>> {
-        let at = self.exact.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-        self.exact.get(at).map(|(_, rule)| rule)
-    }
-
-    /// The rule of a pattern that matches everything that begins so.
-    pub(super) fn all_from(&self, start: &str) -> Option<&Arc<str>> {
-        let all = self.globs.iter().find(|(glob, _)| glob.end.is_empty() && glob.matches(start));
-        all.map(|(_, rule)| rule)
+    /// The first pattern that all names match which begin so.
+    pub(super) fn find_all(&self, start: &str) -> Option<&Pattern> {
+        let is_open = |pattern: &Pattern| pattern.parts.last().is_some_and(|end| end.is_empty());
+        self.0.iter().find(|one| !one.is_exact() && is_open(one) && one.matches(start))
     }
 }
 
-impl Glob {
-    fn new(text: &str) -> Option<Glob> {
-        let (start, rest) = text.split_once('*')?;
-        let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
-        let middle = middle.split('*').filter(|part| !part.is_empty()).map(Box::from);
-        Some(Glob { start: start.into(), middle: middle.collect(), end: end.into() })
+impl Pattern {
+    /// Whether it matches nothing but itself.
+    pub(super) fn is_exact(&self) -> bool {
+        self.parts.len() == 1
     }
 
     /// Each part is taken where it first occurs: that leaves the most for those behind it, so nothing is tried twice.
     fn matches(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(&*self.start).and_then(|rest| rest.strip_suffix(&*self.end));
-        let parts = self.middle.iter();
-        parts.fold(rest, |rest, part| rest?.split_once(&**part).map(|(_, rest)| rest)).is_some()
+        let [start, middle @ .., end] = self.parts.as_slice() else {
+            return self.parts.iter().any(|part| **part == *name);
+        };
+        let inner = name.strip_prefix(&**start).and_then(|rest| rest.strip_suffix(&**end));
+        middle.iter().fold(inner, |rest, part| rest?.split_once(&**part).map(|(_, rest)| rest)).is_some()
     }
 }

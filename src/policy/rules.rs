@@ -4,133 +4,116 @@ use std::sync::Arc;
 
 use ureq::http::HeaderMap;
 
-use crate::config::{self, NAMED};
+use crate::config;
 use crate::relay::failure::Class;
 use crate::relay::mcp_headers;
 use crate::relay::message::Message;
 use crate::relay::revision;
 use crate::relay::subject::{Kind, Subject};
 
-use super::patterns::{Listed, Patterns};
+use super::patterns::{Pattern, Patterns};
 
 /// Longest name that is compared; as long as servers let a head be. Comparing costs time for each rule.
 const NAME_BYTES_MAX: usize = 8 * 1024;
 
-/// What a URI that was matched through `*` may not hold, in lower case: what a server could take for a separator, or
-/// for a step out of the folder that the pattern names.
+/// What a URI that was matched through `*` may not hold, in any case: what a server could take for a separator, or for
+/// a step out of the folder that the pattern names.
 const DISGUISES: [&str; 4] = ["%2e", "%2f", "%5c", "\\"];
 
-/// Requests without which no session begins or ends.
-const ALWAYS: [&str; 3] = ["initialize", "ping", "server/discover"];
-
-/// The rules of one channel, compiled.
-pub(super) struct Rules {
-    tools: Names,
-    prompts: Names,
-    resources: Names,
-    methods: Names,
-}
-
-/// What the rules say about a request.
-#[derive(Debug)]
-pub(super) struct Ruling {
-    /// The rule that decided.
-    pub(super) rule: Option<Arc<str>>,
-    /// Why it is refused, if it is.
-    pub(super) refused: Option<Class>,
-}
+/// The rules of one channel, compiled, in the order of [`Kind`].
+pub(super) struct Rules([Names; 4]);
 
 /// The rules of one kind of names.
 struct Names {
     /// Where they stand in the file.
     place: String,
-    /// When it is there, nothing else is allowed; the rule that says so.
-    allow: Option<(Patterns, Arc<str>)>,
+    /// When it is there, nothing else is allowed.
+    allow: Option<Patterns>,
     deny: Patterns,
 }
 
-/// What the rules of one kind say about a name: the rule that decided, if one did.
-type Said = Result<Option<Arc<str>>, Arc<str>>;
+/// What the rules say: which one allowed, if one had to, or which one refused, and how that is answered.
+pub(super) type Ruling = Result<Option<Arc<str>>, (Class, Arc<str>)>;
 
 impl Rules {
     /// Compiles the rules of a channel.
-    pub(super) fn new(channel: &str, given: &config::ChannelPolicy) -> Rules {
-        let compile = |names: &config::Names, named: &str| {
-            let place = format!("{channel}.{named}");
-            let allow = names.allow.as_ref().map(|allow| {
-                let rule = format!("{place}.allow");
-                (Patterns::new(allow, &rule), rule.into())
-            });
-            Names { allow, deny: Patterns::new(&names.deny, &format!("{place}.deny")), place }
-        };
-        let [tools, prompts, resources, methods] = &given.names;
-        let [of_tools, of_prompts, of_resources, of_methods] = NAMED;
-        Rules {
-            tools: compile(tools, of_tools),
-            prompts: compile(prompts, of_prompts),
-            resources: compile(resources, of_resources),
-            methods: compile(methods, of_methods),
-        }
+    pub(super) fn new(given: &config::ChannelPolicy) -> Rules {
+        Rules(given.names.each_ref().map(|names| {
+            let place = &names.place;
+            let list = |list: &Vec<String>, key| Patterns::new(list, &format!("{place}.{key}"));
+            let allow = names.allow.as_ref().map(|allow| list(allow, "allow"));
+            Names { place: place.clone(), allow, deny: list(&names.deny, "deny") }
+        }))
     }
 
     /// Judges a request. A header that contradicts it is told first: what it is about is not clear then.
     pub(super) fn judge(&self, message: &Message, headers: &HeaderMap, subject: &Subject<'_>) -> Ruling {
         if let Some(header) = mcp_headers::differing(headers, message, subject.name.as_deref()) {
-            let rule = format!("{header} differs from the body");
-            return Ruling { rule: Some(rule.into()), refused: Some(Class::HeaderMismatch) };
+            return Err((Class::HeaderMismatch, format!("{header} differs from the body").into()));
         }
-        let method = message.method().unwrap_or_default();
-        let said = self.method(method).and_then(|by_method| match subject.kind {
-            Kind::Method if subject.name.is_some() => Ok(by_method),
-            _ => self.named(subject),
+        let [tools, prompts, resources, methods] = &self.0;
+        let said = methods.method(message.method().unwrap_or_default());
+        let said = said.and_then(|by_method| match subject.kind {
+            Kind::Tool => tools.named(subject),
+            Kind::Prompt => prompts.named(subject),
+            Kind::Resource => resources.named(subject),
+            Kind::Method if subject.name.is_none() => methods.named(subject),
+            Kind::Method => Ok(by_method),
         });
-        match said {
-            Ok(rule) => Ruling { rule, refused: None },
-            Err(rule) => Ruling { rule: Some(rule), refused: Some(Class::PolicyDenied) },
-        }
-    }
-
-    /// Whether a request with this method may go on. One that no revision has must be named as it is: what it does, and
-    /// where it names what it is about, is not known here.
-    fn method(&self, method: &str) -> Said {
-        if ALWAYS.contains(&method) {
-            return Ok(None);
-        }
-        self.methods.clean(method)?;
-        let is_named = || self.methods.allow.as_ref().is_some_and(|(allow, _)| allow.has(method));
-        if !revision::is_request(method) && !is_named() {
-            return Err(self.methods.because("no revision has this method"));
-        }
-        self.methods.say(method)
-    }
-
-    /// Whether a request may go on that is about a tool, a prompt or a resource.
-    fn named(&self, subject: &Subject<'_>) -> Said {
-        let names = match subject.kind {
-            Kind::Tool => &self.tools,
-            Kind::Prompt => &self.prompts,
-            Kind::Resource => &self.resources,
-            Kind::Method => &self.methods,
-        };
-        let name = subject.name.as_deref().ok_or_else(|| names.because("the request has no such name"))?;
-        names.clean(name)?;
-        let start = name.split_once('{').map(|(start, _)| start).filter(|_| subject.is_template);
-        match (start, subject.kind) {
-            (Some(start), _) => names.say_template(start),
-            (None, Kind::Resource) => names.say_uri(name),
-            _ => names.say(name),
-        }
+        said.map_err(|rule| (Class::PolicyDenied, rule))
     }
 }
 
+/// The rule that decided, if one did.
+type Said = Result<Option<Arc<str>>, Arc<str>>;
+
 impl Names {
-    /// A reason that is no entry of a list.
-    fn because(&self, what: &str) -> Arc<str> {
-        format!("{}: {what}", self.place).into()
+    /// Whether a request with this method may go on. One that no revision has must be named as it is: what it does, and
+    /// where it names what it is about, is not known here.
+    fn method(&self, method: &str) -> Said {
+        if config::ALWAYS.contains(&method) {
+            return Ok(None);
+        }
+        self.check(method)?;
+        let found = |list: &Patterns| list.find(method).is_some_and(Pattern::is_exact);
+        if !revision::is_request(method) && !self.allow.as_ref().is_some_and(found) {
+            return Err(self.because("no revision has this method"));
+        }
+        self.say(|list| list.find(method)).map(|pattern| pattern.map(|pattern| Arc::clone(&pattern.rule)))
     }
 
-    /// Refuses what no name is, and what programs are known to cut off: a name must be the same to all.
-    fn clean(&self, name: &str) -> Result<(), Arc<str>> {
+    /// Whether a request may go on that names a tool, a prompt or a resource. Of a template the text before its first
+    /// variable counts: all that begins so must be allowed, and not all of it denied.
+    fn named(&self, subject: &Subject<'_>) -> Said {
+        let name = subject.name.as_deref().ok_or_else(|| self.because("the request has no such name"))?;
+        self.check(name)?;
+        let start = name.split_once('{').map(|(start, _)| start).filter(|_| subject.is_template);
+        let pattern = match start {
+            Some(start) => self.say(|list| list.find_all(start)),
+            None => self.say(|list| list.find(name)),
+        }?;
+        // A server may read another URI out of it than the pattern was written for.
+        let is_loose = subject.kind == Kind::Resource && pattern.is_some_and(|pattern| !pattern.is_exact());
+        if is_loose && is_disguised(start.unwrap_or(name)) {
+            return Err(self.because("the URI leads elsewhere than it seems"));
+        }
+        Ok(pattern.map(|pattern| Arc::clone(&pattern.rule)))
+    }
+
+    /// What the lists say about what is looked for in each.
+    fn say<'a>(
+        &'a self,
+        find: impl Fn(&'a Patterns) -> Option<&'a Pattern>,
+    ) -> Result<Option<&'a Pattern>, Arc<str>> {
+        match (find(&self.deny), &self.allow) {
+            (Some(denied), _) => Err(Arc::clone(&denied.rule)),
+            (None, None) => Ok(None),
+            (None, Some(allow)) => find(allow).map(Some).ok_or_else(|| self.because("not in allow")),
+        }
+    }
+
+    /// Refuses what is no name, and what programs are known to cut off: a name must be the same to all.
+    fn check(&self, name: &str) -> Result<(), Arc<str>> {
         if name.len() > NAME_BYTES_MAX {
             return Err(self.because("the name is too long"));
         }
@@ -140,42 +123,9 @@ impl Names {
         Ok(())
     }
 
-    /// What the lists say about a name.
-    fn say(&self, name: &str) -> Said {
-        self.listed(name).map(|listed| listed.map(|listed| Arc::clone(listed.rule)))
-    }
-
-    fn listed(&self, name: &str) -> Result<Option<Listed<'_>>, Arc<str>> {
-        if let Some(denied) = self.deny.find(name) {
-            return Err(Arc::clone(denied.rule));
-        }
-        match &self.allow {
-            None => Ok(None),
-            Some((allow, rule)) => allow.find(name).map(Some).ok_or_else(|| Arc::clone(rule)),
-        }
-    }
-
-    /// What they say about a URI. A server may read another one out of it than the pattern was written for.
-    fn say_uri(&self, uri: &str) -> Said {
-        let listed = self.listed(uri)?;
-        if listed.as_ref().is_some_and(|listed| !listed.is_exact) && is_disguised(uri) {
-            return Err(self.because("the URI leads elsewhere than it seems"));
-        }
-        Ok(listed.map(|listed| Arc::clone(listed.rule)))
-    }
-
-    /// What they say about a template, by its text before the first variable: it may go on where all that begins so is
-    /// allowed, and where not all of it is denied.
-    fn say_template(&self, start: &str) -> Said {
-        if let Some(denied) = self.deny.all_from(start) {
-            return Err(Arc::clone(denied));
-        }
-        let Some((allow, rule)) = &self.allow else { return Ok(None) };
-        let allowed = allow.all_from(start).ok_or_else(|| Arc::clone(rule))?;
-        if is_disguised(start) {
-            return Err(self.because("the URI leads elsewhere than it seems"));
-        }
-        Ok(Some(Arc::clone(allowed)))
+    /// A reason that is no entry of a list.
+    fn because(&self, what: &str) -> Arc<str> {
+        format!("{}: {what}", self.place).into()
     }
 }
 

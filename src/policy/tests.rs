@@ -6,7 +6,7 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::config::{ChannelPolicy, NAMED, Names};
+use crate::config::{ChannelPolicy, Names};
 use crate::relay::message::Message;
 
 /// Kind, `allow` where it is there, and `deny`.
@@ -14,13 +14,12 @@ type Given<'a> = (&'a str, Option<&'a [&'a str]>, &'a [&'a str]);
 
 /// Rules of one channel.
 fn rules(given: &[Given<'_>]) -> ChannelPolicy {
-    let mut rules = ChannelPolicy::default();
     let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-    for (kind, allow, deny) in given {
-        let at = NAMED.iter().position(|known| known == kind).unwrap();
-        rules.names[at] = Names { allow: allow.map(texts), deny: texts(deny) };
-    }
-    rules
+    let names = ["tools", "prompts", "resources", "methods"].map(|kind| {
+        let (_, allow, deny) = given.iter().find(|(known, ..)| *known == kind).unwrap_or(&("", None, &[]));
+        Names { place: format!("main.{kind}"), allow: allow.map(texts), deny: texts(deny) }
+    });
+    ChannelPolicy { names }
 }
 
 fn request(method: &str, params: &str) -> Message {
@@ -34,8 +33,8 @@ fn request(method: &str, params: &str) -> Message {
 /// The rule that refuses, if one does.
 fn refused(given: &ChannelPolicy, method: &str, params: &str) -> Option<String> {
     let message = request(method, params);
-    let ruling = Rules::new("main", given).judge(&message, &HeaderMap::new(), &Subject::of(&message));
-    ruling.refused.map(|_| ruling.rule.unwrap().to_string())
+    let ruling = Rules::new(given).judge(&message, &HeaderMap::new(), &Subject::of(&message));
+    ruling.err().map(|(_, rule)| rule.to_string())
 }
 
 #[test]
@@ -45,7 +44,7 @@ fn names_are_judged_by_both_lists() {
     for name in ["search", "get_", "get_all", "abc", "aXbYc", "abbc", "abcbc", "axxbc"] {
         assert_eq!(said(name), None, "{name}");
     }
-    let none = Some("main.tools.allow".to_owned());
+    let none = Some("main.tools: not in allow".to_owned());
     for name in ["Search", "searchx", "xsearch", "get", "ab", "ac", "acb", "abcx", "aab", "bac", "é"] {
         assert_eq!(said(name), none, "{name}");
     }
@@ -53,7 +52,7 @@ fn names_are_judged_by_both_lists() {
     assert_eq!(said("get_x").unwrap(), "main.tools.deny: get_x");
     let unclean = "main.tools: the name has blanks at an end, or control characters";
     for name in ["", " search", "search ", "get_\0", "get_\u{7f}", "get_\u{85}", "get_\u{2003}"] {
-        let rule = if name.is_empty() { "main.tools.allow" } else { unclean };
+        let rule = if name.is_empty() { "main.tools: not in allow" } else { unclean };
         assert_eq!(said(name).unwrap(), rule, "{name:?}");
     }
     assert_eq!(said(&"get_".repeat(4096)).unwrap(), "main.tools: the name is too long");
@@ -91,7 +90,7 @@ fn uris_that_lead_elsewhere_match_no_star() {
         let rule = "main.resources: the URI leads elsewhere than it seems";
         assert_eq!(read(&format!("file:///srv/docs/{tail}")).unwrap(), rule, "{tail}");
     }
-    assert_eq!(read("file:///etc/passwd").unwrap(), "main.resources.allow");
+    assert_eq!(read("file:///etc/passwd").unwrap(), "main.resources: not in allow");
     assert_eq!(read("file:///srv/docs/secret").unwrap(), "main.resources.deny: *secret*");
     for method in ["resources/subscribe", "resources/unsubscribe"] {
         assert!(refused(&given, method, r#"{"uri":"file:///etc/passwd"}"#).is_some());
@@ -138,7 +137,7 @@ fn methods_of_no_revision_are_named_or_refused() {
     }
     assert!(refused(&some, "prompts/get", r#"{"name":"a"}"#).is_some());
     let few = rules(&[("methods", Some(&["tools/*"]), &[])]);
-    assert_eq!(refused(&few, "resources/list", "{}").unwrap(), "main.methods.allow");
+    assert_eq!(refused(&few, "resources/list", "{}").unwrap(), "main.methods: not in allow");
     assert_eq!(refused(&few, "initialize", "{}"), None);
 }
 
@@ -203,7 +202,7 @@ fn random_rules(numbers: &mut Numbers) -> ChannelPolicy {
             (0..count).map(one).filter(|text| !text.is_empty()).collect::<Vec<String>>()
         };
         let (allow, deny) = (list(6), list(3));
-        *names = Names { allow: (numbers.below(3) > 0).then_some(allow), deny };
+        *names = Names { place: String::new(), allow: (numbers.below(3) > 0).then_some(allow), deny };
     }
     rules
 }
@@ -328,7 +327,7 @@ fn decisions_are_those_of_a_plain_implementation() {
     let (mut allowed, mut denied, mut seen) = (0, 0, std::collections::BTreeMap::new());
     for round in 0..1_000 {
         let given = random_rules(&mut numbers);
-        let rules = Rules::new("main", &given);
+        let rules = Rules::new(&given);
         for _ in 0..25 {
             let (text, headers) = random_message(&mut numbers);
             let Ok(message) = Message::parse(text.clone()) else { panic!("{text}") };
@@ -337,7 +336,7 @@ fn decisions_are_those_of_a_plain_implementation() {
             // serde_json knows no half of a surrogate pair; such a name is none.
             let tree = serde_json::from_str::<Value>(&text.replace("\\ud800\"", "\\u0000\"")).unwrap();
             let wanted = plainly_allowed(&given, &tree, &headers);
-            assert_eq!(ruling.refused.is_none(), wanted, "{round}: {given:?} {text} {headers:?} {ruling:?}");
+            assert_eq!(ruling.is_ok(), wanted, "{round}: {given:?} {text} {headers:?} {ruling:?}");
             *(if wanted { &mut allowed } else { &mut denied }) += 1;
             *seen.entry((subject.kind.word(), wanted)).or_insert(0) += 1;
         }

@@ -1,6 +1,5 @@
 //! What the operator's policy says about a command.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::ops::metrics::words;
@@ -21,6 +20,7 @@ words! {
 
 /// Decision about a command, made once, before it is queued. It belongs to the command until that is dropped.
 #[derive(Default)]
+#[allow(dead_code)]
 pub struct Judgement {
     /// What was decided; nothing where nobody judges its channel.
     pub decision: Option<Decision>,
@@ -29,12 +29,5 @@ pub struct Judgement {
     /// How the command is answered in its server's place.
     pub refusal: Option<Failure>,
     /// A place among calls that may run at once, which is given back with the command.
-    #[allow(dead_code)]
     pub hold: Option<Box<dyn Send + Sync>>,
-}
-
-impl fmt::Debug for Judgement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judgement").field("decision", &self.decision).field("rule", &self.rule).finish()
-    }
 }

@@ -258,11 +258,24 @@ fn gather(folder: &Path, into: &mut String) {
     }
 }
 
+/// Keys of the section `policy`, which is no row of the table; each has an item under POLICY.
+const POLICY_KEYS: [&str; 9] =
+    ["policy", "policy.mode", "policy.channels", "tools", "prompts", "resources", "methods", "allow", "deny"];
+
+#[test]
+fn every_key_of_the_policy_is_in_page_5() {
+    let text = source(PAGES[1]);
+    let items = Part(&text).under(".Sh POLICY").items();
+    let named = |key: &&&str| items.iter().any(|item| words_of_head(item).contains(key));
+    let missing = POLICY_KEYS[1..].iter().filter(|key| !named(key));
+    report("keys of the policy without an item", &missing.map(|key| (*key).to_owned()).collect::<Vec<_>>());
+}
+
 /// A key of the table, the name of a map of keys, or a key of an entry.
 fn is_key(key: &str) -> bool {
     let of_row = |row: &Row| {
         let below = row.yaml.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         below || matches!(row.kind, Kind::Entries { keys, .. } if keys.iter().any(|known| known.name == key))
     };
-    key == "config_version" || ROWS.iter().any(of_row)
+    key == "config_version" || POLICY_KEYS.contains(&key) || ROWS.iter().any(of_row)
 }

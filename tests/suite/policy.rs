@@ -103,7 +103,10 @@ fn what_the_policy_refuses_reaches_no_server() {
     assert_eq!(told.len(), requests.len() - passed, "one line a refusal");
     let line = told.iter().find(|line| line["name"] == "get_delete").unwrap();
     assert_eq!((&line["level"], &line["component"]), (&json!("WARN"), &json!("policy")));
-    assert_eq!((&line["rule"], &line["kind"]), (&json!("main.tools.deny: *_delete"), &json!("tool")));
+    assert_eq!(
+        (&line["rule"], &line["kind"]),
+        (&json!("policy.channels.main.tools.deny: *_delete"), &json!("tool"))
+    );
     assert_eq!((&line["decision"], &line["method"]), (&json!("deny"), &json!("tools/call")));
     assert_eq!(line["request_id"], requests[2].0.id);
     assert!(!log.contains("MCP upstream error"), "a refusal is no error of a server");
@@ -148,7 +151,9 @@ fn what_is_observed_passes_and_is_told() {
     let metrics = rig.client.get("/metrics").body;
     assert!(metrics.contains("{channel=\"main\",kind=\"resource\",decision=\"observe\"} 6"), "{metrics}");
     assert!(!metrics.contains("decision=\"deny\""));
-    rig.client.wait_log(|line| line.contains("would be refused") && line.contains("main.tools.allow"));
+    rig.client.wait_log(|line| {
+        line.contains("would be refused") && line.contains("policy.channels.main.tools: not in allow")
+    });
 }
 
 /// A header that names something else than the body: both could be believed by somebody.
@@ -216,6 +221,92 @@ fn refusals_fill_no_log() {
     let log = rig.client.log();
     let told = log.lines().filter(|line| line.contains("refused by the operator's policy")).count();
     assert!((50..300).contains(&told), "{told}");
+}
+
+/// Messages that name a denied tool in some way, or could be read so.
+fn spellings() -> Vec<String> {
+    let envelope = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":"c-1",{members}}}"#);
+    let params = |params: &str| envelope(&format!(r#""method":"tools/call","params":{params}"#));
+    let names = [
+        r#""\u0064elete""#,
+        r#""\u0073earch\u0000""#,
+        r#""search\u0000delete""#,
+        r#"" search""#,
+        r#""search\n""#,
+        r#""\u017fearch""#,
+        r#""SEARCH""#,
+        r#""search\ud800""#,
+        r#""get_\udc00\ud800""#,
+        r#""get_\u0085""#,
+        r#""sea\u0000rch""#,
+        r#""search\u200b""#,
+        r#""get_a_delete""#,
+        r#"["search"]"#,
+        r#"{"name":"search"}"#,
+        "null",
+        "true",
+        "1",
+        r#""""#,
+    ];
+    let names = names.iter().map(|name| params(&format!(r#"{{"name":{name}}}"#)));
+    let twice = [
+        r#"{"name":"search","name":"delete"}"#,
+        r#"{"name":"search","n\u0061me":"delete"}"#,
+        r#"{"Name":"delete","name":"search"}"#,
+        r#"{"name\u0000":"delete","name":"search"}"#,
+        r#"{"name\u0000\ud800":"delete","name":"search"}"#,
+        r#"{"params":{"name":"search"}}"#,
+        r#"["search"]"#,
+        r#""search""#,
+        r#"{"arguments":{"name":"search"},"name":"delete"}"#,
+    ];
+    let twice = twice.iter().map(|text| params(text));
+    let (huge, deep) = ("a".repeat(1 << 20), "[".repeat(9_000) + &"]".repeat(9_000));
+    let huge = [
+        format!(r#"{{"name":"get_{huge}"}}"#),
+        format!(r#"{{"arguments":{{"x":"{huge}"}},"name":"delete"}}"#),
+        format!(r#"{{"arguments":{{"x":{deep}}},"name":"delete"}}"#),
+    ];
+    let huge = huge.iter().map(|text| params(text));
+    let call = r#""params":{"name":"delete"}"#;
+    let methods =
+        ["tools\\/call", "\\u0074ools/call", "TOOLS/CALL", "tools/call ", "tools/call\\u0000", "tools//call"];
+    let methods = methods.iter().map(|method| envelope(&format!(r#""method":"{method}",{call}"#)));
+    let envelopes = [
+        format!(r#""method":"tools/list","method":"tools/call",{call}"#),
+        format!(r#""method":"tools/list","METHOD":"tools/call",{call}"#),
+        r#""method":"tools/call","params":{"name":"search"},"param\u017f":{"name":"delete"}"#.to_owned(),
+        format!(r#""method":"tools/call",{call},"params":{{"name":"search"}}"#),
+    ];
+    let envelopes = envelopes.iter().map(|members| envelope(members));
+    let one = |name: &str| params(&format!(r#"{{"name":"{name}"}}"#));
+    let odd = [
+        format!("[{},{}]", one("search"), one("delete")),
+        format!("[{}]", one("delete")),
+        // A call that expects no answer.
+        format!(r#"{{"jsonrpc":"2.0","method":"tools/call",{call}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":null,"method":"tools/call",{call}}}"#),
+    ];
+    names.chain(twice).chain(huge).chain(methods).chain(envelopes).chain(odd).collect()
+}
+
+/// No spelling of a denied name passes, and the service goes on.
+#[test]
+fn no_spelling_of_a_denied_name_passes() {
+    let (http, pipe) = (Rig::with(|b| b.yaml(RULES)), stdio::Rig::with("plain", |b| b.yaml(RULES)));
+    pipe.open();
+    for text in spellings() {
+        let shown: String = text.chars().take(200).collect();
+        let command = || Command::rpc(&text).off_contract();
+        for answer in [http.send(&command()), pipe.send(&command())] {
+            let is_refused = answer.code() == 400 || answer.payload()["error"]["code"] == -32602;
+            assert!(is_refused, "{shown}: {}", answer.request.text());
+        }
+    }
+    assert_eq!(http.mcp.calls().len(), 0);
+    assert_eq!(http.send(&tool("search")).code(), 200);
+    assert_eq!(pipe.send(&tool("search")).code(), 200);
+    assert_eq!(pipe.journal.words(), ["(start)", "tools/call"]);
 }
 
 /// The same over a pipe.
