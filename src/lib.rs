@@ -48,6 +48,8 @@
 //! * *prober*: asks servers whether they answer; *readiness*: the verdict on `/readyz`.
 //! * *child*: a server process over stdio; *keeper*: the thread that keeps it running; *guard*: the process between
 //!   us and a child; *era*: the revisions of MCP with a handshake, or those without.
+//! * *policy*: the operator's rules of what callers may ask for; *judgement*: what they say about a command; *subject*:
+//!   the tool, prompt or resource that a command names.
 //! * *drain*: the end of a tunnel, in which commands in flight are finished.
 //! * *endpoint*: a URL that Harpoon may call; *profile*: a named YAML file; *setting*: one row of the table.
 //!

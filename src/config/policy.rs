@@ -50,7 +50,8 @@ pub(super) fn load(lookup: &Lookup, mcp: &Mcp) -> Result<Option<Policy>, Error> 
     lookup.tree("policy", |node| policy(node, is_served))
 }
 
-fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result<Policy, Fault> {
+/// The section as it is written.
+pub(super) fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result<Policy, Fault> {
     let mut members = Members::of("policy", node)?;
     let enforces = members.word("mode", &[("enforce", true), ("observe", false)])?;
     members.absent("pins")?;

@@ -261,13 +261,6 @@ fn spellings() -> Vec<String> {
         r#"{"arguments":{"name":"search"},"name":"delete"}"#,
     ];
     let twice = twice.iter().map(|text| params(text));
-    let (huge, deep) = ("a".repeat(1 << 20), "[".repeat(9_000) + &"]".repeat(9_000));
-    let huge = [
-        format!(r#"{{"name":"get_{huge}"}}"#),
-        format!(r#"{{"arguments":{{"x":"{huge}"}},"name":"delete"}}"#),
-        format!(r#"{{"arguments":{{"x":{deep}}},"name":"delete"}}"#),
-    ];
-    let huge = huge.iter().map(|text| params(text));
     let call = r#""params":{"name":"delete"}"#;
     let methods =
         ["tools\\/call", "\\u0074ools/call", "TOOLS/CALL", "tools/call ", "tools/call\\u0000", "tools//call"];
@@ -287,7 +280,18 @@ fn spellings() -> Vec<String> {
         format!(r#"{{"jsonrpc":"2.0","method":"tools/call",{call}}}"#),
         format!(r#"{{"jsonrpc":"2.0","id":null,"method":"tools/call",{call}}}"#),
     ];
-    names.chain(twice).chain(huge).chain(methods).chain(envelopes).chain(odd).collect()
+    names.chain(twice).chain(methods).chain(envelopes).chain(odd).chain(large_spellings()).collect()
+}
+
+/// The same, large or deep.
+fn large_spellings() -> [String; 3] {
+    let (huge, deep) = ("a".repeat(1 << 20), "[".repeat(9_000) + &"]".repeat(9_000));
+    let params = [
+        format!(r#"{{"name":"get_{huge}"}}"#),
+        format!(r#"{{"arguments":{{"x":"{huge}"}},"name":"delete"}}"#),
+        format!(r#"{{"arguments":{{"x":{deep}}},"name":"delete"}}"#),
+    ];
+    params.map(|params| format!(r#"{{"jsonrpc":"2.0","id":"c-1","method":"tools/call","params":{params}}}"#))
 }
 
 /// No spelling of a denied name passes, and the service goes on.

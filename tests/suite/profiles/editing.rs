@@ -124,6 +124,15 @@ fn an_invalid_edit_is_kept_and_named() {
     assert_eq!(home.output(&["profiles", "list"]).lines().count(), 1);
 }
 
+/// Rules that would protect nothing are no profile either.
+#[test]
+fn a_policy_is_held_to_its_grammar() {
+    let home = with_editor("echo 'policy: {channels: {main: {tools: {alow: [a]}}}}' >> \"$1\"");
+    add(&home, "p", SMALL);
+    let error = home.refusal(&["profiles", "edit", "p"]);
+    assert!(error.contains("line 4: unknown key \"alow\" in policy.channels.main.tools"), "{error}");
+}
+
 /// An editor that fails changes nothing and leaves nothing.
 #[test]
 fn a_failing_editor_changes_nothing() {
