@@ -1,5 +1,21 @@
 //! Text of others, as it may be shown: cut, and with nothing in it that could fool a terminal or a reader of logs.
 
+/// Makes an enumeration whose values have a word each: on a wire, in a log, as a label.
+macro_rules! words {
+    ($($(#[$about:meta])* $name:ident { $($(#[$of:meta])* $value:ident = $word:expr,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$of])* $value,)* }
+
+        impl $name {
+            pub(crate) fn word(self) -> &'static str {
+                match self { $($name::$value => $word,)* }
+            }
+        }
+    )*};
+}
+pub(crate) use words;
+
 /// Bound of one item of foreign text in a log line.
 pub(crate) const MAX_FOREIGN_BYTES: usize = 1024;
 

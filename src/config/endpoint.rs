@@ -5,6 +5,8 @@
 //! could be credentials, or the value of a header.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use ureq::http::{HeaderMap, HeaderName, Method, Uri};
 
@@ -12,7 +14,7 @@ use super::binding::{Entry, Pairs};
 use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
 use super::template::{RESERVED_HEADERS, is_among};
-use super::{Cidr, Harpoon, HarpoonTarget, Origin, headers, value};
+use super::{Cidr, Origin, Template, headers, value};
 use crate::url::{Parts, Url, percent_decoded, without_credentials};
 
 /// The keys of the form in one line, which is the reference client's, and what YAML calls them.
@@ -24,6 +26,67 @@ const LABEL_MAX_BYTES: usize = 64;
 
 /// A body comes inside a command, which has a bound of its own; nothing that is called this way needs more.
 const REQUEST_MAX_BYTES: usize = 1 << 20;
+
+/// Endpoint: an exact URL with a name.
+#[derive(Debug, Clone)]
+pub struct HarpoonTarget {
+    /// Its name towards the product: `[a-z0-9][a-z0-9_-]{0,63}`.
+    pub label: String,
+    /// Its URL as configured, ASCII, without credentials and fragment.
+    pub url: String,
+    /// The same, parsed.
+    pub uri: Uri,
+    /// The URL's origin.
+    pub origin: Origin,
+    /// Dial this socket instead of the URL's host.
+    pub unix_socket: Option<PathBuf>,
+    /// Description for the product; may be empty.
+    pub description: String,
+    /// Methods that it may be called with: of GET, POST and PUT, in that order, at least one.
+    pub methods: Vec<Method>,
+    /// Sent with every call. The caller neither sees nor replaces them.
+    pub headers: HeaderMap,
+    /// The largest body that a caller may send.
+    pub max_request_bytes: usize,
+    /// Networks that its addresses must be in; any when empty.
+    pub allowed_networks: Vec<Cidr>,
+    /// What a caller may choose; the URL is the origin then, and nothing else is called by it.
+    pub template: Option<Arc<Template>>,
+}
+
+/// What holds for all endpoints.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    /// Allows `http` URLs.
+    pub(super) allow_plaintext_http: bool,
+    /// The largest body of a reply; a call may send as much, unless its endpoint says otherwise.
+    pub(super) max_response_bytes: usize,
+}
+
+impl HarpoonTarget {
+    /// An endpoint with this URL and nothing else.
+    pub(super) fn at(label: String, url: String, rules: Rules) -> Result<HarpoonTarget, &'static str> {
+        let (uri, origin) = address(&url, rules.allow_plaintext_http)?;
+        Ok(HarpoonTarget {
+            label,
+            url,
+            uri,
+            origin,
+            unix_socket: None,
+            description: String::new(),
+            methods: Vec::new(),
+            headers: HeaderMap::new(),
+            max_request_bytes: rules.max_response_bytes,
+            allowed_networks: Vec::new(),
+            template: None,
+        })
+    }
+
+    /// Tells whether every segment of its path stays one.
+    pub(super) fn has_plain_path(&self) -> bool {
+        self.uri.path().split('/').all(is_segment)
+    }
+}
 
 /// The entries of the setting.
 pub(crate) fn entries(found: &Found) -> Result<Vec<Entry>, String> {
@@ -63,13 +126,13 @@ fn of_text(text: &str) -> Result<Entry, String> {
 pub(crate) fn target(
     lookup: &Lookup,
     found: &Found,
-    harpoon: &Harpoon,
+    rules: Rules,
     entry: &Entry,
 ) -> Result<HarpoonTarget, String> {
     let label = entry.get("label").unwrap_or_default();
     let template = &entry.template;
     // Of a template only the origin is fixed here; what a call makes of the rest was checked as it was read.
-    let url = &match template {
+    let url = match template {
         Some(template) => template.route.origin.to_string(),
         None => lookup.value(found, entry, "url")?,
     };
@@ -82,11 +145,12 @@ pub(crate) fn target(
         let what = "label must match ^[a-z0-9][a-z0-9_-]{0,63}$";
         return Err(if is_of_file { format!("harpoon.targets {what}") } else { invalid(what.into()) });
     }
-    let (uri, origin) = address(url, harpoon.allow_plaintext_http).map_err(|what| match is_of_file {
+    let shown = without_credentials(&url);
+    let target = HarpoonTarget::at(label.to_owned(), url, rules).map_err(|what| match is_of_file {
         true => invalid(what.into()),
-        false => format!("invalid harpoon target url {:?}: {what}", without_credentials(url)),
+        false => format!("invalid harpoon target url {shown:?}: {what}"),
     })?;
-    if !uri.path().split('/').all(is_segment) {
+    if !target.has_plain_path() {
         return Err(format!("harpoon: target {label:?} base URL contains invalid path segments"));
     }
     let socket = entry.get("unix_socket");
@@ -106,44 +170,14 @@ pub(crate) fn target(
         None => methods(entry).map_err(invalid)?,
     };
     Ok(HarpoonTarget {
-        label: label.to_owned(),
-        url: url.to_owned(),
-        uri,
-        origin,
         unix_socket,
         description: entry.get("description").unwrap_or_default().to_owned(),
         methods,
         headers: target_headers(lookup, entry)?,
-        max_request_bytes: max_request_bytes(entry, harpoon.max_response_bytes).map_err(invalid)?,
+        max_request_bytes: max_request_bytes(entry, rules.max_response_bytes).map_err(invalid)?,
         allowed_networks,
         template: template.clone(),
-    })
-}
-
-/// An endpoint that was learned: its URL is held to the same grammar, and there is nothing else to set.
-pub(crate) fn learned(
-    harpoon: &Harpoon,
-    label: String,
-    url: String,
-    description: &str,
-    methods: Vec<Method>,
-) -> Result<HarpoonTarget, &'static str> {
-    let (uri, origin) = address(&url, harpoon.allow_plaintext_http)?;
-    if !uri.path().split('/').all(is_segment) {
-        return Err("contains invalid path segments");
-    }
-    Ok(HarpoonTarget {
-        label,
-        url,
-        uri,
-        origin,
-        unix_socket: None,
-        description: description.to_owned(),
-        methods,
-        headers: HeaderMap::new(),
-        max_request_bytes: harpoon.max_response_bytes,
-        allowed_networks: Vec::new(),
-        template: None,
+        ..target
     })
 }
 

@@ -7,63 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use regex_lite::{Regex, RegexBuilder};
-use ureq::http::{HeaderMap, Method, Uri};
+use ureq::http::Method;
 
+use super::endpoint::{self, HarpoonTarget, Rules};
 use super::lookup::{Found, Lookup};
-use super::{Cidr, Error, Health, Origin, Proxy, Secret, Template, endpoint, proxy};
-
-/// The endpoints that the product may call by name, and how they are called.
-#[derive(Debug, Clone)]
-pub struct Harpoon {
-    /// In the order given; labels are unique.
-    pub targets: Vec<HarpoonTarget>,
-    /// Allows `http` URLs, of targets and of redirects.
-    pub allow_plaintext_http: bool,
-    /// The largest body that is handed on, 1 to 102 400.
-    pub max_response_bytes: usize,
-    /// Redirects that one call may follow; none at 0.
-    pub max_redirects: usize,
-    /// `harpoon.http-proxy`.
-    pub proxy: Option<Proxy>,
-    /// Which hosts of discovered URLs count as private.
-    pub hosts: HostRules,
-    /// Lets programs of this host call them too, over the operator's listener.
-    pub over_http: bool,
-    /// Token that those programs must show.
-    pub token: Option<Secret>,
-    /// Keeps in the record of the last calls what they sent and received.
-    pub capture_payloads: bool,
-}
-
-/// Endpoint: an exact URL with a name.
-#[derive(Debug, Clone)]
-pub struct HarpoonTarget {
-    /// Its name towards the product: `[a-z0-9][a-z0-9_-]{0,63}`.
-    pub label: String,
-    /// Its URL as configured, ASCII, without credentials and fragment.
-    pub url: String,
-    /// The same, parsed.
-    pub uri: Uri,
-    /// The URL's origin.
-    pub origin: Origin,
-    /// Dial this socket instead of the URL's host.
-    pub unix_socket: Option<PathBuf>,
-    /// Description for the product; may be empty.
-    pub description: String,
-    /// Methods that it may be called with: of GET, POST and PUT, in that order, at least one.
-    pub methods: Vec<Method>,
-    /// Sent with every call. The caller neither sees nor replaces them.
-    pub headers: HeaderMap,
-    /// The largest body that a caller may send.
-    pub max_request_bytes: usize,
-    /// Networks that its addresses must be in; any when empty.
-    pub allowed_networks: Vec<Cidr>,
-    /// What a caller may choose; the URL is the origin then, and nothing else is called by it.
-    pub template: Option<Arc<Template>>,
-}
+use super::section::section;
+use super::{Error, Health, Proxy, Secret, proxy};
 
 /// Which hosts of discovered URLs count as private. Names are compared and never resolved.
 #[derive(Debug, Clone)]
@@ -116,38 +67,70 @@ const TOKEN_MIN_BYTES: usize = 16;
 /// It has to fit into a request's head.
 const TOKEN_MAX_BYTES: usize = 4096;
 
-/// Validates all of it.
-pub(crate) fn load(lookup: &Lookup) -> Result<Harpoon, Error> {
-    let over_http =
-        lookup.read(TRANSPORT_FLAG, |found| match items(found).find(|item| *item != TRANSPORT) {
-            Some(other) => Err(format!("unsupported harpoon transport {other:?}")),
-            None => Ok(items(found).next().is_some()),
-        })?;
-    let suffixes = lookup.read("harpoon.hosts-include-suffix", |found| items(found).map(suffix).collect())?;
-    let regexes = lookup.read("harpoon.hosts-include-regex", |found| items(found).map(regex).collect())?;
-    let mut harpoon = Harpoon {
-        targets: Vec::new(),
-        allow_plaintext_http: lookup.boolean("harpoon.allow-plaintext-http")?,
-        max_response_bytes: lookup.integer("harpoon.max-response-bytes")?,
-        max_redirects: lookup.integer("harpoon.max-redirects")?,
-        proxy: proxy::load(lookup, "harpoon.http-proxy")?,
-        hosts: HostRules {
-            suffixes: suffixes.unwrap_or_default(),
-            regexes: regexes.unwrap_or_default(),
+section! {
+    /// The endpoints that the product may call by name, and how they are called.
+    Harpoon(lookup: &Lookup) {
+        /// Lets programs of this host call them too, over the operator's listener.
+        over_http: bool = {
+            let transports = lookup.read(TRANSPORT_FLAG, |found| {
+                match items(found).find(|item| *item != TRANSPORT) {
+                    Some(other) => Err(format!("unsupported harpoon transport {other:?}")),
+                    None => Ok(items(found).next().is_some()),
+                }
+            });
+            transports?.unwrap_or_default()
+        };
+        /// Which hosts of discovered URLs count as private.
+        hosts: HostRules = HostRules {
+            suffixes: lookup.read("harpoon.hosts-include-suffix", |found| items(found).map(suffix).collect())?.unwrap_or_default(),
+            regexes: lookup.read("harpoon.hosts-include-regex", |found| items(found).map(regex).collect())?.unwrap_or_default(),
             loopback: lookup.boolean("harpoon.hosts-include-loopback")?,
             private: lookup.boolean("harpoon.hosts-include-private")?,
-        },
-        over_http: over_http.unwrap_or_default(),
-        token: lookup.read(TOKEN_FLAG, |found| token(lookup, found))?.flatten(),
-        capture_payloads: lookup.boolean("harpoon.capture-payloads")?,
-    };
-    let targets = lookup.read(TARGET_FLAG, |found| {
-        let entries = endpoint::entries(found)?;
-        let targets = entries.iter().map(|entry| endpoint::target(lookup, found, &harpoon, entry));
-        registered(targets.collect::<Result<_, _>>()?)
-    })?;
-    harpoon.targets = targets.unwrap_or_default();
-    Ok(harpoon)
+        };
+        /// Allows `http` URLs, of targets and of redirects.
+        allow_plaintext_http: bool = lookup.boolean("harpoon.allow-plaintext-http")?;
+        /// The largest body that is handed on, 1 to 102 400.
+        max_response_bytes: usize = lookup.integer("harpoon.max-response-bytes")?;
+        /// Redirects that one call may follow; none at 0.
+        max_redirects: usize = lookup.integer("harpoon.max-redirects")?;
+        /// `harpoon.http-proxy`.
+        proxy: Option<Proxy> = proxy::load(lookup, "harpoon.http-proxy")?;
+        /// Token that those programs must show.
+        token: Option<Secret> = lookup.read(TOKEN_FLAG, |found| token(lookup, found))?.flatten();
+        /// Keeps in the record of the last calls what they sent and received.
+        capture_payloads: bool = lookup.boolean("harpoon.capture-payloads")?;
+        /// In the order given; labels are unique.
+        targets: Vec<HarpoonTarget> = {
+            let rules = Rules { allow_plaintext_http, max_response_bytes };
+            let targets = lookup.read(TARGET_FLAG, |found| {
+                let entries = endpoint::entries(found)?;
+                let targets = entries.iter().map(|entry| endpoint::target(lookup, found, rules, entry));
+                registered(targets.collect::<Result<_, _>>()?)
+            });
+            targets?.unwrap_or_default()
+        };
+    }
+}
+
+impl Harpoon {
+    /// An endpoint that was learned: its URL is held to the same grammar, and there is nothing else to set.
+    pub(crate) fn learned(
+        &self,
+        label: String,
+        url: String,
+        description: &str,
+        methods: Vec<Method>,
+    ) -> Result<HarpoonTarget, &'static str> {
+        let rules = Rules {
+            allow_plaintext_http: self.allow_plaintext_http,
+            max_response_bytes: self.max_response_bytes,
+        };
+        let target = HarpoonTarget::at(label, url, rules)?;
+        if !target.has_plain_path() {
+            return Err("contains invalid path segments");
+        }
+        Ok(HarpoonTarget { description: description.to_owned(), methods, ..target })
+    }
 }
 
 /// Checks that whoever can reach the listener may see and do what it is to offer. Every user of this host can

@@ -82,10 +82,8 @@ fn bindings(lookup: &Lookup) -> Result<Vec<Binding>, Error> {
     lookup.read(SERVER_FLAG, |found| {
         for entry in entries(found, Entry::server)? {
             let entry = entry.complete()?;
-            let channel = entry.channel()?;
-            let url = lookup.value(found, &entry, "url")?;
-            let server = http_server(lookup, &channel, &url, &entry, identity.as_ref())?;
-            bind(&mut bindings, found, channel, Server::Http(server))?;
+            let server = http_server(lookup, found, &entry, identity.as_ref())?;
+            bind(&mut bindings, found, &entry, Server::Http(server))?;
         }
         Ok(())
     })?;
@@ -100,7 +98,7 @@ fn bindings(lookup: &Lookup) -> Result<Vec<Binding>, Error> {
     lookup.read(COMMAND_FLAG, |found| {
         for entry in entries(found, Entry::command)? {
             let server = stdio_server(lookup, found, &entry, &pass)?;
-            bind(&mut bindings, found, entry.channel()?, Server::Stdio(server))?;
+            bind(&mut bindings, found, &entry, Server::Stdio(server))?;
         }
         Ok(())
     })?;
@@ -259,11 +257,12 @@ fn passable(key: &str, text: &str) -> Result<(), String> {
 /// The server of an entry, with what it refers to. Its own certificate wins over the one for all.
 fn http_server(
     lookup: &Lookup,
-    channel: &Channel,
-    url: &str,
+    found: &Found,
     entry: &Entry,
     default_identity: Option<&Identity>,
 ) -> Result<HttpServer, String> {
+    let channel = entry.channel()?;
+    let url = lookup.value(found, entry, "url")?;
     // Nothing is proxied to a socket of this host; whoever sets both expects something else.
     if entry.get("unix_socket").is_some() && entry.get("http_proxy").is_some() {
         return Err(format!(
@@ -271,7 +270,7 @@ fn http_server(
             channel.as_str()
         ));
     }
-    let mut server = HttpServer::at(url).map_err(|what| format!("invalid {SERVER_FLAG}: {what}"))?;
+    let mut server = HttpServer::at(&url).map_err(|what| format!("invalid {SERVER_FLAG}: {what}"))?;
     // Unlike the URL, the other keys take references from anywhere.
     let references = &lookup.references;
     let path = |key: &str| {
@@ -291,8 +290,8 @@ fn http_server(
 }
 
 /// Binds a channel to one server: with two, which of them a command reached would be chance.
-fn bind(bindings: &mut Vec<Binding>, found: &Found, channel: Channel, server: Server) -> Result<(), String> {
-    let flag = found.row.flag;
+fn bind(bindings: &mut Vec<Binding>, found: &Found, entry: &Entry, server: Server) -> Result<(), String> {
+    let (flag, channel) = (found.row.flag, entry.channel()?);
     // Refused before there is such a server here, so that no profile has to change when it comes.
     if channel.as_str() == RESERVED_CHANNEL {
         return Err(format!("mcp config: {flag} channel {RESERVED_CHANNEL:?} is reserved"));

@@ -72,15 +72,17 @@ pub use crate::url::Origin;
 pub use admin::{Admin, tunnel_id};
 pub use binding::Channel;
 pub use cidr::Cidr;
+#[cfg(feature = "harpoon")]
+pub use endpoint::HarpoonTarget;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "operator")]
 pub use flags::nearest;
 pub use flags::{Flags, Request};
-#[cfg(test)]
-pub use harpoon::HostRules;
 #[cfg(feature = "harpoon")]
-pub use harpoon::{Harpoon, HarpoonTarget};
+pub use harpoon::Harpoon;
+#[cfg(all(test, feature = "harpoon"))]
+pub use harpoon::HostRules;
 pub use local::{Health, Log, Network, Process};
 pub use mcp::Mcp;
 pub use plane::ControlPlane;
@@ -96,8 +98,6 @@ pub use template::{BodyPolicy, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderPolicy, Par
 
 #[cfg(feature = "operator")]
 pub(crate) use binding::arguments;
-#[cfg(feature = "harpoon")]
-pub(crate) use endpoint::learned as learned_target;
 #[cfg(feature = "operator")]
 pub(crate) use profile::select as select_source;
 pub(crate) use reference::is_variable_name;
@@ -160,7 +160,7 @@ impl Settings {
         let mcp = Mcp::load(&lookup)?;
         let log = Log::load(&lookup)?;
         #[cfg(feature = "harpoon")]
-        let harpoon = harpoon::load(&lookup)?;
+        let harpoon = Harpoon::load(&lookup)?;
         local::absent_features(&lookup)?;
         #[cfg(feature = "harpoon")]
         let has_endpoints = Some(!harpoon.targets.is_empty());

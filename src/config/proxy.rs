@@ -59,13 +59,7 @@ fn parse(text: &str, label: &str) -> Result<Proxy, String> {
     let url = Url::parse(text).map_err(|fault| format!("proxy URL {fault}"))?;
     let origin =
         url.origin().map_err(|_| format!("proxy URL scheme must be http or https, got {:?}", url.scheme))?;
-    Ok(Proxy {
-        tls: origin.tls,
-        host: origin.host,
-        port: origin.port,
-        credentials: url.credentials,
-        label: label.to_string(),
-    })
+    Ok(Proxy { origin, credentials: url.credentials, label: label.to_string() })
 }
 
 #[cfg(test)]
@@ -83,11 +77,11 @@ mod tests {
             Environment::of([("P", "https://u:p%20w@[::1]/"), ("E", ""), ("S", "socks5://u:hidden@h")]);
         let proxy = explicit_with(&environment, "env:P").unwrap();
         assert_eq!(
-            (proxy.tls, proxy.host.as_str(), proxy.port, proxy.label.as_str()),
+            (proxy.origin.tls, proxy.origin.host.as_str(), proxy.origin.port, proxy.label.as_str()),
             (true, "::1", 443, "env:P")
         );
         assert_eq!(proxy.credentials.unwrap().expose(), "u:p w");
-        assert_eq!(explicit_with(&environment, "http://proxy:3128").unwrap().port, 3128);
+        assert_eq!(explicit_with(&environment, "http://proxy:3128").unwrap().origin.port, 3128);
         for (raw, expected) in [
             ("", "invalid mcp.http-proxy proxy: value is required"),
             ("proxy:3128", "invalid mcp.http-proxy proxy: proxy URL must include scheme and host"),
@@ -118,8 +112,8 @@ mod tests {
         ]);
         let flags = Flags::default();
         let proxies = environment(&Lookup::open(&flags, &variables, None, false).unwrap()).unwrap();
-        assert_eq!(proxies.http.unwrap().host, "10.0.0.1");
-        assert_eq!(proxies.https.unwrap().port, 8080);
+        assert_eq!(proxies.http.unwrap().origin.host, "10.0.0.1");
+        assert_eq!(proxies.https.unwrap().origin.port, 8080);
         assert_eq!(proxies.no_proxy, "a,.b");
         let variables = Environment::of([("HTTPS_PROXY", "socks5://u:hidden@h:1")]);
         let error = environment(&Lookup::open(&flags, &variables, None, false).unwrap()).unwrap_err();

@@ -24,12 +24,8 @@ pub enum Roots {
 /// A proxy that somebody configured.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    /// True for `https://` proxies.
-    pub tls: bool,
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// Port, filled in from the scheme when the URL had none.
-    pub port: u16,
+    /// Scheme, host and port of its URL.
+    pub origin: Origin,
     /// `user:password` of the URL, percent-decoded.
     pub credentials: Option<Secret>,
     /// Its source: a flag name, an environment name, `env:VAR`.

@@ -95,6 +95,7 @@ fn switches_are_turned_off_by_who_comes_first() {
 
 /// NEW-042
 #[test]
+#[cfg(feature = "harpoon")]
 fn a_list_of_origins_replaces_the_one_below() {
     let path = yaml("origins", "mcp:\n  oauth_trusted_origins: ['https://a', 'https://b']\n");
     let file = ["--config", path.as_str(), "--mcp.oauth-trusted-origin", "HTTPS://[2001:DB8:0::1]:0443/"];

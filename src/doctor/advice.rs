@@ -62,7 +62,7 @@ impl Destination<'_> {
 
     /// The check that failed with `error`.
     pub(super) fn failed(&self, id: String, error: &Error) -> Check {
-        let (why, next) = match error.certificate {
+        let (why, next) = match error.certificate() {
             Some(fault) => self.certificate(fault),
             None if error.kind == Kind::AddressForbidden => self.address(),
             None => self.connection(error),

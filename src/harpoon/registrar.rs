@@ -137,8 +137,7 @@ impl Registrar {
         });
         let label = label.ok_or(Refusal::Failed("no label is free".into()))?;
         let (url, methods) = (record.url.clone(), methods(record.role));
-        let target =
-            config::learned_target(&self.settings, label.clone(), url, description(record.role), methods);
+        let target = self.settings.learned(label.clone(), url, description(record.role), methods);
         let mut target = target.map_err(Refusal::NotAllowed)?;
         if target.origin == self.server.origin && self.server.unix_socket.is_some() {
             // The name before a socket is often made up; whoever has it in the network is somebody else.

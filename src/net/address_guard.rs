@@ -15,8 +15,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::error::{Error, Kind};
-use super::route::Way;
-use super::route::proxy_url;
+use super::route::{Way, proxy_url};
 use crate::config::{Cidr, Origin};
 
 /// Rules for the destinations of a purpose.
@@ -282,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_proxy_gets_no_name_that_must_be_judged() {
-        let proxy = Proxy { tls: false, host: "p".into(), port: 1, credentials: None, label: String::new() };
+        let proxy = Proxy { origin: origin("http://p:1"), credentials: None, label: String::new() };
         let permits =
             |guard: &AddressGuard, url: &str, way| guard.permits(&origin(url), way).map_err(|e| e.kind);
         let proxied = Way::Proxy(&proxy, "");

@@ -10,6 +10,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -137,7 +138,7 @@ impl Client {
 
     /// Connections opened so far.
     pub fn connections_opened(&self) -> u64 {
-        self.dialer.opened()
+        self.dialer.opened.load(Ordering::Relaxed)
     }
 
     /// Names the proxy in use without revealing it: SHA-256 of its lower-cased `scheme://host:port`, in hex.

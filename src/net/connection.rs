@@ -40,7 +40,7 @@ const HUNG_UP: [Kind; 4] = [Kind::ConnectionReset, Kind::ClosedPipe, Kind::Eof, 
 /// Connection to a destination. It carries one exchange after another and rests in the pool between two.
 #[derive(Debug)]
 pub(super) struct Connection {
-    wire: Wire,
+    pub(super) wire: Wire,
     pub(super) destination: Origin,
     /// Form of requests where a proxy forwards them.
     forwarding: Option<Forwarding>,
@@ -99,14 +99,9 @@ impl Connection {
         self.wire.socket()
     }
 
-    /// Time since the last exchange ended.
-    pub(super) fn rested(&self) -> Duration {
-        self.rests_since.elapsed()
-    }
-
-    /// Whether the connection is still open, and nothing came that nobody asked for.
-    pub(super) fn is_silent(&mut self) -> bool {
-        self.wire.is_silent()
+    /// Whether it has rested for less than `age`, is still open, and nothing came that nobody asked for.
+    pub(super) fn is_fresh(&mut self, age: Duration) -> bool {
+        self.rests_since.elapsed() < age && self.wire.is_silent()
     }
 
     /// Begins to rest. False when it is of no more use.

@@ -30,7 +30,6 @@ use super::socket::{Liveness, PLANE, Sockets};
 use super::tls;
 use super::wire::Wire;
 use crate::config::{Network, Origin, Proxy};
-use crate::url::authority;
 
 /// Longest time of each step to a connection: connecting in all, the proxy's answer, a handshake. The kernel
 /// finds a dead peer, but a proxy that is alive hides one from it, and so does whoever accepts and then says nothing.
@@ -75,7 +74,8 @@ pub(super) struct Dialer {
     liveness: Liveness,
     family: Family,
     pub(super) sockets: Sockets,
-    opened: AtomicU64,
+    /// Connections opened so far.
+    pub(super) opened: AtomicU64,
 }
 
 impl Shared {
@@ -94,8 +94,8 @@ impl Dialer {
     /// Prepares what the configured origin needs, so that an unusable setting is found at start. An identity
     /// for an origin without TLS was checked by its reader, and is dropped here: nobody will ask for it.
     pub(super) fn new(
-        shared: Arc<Shared>,
-        origin: Origin,
+        shared: &Arc<Shared>,
+        origin: &Origin,
         routes: Routes,
         identity: Option<Arc<SingleCertAndKey>>,
         liveness: Liveness,
@@ -108,8 +108,8 @@ impl Dialer {
             _ => None,
         };
         let dialer = Dialer {
-            shared,
-            origin,
+            shared: Arc::clone(shared),
+            origin: origin.clone(),
             routes,
             #[cfg(feature = "harpoon")]
             guard: AddressGuard::Open,
@@ -119,7 +119,7 @@ impl Dialer {
             sockets: Sockets::default(),
             opened: AtomicU64::new(0),
         };
-        if dialer.origin.tls || dialer.proxy().is_some_and(|proxy| proxy.tls) {
+        if dialer.origin.tls || dialer.proxy().is_some_and(|proxy| proxy.origin.tls) {
             dialer.shared.trust()?;
         }
         Ok(dialer)
@@ -139,11 +139,6 @@ impl Dialer {
             Way::Proxy(proxy, _) => Some(proxy),
             Way::Direct(_) | Way::Unix(_) => None,
         }
-    }
-
-    /// Connections opened so far.
-    pub(super) fn opened(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
     }
 
     /// Opens a connection to `destination` for an exchange. It is the same path for requests of every purpose, and
@@ -189,8 +184,8 @@ impl Dialer {
     /// Connects to a proxy, which resolves the destination's name: this host may not be able to. Whatever fails is
     /// said to be the proxy's: it is not the host that was meant.
     pub(super) fn reach_proxy(&self, proxy: &Proxy, deadline: Instant) -> Result<Wire, Error> {
-        let addresses = self.shared.names.resolve(&proxy.host, proxy.port, deadline);
-        let peer = authority(&proxy.host, proxy.port);
+        let addresses = self.shared.names.resolve(&proxy.origin.host, proxy.origin.port, deadline);
+        let peer = proxy.origin.authority();
         addresses
             .and_then(|addresses| self.reach(&peer, &addresses, PLANE, deadline))
             .map_err(|error| error.about_proxy(&proxy_url(proxy)))
@@ -205,11 +200,12 @@ impl Dialer {
         destination: &Origin,
         deadline: Instant,
     ) -> Result<Wire, Error> {
-        if proxy.tls {
+        if proxy.origin.tls {
             let setup = &self.shared.trust()?.anonymous;
             wire.socket().set_deadline(step(deadline));
-            wire =
-                setup.handshake(&proxy.host, wire).map_err(|error| error.about_proxy(&proxy_url(proxy)))?;
+            wire = setup
+                .handshake(&proxy.origin.host, wire)
+                .map_err(|error| error.about_proxy(&proxy_url(proxy)))?;
         }
         wire.socket().set_deadline(step(deadline));
         if self.forwarder(destination).is_none() {

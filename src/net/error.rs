@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use super::request_state::RequestState;
-use crate::text;
+use crate::text::{self, words};
 
 /// Why an exchange failed. The text holds the causes, too; `source` gives them as values.
 #[derive(Debug)]
@@ -29,113 +29,93 @@ pub struct Error {
     pub silence: Option<Duration>,
     /// The proxy failed, and not the destination.
     pub proxy: bool,
-    /// Fault of the peer's certificate, when that is why.
-    pub certificate: Option<CertificateFault>,
     text: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// Fault of a certificate that was refused: each is put right by somebody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateFault {
-    /// Nobody who is trusted has signed it.
-    UnknownIssuer,
-    /// Its time is over.
-    Expired,
-    /// Its time has not begun.
-    NotYetValid,
-    /// It belongs to another host.
-    WrongName,
-    /// It is an authority's, and not one that a server may show.
-    OfAuthority,
-    /// Anything else.
-    Other,
-}
-
-/// Party or stage that failed: the published `source` of a tunnel failure, and the label of its metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Name resolution.
-    Dns,
-    /// TLS, on either side.
-    Tls,
-    /// The connection could not be made.
-    Connect,
-    /// A deadline passed.
-    Timeout,
-    /// The connection ended before the answer did.
-    TransportClosed,
-    /// The peer broke the protocol.
-    Protocol,
-    /// The server answered with an error status.
-    TargetHttp,
-    /// This program; no server was at fault.
-    ClientInternal,
-}
-
-impl Source {
-    /// Word of the wire, the log and the metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Source::Dns => "dns",
-            Source::Tls => "tls",
-            Source::Connect => "connect",
-            Source::Timeout => "timeout",
-            Source::TransportClosed => "transport_closed",
-            Source::Protocol => "protocol",
-            Source::TargetHttp => "target_http",
-            Source::ClientInternal => "client_internal",
-        }
+words! {
+    /// Party or stage that failed: the published `source` of a tunnel failure, and the label of its metric.
+    Source {
+        /// Name resolution.
+        Dns = "dns",
+        /// TLS, on either side.
+        Tls = "tls",
+        /// The connection could not be made.
+        Connect = "connect",
+        /// A deadline passed.
+        Timeout = "timeout",
+        /// The connection ended before the answer did.
+        TransportClosed = "transport_closed",
+        /// The peer broke the protocol.
+        Protocol = "protocol",
+        /// The server answered with an error status.
+        TargetHttp = "target_http",
+        /// This program; no server was at fault.
+        ClientInternal = "client_internal",
     }
 }
 
-/// Classes of failure, as fine as the product's words for them or as callers tell them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+/// Makes the classes of failure, each with `source` and `transport_error_kind` of a tunnel failure.
+macro_rules! kinds {
+    ($($(#[$about:meta])* $kind:ident $(($detail:ty))? = $source:ident $word:literal,)*) => {
+        /// Classes of failure, as fine as the product's words for them or as callers tell them apart.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind { $($(#[$about])* $kind $(($detail))?,)* }
+
+        impl Kind {
+            /// Source and `transport_error_kind` of a tunnel failure.
+            pub fn words(self) -> (Source, &'static str) {
+                match self { $(Kind::$kind { .. } => (Source::$source, $word),)* }
+            }
+        }
+    };
+}
+
+kinds! {
     /// The connection ended: reset by the peer.
-    ConnectionReset,
+    ConnectionReset = TransportClosed "connection_reset",
     /// The connection ended: aborted on this side of the network.
-    ConnectionAborted,
+    ConnectionAborted = TransportClosed "connection_aborted",
     /// The connection ended: end of stream before the reply began.
-    Eof,
+    Eof = TransportClosed "eof",
     /// The connection ended: pipe closed while writing.
-    ClosedPipe,
+    ClosedPipe = TransportClosed "closed_pipe",
     /// The connection ended in the middle of a head or body.
-    UnexpectedEof,
+    UnexpectedEof = TransportClosed "unexpected_eof",
     /// The connection ended in another way.
-    ConnectionClosed,
+    ConnectionClosed = TransportClosed "connection_closed",
     /// No connection: refused.
-    Refused,
+    Refused = Connect "connection_refused",
     /// No connection: network unreachable.
-    NetworkUnreachable,
+    NetworkUnreachable = Connect "network_unreachable",
     /// No connection: host unreachable.
-    HostUnreachable,
+    HostUnreachable = Connect "host_unreachable",
     /// No connection: the unix socket does not exist.
-    NoSuchSocket,
+    NoSuchSocket = Connect "dial",
     /// No connection: anything else.
-    Dial,
+    Dial = Connect "dial",
     /// No connection: the destination, or one of its addresses, may not be dialled.
-    AddressForbidden,
+    AddressForbidden = Connect "address_forbidden",
     /// The name was not resolved.
-    Dns,
+    Dns = Dns "dns",
     /// TLS refused the peer, or the peer refused us.
-    Tls,
+    Tls = Tls "tls",
     /// The peer does not speak TLS.
-    NotTls,
+    NotTls = Tls "tls",
     /// The proxy refused; the status it answered.
-    Proxy(u16),
+    Proxy(u16) = Connect "proxy_refused",
     /// The deadline passed.
-    Timeout,
+    Timeout = Timeout "timeout",
     /// The peer does not speak HTTP, or sent a head above the bound.
-    Protocol,
+    Protocol = Protocol "invalid_http",
     /// The body exceeds its bound, or the budget stayed spent.
-    TooLarge,
+    TooLarge = Protocol "response_body_too_large",
     /// The request could not be put on the wire as given.
-    InvalidRequest,
+    InvalidRequest = ClientInternal "unknown",
     /// The client was shut down.
-    Shutdown,
+    Shutdown = ClientInternal "unknown",
     /// A file or setting cannot be used.
-    Setup,
+    Setup = ClientInternal "unknown",
 }
 
 /// Phases of an exchange.
@@ -155,7 +135,7 @@ impl Error {
     pub fn new(kind: Kind, text: impl Into<String>) -> Error {
         let text = text.into();
         let (request_sent, stale, silence, proxy) = (false, false, None, false);
-        Error { kind, request_sent, stale, silence, proxy, certificate: None, text, cause: None }
+        Error { kind, request_sent, stale, silence, proxy, text, cause: None }
     }
 
     /// A failure that has a cause. Its text is a peer's in part, so it is cut and escaped.
@@ -264,39 +244,15 @@ impl Error {
     }
 
     /// `source` of a tunnel failure.
+    #[cfg(any(test, feature = "operator"))]
     pub fn source_word(&self) -> &'static str {
         self.kind.words().0.word()
     }
 
     /// `transport_error_kind` of a tunnel failure.
+    #[cfg(any(test, feature = "operator"))]
     pub fn kind_word(&self) -> &'static str {
         self.kind.words().1
-    }
-}
-
-impl Kind {
-    /// Source and `transport_error_kind` of a tunnel failure.
-    pub fn words(self) -> (Source, &'static str) {
-        match self {
-            Kind::Dns => (Source::Dns, "dns"),
-            Kind::Tls | Kind::NotTls => (Source::Tls, "tls"),
-            Kind::Timeout => (Source::Timeout, "timeout"),
-            Kind::Refused => (Source::Connect, "connection_refused"),
-            Kind::NetworkUnreachable => (Source::Connect, "network_unreachable"),
-            Kind::HostUnreachable => (Source::Connect, "host_unreachable"),
-            Kind::AddressForbidden => (Source::Connect, "address_forbidden"),
-            Kind::NoSuchSocket | Kind::Dial => (Source::Connect, "dial"),
-            Kind::Proxy(_) => (Source::Connect, "proxy_refused"),
-            Kind::Eof => (Source::TransportClosed, "eof"),
-            Kind::UnexpectedEof => (Source::TransportClosed, "unexpected_eof"),
-            Kind::ClosedPipe => (Source::TransportClosed, "closed_pipe"),
-            Kind::ConnectionClosed => (Source::TransportClosed, "connection_closed"),
-            Kind::ConnectionReset => (Source::TransportClosed, "connection_reset"),
-            Kind::ConnectionAborted => (Source::TransportClosed, "connection_aborted"),
-            Kind::Protocol => (Source::Protocol, "invalid_http"),
-            Kind::TooLarge => (Source::Protocol, "response_body_too_large"),
-            Kind::InvalidRequest | Kind::Setup | Kind::Shutdown => (Source::ClientInternal, "unknown"),
-        }
     }
 }
 
@@ -323,10 +279,7 @@ impl Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.cause {
-            Some(cause) => Some(&**cause),
-            None => None,
-        }
+        self.cause.as_deref().map(|cause| -> &(dyn StdError + 'static) { cause })
     }
 }
 

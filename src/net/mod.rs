@@ -33,6 +33,8 @@ mod reply;
 mod request_state;
 
 mod budget;
+#[cfg(any(test, feature = "operator"))]
+mod certificate_fault;
 mod error;
 
 #[cfg(feature = "harpoon")]
@@ -67,16 +69,18 @@ use std::sync::{Arc, OnceLock};
 #[cfg(feature = "operator")]
 use std::time::Duration;
 
+use rustls::sign::SingleCertAndKey;
+
 use crate::config;
 use crate::crypto;
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
+#[cfg(any(test, feature = "operator"))]
+pub use certificate_fault::CertificateFault;
 pub use check::CHECK_MAX;
 pub use client::{Client, Request};
 #[cfg(feature = "operator")]
 pub use der::Summary as Certificate;
-#[cfg(feature = "operator")]
-pub use error::CertificateFault;
 pub use error::{Error, Kind, Source};
 pub use reply::Reply;
 
@@ -85,7 +89,7 @@ use address_guard::AddressGuard;
 use dialer::{Dialer, Shared};
 use pool::{Idle, MCP_IDLE, PLANE_IDLE};
 use route::Routes;
-use socket::{Liveness, PLANE, SERVER};
+use socket::{PLANE, SERVER};
 
 /// Builds clients; holds the roots and the environment's proxies. Clients share these, the resolver's threads
 /// and the budget, but no connections: each purpose can be ended without the others.
@@ -133,7 +137,8 @@ impl Net {
     /// the certificate, its key or the roots cannot be used; nothing is dialled yet.
     pub fn control_plane(&self, plane: &config::ControlPlane, idle_max: usize) -> Result<Client, Error> {
         let routes = Routes::new(None, &[&plane.proxy], &self.shared.network);
-        let dialer = self.dialer(&plane.origin, routes, plane.identity.as_ref(), "control-plane", PLANE)?;
+        let identity = self.identity(plane.identity.as_ref(), "control-plane")?;
+        let dialer = Dialer::new(&self.shared, &plane.origin, routes, identity, PLANE)?;
         Client::new(dialer, idle_max, Idle::new(PLANE_IDLE), None, self.dump)
     }
 
@@ -147,7 +152,8 @@ impl Net {
     ) -> Result<Client, Error> {
         let proxies = [&server.proxy, proxy];
         let routes = Routes::new(server.unix_socket.clone(), &proxies, &self.shared.network);
-        let dialer = self.dialer(&server.origin, routes, server.identity.as_ref(), "MCP", SERVER)?;
+        let identity = self.identity(server.identity.as_ref(), "MCP")?;
+        let dialer = Dialer::new(&self.shared, &server.origin, routes, identity, SERVER)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
     }
 
@@ -165,7 +171,7 @@ impl Net {
     ) -> Result<Client, Error> {
         let routes = Routes::new(target.unix_socket.clone(), &[&harpoon.proxy], &self.shared.network);
         let guard = AddressGuard::Target(target.origin.clone(), target.allowed_networks.clone());
-        let dialer = self.dialer(&target.origin, routes, None, "harpoon", SERVER)?.guarded(guard)?;
+        let dialer = Dialer::new(&self.shared, &target.origin, routes, None, SERVER)?.guarded(guard)?;
         // What fills a template is a caller's, and the operator's headers are secrets: neither is dumped.
         let dump = self.dump && target.template.is_none();
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, dump)
@@ -187,7 +193,7 @@ impl Net {
     ) -> Result<Client, Error> {
         let routes = Routes::new(None, proxies, &self.shared.network);
         let guard = AddressGuard::Learned(exempt.to_vec());
-        let dialer = self.dialer(origin, routes, None, "learned", SERVER)?.guarded(guard)?;
+        let dialer = Dialer::new(&self.shared, origin, routes, None, SERVER)?.guarded(guard)?;
         Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
     }
 
@@ -198,7 +204,7 @@ impl Net {
     pub fn operator(origin: &config::Origin, unix_socket: Option<PathBuf>) -> Result<Client, Error> {
         let net = Net::new(&config::Network::default())?;
         let routes = Routes::new(unix_socket, &[], &net.shared.network);
-        let dialer = net.dialer(origin, routes, None, "health", SERVER)?;
+        let dialer = Dialer::new(&net.shared, origin, routes, None, SERVER)?;
         Client::new(dialer, 0, Idle::new(Duration::ZERO), None, false)
     }
 
@@ -219,17 +225,12 @@ impl Net {
         trust.map_or("not read: nothing uses TLS", |trust| &trust.roots.summary).to_owned()
     }
 
-    fn dialer(
+    /// The client certificate of a purpose; `whose` opens the text of a failure.
+    fn identity(
         &self,
-        origin: &config::Origin,
-        routes: Routes,
         identity: Option<&config::Identity>,
         whose: &str,
-        liveness: Liveness,
-    ) -> Result<Dialer, Error> {
-        let identity = identity
-            .map(|identity| client_certificate::load(identity, whose, &self.shared.provider))
-            .transpose()?;
-        Dialer::new(Arc::clone(&self.shared), origin.clone(), routes, identity, liveness)
+    ) -> Result<Option<Arc<SingleCertAndKey>>, Error> {
+        identity.map(|identity| client_certificate::load(identity, whose, &self.shared.provider)).transpose()
     }
 }

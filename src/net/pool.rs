@@ -69,8 +69,7 @@ impl Pools {
     pub(super) fn sweep(&self) {
         for pool in self.present() {
             let age = pool.idle.age();
-            sync::lock(&pool.resting)
-                .retain_mut(|connection| connection.rested() < age && connection.is_silent());
+            sync::lock(&pool.resting).retain_mut(|connection| connection.is_fresh(age));
         }
     }
 
@@ -98,7 +97,7 @@ impl Pool {
                 let place = resting.iter().rposition(|resting| resting.destination == *destination)?;
                 resting.remove(place)
             };
-            if connection.rested() < age && connection.is_silent() {
+            if connection.is_fresh(age) {
                 return Some(connection);
             }
         }

@@ -224,7 +224,8 @@ mod tests {
 
     fn proxy(credentials: Option<&str>) -> Proxy {
         let credentials = credentials.map(|text| Secret::new(text.into()));
-        Proxy { tls: false, host: "p".into(), port: 1, credentials, label: String::new() }
+        let origin = Origin { tls: false, host: "p".into(), port: 1 };
+        Proxy { origin, credentials, label: String::new() }
     }
 
     fn origin(url: &str) -> Origin {

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use super::no_proxy::{NoProxy, is_loopback};
 use crate::config::{EnvironmentProxies, Network, Origin, Proxy};
-use crate::url::authority;
 
 /// Route to a destination in words, and why it is so.
 #[derive(Debug, Clone)]
@@ -95,8 +94,8 @@ impl Routes {
 
 /// `http://host:port` without credentials: the only form in which a proxy appears in texts.
 pub(super) fn proxy_url(proxy: &Proxy) -> String {
-    let scheme = if proxy.tls { "https" } else { "http" };
-    format!("{scheme}://{}", authority(&proxy.host, proxy.port))
+    let scheme = if proxy.origin.tls { "https" } else { "http" };
+    format!("{scheme}://{}", proxy.origin.authority())
 }
 
 #[cfg(test)]
@@ -104,7 +103,8 @@ mod tests {
     use super::*;
 
     fn proxy(host: &str, label: &str) -> Option<Proxy> {
-        Some(Proxy { tls: false, host: host.into(), port: 3128, credentials: None, label: label.into() })
+        let origin = Origin { tls: false, host: host.into(), port: 3128 };
+        Some(Proxy { origin, credentials: None, label: label.into() })
     }
 
     fn origin(url: &str) -> Origin {

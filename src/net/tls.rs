@@ -25,7 +25,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::der::{self, Summary};
-use super::error::{CertificateFault, Error, Kind, Phase, bounded};
+use super::error::{Error, Kind, Phase, bounded};
 use super::wire::{TlsWire, Wire};
 
 /// Sessions that are kept for resumption, 8 a destination: the setup without an identity serves every server
@@ -116,9 +116,7 @@ impl Setup {
     fn failed(&self, host: &str, cause: std::io::Error) -> Error {
         match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
-                let mut error = Error::new(Kind::Tls, self.explain(host, reason));
-                error.certificate = Some(fault(reason));
-                error.because(cause)
+                Error::new(Kind::Tls, self.explain(host, reason)).because(cause)
             }
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 Error::new(Kind::NotTls, format!("{host} does not speak TLS; is it http?")).because(cause)
@@ -153,26 +151,10 @@ impl Setup {
     }
 }
 
-/// Class of a refusal, as far as it matters for what can be done about it.
-fn fault(reason: &CertificateError) -> CertificateFault {
-    match reason {
-        CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            CertificateFault::NotYetValid
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            CertificateFault::WrongName
-        }
-        reason if is_of_authority(reason) => CertificateFault::OfAuthority,
-        _ => CertificateFault::Other,
-    }
-}
-
 /// Whether webpki refused an authority's certificate for being a server's. It looks at the dates before and
 /// at the usage and the signature after that. Its error type is not at hand, so the text tells; one that
 /// changed would trust nobody more.
-fn is_of_authority(reason: &CertificateError) -> bool {
+pub(super) fn is_of_authority(reason: &CertificateError) -> bool {
     matches!(reason, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
 }
 

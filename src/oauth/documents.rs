@@ -69,22 +69,14 @@ impl Resource {
         if members.resource.is_empty() {
             return Err("it names no resource");
         }
-        let first = match members.authorization_servers.map(RawValue::get) {
-            None => None,
-            Some(list) => {
-                let span = json::Span { start: 0, end: list.len() };
-                let elements = json::elements(list, span).ok().flatten().ok_or(wrong)?;
-                elements.first().map(|first| first.of(list))
-            }
+        let first = |list: &str| -> Result<Option<Issuer>, &'static str> {
+            let span = json::Span { start: 0, end: list.len() };
+            let elements = json::elements(list, span).ok().flatten().ok_or(wrong)?;
+            let Some(first) = elements.first() else { return Ok(None) };
+            let text = json::string(first.of(list)).ok_or(wrong)?.into_owned();
+            Ok(Some(Issuer { place: Place::named(&text)?, text }))
         };
-        let issuer = match first {
-            None => None,
-            Some(first) => {
-                let text = json::string(first).ok_or(wrong)?.into_owned();
-                let place = Place::named(&text)?;
-                Some(Issuer { text, place })
-            }
-        };
+        let issuer = members.authorization_servers.map_or(Ok(None), |list| first(list.get()))?;
         Ok(Resource { resource: members.resource, issuer })
     }
 }

@@ -117,12 +117,8 @@ impl Fetcher {
                 replay_when_stale: true,
             };
             let reply = client.send(request).map_err(|error| Miss::Unanswered(origin.clone(), error))?;
-            let follows = match reply.status {
-                307 | 308 => true,
-                301..=303 => *method == Method::GET,
-                _ => false,
-            };
-            if !follows {
+            let sees_other = *method == Method::GET && matches!(reply.status, 301..=303);
+            if !sees_other && !matches!(reply.status, 307 | 308) {
                 return Ok(reply);
             }
             let location = reply.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Number, Value};
 
-use super::metrics::words;
 use super::timestamp;
+use crate::text::words;
 
 /// Most components; readers reserve as much.
 const COMPONENTS_MAX: usize = 16;

@@ -17,7 +17,7 @@ pub(crate) mod http;
 #[cfg(feature = "page")]
 mod page;
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -64,27 +64,10 @@ pub(crate) struct Extras {
     #[cfg(feature = "page")]
     pub(crate) page: Option<PageMaker>,
     /// Starts the threads for calls of programs of this host.
-    pub(crate) offer: Option<Offer>,
+    #[cfg(feature = "harpoon")]
+    pub(crate) offer: Option<calls::Starter>,
     /// Looks at the parts of the program, out of memory.
     pub(crate) health: Option<SnapshotMaker>,
-}
-
-/// Starts the threads that answer calls.
-pub(crate) type Offer = Box<dyn FnOnce(&Heartbeats) -> io::Result<Box<dyn Calls + Send>>>;
-
-/// Requests that take time: threads of their own answer them.
-pub(crate) trait Calls {
-    /// True for a request of a call.
-    fn is_for(&self, request: &Request) -> bool;
-
-    /// Length of a call's body, unless it is refused. No body is read from a peer that does not show the token.
-    fn admit(&self, request: &Request) -> Result<usize, Reply>;
-
-    /// Hands over a connection whose call was admitted.
-    fn hand_over(&self, stream: UnixStream, request: Request, length: usize);
-
-    /// Number of calls that were handed over and have not ended.
-    fn running(&self) -> usize;
 }
 
 /// The running listener.
@@ -110,26 +93,13 @@ impl Listener {
         heartbeats: &Heartbeats,
         mut extras: Extras,
     ) -> Result<Listener, Error> {
-        let (bound, base_url, local_name, socket) = match &health.unix_socket {
-            Some(path) => {
-                let (listener, file) = bind_unix("health unix socket", path)?;
-                let name = URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes());
-                (Bound::Unix(listener), format!("http+unix://{name}"), None, Some(file))
-            }
-            None => {
-                let (listener, ip, port) = bind_health(&health.listen)?;
-                let host = &health.listen.host;
-                let local_name = ip.to_canonical().is_loopback().then(|| host.clone());
-                (Bound::Tcp(listener), base_url(host, ip, port), local_name, None)
-            }
-        };
+        let (bound, base_url, local_name, socket) = open(health)?;
         let failed = |cause| Error::caused("start health listener thread", cause);
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
+        let take = extras.health.take();
         // Other machines get health and metrics and nothing else.
-        let here_only = health.unix_socket.is_some() || local_name.is_some();
-        let health_pages = Health { take: extras.health.take(), shows_details: health.show_details };
-        let extras = if here_only { extras } else { Extras::default() };
-        let calls = extras.offer.map(|offer| offer(heartbeats)).transpose().map_err(failed)?;
+        #[cfg(any(feature = "harpoon", feature = "page"))]
+        let extras = Some(extras).filter(|_| socket.is_some() || local_name.is_some()).unwrap_or_default();
         #[cfg(feature = "page")]
         let has_page = extras.page.is_some();
         let pages = Pages {
@@ -137,10 +107,11 @@ impl Listener {
             readiness,
             local_name,
             is_unix: health.unix_socket.is_some(),
-            health: health_pages,
+            health: Health { take, shows_details: health.show_details },
             #[cfg(feature = "page")]
             page: page::Page::new(extras.page),
-            calls,
+            #[cfg(feature = "harpoon")]
+            calls: extras.offer.map(|offer| offer(heartbeats)).transpose().map_err(failed)?,
         };
         let mut server = Server {
             bound,
@@ -251,11 +222,10 @@ impl Server {
     /// Accepts what is waiting, at most a table full a round, so that the others are served too. No
     /// failure of accept ends the listener: most are about one peer, the rest pass with time.
     fn accept(&mut self, now: Instant) {
+        let room = self.connections_max;
         // Calls have left the table and keep their descriptors: a flood needs no token, so it cannot end them.
-        let room = self
-            .connections_max
-            .saturating_sub(self.pages.calls.as_ref().map_or(0, |calls| calls.running()))
-            .max(1);
+        #[cfg(feature = "harpoon")]
+        let room = room.saturating_sub(self.pages.calls.as_ref().map_or(0, |calls| calls.running())).max(1);
         for _ in 0..self.connections_max {
             match self.bound.accept() {
                 Ok((stream, is_near)) => {
@@ -283,6 +253,19 @@ impl Server {
     }
 }
 
+/// Binds: the socket, its URL, its name where only this machine reaches it over TCP, and its file.
+fn open(health: &config::Health) -> Result<(Bound, String, Option<String>, Option<SocketFile>), Error> {
+    if let Some(path) = &health.unix_socket {
+        let (listener, file) = bind_unix("health unix socket", path)?;
+        let name = URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes());
+        return Ok((Bound::Unix(listener), format!("http+unix://{name}"), None, Some(file)));
+    }
+    let (listener, ip, port) = bind_health(&health.listen)?;
+    let host = &health.listen.host;
+    let local_name = ip.to_canonical().is_loopback().then(|| host.clone());
+    Ok((Bound::Tcp(listener), base_url(host, ip, port), local_name, None))
+}
+
 /// Whether no page of the web can have sent a request to a listener of this name.
 fn is_from_here(request: &Request, name: &str) -> bool {
     let all = |name| request.all(name).collect::<Vec<&str>>();
@@ -302,7 +285,8 @@ struct Pages {
     health: Health,
     #[cfg(feature = "page")]
     page: page::Page,
-    calls: Option<Box<dyn Calls + Send>>,
+    #[cfg(feature = "harpoon")]
+    calls: Option<Box<calls::Threads>>,
 }
 
 impl Pages {
@@ -311,18 +295,19 @@ impl Pages {
         match connection.advance(now) {
             Ok(None) => {}
             Ok(Some(request)) => {
-                let calls = self.calls.as_ref().filter(|calls| calls.is_for(&request));
-                let reply = match (self.refusal(&request), calls) {
-                    (Some(refusal), _) => refusal,
-                    (None, None) => self.answer(&request, connection.is_near),
-                    (None, Some(calls)) => match calls.admit(&request) {
-                        Err(refusal) => refusal,
+                let refusal = self.refusal(&request);
+                #[cfg(feature = "harpoon")]
+                let refusal = match self.calls.as_ref().filter(|calls| calls.is_for(&request)) {
+                    Some(calls) if refusal.is_none() => match calls.admit(&request) {
+                        Err(refusal) => Some(refusal),
                         Ok(length) => {
                             calls.hand_over(connection.stream, request, length);
                             return None;
                         }
                     },
+                    _ => refusal,
                 };
+                let reply = refusal.unwrap_or_else(|| self.answer(&request, connection.is_near));
                 connection.send(now, reply.bytes(request.method == "HEAD"));
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

@@ -19,7 +19,7 @@ use crate::config::{Channel, Origin};
 use process::Process;
 use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
 
-pub(crate) use labels::words;
+pub(crate) use crate::text::words;
 pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
 
 /// Makes the metrics of one process: each row is a field, and a metric of the page.
@@ -241,21 +241,6 @@ impl Metrics {
         self.server_requests.add([self.channel(channel), truth(answered)], 1);
     }
 
-    /// Something happened to a child of this channel.
-    pub fn child_event(&self, channel: &Channel, event: ChildEvent) {
-        self.child_events.add([self.channel(channel), event.word()], 1);
-    }
-
-    /// A child of this channel ended, by cause.
-    pub fn child_death(&self, channel: &Channel, cause: &'static str) {
-        self.child_deaths.add([self.channel(channel), cause], 1);
-    }
-
-    /// So many calls wait for the child of this channel and era.
-    pub fn child_pending(&self, channel: &Channel, era: &'static str, calls: usize) {
-        self.pending_calls.set([self.channel(channel), era], calls);
-    }
-
     /// A proxy was checked: how long the connection to it took, how long its answer, and where and why it failed.
     pub fn proxy_checked(
         &self,
@@ -289,7 +274,7 @@ impl Metrics {
 
     /// The name of a channel that is served, else `other`: an invented name must not take a label set
     /// away from a real one.
-    fn channel<'a>(&self, channel: &'a Channel) -> &'a str {
+    pub(crate) fn channel<'a>(&self, channel: &'a Channel) -> &'a str {
         if self.served.contains(channel) { channel.as_str() } else { OTHER }
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn shell_quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "operator")]
     #[test]
     fn words_are_quoted_where_a_shell_would_act_on_them() {
         assert_eq!(shell_quoted("/etc/tunnel-client"), "/etc/tunnel-client");

@@ -19,7 +19,7 @@ use crate::ops::health::{Clock, Component, Object, Status};
 use crate::sync;
 
 use polls::Plane;
-use posts::Posts;
+pub use posts::Posts;
 pub use run::Fault;
 use run::shorten;
 use target::{Target, Trouble};
@@ -86,26 +86,9 @@ impl Readiness {
         self.state().plane.fail(Instant::now(), fault, refused, pause);
     }
 
-    /// The plane did not accept this answer; a number tells one answer from another.
-    pub fn answer_refused(&self, number: u64, fault: Fault<'_>, is_repeat: bool) {
-        self.state().posts.refuse(Instant::now(), number, fault, is_repeat);
-    }
-
-    /// The plane accepted an answer, or had it `already`.
-    pub fn answer_accepted(&self, already: bool, is_repeat: bool) {
-        self.state().posts.accept(Instant::now(), already, is_repeat);
-    }
-
-    /// The plane cannot read this answer, which says nothing of others.
-    pub fn answer_unreadable(&self, fault: Fault<'_>, is_repeat: bool) {
-        let posts = &mut self.state().posts;
-        posts.meet(fault, is_repeat);
-        posts.lose(Instant::now(), false);
-    }
-
-    /// An answer was given up, because of its failures or because the process stops.
-    pub fn answer_lost(&self, stops: bool) {
-        self.state().posts.lose(Instant::now(), stops);
+    /// Something became of an answer, at this moment.
+    pub fn posts(&self, change: impl FnOnce(&mut Posts, Instant)) {
+        change(&mut self.state().posts, Instant::now());
     }
 
     /// The metadata GET answered 2xx.

@@ -28,7 +28,8 @@ const WITHOUT_EFFECT: [Signal; 4] = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::S
 #[derive(Debug)]
 pub struct Signals {
     descriptor: SignalFd,
-    log_file: Arc<LogFile>,
+    /// The log file, which SIGHUP has opened anew.
+    pub(crate) log_file: Arc<LogFile>,
     hangup: Hangup,
 }
 
@@ -52,11 +53,6 @@ impl Signals {
         let descriptor = SignalFd::with_flags(&read, flags).map_err(failed)?;
         let hangup = if ignores_hangup() { Hangup::Reopens } else { hangup };
         Ok(Signals { descriptor, log_file: Arc::default(), hangup })
-    }
-
-    /// The log file that `SIGHUP` has opened anew.
-    pub fn log_file(&self) -> Arc<LogFile> {
-        Arc::clone(&self.log_file)
     }
 
     /// Waits for a stop signal, at most so long. May return earlier without one.

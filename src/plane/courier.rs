@@ -144,17 +144,23 @@ impl Couriers {
         };
         let (why, is_repeat) = (refusal.to_string(), pending.backoff.has_failed());
         if refusal.is_invalid_json() {
-            self.parts.readiness.answer_unreadable(refusal.fault(&why), is_repeat);
+            self.parts.readiness.posts(|posts, now| posts.give_up(now, refusal.fault(&why), is_repeat));
             return self.give_up(&pending.command);
         }
-        match self.fate(&mut pending, &refusal) {
+        let (fate, number) = (self.fate(&mut pending, &refusal), pending.number);
+        let refused = || {
+            self.parts
+                .readiness
+                .posts(|posts, now| posts.refuse(now, number, refusal.fault(&why), is_repeat));
+        };
+        match fate {
             Fate::Settled => self.take(&pending, 409),
             Fate::Lost => {
-                self.parts.readiness.answer_refused(pending.number, refusal.fault(&why), is_repeat);
+                refused();
                 self.lose(&pending, &why);
             }
             Fate::Again => {
-                self.parts.readiness.answer_refused(pending.number, refusal.fault(&why), is_repeat);
+                refused();
                 let waiting = self.list.postponed();
                 let mut refusals = sync::lock(&self.refusals);
                 if let Some(left_out) = refusals.line("", Instant::now()) {
@@ -204,7 +210,7 @@ impl Couriers {
     fn take(&self, pending: &PendingAnswer, status: u16) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let (command, already) = (&pending.command, matches!(status, 404 | 409));
-        self.parts.readiness.answer_accepted(already, pending.backoff.has_failed());
+        self.parts.readiness.posts(|posts, now| posts.accept(now, already, pending.backoff.has_failed()));
         if already {
             // Not an error of ours, but worth a line: somebody may be answering twice.
             log::warn!(request_id = command.request_id.as_str(); "response already fulfilled or unknown request");
@@ -232,7 +238,7 @@ impl Couriers {
     /// Nobody will get this answer.
     fn lose(&self, pending: &PendingAnswer, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.parts.readiness.answer_lost(why == STOPS);
+        self.parts.readiness.posts(|posts, now| posts.lose(now, why == STOPS));
         self.parts.metrics.answers_lost.add([], 1);
         log::error!(
             request_id = pending.command.request_id.as_str(), error = why;

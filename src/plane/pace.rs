@@ -40,7 +40,7 @@ impl Pace {
     /// The next poll, for up to `limit` commands.
     pub(super) fn next(&mut self, limit: usize) -> Ask {
         let (wait, time) = self.wait.next();
-        Ask { limit, wait, time, token: self.routing.token().cloned() }
+        Ask { limit, wait, time, token: self.routing.active.clone() }
     }
 
     /// A poll brought so many commands and took so long; returns the pause before the next.

@@ -219,7 +219,7 @@ impl Poller {
         let body = match &polled.body {
             Body::None => &[],
             Body::Whole(body) => body.as_slice(),
-            Body::Oversized(found) => return self.refuse_oversized(found, polled, heartbeat),
+            Body::Oversized(found) => return self.refuse_oversized(found, polled.received, heartbeat),
         };
         let raw = if body.is_empty() { Ok(Vec::new()) } else { poll_body::commands(body) };
         let raw = raw.map_err(|error| {
@@ -287,10 +287,10 @@ impl Poller {
     fn refuse_oversized(
         &self,
         found: &Oversized,
-        polled: &Polled,
+        at: Instant,
         heartbeat: &Heartbeat,
     ) -> Result<usize, Refusal> {
-        match wire::oversized(found, polled.received, &self.parts.flight) {
+        match wire::oversized(found, at, &self.parts.flight) {
             Ok(command) => {
                 self.parts.relay.readiness.poll_succeeded();
                 self.parts.relay.metrics.polled.add([], 1);

@@ -133,21 +133,16 @@ impl Refusal {
     /// Reads what an error reply says; whatever cannot be read is left out. The body is read within the
     /// deadline of its request: an error that trickles in must not delay the next attempt for ever.
     pub(super) fn of(reply: Reply, budget: &Arc<Budget>, deadline: Instant) -> Refusal {
-        Refusal::read(reply, budget, deadline, |_, _, _| Placement::Unsaid)
+        Refusal::read(reply, budget, deadline, false)
     }
 
     /// The same for a poll, which the plane may send elsewhere. Of such a reply, and of what only looks like one,
     /// no word is kept.
     pub(super) fn of_poll(reply: Reply, budget: &Arc<Budget>, deadline: Instant) -> Refusal {
-        Refusal::read(reply, budget, deadline, Placement::read)
+        Refusal::read(reply, budget, deadline, true)
     }
 
-    fn read(
-        reply: Reply,
-        budget: &Arc<Budget>,
-        deadline: Instant,
-        place: fn(u16, &HeaderMap, Option<&[u8]>) -> Placement,
-    ) -> Refusal {
+    fn read(reply: Reply, budget: &Arc<Budget>, deadline: Instant, is_poll: bool) -> Refusal {
         let headers = reply.headers.clone();
         let status = reply.status;
         let tunnel_request_id = request_id(&reply);
@@ -162,7 +157,8 @@ impl Refusal {
         let body = reply.read_all(ERROR_BYTES_MAX, budget, deadline).map(|body| body.data);
         let placement = match &body {
             Err(error) if error.kind != Kind::TooLarge => Placement::Cut,
-            body => place(status, &headers, body.as_deref().ok()),
+            body if is_poll => Placement::read(status, &headers, body.as_deref().ok()),
+            _ => Placement::Unsaid,
         };
         let is_secret = matches!(placement, Placement::Rejected(_) | Placement::Invalid(_));
         let body = body.ok().filter(|_| !is_secret).unwrap_or_default();

@@ -59,7 +59,8 @@ pub enum Placement {
 /// Where the next poll goes, and what that rests on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Routing {
-    active: Option<HeaderValue>,
+    /// The token of the next poll; the first one has none.
+    pub(super) active: Option<HeaderValue>,
     /// The correction with the highest revision so far.
     accepted: Option<Correction>,
     failures: u32,
@@ -67,11 +68,6 @@ pub(super) struct Routing {
 }
 
 impl Routing {
-    /// The token of the next poll; the first one has none.
-    pub(super) fn token(&self) -> Option<&HeaderValue> {
-        self.active.as_ref()
-    }
-
     /// A poll was answered, with commands or without.
     pub(super) fn succeeded(&mut self) {
         (self.failures, self.corrections) = (0, 0);

@@ -12,7 +12,8 @@ use crate::config::{HttpServer, Server};
 use crate::net;
 #[cfg(feature = "harpoon")]
 use crate::oauth::Register;
-use crate::ops::listener::Offer;
+#[cfg(feature = "harpoon")]
+use crate::ops::listener::calls::Starter;
 use crate::relay::port::Target;
 
 #[cfg(feature = "page")]
@@ -43,7 +44,8 @@ pub(super) trait BuiltIn: Send + Sync {
     fn log(&self);
 
     /// What it offers to programs of this host.
-    fn offer(&self) -> Option<Offer>;
+    #[cfg(feature = "harpoon")]
+    fn offer(&self) -> Option<Starter>;
 
     /// Writes its part of the operator's page.
     #[cfg(feature = "page")]

@@ -9,7 +9,7 @@ use crate::harpoon::registrar::Registrar;
 use crate::harpoon::{self, Harpoon};
 use crate::net::Net;
 use crate::oauth::Register;
-use crate::ops::listener::Offer;
+use crate::ops::listener::calls::Starter;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
 use crate::relay::port::Target;
@@ -33,7 +33,7 @@ pub(super) fn prepare(
 ) -> Result<Arc<dyn BuiltIn>, Error> {
     let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
     let harpoon = Harpoon::new(net, settings, metrics, captures);
-    let harpoon = harpoon.map_err(|error| Error::Unsupported(error.to_string()))?;
+    let harpoon = harpoon.map_err(|error| Error::Settings(error.to_string()))?;
     Ok(Arc::new(Endpoints { harpoon: Arc::new(harpoon), settings: settings.harpoon.clone() }))
 }
 
@@ -95,7 +95,7 @@ impl BuiltIn for Endpoints {
         }
     }
 
-    fn offer(&self) -> Option<Offer> {
+    fn offer(&self) -> Option<Starter> {
         let offer = || self.harpoon.offer(self.settings.token.clone()).starter();
         self.settings.over_http.then(offer)
     }

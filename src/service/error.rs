@@ -1,5 +1,6 @@
 //! Why a tunnel could not be put together.
 
+use std::fmt;
 use std::io;
 
 use crate::net;
@@ -8,39 +9,28 @@ use crate::net;
 /// a secret, because none of its sources does.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// Connections could not be prepared.
-    Net(net::Error),
-    /// The head of the requests could not be prepared.
-    Plane(String),
-    /// A thread could not be started.
-    Thread(io::Error),
-    /// A setting asks for something that does not exist here.
-    Unsupported(String),
-    /// A server over stdio could not be started.
-    Child(String),
+    /// The settings are at fault, or what they name cannot be used.
+    Settings(String),
+    /// The system did not give what was needed, or a server did not start.
+    System(String),
 }
 
 impl Error {
-    /// Whether the settings are at fault, or what they name did not start.
-    pub(super) fn is_of_settings(&self) -> bool {
-        !matches!(self, Error::Child(_) | Error::Thread(_))
+    /// A thread could not be started.
+    pub(super) fn thread(error: io::Error) -> Error {
+        Error::System(format!("start a thread: {error}"))
     }
 }
 
 impl From<net::Error> for Error {
     fn from(error: net::Error) -> Error {
-        Error::Net(error)
+        Error::Settings(error.to_string())
     }
 }
 
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Error::Net(error) => error.fmt(f),
-            Error::Thread(error) => write!(f, "start a thread: {error}"),
-            Error::Plane(text) | Error::Unsupported(text) | Error::Child(text) => f.write_str(text),
-        }
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Error::Settings(text) | Error::System(text)) = self;
+        f.write_str(text)
     }
 }
-
-impl std::error::Error for Error {}

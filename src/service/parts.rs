@@ -113,7 +113,7 @@ impl<'a> Shared<'a> {
             let Server::Stdio(server) = &binding.server else { continue };
             let child = StdioTarget::start(&binding.channel, &launch(server), &shared, &self.heartbeats);
             let channel = binding.channel.as_str();
-            let failed = |error| Error::Child(format!("mcp.command for channel \"{channel}\": {error}"));
+            let failed = |error| Error::System(format!("mcp.command for channel \"{channel}\": {error}"));
             children.push(Arc::new(child.map_err(failed)?));
         }
         Ok(children)
@@ -184,7 +184,7 @@ impl<'a> Shared<'a> {
             answers: net.control_plane(plane, Self::couriers(settings))?,
         };
         let info = self.server_info(late)?;
-        Plane::new(plane, clients, instance_id, info, Arc::clone(&self.metrics)).map_err(Error::Plane)
+        Plane::new(plane, clients, instance_id, info, Arc::clone(&self.metrics)).map_err(Error::Settings)
     }
 
     /// What the channels declare, in the order of configuration: those of the bindings, and the one that may come
@@ -214,10 +214,10 @@ impl<'a> Shared<'a> {
             Err(_) if promise.is_some_and(|promise| !promise.is_configured) => server_info::header(&bound),
             all => all,
         };
-        let all = all.map_err(Error::Unsupported)?;
+        let all = all.map_err(Error::Settings)?;
         // A server inside this program that is alone is there from the start.
         let fixed = if bound.is_empty() { Ok(all.clone()) } else { server_info::header(&bound) };
-        Ok(ServerInfo { fixed: fixed.map_err(Error::Unsupported)?, all, late })
+        Ok(ServerInfo { fixed: fixed.map_err(Error::Settings)?, all, late })
     }
 
     /// The couriers, running.
@@ -232,7 +232,7 @@ impl<'a> Shared<'a> {
             readiness: Arc::clone(&self.readiness),
             stop: Arc::clone(&self.stop),
         };
-        Couriers::start(parts, &self.heartbeats).map_err(Error::Thread)
+        Couriers::start(parts, &self.heartbeats).map_err(Error::thread)
     }
 
     /// What judges commands, where the operator has a policy.

@@ -24,6 +24,7 @@ use crate::ops::sd_notify::ServiceManager;
 use crate::ops::signals::{Hangup, Signals};
 use crate::sync;
 
+use super::error::Error;
 use super::tunnel::Tunnel;
 use super::{Failure, summary};
 
@@ -121,8 +122,11 @@ impl Service {
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
         let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
         let tunnel = Tunnel::prepare(settings, &net, &process.instance_id);
-        let tunnel = tunnel.map_err(|e| if e.is_of_settings() { configure(&e) } else { start(&e).into() })?;
-        tunnel.renew_key_with(&redactor);
+        let tunnel = tunnel.map_err(|error| match error {
+            Error::Settings(_) => configure(&error),
+            Error::System(_) => start(&error).into(),
+        })?;
+        tunnel.plane.key.renew_with(&redactor);
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
@@ -157,7 +161,7 @@ impl Service {
     pub(crate) fn stop(mut self, time: Duration, process: &Process) -> bool {
         // No more checks of proxies: they would only compete with the last answers.
         drop(self.checks);
-        let (commands, seconds) = (self.tunnel.in_flight(), Tunnel::drain_bound(time).as_secs());
+        let (commands, seconds) = (self.tunnel.flight.now(), Tunnel::drain_bound(time).as_secs());
         self.manager.stopping(&format!("stopping within {seconds} s; commands to answer: {commands}"));
         let clean = drain(&self.tunnel, time, &process.signals, &mut self.manager);
         drop(self.surface);
@@ -193,7 +197,7 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Fa
         tunnel_id: settings.control_plane.tunnel_id.clone(),
     };
     let redactor = Arc::new(Redactor::new(settings.secrets()));
-    let log_file = process.signals.log_file();
+    let log_file = Arc::clone(&process.signals.log_file);
     logging::init(&settings.log, identity, Arc::clone(&redactor), log_file).map_err(|error| start(&error))?;
     for warning in &settings.warnings {
         log::warn!("{warning}");
@@ -256,6 +260,7 @@ impl Surface {
         let extras = Extras {
             #[cfg(feature = "page")]
             page: Some(tunnel.page(settings, Arc::clone(redactor))),
+            #[cfg(feature = "harpoon")]
             offer: tunnel.built_in.as_ref().and_then(|built_in| built_in.offer()),
             health: Some(tunnel.health(settings, &process.instance_id)),
         };

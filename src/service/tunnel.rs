@@ -16,7 +16,6 @@ use crate::net::Net;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
-use crate::ops::redact::Redactor;
 use crate::plane::client::Plane;
 use crate::plane::courier::Couriers;
 use crate::plane::poller::Poller;
@@ -53,7 +52,7 @@ pub(crate) struct Tunnel {
     poller: Arc<Poller>,
     prober: Arc<Prober>,
     pub(super) stop: Arc<Stop>,
-    flight: InFlight,
+    pub(super) flight: InFlight,
     workers: usize,
     startup_wait: Duration,
     pub(super) servers: Vec<Arc<HttpTarget>>,
@@ -142,7 +141,7 @@ impl Tunnel {
     /// Workers come first: a command must find somebody, and a thread that cannot be started must fail
     /// the start before the first poll.
     pub(crate) fn start(&self) -> Result<(), Error> {
-        self.relay.start(self.workers, &self.heartbeats).map_err(Error::Thread)?;
+        self.relay.start(self.workers, &self.heartbeats).map_err(Error::thread)?;
         let (plane, readiness) = (Arc::clone(&self.plane), Arc::clone(&self.readiness));
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
         let (poller, prober, wait) = (Arc::clone(&self.poller), Arc::clone(&self.prober), self.startup_wait);
@@ -204,16 +203,6 @@ impl Tunnel {
         (self.post_room.lost() - lost_before).saturating_add(held)
     }
 
-    /// Lets the control plane's key be read again from its file.
-    pub(crate) fn renew_key_with(&self, redactor: &Arc<Redactor>) {
-        self.plane.key.renew_with(redactor);
-    }
-
-    /// How many commands are not answered yet.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.flight.now()
-    }
-
     /// Ends servers over stdio that would outlive a process which does not wait for the end of a drain.
     pub(crate) fn leave(&self) {
         // Their guards are those of one tunnel.
@@ -250,5 +239,5 @@ fn fetch_metadata(plane: &Plane, readiness: &Readiness) {
 
 /// Starts a thread that nobody joins: it ends with its phase, or with the process.
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    sync::spawn(name, body).map(drop).map_err(Error::Thread)
+    sync::spawn(name, body).map(drop).map_err(Error::thread)
 }

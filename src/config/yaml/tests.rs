@@ -25,6 +25,7 @@ fn maps_lists_and_scalars_keep_their_lines() {
     assert!(matches!(items[1].value, Value::Null));
 }
 
+#[cfg(feature = "operator")]
 #[test]
 fn what_is_quoted_is_read_back_as_it_was() {
     for text in [

@@ -46,6 +46,13 @@ const RESUME_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Largest message of a subscription: it tells that something changed, and it may wait for a day.
 const SUBSCRIPTION_EVENT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Status and headers of all posts of a call: those of the first reply. A resumption is our affair, the caller asked
+/// once.
+struct Head {
+    status: u16,
+    headers: ReplyHeaders,
+}
+
 impl Exchange<'_> {
     /// Reads the reply to a request and ends its call.
     pub(super) fn answer(&self, reply: Reply, sink: &mut dyn Sink) -> Outcome {
@@ -70,8 +77,8 @@ impl Exchange<'_> {
         }
         // What the reply calls itself decides how it is read; nothing is guessed from its bytes.
         match reply::content(&reply) {
-            Content::Json => self.json(reply, status, headers.with_json_content(), sink),
-            Content::Events => self.events(reply, status, &headers, sink),
+            Content::Json => self.json(reply, Head { status, headers: headers.with_json_content() }, sink),
+            Content::Events => self.events(reply, &Head { status, headers }, sink),
             Content::Other => {
                 // These two say themselves that nothing follows.
                 let is_empty = status == 204 || status == 202;
@@ -84,19 +91,13 @@ impl Exchange<'_> {
 
     /// Reads one JSON body. Notifications may stand before the answer in an array; a request of the server
     /// cannot be answered here, because the exchange is over.
-    fn json(
-        &self,
-        reply: Reply,
-        status: u16,
-        headers: ReplyHeaders,
-        sink: &mut dyn Sink,
-    ) -> Result<Outcome, Failure> {
+    fn json(&self, reply: Reply, head: Head, sink: &mut dyn Sink) -> Result<Outcome, Failure> {
         let (text, held) = reply::json_body(reply, &self.upstream.budget, self.deadline.end())?;
         for message in reply::incoming(text, held, self.id).map_err(reply::malformed)? {
             match message {
-                Incoming::Answer(payload) => return Ok(self.answered(status, headers, payload)),
+                Incoming::Answer(payload) => return Ok(self.answered(head.status, head.headers, payload)),
                 Incoming::Notification(payload) => {
-                    sink.notify(payload, status, &headers, self.deadline.end());
+                    sink.notify(payload, head.status, &head.headers, self.deadline.end());
                 }
                 Incoming::Request { .. } | Incoming::Stranger => break,
             }
@@ -104,21 +105,14 @@ impl Exchange<'_> {
         Err(Failure::new(Class::InvalidAnswer, "the server's reply holds no answer to the request"))
     }
 
-    /// Reads a stream until the answer, resuming it where the revision allows. Status and headers of all
-    /// posts are those of the first reply: a resumption is our affair, the caller asked once.
-    fn events(
-        &self,
-        first: Reply,
-        status: u16,
-        headers: &ReplyHeaders,
-        sink: &mut dyn Sink,
-    ) -> Result<Outcome, Failure> {
+    /// Reads a stream until the answer, resuming it where the revision allows.
+    fn events(&self, first: Reply, head: &Head, sink: &mut dyn Sink) -> Result<Outcome, Failure> {
         let mut position = Position::default();
         let mut reply = first;
         let mut idle_resumes = 0;
         loop {
             let before = position.last_id.clone();
-            let failure = match self.stream(reply, status, headers, &mut position, sink) {
+            let failure = match self.stream(reply, head, &mut position, sink) {
                 Ok(outcome) => return Ok(outcome),
                 Err(failure) => failure,
             };
@@ -141,8 +135,7 @@ impl Exchange<'_> {
     fn stream(
         &self,
         reply: Reply,
-        status: u16,
-        headers: &ReplyHeaders,
+        head: &Head,
         position: &mut Position,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Failure> {
@@ -165,12 +158,12 @@ impl Exchange<'_> {
                 match message {
                     // Later events would reach nobody. The connection is worth a moment, no more.
                     Incoming::Answer(payload) => {
-                        let outcome = self.answered(status, headers.clone(), payload);
+                        let outcome = self.answered(head.status, head.headers.clone(), payload);
                         stream.into_source().finish(FINISH_WAIT);
                         return Ok(outcome);
                     }
                     Incoming::Notification(payload) => {
-                        sink.notify(payload, status, headers, self.deadline.end());
+                        sink.notify(payload, head.status, &head.headers, self.deadline.end());
                     }
                     Incoming::Request { method, id } => self.answer_server(&method, &id),
                     // A stream belongs to one POST; whoever mixes answers up may have mixed up more.

@@ -284,7 +284,8 @@ impl Keeper {
 
     /// What waits is counted, and threads that wait for a change look again.
     fn publish(&self, state: &State) {
-        self.shared.metrics.child_pending(&self.channel, era_word(self.era), state.core.pending());
+        let labels = [self.label(), era_word(self.era)];
+        self.shared.metrics.pending_calls.set(labels, state.core.pending());
         self.changed.notify_all();
     }
 
@@ -294,7 +295,7 @@ impl Keeper {
             let started = Instant::now();
             // A folder or a program on a file system that does not answer.
             heartbeat.within(START_MAX);
-            self.shared.metrics.child_event(&self.channel, ChildEvent::Start);
+            self.happened(ChildEvent::Start);
             let (change, cause, why) = match self.shared.guards.start(&self.launch) {
                 Ok(process) => self.attend(process, heartbeat),
                 Err(error) => (Change::NotStarted, "not_started", format!("cannot be started: {error}")),

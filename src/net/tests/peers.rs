@@ -283,7 +283,8 @@ pub(super) fn network(bundle: Option<&Path>) -> Network {
 
 pub(super) fn proxy_at(tls: bool, port: u16, credentials: Option<&str>) -> Option<Proxy> {
     let credentials = credentials.map(|text| Secret::new(text.into()));
-    Some(Proxy { tls, host: "127.0.0.1".into(), port, credentials, label: "http-proxy".into() })
+    let origin = Origin { tls, host: "127.0.0.1".into(), port };
+    Some(Proxy { origin, credentials, label: "http-proxy".into() })
 }
 
 /// An MCP server at `url`.

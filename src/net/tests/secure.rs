@@ -181,7 +181,7 @@ fn a_self_signed_server_is_refused_for_everything_else() {
     let fault = |certificate: &_, key: &_, listed: &_| {
         let error = asked(certificate, key, in_bundle, listed).unwrap_err();
         assert_eq!((error.kind, error.request_sent), (Kind::Tls, false), "{error}");
-        error.certificate
+        error.certificate()
     };
     for ca in [true, false] {
         let (expired, key) = own(ca, "127.0.0.1", (-2, -1));
@@ -207,7 +207,7 @@ fn an_authority_of_the_system_is_no_server() {
         ..network(None)
     };
     let error = asked(&certificate, &key, of_system, &certificate).unwrap_err();
-    assert_eq!(error.certificate, Some(CertificateFault::OfAuthority));
+    assert_eq!(error.certificate(), Some(CertificateFault::OfAuthority));
     assert!(error.to_string().contains("does not stand in ca-bundle"), "{error}");
 }
 
@@ -223,7 +223,7 @@ fn an_authority_with_name_constraints_is_no_server() {
     let certificate = params.self_signed(&key).unwrap().der().clone();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let error = asked(&certificate, &key, in_bundle, &certificate).unwrap_err();
-    assert_eq!(error.certificate, Some(CertificateFault::OfAuthority));
+    assert_eq!(error.certificate(), Some(CertificateFault::OfAuthority));
 }
 
 /// Serves connections of one request each, and answers with how each was begun.
@@ -270,7 +270,7 @@ fn sessions_are_resumed_as_long_as_their_certificate_lives() {
             let over = end + Duration::from_secs(1);
             std::thread::sleep(over.duration_since(SystemTime::now()).unwrap_or_default());
             let error = get(&brief, &url).unwrap_err();
-            assert_eq!(error.certificate, Some(CertificateFault::Expired), "{error}");
+            assert_eq!(error.certificate(), Some(CertificateFault::Expired), "{error}");
             return;
         }
     }

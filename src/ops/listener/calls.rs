@@ -12,7 +12,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::Calls;
 use super::connection::{LINGER_MAX_BYTES, LINGER_TIME, REPLY_TIME};
 use super::http::{Reply, Request};
 use crate::config::Secret;
@@ -49,18 +48,18 @@ pub(crate) struct Offer {
     pub(crate) answering: Arc<dyn Answering>,
 }
 
+/// Starts the threads that answer calls.
+pub(crate) type Starter = Box<dyn FnOnce(&Heartbeats) -> io::Result<Box<Threads>>>;
+
 impl Offer {
     /// Starts the threads, once there is a listener for them.
-    pub(crate) fn starter(self) -> super::Offer {
-        Box::new(|heartbeats| {
-            let threads: Box<dyn Calls + Send> = Box::new(Threads::start(self, heartbeats)?);
-            Ok(threads)
-        })
+    pub(crate) fn starter(self) -> Starter {
+        Box::new(|heartbeats| Threads::start(self, heartbeats).map(Box::new))
     }
 }
 
 /// Running threads that answer calls, as the listener has them.
-struct Threads {
+pub(crate) struct Threads {
     offer: Offer,
     jobs: SyncSender<Call>,
     /// Calls that were handed over and have not ended, also those whose callers have left.
@@ -95,14 +94,14 @@ impl Threads {
         }
         Ok(Threads { offer, jobs, running })
     }
-}
 
-impl Calls for Threads {
-    fn is_for(&self, request: &Request) -> bool {
+    /// True for a request of a call.
+    pub(super) fn is_for(&self, request: &Request) -> bool {
         request.path == self.offer.path
     }
 
-    fn admit(&self, request: &Request) -> Result<usize, Reply> {
+    /// Length of a call's body, unless it is refused. No body is read from a peer that does not show the token.
+    pub(super) fn admit(&self, request: &Request) -> Result<usize, Reply> {
         if self.offer.token.as_ref().is_some_and(|token| !shows(request, token)) {
             let mut refusal = Reply::text(401, "show the token: Authorization: Bearer ...");
             refusal.headers.push(("WWW-Authenticate", "Bearer".to_owned()));
@@ -116,13 +115,15 @@ impl Calls for Threads {
         Ok(length)
     }
 
-    fn hand_over(&self, stream: UnixStream, request: Request, length: usize) {
+    /// Hands over a connection whose call was admitted.
+    pub(super) fn hand_over(&self, stream: UnixStream, request: Request, length: usize) {
         self.running.fetch_add(1, Ordering::Relaxed);
         // There is a place: see `admit`. Were there none, the caller would see the connection end.
         let _ = self.jobs.try_send(Call { stream, request, length });
     }
 
-    fn running(&self) -> usize {
+    /// Number of calls that were handed over and have not ended.
+    pub(super) fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 }

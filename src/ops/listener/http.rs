@@ -215,6 +215,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "harpoon")]
     fn bodies_are_taken_by_their_length_alone() {
         let length = |head: &str| {
             let bytes = format!("POST / HTTP/1.1\r\n{head}\r\n\r\n");

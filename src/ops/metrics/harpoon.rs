@@ -4,34 +4,26 @@ use std::time::Duration;
 
 use super::Metrics;
 use super::prometheus::OTHER;
+use crate::text::words;
 
-/// `outcome` of a call of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallOutcome {
-    /// A response was handed back, whatever its status.
-    Success,
-    /// Nothing was sent.
-    InvalidInput,
-    /// No response came, or a redirect led where none may.
-    RequestError,
-    /// The response broke off.
-    ReadError,
-    /// The response exceeds its bound.
-    TooLarge,
-}
-
-impl CallOutcome {
-    /// The word for it, also in the log.
-    pub fn word(self) -> &'static str {
-        match self {
-            CallOutcome::Success => "success",
-            CallOutcome::InvalidInput => "invalid_input",
-            CallOutcome::RequestError => "request_error",
-            CallOutcome::ReadError => "response_read_error",
-            CallOutcome::TooLarge => "response_too_large",
-        }
+words! {
+    /// `outcome` of a call of an endpoint, also in the log.
+    CallOutcome {
+        /// A response was handed back, whatever its status.
+        Success = "success",
+        /// Nothing was sent.
+        InvalidInput = "invalid_input",
+        /// No response came, or a redirect led where none may.
+        RequestError = "request_error",
+        /// The response broke off.
+        ReadError = "response_read_error",
+        /// The response exceeds its bound.
+        TooLarge = "response_too_large",
     }
 }
+
+/// Classes of status by their hundreds.
+const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Metrics {
     /// Counts a call of an endpoint; `label` only when it is registered, whatever was asked for.
@@ -43,15 +35,7 @@ impl Metrics {
         took: Duration,
         response_bytes: Option<usize>,
     ) {
-        let class = match status.map(|code| code / 100) {
-            None => "none",
-            Some(1) => "1xx",
-            Some(2) => "2xx",
-            Some(3) => "3xx",
-            Some(4) => "4xx",
-            Some(5) => "5xx",
-            Some(_) => OTHER,
-        };
+        let class = status.map_or("none", |code| CLASSES.get(usize::from(code / 100)).unwrap_or(&OTHER));
         let key = [label.unwrap_or("__unknown__"), class, outcome.word()];
         self.harpoon_calls.add(key, 1);
         self.harpoon_latencies.add(key, took.as_millis());

@@ -5,6 +5,7 @@
 //! published set becomes `other`.
 
 use super::prometheus::OTHER;
+use crate::text::words;
 
 /// Every method that a client may send, over all published revisions of MCP (and `roots/list` and
 /// its like, which only servers send, so that mistakes are visible by name).
@@ -41,22 +42,6 @@ fn one_of(words: &'static str, name: &str) -> &'static str {
 pub(super) fn status(code: u16) -> String {
     if (100..=599).contains(&code) { code.to_string() } else { OTHER.to_owned() }
 }
-
-/// Makes a label whose values are known, each with its word.
-macro_rules! words {
-    ($($(#[$about:meta])* $name:ident { $($(#[$of:meta])* $value:ident = $word:expr,)* })*) => {$(
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$of])* $value,)* }
-
-        impl $name {
-            pub(crate) fn word(self) -> &'static str {
-                match self { $($name::$value => $word,)* }
-            }
-        }
-    )*};
-}
-pub(crate) use words;
 
 words! {
     /// `error_kind` of a poll that failed.

@@ -15,7 +15,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 /// The answers that were refused since one was accepted.
 #[derive(Debug, Default)]
-pub(super) struct Posts {
+pub struct Posts {
     refused: Vec<u64>,
     last: Option<Instant>,
     why: String,
@@ -34,7 +34,7 @@ pub(super) struct Posts {
 
 impl Posts {
     /// The answer of this number was not accepted.
-    pub(super) fn refuse(&mut self, now: Instant, number: u64, fault: Fault<'_>, is_repeat: bool) {
+    pub(crate) fn refuse(&mut self, now: Instant, number: u64, fault: Fault<'_>, is_repeat: bool) {
         self.meet(fault, is_repeat);
         if self.is_forgotten(now) {
             self.refused.clear();
@@ -47,13 +47,19 @@ impl Posts {
     }
 
     /// An attempt failed.
-    pub(super) fn meet(&mut self, fault: Fault<'_>, is_repeat: bool) {
+    fn meet(&mut self, fault: Fault<'_>, is_repeat: bool) {
         self.attempt(is_repeat);
         self.fault = Some((fault.category, fault.status));
     }
 
+    /// The plane cannot read this answer, which says nothing of others.
+    pub(crate) fn give_up(&mut self, now: Instant, fault: Fault<'_>, is_repeat: bool) {
+        self.meet(fault, is_repeat);
+        self.lose(now, false);
+    }
+
     /// An answer was accepted, or was there `already`.
-    pub(super) fn accept(&mut self, now: Instant, already: bool, is_repeat: bool) {
+    pub(crate) fn accept(&mut self, now: Instant, already: bool, is_repeat: bool) {
         self.attempt(is_repeat);
         self.refused.clear();
         self.fault = None;
@@ -71,7 +77,7 @@ impl Posts {
     }
 
     /// One was given up. The end of the process is nobody's failure.
-    pub(super) fn lose(&mut self, now: Instant, stops: bool) {
+    pub(crate) fn lose(&mut self, now: Instant, stops: bool) {
         self.ended += 1;
         self.disposition = Some(if stops { "canceled" } else { "failed" });
         if !stops {

@@ -1,9 +1,10 @@
-//! Death of a child: what log, metrics and readiness are told of it.
+//! Events and death of a child: what log, metrics and readiness are told of them.
 
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::net;
+use crate::ops::metrics::ChildEvent;
 use crate::relay::revision::Era;
 
 use super::super::life::Speaks;
@@ -19,13 +20,23 @@ const WITHHELD_MAX: usize = 40;
 const DEATHS_MAX: u32 = 10;
 
 impl Keeper {
+    /// The channel as metrics know it.
+    pub(super) fn label(&self) -> &str {
+        self.shared.metrics.channel(&self.channel)
+    }
+
+    /// Counts what happened to a child.
+    pub(super) fn happened(&self, event: ChildEvent) {
+        self.shared.metrics.child_events.add([self.label(), event.word()], 1);
+    }
+
     /// Tells log, metrics and readiness that a child has ended, or could not be started.
     pub(super) fn record_death(&self, state: &mut State, cause: &'static str, why: &str, lived: Duration) {
         state.deaths = if state.core.answered { 1 } else { state.deaths.saturating_add(1) };
         if state.core.speaks == Speaks::No {
             state.core.fail_all(net::Kind::ConnectionClosed, "the server does not speak this revision");
         }
-        self.shared.metrics.child_death(&self.channel, cause);
+        self.shared.metrics.child_deaths.add([self.label(), cause], 1);
         let last = state.last_lines.last();
         log::warn!(channel = self.channel.as_str(), deaths = state.deaths, last_words = last; "mcp server {why}");
         let withheld = &self.launch.withheld;

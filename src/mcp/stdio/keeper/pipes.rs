@@ -100,8 +100,8 @@ impl Keeper {
 
     fn count(&self, event: Event) {
         match event {
-            Event::Noise => self.shared.metrics.child_event(&self.channel, ChildEvent::Noise),
-            Event::Late => self.shared.metrics.child_event(&self.channel, ChildEvent::Late),
+            Event::Noise => self.happened(ChildEvent::Noise),
+            Event::Late => self.happened(ChildEvent::Late),
             Event::ServerRequest(answered) => self.shared.metrics.server_request(&self.channel, answered),
         }
     }
@@ -126,7 +126,7 @@ impl Keeper {
             if room {
                 log::info!(channel = self.channel.as_str(); "mcp server: {text}");
             } else {
-                self.shared.metrics.child_event(&self.channel, ChildEvent::Dropped);
+                self.happened(ChildEvent::Dropped);
             }
         }
         self.tell_dropped(rate.dropped());
