@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
-#[cfg(feature = "harpoon")]
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::crypto::CryptoProvider;
@@ -24,6 +23,21 @@ pub(crate) fn sha256_hex(data: &[u8]) -> String {
 /// The first 48 bits of SHA-256, in hexadecimal digits: tells equal texts from different ones without showing either.
 pub(crate) fn fingerprint(text: &str) -> String {
     hex(digest(&SHA256, text.as_bytes()).as_ref().get(..6).unwrap_or_default())
+}
+
+/// Digests under a random key, which tell equal texts of one process from different ones, and nobody else anything.
+pub(crate) struct Keyed(hmac::Key);
+
+impl Keyed {
+    /// A key of its own. Fails as [`random`] does.
+    pub(crate) fn new() -> io::Result<Keyed> {
+        Ok(Keyed(hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?)))
+    }
+
+    /// The first 128 bits, in hexadecimal digits.
+    pub(crate) fn digest(&self, data: &[u8]) -> String {
+        hex(hmac::sign(&self.0, data).as_ref().get(..16).unwrap_or_default())
+    }
 }
 
 /// Whether two secrets are the same. It compares digests, so the time that it takes does not tell how much of a
@@ -55,7 +69,8 @@ pub(crate) fn random_id() -> io::Result<String> {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |number: u8| char::from_digit(u32::from(number), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -81,6 +96,14 @@ mod tests {
     fn keyed_digests_are_those_of_the_standard() {
         let digest = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(hex(&hmac_sha256(b"Jefe", b"what do ya want for nothing?")), digest);
+    }
+
+    #[test]
+    fn keyed_digests_differ_by_key() {
+        let (one, other) = (Keyed::new().unwrap(), Keyed::new().unwrap());
+        assert_eq!(one.digest(b"abc"), one.digest(b"abc"));
+        assert!(one.digest(b"abc") != other.digest(b"abc") && one.digest(b"abc") != one.digest(b"abd"));
+        assert_eq!(one.digest(b"").len(), 32);
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, signals | `config` |
 //! | [`relay`] | commands, their order, their answers | `config`, `net`, `ops` |
 //! | [`policy`] | judges commands by the operator's rules | `relay` and what it uses |
+//! | [`audit`] | takes down every command, in a chain of lines | `relay` and what it uses |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay` and what it uses |
 //! | [`mcp`] | towards the private side: HTTP servers, stdio children, probes | `relay` and what it uses |
 //! | `oauth` | finds the metadata of a protected server | `mcp` and what it uses |
@@ -76,15 +77,16 @@
 //! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host | 120 s |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
 //! | doctor, stdio-probe | in `doctor` alone: 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
-//! | drain | 1, at the end | the last answers | `process.drain-timeout` and 17 s |
+//! | audit | 0 or 1 | records, then its file | none: it is told as unavailable after 5 s |
+//! | drain | 1, at the end | the last answers | `process.drain-timeout` and 18 s |
 //!
 //! Stuck threads: every loop publishes by when its present wait must end ([`ops::heartbeat`]), or that it rests because
 //! only new work ends the wait: poller, workers (quick and listen too), couriers, prober, keepers, health-listener,
-//! health-calls and proxy-health. While one is overdue, main does not feed the service manager's watchdog. The pipes
+//! health-calls and proxy-health, and not audit, since a disk that hangs is no reason to end calls. While one is overdue, main does not feed the service manager's watchdog. The pipes
 //! of a child wait for that child alone; a call that needs an answer from there has a deadline.
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
-//! couriers' list (M fresh ones, 4096 that are posted again). When one is full, its feeder waits: in the end the
+//! couriers' list (M fresh ones, 4096 that are posted again), audit records on theirs (32 MiB, and then they are counted). When one of the first two is full, its feeder waits: in the end the
 //! poller, which then does not poll. Large bodies of servers share one byte budget ([`net::Budget`]); no poll is made
 //! while the commands in flight exceed as many bytes ([`relay::inflight`]).
 //!
@@ -106,6 +108,7 @@
 // The map is read in documentation of everything, private items included.
 #![allow(rustdoc::private_intra_doc_links)]
 
+mod audit;
 #[cfg(feature = "operator")]
 mod cli;
 mod config;

@@ -47,6 +47,23 @@ pub(crate) fn escape_utf16(out: &mut String, c: char) {
     }
 }
 
+/// Adds a text as a JSON string in which nothing could fool a reader either.
+pub(crate) fn json(out: &mut String, text: &str) {
+    out.push('"');
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        out.push_str(text);
+    } else {
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => out.extend(['\\', c]),
+                c if must_escape(c) => escape_utf16(out, c),
+                c => out.push(c),
+            }
+        }
+    }
+    out.push('"');
+}
+
 /// The first bytes of the text, at most `limit`, ending between two characters.
 pub(crate) fn head(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -75,6 +92,16 @@ pub(crate) fn must_escape(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_strings_read_back_and_show_nothing_strange() {
+        for text in ["", "plain", "a\"b\\c", "a\n\0\u{7f}", "\u{202e}\u{e0001}é"] {
+            let mut out = String::new();
+            json(&mut out, text);
+            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+            assert!(!out.contains(must_escape), "{out}");
+        }
+    }
 
     #[test]
     fn foreign_text_is_bounded_and_harmless() {

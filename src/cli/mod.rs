@@ -15,6 +15,7 @@ mod terminal;
 
 // The commands, and what profiles are made from.
 mod admin;
+mod audit;
 mod completion;
 #[cfg(feature = "dev")]
 mod dev;
@@ -65,6 +66,8 @@ const COMMANDS: &[Command] = &[
         .with_arguments(&["<id>"]).with_options(admin::FORM).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     Command::new(&["admin", "tunnels", "delete"], "Delete a tunnel", admin::delete)
         .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
+    Command::new(&["audit", "verify"], "Check that files of audit records are whole", audit::verify)
+        .with_arguments(&["<file>", "[file...]"]).with_options(audit::OPTIONS).with_details(include_str!("help/audit_verify.txt")),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS).with_details(include_str!("help/dev_proxy.txt")),

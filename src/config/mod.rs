@@ -46,6 +46,7 @@ pub(crate) mod trust;
 mod value;
 
 // Sections, each validated in one place.
+mod audit;
 mod plane;
 mod sections;
 
@@ -70,6 +71,7 @@ pub use crate::secret::Secret;
 pub use crate::url::Origin;
 #[cfg(feature = "operator")]
 pub use admin::{Admin, tunnel_id};
+pub use audit::{Audit, AuditArguments, AuditPlace};
 pub use binding::Channel;
 pub use cidr::Cidr;
 #[cfg(feature = "harpoon")]
@@ -125,6 +127,8 @@ pub struct Settings {
     pub policy: Option<Policy>,
     /// Settings of the log.
     pub log: Log,
+    /// The record of every command, where one is wanted.
+    pub audit: Option<Audit>,
     /// The operator's listener.
     pub health: Health,
     /// Process files and shutdown.
@@ -183,6 +187,7 @@ impl Settings {
             #[cfg(feature = "harpoon")]
             harpoon,
             policy,
+            audit: audit::load(&lookup, &log)?,
             log,
             health,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,

@@ -226,6 +226,7 @@ pub const ROWS: &[Row] = &[
 #[rustfmt::skip]
 pub(super) const TREES: &[Row] = &[
     new("policy", &[], "policy", Kind::Tree, "", "", ""),
+    new("audit", &[], "audit", Kind::Tree, "", "", ""),
 ];
 
 #[cfg(test)]

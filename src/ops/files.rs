@@ -94,7 +94,7 @@ fn write_over(mut file: File, content: &str) -> io::Result<()> {
 /// Opens a file for writing without waiting for anybody, when it is ours alone: root or our user owns it, it has
 /// one name, and it is no link. Whoever may write to its directory must not choose which of our files is written.
 /// Devices, and the descriptors that this process was started with, are taken as they are.
-pub(super) fn open_to_write(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(crate) fn open_to_write(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let descriptor =
         ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.parent() == Some(Path::new(folder)))
             || ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name));
@@ -173,7 +173,7 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 

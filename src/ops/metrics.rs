@@ -73,6 +73,8 @@ rows! {
     workers: GAUGE "dispatcher_worker_pool_capacity" "Workers." [];
     // All of them busy for long is what a slow server looks like from here.
     busy_workers: GAUGE "dispatcher_worker_pool_occupancy" "Busy workers." [];
+    // Only while there is an audit record: what is refused had none that could be written, what is lost had no room.
+    audit_records: COUNTER "tunnel_client_audit_records_total" "Audit records." ["result"];
     // Each is a caller who waited in vain.
     answers_lost: COUNTER "answers_lost_total" "Terminal answers given up." [];
     // Each is half a character, or another text that is no text, of a server.

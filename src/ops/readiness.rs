@@ -11,7 +11,7 @@ mod run;
 mod target;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -30,12 +30,16 @@ pub use target::Probe;
 pub const NOT_STARTED: &str = "not started yet";
 
 /// The live verdict behind `/readyz`. Shared behind an `Arc`.
-#[derive(Debug)]
 pub struct Readiness {
     /// Time for which a successful poll proves that the plane is reached.
     plane_window: Duration,
     state: Mutex<State>,
+    /// Asks whether new commands are refused here, and why.
+    refusal: OnceLock<Refusal>,
 }
+
+/// Tells from memory why new commands are refused now.
+pub type Refusal = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -66,7 +70,12 @@ impl Readiness {
     pub fn new(plane_window: Duration, probed: &[Channel]) -> Readiness {
         let targets = probed.iter().map(|channel| (channel.clone(), Target::expected())).collect();
         let state = Mutex::new(State { targets, ..State::default() });
-        Readiness { plane_window, state }
+        Readiness { plane_window, state, refusal: OnceLock::new() }
+    }
+
+    /// Has this asked whether new commands are refused. The first one counts.
+    pub fn ask(&self, refusal: Refusal) {
+        let _ = self.refusal.set(refusal);
     }
 
     /// A poll succeeded.
@@ -239,6 +248,9 @@ impl Readiness {
         }
         if let Some(why) = state.posts.fault(now) {
             return (false, format!("answers are not accepted: {why}"));
+        }
+        if let Some(why) = self.refusal.get().and_then(|refusal| refusal()) {
+            return (false, why);
         }
         let targets = || state.targets.iter();
         let is_probed = !targets().any(|(_, target)| target.pending);

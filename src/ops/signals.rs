@@ -7,7 +7,7 @@
 //! child inherits the blocked set: who starts one must empty it there.
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,13 +25,17 @@ const READ: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Sig
 const WITHOUT_EFFECT: [Signal; 4] = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGXFSZ];
 
 /// The signals of this process.
-#[derive(Debug)]
 pub struct Signals {
     descriptor: SignalFd,
     /// The log file, which SIGHUP has opened anew.
     pub(crate) log_file: Arc<LogFile>,
+    /// The same for the audit record, once there is one.
+    pub(crate) audit: OnceLock<Reopen>,
     hangup: Hangup,
 }
+
+/// Has the audit record go to what then has the file's name.
+pub type Reopen = Box<dyn Fn() + Send + Sync>;
 
 /// Effect of `SIGHUP`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,7 @@ impl Signals {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let descriptor = SignalFd::with_flags(&read, flags).map_err(failed)?;
         let hangup = if ignores_hangup() { Hangup::Reopens } else { hangup };
-        Ok(Signals { descriptor, log_file: Arc::default(), hangup })
+        Ok(Signals { descriptor, log_file: Arc::default(), audit: OnceLock::new(), hangup })
     }
 
     /// Waits for a stop signal, at most so long. May return earlier without one.
@@ -67,8 +71,13 @@ impl Signals {
         if signal != Signal::SIGHUP || self.hangup == Hangup::Stops {
             return Some(signal);
         }
+        let audit = self.audit.get();
+        if let Some(reopen) = audit {
+            reopen();
+        }
         match self.log_file.reopen() {
             Some(path) => log::info!(path = path.display().to_string().as_str(); "reopening the log file"),
+            None if audit.is_some() => {}
             None => log::info!("SIGHUP has no effect: there is no log file to open anew"),
         }
         None

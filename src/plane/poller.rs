@@ -26,7 +26,7 @@ use super::poll_body;
 use super::poll_wait::PollWait;
 use super::refusal::Refusal;
 use super::transport::{Ask, Polled, Transport};
-use super::wire;
+use super::wire::{self, Dropped};
 
 /// Dropped commands of one poll that are logged one by one.
 const DROPS_LOGGED_MAX: usize = 10;
@@ -243,7 +243,7 @@ impl Poller {
                 }
                 // Nobody can be told: without id and token there is no way to post.
                 Err(dropped) => {
-                    self.parts.relay.metrics.drops.add([dropped.reason.word()], 1);
+                    self.drop(&dropped);
                     // The first few tell what is wrong; a thousand more would only fill the log.
                     if failed < DROPS_LOGGED_MAX {
                         let id = dropped.request_id.unwrap_or_default();
@@ -257,6 +257,15 @@ impl Poller {
         self.parts.relay.metrics.queue_length.set([], self.parts.relay.queue.load().0);
         log::debug!(commands_polled = decoded, commands_enqueued = queued; "poll cycle complete");
         Ok(decoded)
+    }
+
+    /// Counts a command that nobody can be answered about, and has it taken down.
+    fn drop(&self, dropped: &Dropped) {
+        let (relay, why) = (&self.parts.relay, dropped.reason.word());
+        relay.metrics.drops.add([why], 1);
+        if let Some(recorder) = &relay.recorder {
+            recorder.dropped(dropped.request_id.as_deref(), why);
+        }
     }
 
     /// Queues a command; false when the queue was closed under us, because a stop ran out of time.
@@ -299,7 +308,7 @@ impl Poller {
                 Ok(1)
             }
             Err(dropped) => {
-                self.parts.relay.metrics.drops.add([dropped.reason.word()], 1);
+                self.drop(&dropped);
                 let id = dropped.request_id.as_deref().unwrap_or("unknown");
                 let text = format!(
                     "a command larger than 64 MiB cannot be answered: {} (request_id {id})",

@@ -98,6 +98,7 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
         answer_by: None,
         trace: TraceContext::of_command(raw, &members),
         judgement: Judgement::default(),
+        record: None,
         ticket: flight.enter(bytes),
     })
 }

@@ -17,6 +17,7 @@ use super::failure;
 use super::inflight::Ticket;
 use super::judgement::Judgement;
 use super::message::{Kind, Message};
+use super::record::Record;
 use super::trace::TraceContext;
 
 /// How long a subscription may stay open. It has no answer to wait for, and a caller that vanished without a
@@ -56,6 +57,8 @@ pub struct Command {
     pub trace: Option<TraceContext>,
     /// What the operator's policy says about it.
     pub judgement: Judgement,
+    /// Its record, which is written when it is dropped: before the command stops to be counted.
+    pub record: Option<Box<dyn Record>>,
     /// Counts the command among those in flight until it is dropped.
     pub ticket: Ticket,
 }
@@ -150,6 +153,7 @@ impl Command {
             answer_by: None,
             trace: None,
             judgement: Judgement::default(),
+            record: None,
             ticket,
         }
     }

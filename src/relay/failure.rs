@@ -73,7 +73,6 @@ pub enum Class {
     /// A header and the body name different things.
     HeaderMismatch,
     /// The audit log, without which nothing may run, cannot be written.
-    #[allow(dead_code)]
     AuditUnavailable,
 }
 

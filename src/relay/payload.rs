@@ -37,6 +37,11 @@ impl Payload {
         Payload { text, replacement, _held: held }
     }
 
+    /// The text as it came, under the id that it had then.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it came without the id that it has now.
     pub fn is_without_id(&self) -> bool {
         let replaced = self.replacement.as_ref().map(|(span, _)| span.of(&self.text));

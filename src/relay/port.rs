@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::headers::ReplyHeaders;
 use super::judgement::Judgement;
 use super::payload::Payload;
+use super::record::Record;
 
 /// A private MCP server.
 pub trait Target: Send + Sync {
@@ -97,6 +98,18 @@ pub trait Governor: Send + Sync {
 
     /// Takes out of the answer to a command what its caller could not ask for.
     fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure>;
+}
+
+/// Takes down commands. Nothing here blocks, or fails.
+pub trait Recorder: Send + Sync {
+    /// Whether a command may begin now; one that may not is counted.
+    fn admits(&self) -> bool;
+
+    /// Begins the record of a command that was polled and judged.
+    fn begin(&self, command: &Command) -> Box<dyn Record>;
+
+    /// Takes down a command that nobody can be answered about, and why.
+    fn dropped(&self, request_id: Option<&str>, why: &'static str);
 }
 
 /// Where answers go.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::net::Kind;
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::{Metrics, RequestKind};
 use crate::ops::readiness::Readiness;
@@ -21,10 +22,12 @@ use crate::sync;
 use super::answer;
 use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL};
 use super::failure::{self, Class, Failure, Source};
+use super::fate;
 use super::headers::ReplyHeaders;
 use super::payload::Payload;
-use super::port::{Answer, AnswerKind, Call, Governor, Outbox, Outcome, Sink, Target};
+use super::port::{Answer, AnswerKind, Call, Governor, Outbox, Outcome, Recorder, Sink, Target};
 use super::queue::{LISTENERS, Lane, Queue};
+use super::record::Fate;
 
 /// Silence that counts against a server when a caller's deadline ends it; as long as a probe waits.
 const SILENCE_MIN: Duration = Duration::from_secs(2);
@@ -44,6 +47,8 @@ pub struct Relay {
     pub call_max: Duration,
     /// Where answers go.
     pub outbox: Arc<dyn Outbox>,
+    /// Takes down what is asked and what becomes of it, where the operator wants that.
+    pub recorder: Option<Arc<dyn Recorder>>,
     /// Whether trace contexts go on to servers outside this process.
     pub forwards_trace: bool,
     /// Whether answers tell how long their servers took.
@@ -92,10 +97,17 @@ impl Relay {
         {
             command.body = Body::Message(Arc::new(traced));
         }
+        if self.recorder.as_ref().is_some_and(|recorder| !recorder.admits()) {
+            // What has no record does not run.
+            let failure = Failure::new(Class::AuditUnavailable, "the audit record cannot be written");
+            command.judgement.refusal = Some(failure);
+            return;
+        }
         // What is judged is what the server would get, also of a channel that may be served by the time it is asked.
         if let (Some(governor), Some(_)) = (&self.governor, command.message()) {
             command.judgement = governor.judge(command);
         }
+        command.record = self.recorder.as_ref().map(|recorder| recorder.begin(command));
     }
 
     /// Answers everything that still waits: nobody will come for it any more. Their callers learn at once
@@ -110,7 +122,7 @@ impl Relay {
     /// safely send it again.
     pub fn give_up(&self, command: Command) {
         log::warn!(request_id = command.request_id.as_str(); "command not started before shutdown");
-        self.finish(Arc::new(command), Outcome::Failed(Failure::new(Class::Internal, "shutting down")));
+        self.finish(Arc::new(command), Outcome::Failed(Failure::new(Kind::Shutdown, "shutting down")));
     }
 
     /// Answers a command for which the queue has no place. What else is wrong with it is told first. 503 says what
@@ -222,7 +234,8 @@ impl Relay {
         match verdict {
             Verdict::Unsupported => {
                 let answer = self.unsupported_channel(&command);
-                self.deliver(command, answer)
+                let fate = command.record.as_ref().map(|_| Fate::new("refused", Some("unsupported_channel")));
+                self.deliver(command, answer, fate)
             }
             Verdict::Fail(failure) => self.finish(command, Outcome::Failed(failure)),
         }
@@ -273,15 +286,24 @@ impl Relay {
             }
             (_, outcome) => outcome,
         };
+        let fate = command.record.as_ref().map(|_| fate::of(&command, &outcome));
         let mut answer = answer::of(&command, outcome);
         answer.timing = answer.timing.filter(|_| self.tells_timing);
-        self.deliver(command, answer)
+        self.deliver(command, answer, fate)
     }
 
     /// Hands over the one terminal answer of a command, unless nobody waits for it any more: a caller may have given
     /// less time than the way here takes, and past the deadline nothing is posted. Tells its status.
-    fn deliver(&self, command: Arc<Command>, answer: Answer) -> Option<u16> {
-        if command.expired() {
+    fn deliver(&self, command: Arc<Command>, answer: Answer, fate: Option<Fate>) -> Option<u16> {
+        let expired = command.expired();
+        if let Some((record, fate)) = command.record.as_ref().zip(fate) {
+            let bytes = answer.payload.as_ref().map_or(0, Payload::bytes);
+            record.end(match expired {
+                true => Fate::new("expired", fate.failure),
+                false => Fate { status: Some(answer.status), bytes, ..fate },
+            });
+        }
+        if expired {
             log::info!(
                 request_id = command.request_id.as_str();
                 "command response deadline reached; dropping without posting a response"

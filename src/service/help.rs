@@ -14,7 +14,7 @@ Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
   READY=1     once the control plane was reached, or has been waited for 30 s
   STATUS=     what /readyz says, whenever it changes
   STOPPING=1  at SIGTERM and SIGINT; then the answers under way are finished,
-              within process.drain-timeout and 17 s
+              within process.drain-timeout and 18 s
   WATCHDOG=1  at half the time of WATCHDOG_USEC, while no thread is stuck
 
 Exit codes: 0 stopped, every caller told by an answer or a failure; 1 not

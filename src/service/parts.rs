@@ -3,12 +3,12 @@
 //! Each is made once, at start; nothing is dialled, and only servers over stdio are started. It fails before a
 //! command was polled.
 
-#[cfg(feature = "harpoon")]
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::config::{self, Channel, Server, Settings, StdioServer};
 use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::{Prober, Search};
@@ -20,6 +20,7 @@ use crate::oauth::{Discovery, Protected};
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
+use crate::ops::redact::Redactor;
 use crate::plane::client::{Clients, Plane};
 use crate::plane::courier::{self, COURIERS_MAX, Couriers};
 use crate::plane::poll_wait::PollWait;
@@ -27,11 +28,10 @@ use crate::plane::poller::{self, Poller};
 use crate::plane::server_info::{self, Declaration, ServerInfo};
 use crate::policy::Policy;
 use crate::relay::inflight::InFlight;
-use crate::relay::port::Governor;
-#[cfg(feature = "harpoon")]
-use crate::relay::port::Target;
-use crate::relay::queue::LISTENERS;
+use crate::relay::port::{Governor, Recorder, Target};
+use crate::relay::queue::{LISTENERS, Queue};
 use crate::relay::stop::Stop;
+use crate::relay::trace;
 use crate::relay::worker::Relay;
 
 #[cfg(feature = "harpoon")]
@@ -218,6 +218,47 @@ impl<'a> Shared<'a> {
         // A server inside this program that is alone is there from the start.
         let fixed = if bound.is_empty() { Ok(all.clone()) } else { server_info::header(&bound) };
         Ok(ServerInfo { fixed: fixed.map_err(Error::Settings)?, all, late })
+    }
+
+    /// The audit record, where one is wanted.
+    pub(super) fn audit(
+        &self,
+        instance: &str,
+        redactor: &Arc<Redactor>,
+    ) -> Result<Option<Arc<Audit>>, Error> {
+        let Some(settings) = &self.settings.audit else { return Ok(None) };
+        let tunnel = &self.settings.control_plane.tunnel_id;
+        let audit = Audit::start(settings, instance, tunnel, &self.metrics, redactor);
+        let audit = audit.map_err(Error::System)?;
+        let asked = Arc::clone(&audit);
+        self.readiness.ask(Box::new(move || asked.fault().map(|why| format!("audit unavailable: {why}"))));
+        Ok(Some(audit))
+    }
+
+    /// The core, which no thread runs yet. Its workers are for `counted` channels.
+    pub(super) fn relay(
+        &self,
+        targets: HashMap<Channel, Arc<dyn Target>>,
+        counted: usize,
+        couriers: &Arc<Couriers>,
+        audit: Option<&Arc<Audit>>,
+    ) -> Relay {
+        let (mcp, plane) = (&self.settings.mcp, &self.settings.control_plane);
+        // Where the operator's own headers bring a trace context, two would contradict each other.
+        let has_own = trace::NAMES.iter().any(|name| mcp.extra_headers.contains_key(*name));
+        Relay {
+            queue: Queue::new(plane.max_inflight, mcp.max_concurrent_requests, counted),
+            targets,
+            allowed: plane.poll_channels.clone(),
+            outbox: Arc::<Couriers>::clone(couriers),
+            governor: self.governor(),
+            recorder: audit.map(|audit| -> Arc<dyn Recorder> { Arc::<Audit>::clone(audit) }),
+            call_max: mcp.connection_max_ttl,
+            forwards_trace: mcp.forward_trace_context && !has_own,
+            tells_timing: plane.response_timing,
+            metrics: Arc::clone(&self.metrics),
+            readiness: Arc::clone(&self.readiness),
+        }
     }
 
     /// The couriers, running.

@@ -121,12 +121,16 @@ impl Service {
         descriptors::provide(Tunnel::connections(settings)).map_err(|error| start(&error))?;
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
         let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
-        let tunnel = Tunnel::prepare(settings, &net, &process.instance_id);
+        let tunnel = Tunnel::prepare(settings, &net, &process.instance_id, &redactor);
         let tunnel = tunnel.map_err(|error| match error {
             Error::Settings(_) => configure(&error),
             Error::System(_) => start(&error).into(),
         })?;
         tunnel.plane.key.renew_with(&redactor);
+        if let Some(audit) = tunnel.audit.clone() {
+            // There is one tunnel a process.
+            let _ = process.signals.audit.set(Box::new(move || audit.reopen()));
+        }
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
@@ -164,6 +168,10 @@ impl Service {
         let (commands, seconds) = (self.tunnel.flight.now(), Tunnel::drain_bound(time).as_secs());
         self.manager.stopping(&format!("stopping within {seconds} s; commands to answer: {commands}"));
         let clean = drain(&self.tunnel, time, &process.signals, &mut self.manager);
+        // After the drain, also when that was cut short: commands that still run are written down as they are.
+        if let Some(audit) = &self.tunnel.audit {
+            audit.close();
+        }
         drop(self.surface);
         if !clean {
             self.tunnel.leave();

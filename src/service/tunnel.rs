@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::audit::{self, Audit};
 use crate::config::{Channel, Server, Settings};
 use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::Prober;
@@ -16,14 +17,13 @@ use crate::net::Net;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
+use crate::ops::redact::Redactor;
 use crate::plane::client::Plane;
 use crate::plane::courier::Couriers;
 use crate::plane::poller::Poller;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
-use crate::relay::queue::Queue;
 use crate::relay::stop::{Phase, Stop};
-use crate::relay::trace;
 use crate::relay::worker::Relay;
 use crate::sync;
 
@@ -59,11 +59,18 @@ pub(crate) struct Tunnel {
     pub(super) children: Vec<Arc<StdioTarget>>,
     /// Only when it has endpoints, or may get some.
     pub(super) built_in: Option<Arc<dyn BuiltIn>>,
+    /// Only when the operator wants a record of every command.
+    pub(super) audit: Option<Arc<Audit>>,
 }
 
 impl Tunnel {
     /// Prepares everything; nothing is dialled and only the couriers run.
-    pub(crate) fn prepare(settings: &Settings, net: &Net, instance_id: &str) -> Result<Tunnel, Error> {
+    pub(crate) fn prepare(
+        settings: &Settings,
+        net: &Net,
+        instance_id: &str,
+        redactor: &Arc<Redactor>,
+    ) -> Result<Tunnel, Error> {
         let shared = Shared::new(settings, net);
         let servers = shared.servers()?;
         let built_in = shared.built_in()?;
@@ -77,6 +84,7 @@ impl Tunnel {
         let late = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
         let plane = Arc::new(shared.plane(instance_id, late)?);
         let post_room = shared.post_room(&plane)?;
+        let audit = shared.audit(instance_id, redactor)?;
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = shared.children()?;
         for child in &children {
@@ -88,19 +96,7 @@ impl Tunnel {
         targets.extend(
             promise.zip(built_in.as_ref()).map(|(promise, server)| (promise.channel, server.target())),
         );
-        let workers = settings.mcp.max_concurrent_requests;
-        let relay = Arc::new(Relay {
-            queue: Queue::new(settings.control_plane.max_inflight, workers, counted),
-            targets,
-            allowed: settings.control_plane.poll_channels.clone(),
-            outbox: Arc::<Couriers>::clone(&post_room),
-            governor: shared.governor(),
-            call_max: settings.mcp.connection_max_ttl,
-            forwards_trace: forwards_trace(settings),
-            tells_timing: settings.control_plane.response_timing,
-            metrics: Arc::clone(&shared.metrics),
-            readiness: Arc::clone(&shared.readiness),
-        });
+        let relay = Arc::new(shared.relay(targets, counted, &post_room, audit.as_ref()));
         let flight = InFlight::default();
         let poller = Arc::new(shared.poller(&plane, &relay, &flight));
         let prober = Arc::new(shared.prober(&servers, search));
@@ -116,11 +112,12 @@ impl Tunnel {
             prober,
             stop,
             flight,
-            workers,
+            workers: settings.mcp.max_concurrent_requests,
             startup_wait: settings.mcp.startup_wait,
             servers,
             children,
             built_in,
+            audit,
         })
     }
 
@@ -211,16 +208,11 @@ impl Tunnel {
 
     /// How long [`Tunnel::drain`] takes at most.
     pub(crate) fn drain_bound(time: Duration) -> Duration {
-        // The poller's last body, the last posts, the children, and a moment for the threads themselves. Each is
-        // a bound of its own above; nothing else in a drain waits.
-        time + Duration::from_secs(2) + LAST_POSTS_WAIT + stdio::END_MAX + Duration::from_secs(1)
+        // The poller's last body, the last posts, the children, a moment for the threads themselves, and the last
+        // audit records. Each is a bound of its own above; nothing else in a drain waits.
+        let last = LAST_POSTS_WAIT + stdio::END_MAX + audit::END_TIME;
+        time + Duration::from_secs(2) + last + Duration::from_secs(1)
     }
-}
-
-/// Whether trace contexts go on. Where the operator's own headers bring one, two would contradict each other.
-fn forwards_trace(settings: &Settings) -> bool {
-    let mcp = &settings.mcp;
-    mcp.forward_trace_context && !trace::NAMES.iter().any(|name| mcp.extra_headers.contains_key(*name))
 }
 
 /// Asks once for the tunnel's name, for the log alone. Polling neither waits for it nor depends on it.

@@ -19,6 +19,8 @@ mod peers;
 
 mod admin;
 mod ambiguity;
+mod audit;
+mod audit_faults;
 mod bad_answers;
 mod channels;
 mod commands;

@@ -262,13 +262,18 @@ fn gather(folder: &Path, into: &mut String) {
 const POLICY_KEYS: [&str; 9] =
     ["policy", "policy.mode", "policy.channels", "tools", "prompts", "resources", "methods", "allow", "deny"];
 
+/// The same of `audit`, under AUDIT.
+const AUDIT_KEYS: [&str; 4] = ["audit", "audit.file", "audit.arguments", "audit.on_error"];
+
 #[test]
-fn every_key_of_the_policy_is_in_page_5() {
+fn every_key_of_a_section_is_in_page_5() {
     let text = source(PAGES[1]);
-    let items = Part(&text).under(".Sh POLICY").items();
-    let named = |key: &&&str| items.iter().any(|item| words_of_head(item).contains(key));
-    let missing = POLICY_KEYS[1..].iter().filter(|key| !named(key));
-    report("keys of the policy without an item", &missing.map(|key| (*key).to_owned()).collect::<Vec<_>>());
+    for (heading, keys) in [(".Sh POLICY", &POLICY_KEYS[1..]), (".Sh AUDIT", &AUDIT_KEYS[1..])] {
+        let items = Part(&text).under(heading).items();
+        let named = |key: &&&str| items.iter().any(|item| words_of_head(item).contains(key));
+        let missing = keys.iter().filter(|key| !named(key));
+        report("keys without an item", &missing.map(|key| (*key).to_owned()).collect::<Vec<_>>());
+    }
 }
 
 /// A key of the table, the name of a map of keys, or a key of an entry.
@@ -277,5 +282,8 @@ fn is_key(key: &str) -> bool {
         let below = row.yaml.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         below || matches!(row.kind, Kind::Entries { keys, .. } if keys.iter().any(|known| known.name == key))
     };
-    key == "config_version" || POLICY_KEYS.contains(&key) || ROWS.iter().any(of_row)
+    key == "config_version"
+        || POLICY_KEYS.contains(&key)
+        || AUDIT_KEYS.contains(&key)
+        || ROWS.iter().any(of_row)
 }

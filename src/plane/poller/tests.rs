@@ -113,6 +113,7 @@ fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answer
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(answers),
         governor,
+        recorder: None,
         call_max: Duration::from_secs(1),
         forwards_trace: false,
         tells_timing: false,

@@ -1,0 +1,288 @@
+//! Records between those who end commands and the thread that writes them.
+//!
+//! Whoever drops a command adds its record under a lock and goes on: nobody waits for a disk. What cannot be written
+//! stays here within a bound; what is beyond it is counted, and a line says later how many there were.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::ops::metrics::Metrics;
+use crate::relay::record::Fate;
+use crate::sync;
+
+/// Bytes of records that wait while they cannot be written: some ten thousands of the usual size.
+const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Records that are written at once.
+const BATCH_MAX: usize = 1024;
+
+/// How long records may come together before they are written: at 15 000 a second the thread wakes 200 times.
+const GATHER_TIME: Duration = Duration::from_millis(5);
+
+/// Time without progress after which a write counts as failed.
+const STALL: Duration = Duration::from_secs(5);
+
+/// The mark of a step that has failed.
+const FAILED: u64 = u64::MAX;
+
+/// Record of a command that has begun.
+pub(super) struct Open {
+    /// What was known then, as members of its line.
+    pub(super) members: String,
+    began: Instant,
+    pub(super) fate: OnceLock<Fate>,
+}
+
+/// Record that can be written.
+pub(super) struct Ready {
+    pub(super) open: Arc<Open>,
+    pub(super) at: SystemTime,
+    pub(super) took: Duration,
+}
+
+/// Commands without a record.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// They were refused.
+    pub(super) refused: u64,
+    /// They ran, and there was no room for their records.
+    pub(super) lost: u64,
+}
+
+/// Work for the thread.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) records: Vec<Ready>,
+    pub(super) gap: Gap,
+    pub(super) reopens: bool,
+    pub(super) ends: bool,
+}
+
+/// Numbered lines, of which those up to this byte are written.
+pub(super) type Lines = (Arc<Vec<u8>>, usize);
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    open: HashMap<u64, Arc<Open>>,
+    ready: VecDeque<Ready>,
+    ready_bytes: usize,
+    in_hand: Lines,
+    gap: Gap,
+    reopens: bool,
+    ends: bool,
+    ended: bool,
+    fault: Option<String>,
+}
+
+/// The list. Shared behind an `Arc`.
+pub(super) struct List {
+    state: Mutex<State>,
+    bell: Condvar,
+    end: Condvar,
+    start: Instant,
+    /// When the step began that is being made, in milliseconds from the start; 0 when there is none.
+    since: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl List {
+    pub(super) fn new(metrics: Arc<Metrics>) -> List {
+        let (state, bell, end, since) = Default::default();
+        List { state, bell, end, start: Instant::now(), since, metrics }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        sync::lock(&self.state)
+    }
+
+    /// Keeps what is known of a command. Gives its number too.
+    pub(super) fn open(&self, members: String, began: Instant) -> (u64, Arc<Open>) {
+        let open = Arc::new(Open { members, began, fate: OnceLock::new() });
+        let mut state = self.state();
+        state.next += 1;
+        let number = state.next;
+        state.open.insert(number, Arc::clone(&open));
+        (number, open)
+    }
+
+    /// Ends a command, unless that was done before.
+    pub(super) fn close(&self, number: u64) {
+        let mut state = self.state();
+        let Some(open) = state.open.remove(&number) else { return };
+        let (is_first, lost) = (state.ready.is_empty(), state.add(open));
+        drop(state);
+        if lost == 0 && is_first {
+            self.bell.notify_one();
+        }
+        if lost > 0 {
+            self.metrics.audit_records.add(["lost"], 1);
+        }
+        if lost == 1 {
+            log::error!("audit records are lost: there is no more room for those that cannot be written");
+        }
+    }
+
+    /// Counts a command that is refused; true for the first one.
+    pub(super) fn refuse(&self) -> bool {
+        self.metrics.audit_records.add(["refused"], 1);
+        let mut state = self.state();
+        state.gap.refused += 1;
+        state.gap.refused == 1
+    }
+
+    /// Waits for work, until `end` at most. Who has lines that could not be written gets no more of them.
+    pub(super) fn take(&self, end: Instant, in_hand: bool) -> Work {
+        let left = end.saturating_duration_since(Instant::now());
+        let state = sync::wait_while(&self.bell, self.state(), left, |state| {
+            let idle = in_hand || state.ready.is_empty() && state.gap == Gap::default();
+            idle && !state.reopens && !state.ends
+        });
+        let gathers = !in_hand && !state.ends;
+        drop(state);
+        if gathers {
+            std::thread::sleep(GATHER_TIME);
+        }
+        let mut state = self.state();
+        let reopens = std::mem::take(&mut state.reopens);
+        let mut work = Work { reopens, ends: state.ends, ..Work::default() };
+        if !in_hand {
+            let count = state.ready.len().min(BATCH_MAX);
+            work.records = state.ready.drain(..count).collect();
+            if state.ready.is_empty() {
+                (state.ready_bytes, work.gap) = (0, std::mem::take(&mut state.gap));
+            }
+        }
+        work
+    }
+
+    /// A step begins that may take long.
+    pub(super) fn begin_step(&self, in_hand: &Lines) {
+        self.state().in_hand = in_hand.clone();
+        // One that is tried again has not succeeded yet.
+        if self.since.load(Ordering::Relaxed) != FAILED {
+            let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or_default();
+            self.since.store(now.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// It is over. True when it failed and the one before did not, or the reverse.
+    pub(super) fn end_step(&self, in_hand: &Lines, fault: Option<String>) -> bool {
+        let mut state = self.state();
+        state.in_hand = in_hand.clone();
+        let is_news = state.fault.is_some() != fault.is_some();
+        self.since.store(if fault.is_some() { FAILED } else { 0 }, Ordering::Relaxed);
+        state.fault = fault;
+        is_news
+    }
+
+    /// Why records cannot be written now. It costs little while they can.
+    pub(super) fn fault(&self) -> Option<String> {
+        match self.since.load(Ordering::Relaxed) {
+            0 => None,
+            FAILED => self.state().fault.clone(),
+            since if self.start.elapsed() < Duration::from_millis(since) + STALL => None,
+            _ => Some(format!("a write has made no progress for {} s", STALL.as_secs())),
+        }
+    }
+
+    /// Asks for what has the file's name now.
+    pub(super) fn reopen(&self) {
+        self.state().reopens = true;
+        self.bell.notify_one();
+    }
+
+    /// Ends what has begun, and waits until all is written, for `time` at most. Gives what is not.
+    pub(super) fn finish(&self, time: Duration) -> (Lines, Vec<Ready>) {
+        let mut state = self.state();
+        for (_, open) in std::mem::take(&mut state.open) {
+            state.add(open);
+        }
+        state.ends = true;
+        self.bell.notify_one();
+        let mut state = sync::wait_while(&self.end, state, time, |state| !state.ended);
+        (std::mem::take(&mut state.in_hand), state.ready.drain(..).collect())
+    }
+
+    /// The thread has ended.
+    pub(super) fn ended(&self) {
+        self.state().ended = true;
+        self.end.notify_all();
+    }
+}
+
+impl State {
+    /// Adds a record if there is room. Tells how many found none so far, this one among them; 0 when it did.
+    fn add(&mut self, open: Arc<Open>) -> u64 {
+        if self.ready_bytes > WAITING_BYTES_MAX {
+            self.gap.lost += 1;
+            return self.gap.lost;
+        }
+        self.ready_bytes += open.members.len() + size_of::<Open>() + size_of::<Ready>();
+        let took = open.began.elapsed();
+        self.ready.push_back(Ready { open, at: SystemTime::now(), took });
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> List {
+        List::new(Arc::new(Metrics::new("t", 1, 1, &[])))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(1)
+    }
+
+    #[test]
+    fn a_record_is_written_once_also_when_its_command_outlives_the_end() {
+        let list = list();
+        let (first, _) = list.open("1".into(), Instant::now());
+        let (second, _) = list.open("2".into(), Instant::now());
+        list.close(first);
+        list.close(first);
+        assert_eq!(list.take(soon(), false).records.len(), 1);
+        let (_, left) = list.finish(Duration::ZERO);
+        assert_eq!(left.iter().map(|record| record.open.members.as_str()).collect::<Vec<_>>(), ["2"]);
+        list.close(second);
+        assert!(list.take(soon(), false).records.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted() {
+        let list = list();
+        let megabyte = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            let (number, _) = list.open(megabyte.clone(), Instant::now());
+            list.close(number);
+        }
+        assert!(list.refuse() && !list.refuse());
+        assert!(list.take(soon(), true).records.is_empty(), "who has lines in hand gets no more");
+        let work = list.take(soon(), false);
+        assert_eq!((work.records.len(), work.gap.lost, work.gap.refused), (32, 8, 2));
+        let (number, _) = list.open(megabyte, Instant::now());
+        list.close(number);
+        assert_eq!(list.take(soon(), false).records.len(), 1);
+    }
+
+    #[test]
+    fn a_step_that_fails_is_a_fault_until_one_succeeds() {
+        let (list, none) = (list(), Lines::default());
+        assert_eq!(list.fault(), None);
+        list.begin_step(&none);
+        assert_eq!(list.fault(), None);
+        assert!(list.end_step(&none, Some("full".into())));
+        list.begin_step(&none);
+        assert_eq!(list.fault().as_deref(), Some("full"), "while it is tried again");
+        assert!(!list.end_step(&none, Some("full".into())) && list.end_step(&none, None));
+        assert_eq!(list.fault(), None);
+        list.since.store(1, Ordering::Relaxed);
+        let stalled = List { start: Instant::now() - STALL - Duration::from_millis(2), ..list };
+        assert!(stalled.fault().unwrap().contains("no progress"));
+    }
+}

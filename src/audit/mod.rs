@@ -1,0 +1,136 @@
+//! The audit record: one line a command, chained, to a file, to standard output or to a datagram socket.
+//!
+//! A record belongs to its command and is written once, whatever way that took. The chain finds accidents and
+//! partial edits. While records cannot be written, they are kept within a bound; new commands go on and are counted
+//! where there is no more room, or are refused, as the operator wants it.
+
+pub(crate) mod chain;
+mod line;
+mod list;
+mod sink;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{self, AuditArguments};
+use crate::crypto::Keyed;
+use crate::ops::metrics::Metrics;
+use crate::ops::redact::Redactor;
+use crate::relay::command::Command;
+use crate::relay::port::Recorder;
+use crate::relay::record::{Fate, Record};
+use crate::sync;
+
+use list::{List, Open};
+use writer::Writer;
+
+/// How long the end of the process waits for the last records.
+pub(crate) const END_TIME: Duration = Duration::from_secs(1);
+
+/// Lost records whose ids are logged one by one.
+const LOST_LOGGED_MAX: usize = 1000;
+
+/// The audit of one process.
+pub(crate) struct Audit {
+    list: Arc<List>,
+    arguments: AuditArguments,
+    refuses: bool,
+    sessions: Keyed,
+    redactor: Arc<Redactor>,
+}
+
+/// Record of a command in flight.
+struct Entry {
+    list: Arc<List>,
+    number: u64,
+    open: Arc<Open>,
+}
+
+impl Audit {
+    /// Opens the place and starts the thread. Fails with the whole text for the one line on standard error.
+    pub(crate) fn start(
+        settings: &config::Audit,
+        instance_id: &str,
+        tunnel_id: &str,
+        metrics: &Arc<Metrics>,
+        redactor: &Arc<Redactor>,
+    ) -> Result<Arc<Audit>, String> {
+        let failed =
+            |error: io::Error| format!("audit.file {}: {}", settings.place, crate::ops::os_text(&error));
+        for result in ["written", "refused", "lost"] {
+            metrics.audit_records.add([result], 0);
+        }
+        let list = Arc::new(List::new(Arc::clone(metrics)));
+        let identity = format!("\"instance\":\"{instance_id}\",\"tunnel\":\"{tunnel_id}\"");
+        let (shared, place) = (Arc::clone(&list), settings.place.clone());
+        let writer = Writer::open(shared, Arc::clone(metrics), place, identity).map_err(failed)?;
+        sync::spawn("audit", move || writer.run()).map_err(failed)?;
+        let sessions = Keyed::new().map_err(failed)?;
+        let (arguments, refuses) = (settings.arguments, settings.refuses);
+        Ok(Arc::new(Audit { list, arguments, refuses, sessions, redactor: Arc::clone(redactor) }))
+    }
+
+    /// Why new commands are refused now.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.list.fault().filter(|_| self.refuses)
+    }
+
+    /// Goes over to the file that has the name now.
+    pub(crate) fn reopen(&self) {
+        self.list.reopen();
+    }
+
+    /// Writes what is left, commands that still run among it, and says what could not be written.
+    pub(crate) fn close(&self) {
+        let ((lines, from), ready) = self.list.finish(END_TIME);
+        let lines = lines.get(from..).unwrap_or_default();
+        let lines = String::from_utf8_lossy(lines);
+        let lines = lines.lines().map(str::to_owned);
+        let ready = ready.iter().map(|record| format!("{{{}}}", record.open.members));
+        let lost: Vec<String> = lines.chain(ready).collect();
+        for line in lost.iter().take(LOST_LOGGED_MAX) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            let id = line.get("request_id").and_then(|id| id.as_str()).unwrap_or_default();
+            log::error!(request_id = id; "audit record lost");
+        }
+        if !lost.is_empty() {
+            log::error!("audit records lost at the end: {}", lost.len());
+        }
+    }
+}
+
+impl Recorder for Audit {
+    fn admits(&self) -> bool {
+        let Some(fault) = self.fault() else { return true };
+        if self.list.refuse() {
+            log::error!(error = fault.as_str(); "new commands are refused: their audit records could not be written");
+        }
+        false
+    }
+
+    fn begin(&self, command: &Command) -> Box<dyn Record> {
+        let members = line::begun(command, self.arguments, &self.sessions, &self.redactor);
+        let (number, open) = self.list.open(members, command.received);
+        Box::new(Entry { list: Arc::clone(&self.list), number, open })
+    }
+
+    fn dropped(&self, request_id: Option<&str>, why: &'static str) {
+        let (number, open) = self.list.open(line::dropped(request_id), Instant::now());
+        Entry { list: Arc::clone(&self.list), number, open }.end(Fate::new("refused", Some(why)));
+    }
+}
+
+impl Record for Entry {
+    fn end(&self, fate: Fate) {
+        // A later one explains what the first one did.
+        let _ = self.open.fate.set(fate);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.list.close(self.number);
+    }
+}

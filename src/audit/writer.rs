@@ -1,0 +1,194 @@
+//! The thread that numbers records, chains them, and writes them.
+//!
+//! It alone knows the file. A write that fails is repeated until it succeeds, with the same bytes: a number is given
+//! once, and the chain has no hole however long a disk was full.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::config::AuditPlace;
+use crate::ops::metrics::Metrics;
+use crate::ops::{os_text, timestamp};
+use crate::relay::record::Fate;
+
+use super::chain::Head;
+use super::line;
+use super::list::{Gap, Lines, List, Work};
+use super::sink::Sink;
+
+/// Time between two tries to write.
+const RETRY_TIME: Duration = Duration::from_secs(1);
+
+/// How often the head of the chain goes to the log while it moves.
+const HEAD_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Bytes of an RFC 3339 time up to its seconds.
+const SECOND_BYTES: usize = 19;
+
+/// The writer of one process.
+pub(super) struct Writer {
+    list: Arc<List>,
+    metrics: Arc<Metrics>,
+    place: AuditPlace,
+    /// Members that are the same in all lines.
+    identity: String,
+    sink: Option<Sink>,
+    /// The end of what was numbered.
+    head: Head,
+    /// The end of what was written.
+    written: Head,
+    lines: Lines,
+    /// The last second that a record had, and its text.
+    second: (u64, String),
+}
+
+impl Writer {
+    /// Opens the place, where the chain goes on that is there. Nothing else can fail.
+    pub(super) fn open(
+        list: Arc<List>,
+        metrics: Arc<Metrics>,
+        place: AuditPlace,
+        identity: String,
+    ) -> io::Result<Writer> {
+        let (sink, head) = Sink::open(&place)?;
+        let head = head.unwrap_or_default();
+        log::info!(place = place.to_string().as_str(), head = head.to_string().as_str(); "audit records go on behind {head}");
+        let (written, sink) = (head.clone(), Some(sink));
+        let (lines, second) = Default::default();
+        Ok(Writer { list, metrics, place, identity, sink, head, written, lines, second })
+    }
+
+    /// Writes until the end.
+    pub(super) fn run(mut self) {
+        let (mut told, mut tell_at) = (self.written.seq, Instant::now() + HEAD_INTERVAL);
+        loop {
+            let fails = self.has_lines();
+            let wake = if fails { Instant::now() + RETRY_TIME } else { tell_at };
+            let work = self.list.take(wake, fails);
+            let (reopens, ends, is_last) = (work.reopens, work.ends, !fails && work.records.is_empty());
+            // What was there before belongs into the old file.
+            self.number(work);
+            self.write();
+            if reopens {
+                self.reopen();
+            }
+            if reopens || (Instant::now() >= tell_at && told != self.written.seq) {
+                (told, tell_at) = (self.written.seq, Instant::now() + HEAD_INTERVAL);
+                self.tell_head();
+            }
+            if Instant::now() >= tell_at {
+                tell_at = Instant::now() + HEAD_INTERVAL;
+            }
+            if ends && (is_last || self.has_lines()) {
+                break;
+            }
+        }
+        self.tell_head();
+        self.list.ended();
+    }
+
+    fn has_lines(&self) -> bool {
+        self.lines.1 < self.lines.0.len()
+    }
+
+    /// Says how far the chain goes, where whoever writes the file cannot change it.
+    fn tell_head(&self) {
+        let head = self.written.to_string();
+        log::info!(head = head.as_str(); "head of the audit records: {head}");
+    }
+
+    /// Makes lines of records.
+    fn number(&mut self, work: Work) {
+        if self.has_lines() {
+            return;
+        }
+        let mut lines = Vec::with_capacity(work.records.len() * 700);
+        for record in work.records {
+            let fate = record.open.fate.get().unwrap_or(&Fate::CANCELLED);
+            let members = line::ended(&record.open.members, fate, record.took);
+            let time = self.time(record.at);
+            self.head.add(&mut lines, &time, &self.identity, &members);
+        }
+        if work.gap != Gap::default() {
+            let Gap { refused, lost } = work.gap;
+            let members = format!("\"event\":\"gap\",\"refused\":{refused},\"lost\":{lost}");
+            let time = self.time(SystemTime::now());
+            self.head.add(&mut lines, &time, &self.identity, &members);
+        }
+        self.lines = (Arc::new(lines), 0);
+    }
+
+    /// A time with milliseconds. Most are of the second of the one before.
+    fn time(&mut self, at: SystemTime) -> String {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second.0 != since.as_secs() || self.second.1.is_empty() {
+            let mut text = timestamp::rfc3339_ms(at);
+            text.truncate(SECOND_BYTES);
+            self.second = (since.as_secs(), text);
+        }
+        format!("{}.{:03}Z", self.second.1, since.subsec_millis())
+    }
+
+    /// Writes what is numbered, or as much as can be.
+    fn write(&mut self) {
+        if !self.has_lines() {
+            return;
+        }
+        self.list.begin_step(&self.lines);
+        let result = self.try_write();
+        let fault = result.err().map(|error| format!("{}: {}", self.place, os_text(&error)));
+        let is_news = self.list.end_step(&self.lines, fault.clone());
+        match fault {
+            Some(fault) if is_news => {
+                log::error!(error = fault.as_str(); "audit records cannot be written; they are kept, and tried again");
+            }
+            None if is_news => log::warn!("audit records are written again"),
+            _ => {}
+        }
+    }
+
+    fn try_write(&mut self) -> io::Result<()> {
+        let mut sink = match self.sink.take() {
+            Some(sink) => sink,
+            None => Sink::open(&self.place)?.0,
+        };
+        let (lines, from) = (&self.lines.0, self.lines.1);
+        let rest = lines.get(from..).unwrap_or_default();
+        let (count, result) = sink.write(rest);
+        let written = rest.get(..count).unwrap_or_default();
+        let records = written.iter().filter(|byte| **byte == b'\n').count();
+        self.metrics.audit_records.add(["written"], records);
+        self.lines.1 += count;
+        if !self.has_lines() {
+            self.written = self.head.clone();
+        }
+        // Of all others what is at fault may be gone, so that they are opened anew.
+        if result.is_ok() || matches!(sink, Sink::Output(_)) {
+            self.sink = Some(sink);
+        }
+        result
+    }
+
+    /// Goes over to what has the name now. While it cannot be had, the old one stays in use.
+    fn reopen(&mut self) {
+        // After a failure it was opened anew already.
+        if self.sink.as_ref().is_none_or(|sink| sink.is_at(&self.place)) {
+            return;
+        }
+        self.list.begin_step(&self.lines);
+        match Sink::open(&self.place) {
+            Ok((sink, found)) => {
+                self.sink = Some(sink);
+                if found.is_some_and(|found| found != self.written) {
+                    log::warn!("the audit file that was opened anew holds records of another chain");
+                }
+            }
+            Err(error) => {
+                let error = os_text(&error);
+                log::warn!(error = error.as_str(); "the audit file was not opened anew; the old one stays in use");
+            }
+        }
+        self.list.end_step(&self.lines, None);
+    }
+}
