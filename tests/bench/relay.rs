@@ -1,7 +1,7 @@
 //! The benchmark of the relay: a load driver in this process, the release binary in another.
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
-//! those whose name begins with the given word, `-- faults` the faults of the plane, which lose no answer, and
+//! those whose name begins with the given word, `-- governed` what a policy costs, `-- faults` the faults of the plane, which lose no answer, and
 //! `-- soak SECONDS` the soak alone.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
@@ -21,6 +21,8 @@ mod beside;
 mod echo;
 #[path = "faults.rs"]
 mod faults;
+#[path = "governed.rs"]
+mod governed;
 #[path = "peers.rs"]
 mod peers;
 #[path = "process.rs"]
@@ -47,6 +49,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == echo::ARGUMENT) {
         echo::serve();
+        return ExitCode::SUCCESS;
+    }
+    if words.iter().any(|word| word.trim_start_matches('-') == "governed") {
+        governed::run(&rows());
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
@@ -102,34 +108,43 @@ fn rows() -> [Row; 7] {
     ]
 }
 
+/// What one run of a row has shown.
+struct Measured {
+    calls_per_second: f64,
+    cpu_us: f64,
+    lost: usize,
+    /// Errors, memory and connections, as the table has them.
+    rest: String,
+}
+
 fn relay(row: &Row) {
+    let Measured { calls_per_second, cpu_us, lost, rest } = measure(row, row.flags);
+    println!("{:<22} {calls_per_second:>9.0} {cpu_us:>11.1} {lost:>7} {rest}", row.name);
+}
+
+/// Runs the load of a row through a client with these flags.
+fn measure(row: &Row, flags: &[&str]) -> Measured {
     let peers = Peers::start(row.load, Mcp { style: row.style });
     let client = match row.style {
         Style::Stdio => {
             let server = format!("--mcp.command={}", echo::command("bench"));
-            Client::launch(&peers.plane_url(), &[&[server.as_str()], row.flags].concat())
+            Client::launch(&peers.plane_url(), &[&[server.as_str()], flags].concat())
         }
-        _ => Client::start(&peers, row.flags),
+        _ => Client::start(&peers, flags),
     };
     peers.wait_first_poll();
     let (cpu_before, started) = (client.cpu(), Instant::now());
     peers.go();
     let answered = peers.wait_done(Duration::from_secs(120));
     let (took, cpu) = (started.elapsed(), client.cpu() - cpu_before);
-    let calls = row.load.calls as f64;
     let (resident, peak) = client.memory_mb();
-    println!(
-        "{:<22} {:>9.0} {:>11.1} {:>7} {:>7} {:>9.1} {:>9.1}  {}/{}",
-        row.name,
-        answered as f64 / took.as_secs_f64(),
-        cpu.as_secs_f64() * 1e6 / calls,
-        row.load.calls - answered,
-        peers.errors(),
-        resident,
-        peak,
-        peers.plane_connections(),
-        peers.mcp_connections(),
-    );
+    let connections = format!("{}/{}", peers.plane_connections(), peers.mcp_connections());
+    Measured {
+        calls_per_second: answered as f64 / took.as_secs_f64(),
+        cpu_us: cpu.as_secs_f64() * 1e6 / row.load.calls as f64,
+        lost: row.load.calls - answered,
+        rest: format!("{:>7} {resident:>9.1} {peak:>9.1}  {connections}", peers.errors()),
+    }
 }
 
 /// What is left of the memory of large bodies a minute after the last of them has gone.
