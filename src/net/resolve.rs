@@ -38,7 +38,7 @@ impl Names {
     }
 
     /// Resolution whose helpers are all busy for ever.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "harpoon"))]
     pub(super) fn hanging() -> Names {
         Names { helpers: Budget::new(0), fixed: None }
     }

@@ -11,7 +11,8 @@ use crate::config::{Environment, Flags, Settings};
 use crate::ops::sd_notify::{self, ServiceManager};
 use crate::ops::signals::Hangup;
 
-use super::start::{Process, Service, Unstarted};
+use super::error::Error;
+use super::start::{Process, Service};
 use super::{Failure, complain};
 
 /// `EX_CONFIG` of sysexits(3).
@@ -37,8 +38,8 @@ pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     }
     let service = match Service::start(&settings, &process, true) {
         Ok(service) => service,
-        Err(Unstarted::Settings(failure)) => return refuse(failure),
-        Err(Unstarted::System(failure)) => return Err(failure),
+        Err(error @ Error::Settings(_)) => return refuse(error.into()),
+        Err(error) => return Err(error.into()),
     };
     let mut service = service.reporting_to(ServiceManager::of(&environment));
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.

@@ -5,7 +5,6 @@
 //! A start that fails leaves no file behind. A stop is clean when every caller was told, by their answer or by a
 //! failure, and nobody asked for it a second time.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -25,8 +24,8 @@ use crate::ops::signals::{Hangup, Signals};
 use crate::sync;
 
 use super::error::Error;
+use super::summary;
 use super::tunnel::Tunnel;
-use super::{Failure, summary};
 
 /// How often a draining process looks whether it is done; an idle one is done at once. Signals end the
 /// look early, a finished drain does not, so this is what a stop costs at least.
@@ -60,14 +59,6 @@ pub(crate) struct Service {
     pub(crate) surface: Surface,
 }
 
-/// Why there is no service, for the one line on standard error.
-pub(crate) enum Unstarted {
-    /// The settings cannot be used. The same start would fail again.
-    Settings(Failure),
-    /// The system did not give what was needed.
-    System(Failure),
-}
-
 /// Listener and files of a running process. Dropping it takes them back (the listener stops by itself),
 /// also when the start failed half-way: a stale PID file or URL would point others at a process that is
 /// not there.
@@ -80,10 +71,10 @@ pub(crate) struct Surface {
 
 impl Process {
     /// Takes hold of stop signals.
-    pub(crate) fn begin(hangup: Hangup) -> Result<Process, Failure> {
+    pub(crate) fn begin(hangup: Hangup) -> Result<Process, Error> {
         // Before the first thread, so that every thread inherits it.
-        let signals = Signals::block(hangup).map_err(|error| start(&error))?;
-        let instance_id = crypto::random_id().map_err(|error| start(&error))?;
+        let signals = Signals::block(hangup).map_err(Error::system)?;
+        let instance_id = crypto::random_id().map_err(Error::system)?;
         Ok(Process { signals, instance_id })
     }
 
@@ -108,9 +99,7 @@ impl Process {
 impl Service {
     /// Starts log, tunnel and, when it `listens`, the operator's listener. Everything that can fail fails
     /// before the first poll.
-    pub(crate) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Unstarted> {
-        let configure =
-            |error: &dyn Display| Unstarted::Settings(Failure(format!("configure tunnel-client: {error}")));
+    pub(crate) fn start(settings: &Settings, process: &Process, listens: bool) -> Result<Service, Error> {
         let redactor = start_log(settings, process)?;
         // Two locks on one door: the switch alone does nothing, and neither does the level.
         let dump = settings.log.http_raw_unsafe && settings.log.level >= log::LevelFilter::Debug;
@@ -118,14 +107,10 @@ impl Service {
             log::warn!(active = dump; "raw HTTP logging is enabled; it may expose data of callers and servers");
         }
 
-        descriptors::provide(Tunnel::connections(settings)).map_err(|error| start(&error))?;
+        descriptors::provide(Tunnel::connections(settings)).map_err(Error::system)?;
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
-        let net = Net::new(&settings.network).map_err(|error| configure(&error))?.dumping(dump);
-        let tunnel = Tunnel::prepare(settings, &net, &process.instance_id, &redactor);
-        let tunnel = tunnel.map_err(|error| match error {
-            Error::Settings(_) => configure(&error),
-            Error::System(_) => start(&error).into(),
-        })?;
+        let net = Net::new(&settings.network)?.dumping(dump);
+        let tunnel = Tunnel::prepare(settings, &net, &process.instance_id, &redactor)?;
         tunnel.plane.key.renew_with(&redactor);
         if let Some(audit) = tunnel.audit.clone() {
             // There is one tunnel a process.
@@ -134,11 +119,11 @@ impl Service {
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
-            Surface::open(settings, &tunnel, &redactor, process, listens).map_err(|error| start(&error))?;
-        surface.publish(settings).map_err(|error| start(&error))?;
+            Surface::open(settings, &tunnel, &redactor, process, listens).map_err(Error::system)?;
+        surface.publish(settings).map_err(Error::system)?;
         summary::log(settings, &net, &tunnel, surface.listener.as_ref());
-        let checks = tunnel.check_proxies(settings.proxy_check_interval).map_err(|error| start(&error))?;
-        tunnel.start().map_err(|error| start(&error))?;
+        let checks = tunnel.check_proxies(settings.proxy_check_interval).map_err(Error::system)?;
+        tunnel.start(settings)?;
         log::info!(version = crate::VERSION; "🟢 tunnel-client started");
         Ok(Service { tunnel, net, checks, manager: ServiceManager::default(), redactor, surface })
     }
@@ -180,33 +165,15 @@ impl Service {
     }
 }
 
-impl From<Failure> for Unstarted {
-    fn from(failure: Failure) -> Unstarted {
-        Unstarted::System(failure)
-    }
-}
-
-impl From<Unstarted> for Failure {
-    fn from(unstarted: Unstarted) -> Failure {
-        match unstarted {
-            Unstarted::Settings(failure) | Unstarted::System(failure) => failure,
-        }
-    }
-}
-
-fn start(error: &dyn Display) -> Failure {
-    Failure(format!("start tunnel-client: {error}"))
-}
-
 /// The log knows the secrets before it can write a line.
-fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Failure> {
+fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Error> {
     let identity = Identity {
         instance_id: process.instance_id.clone(),
         tunnel_id: settings.control_plane.tunnel_id.clone(),
     };
     let redactor = Arc::new(Redactor::new(settings.secrets()));
     let log_file = Arc::clone(&process.signals.log_file);
-    logging::init(&settings.log, identity, Arc::clone(&redactor), log_file).map_err(|error| start(&error))?;
+    logging::init(&settings.log, identity, Arc::clone(&redactor), log_file).map_err(Error::system)?;
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }

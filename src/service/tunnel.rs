@@ -53,8 +53,6 @@ pub(crate) struct Tunnel {
     prober: Arc<Prober>,
     pub(super) stop: Arc<Stop>,
     pub(super) flight: InFlight,
-    workers: usize,
-    startup_wait: Duration,
     pub(super) servers: Vec<Arc<HttpTarget>>,
     pub(super) children: Vec<Arc<StdioTarget>>,
     /// Only when it has endpoints, or may get some.
@@ -112,8 +110,6 @@ impl Tunnel {
             prober,
             stop,
             flight,
-            workers: settings.mcp.max_concurrent_requests,
-            startup_wait: settings.mcp.startup_wait,
             servers,
             children,
             built_in,
@@ -137,11 +133,12 @@ impl Tunnel {
     /// Starts workers, prober, metadata and poller. The threads end with the process or by [`Tunnel::drain`].
     /// Workers come first: a command must find somebody, and a thread that cannot be started must fail
     /// the start before the first poll.
-    pub(crate) fn start(&self) -> Result<(), Error> {
-        self.relay.start(self.workers, &self.heartbeats).map_err(Error::thread)?;
+    pub(crate) fn start(&self, settings: &Settings) -> Result<(), Error> {
+        self.relay.start(settings.mcp.max_concurrent_requests, &self.heartbeats).map_err(Error::thread)?;
         let (plane, readiness) = (Arc::clone(&self.plane), Arc::clone(&self.readiness));
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
-        let (poller, prober, wait) = (Arc::clone(&self.poller), Arc::clone(&self.prober), self.startup_wait);
+        let wait = settings.mcp.startup_wait;
+        let (poller, prober) = (Arc::clone(&self.poller), Arc::clone(&self.prober));
         let heartbeat = self.heartbeats.add("poller");
         // The gate runs on the poller's thread: nothing else has to wait for the server.
         spawn("poller", move || {

@@ -144,7 +144,7 @@ impl Core {
             calls: BTreeMap::new(),
             urgent: VecDeque::new(),
             outgoing: VecDeque::new(),
-            handshake: Handshake::new(),
+            handshake: Handshake::default(),
             ended: VecDeque::new(),
             stamp: Stamp::default(),
             answered: false,

@@ -12,16 +12,17 @@ use super::super::questions;
 pub(super) const CONFIRMATION: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// Handshake with the present child, and the memory of the last good one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Handshake {
     /// The last `initialize` that a child accepted, its answer, and when that came.
     memory: Option<(Arc<Message>, Arc<Message>, Instant)>,
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Stage {
     /// Nothing has opened a session with the present child.
+    #[default]
     Missing,
     /// This `initialize` is unanswered. One of `ours` was sent for callers who do not know of it, so that none of them
     /// will confirm it.
@@ -31,10 +32,6 @@ enum Stage {
 }
 
 impl Handshake {
-    pub(super) fn new() -> Handshake {
-        Handshake { memory: None, stage: Stage::Missing }
-    }
-
     pub(super) fn is_missing(&self) -> bool {
         matches!(self.stage, Stage::Missing)
     }

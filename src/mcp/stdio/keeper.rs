@@ -32,6 +32,7 @@ use super::observed::{self, Observed};
 use super::pause;
 use super::replies::Replies;
 use super::silence::Silence;
+#[cfg(feature = "page")]
 use super::stderr::LastLines;
 
 /// How long a start may take on a slow disk.
@@ -102,6 +103,9 @@ struct State {
     silence: Silence,
     /// It was said which variables it does not get.
     withheld_said: bool,
+    /// The last line of its standard error.
+    last_words: String,
+    #[cfg(feature = "page")]
     last_lines: LastLines,
     /// Its standard error is still read.
     stderr_open: bool,
@@ -123,6 +127,8 @@ impl Keeper {
             deaths: 0,
             silence: Silence::new(shared.silence),
             withheld_said: false,
+            last_words: String::new(),
+            #[cfg(feature = "page")]
             last_lines: LastLines::default(),
             stderr_open: false,
         };

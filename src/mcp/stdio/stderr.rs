@@ -4,6 +4,7 @@
 //! ended. Nobody beyond the tunnel sees them. A line is never cut into several: the redactor would see neither
 //! half of a secret that lies across.
 
+#[cfg(any(feature = "page", test))]
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::time::{Duration, Instant};
@@ -11,8 +12,10 @@ use std::time::{Duration, Instant};
 /// Longest part of a line that is looked at: as much as the log cleans to show the first part of it.
 const LINE_BYTES_MAX: u64 = 8 * 1024;
 
-/// Lines that are kept, and how many bytes of them.
+/// Lines that are kept for the page, and how many bytes of them.
+#[cfg(any(feature = "page", test))]
 const KEPT_LINES_MAX: usize = 50;
+#[cfg(any(feature = "page", test))]
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a child may print into the log within a second. A log file has no limit of its own, as the journal has.
@@ -21,12 +24,14 @@ pub(super) const RATE_BYTES: usize = 1024 * 1024;
 const RATE_TIME: Duration = Duration::from_secs(1);
 
 /// Last lines that a server printed.
+#[cfg(any(feature = "page", test))]
 #[derive(Debug, Default)]
 pub(super) struct LastLines {
     lines: VecDeque<String>,
     bytes: usize,
 }
 
+#[cfg(any(feature = "page", test))]
 impl LastLines {
     pub(super) fn push(&mut self, line: String) {
         self.bytes += line.len();
@@ -37,13 +42,8 @@ impl LastLines {
     }
 
     /// All that are kept, the oldest first.
-    #[cfg(any(feature = "page", test))]
     pub(super) fn all(&self) -> Vec<String> {
         self.lines.iter().cloned().collect()
-    }
-
-    pub(super) fn last(&self) -> &str {
-        self.lines.back().map_or("", String::as_str)
     }
 }
 
@@ -53,7 +53,8 @@ pub(super) struct Rate {
     began: Instant,
     lines: u32,
     bytes: usize,
-    dropped: u64,
+    /// How many lines were dropped in it.
+    pub(super) dropped: u64,
 }
 
 impl Rate {
@@ -77,11 +78,6 @@ impl Rate {
             self.dropped += 1;
         }
         (room, dropped)
-    }
-
-    /// How many lines were dropped in the present second.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 
@@ -135,7 +131,7 @@ mod tests {
     fn the_last_lines_are_bounded() {
         let mut lines = LastLines::default();
         (0..60).for_each(|n| lines.push(format!("{n}")));
-        assert_eq!((lines.all().len(), lines.last()), (KEPT_LINES_MAX, "59"));
+        assert_eq!((lines.all().len(), lines.all()[49].as_str()), (KEPT_LINES_MAX, "59"));
         (0..60).for_each(|_| lines.push("x".repeat(8 * 1024)));
         assert_eq!(lines.all().len(), 8);
     }

@@ -37,8 +37,7 @@ impl Keeper {
             state.core.fail_all(net::Kind::ConnectionClosed, "the server does not speak this revision");
         }
         self.shared.metrics.child_deaths.add([self.label(), cause], 1);
-        let last = state.last_lines.last();
-        log::warn!(channel = self.channel.as_str(), deaths = state.deaths, last_words = last; "mcp server {why}");
+        log::warn!(channel = self.channel.as_str(), deaths = state.deaths, last_words = state.last_words.as_str(); "mcp server {why}");
         let withheld = &self.launch.withheld;
         if lived < EARLY && !withheld.is_empty() && !std::mem::replace(&mut state.withheld_said, true) {
             let names = withheld.iter().take(WITHHELD_MAX).map(String::as_str).collect::<Vec<_>>().join(" ");

@@ -119,7 +119,11 @@ impl Keeper {
         let mut source = BufReader::new(stderr);
         let mut rate = Rate::new(Instant::now());
         while let Ok(Some((text, bytes))) = read_line(&mut source) {
-            sync::lock(&self.state).last_lines.push(text.clone());
+            let mut state = sync::lock(&self.state);
+            state.last_words.clone_from(&text);
+            #[cfg(feature = "page")]
+            state.last_lines.push(text.clone());
+            drop(state);
             let (room, dropped) = rate.take(Instant::now(), bytes);
             self.tell_dropped(dropped);
             // Last, and without the lock: what was read in the log is found on the page too.
@@ -129,7 +133,7 @@ impl Keeper {
                 self.happened(ChildEvent::Dropped);
             }
         }
-        self.tell_dropped(rate.dropped());
+        self.tell_dropped(rate.dropped);
         let mut state = sync::lock(&self.state);
         if state.core.stamp.child == child {
             state.stderr_open = false;
