@@ -1,7 +1,7 @@
 //! The benchmark of the relay: a load driver in this process, the release binary in another.
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
-//! those whose name begins with the given word, `-- governed` what a policy costs, `-- faults` the faults of the plane, which lose no answer, and
+//! those whose name begins with the given word, `-- governed` what policy and audit cost, `-- faults` the faults of the plane, which lose no answer, and
 //! `-- soak SECONDS` the soak alone.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
