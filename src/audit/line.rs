@@ -94,7 +94,8 @@ pub(super) fn begun(
         Body::Unusable { .. } => None,
     };
     members.text("method", method, VALUE_BYTES_MAX);
-    let subject = message.map(|message| Subject::of(message)).filter(|subject| subject.kind != Kind::Method);
+    let subject = message.map(|message| Subject::of(message).on(&command.channel, message));
+    let subject = subject.filter(|subject| subject.kind != Kind::Method);
     members.text("name", subject.as_ref().and_then(|subject| subject.name.as_deref()), VALUE_BYTES_MAX);
     let judgement = &command.judgement;
     members.text("decision", judgement.decision.map(Decision::word), VALUE_BYTES_MAX);

@@ -3,6 +3,9 @@
 //! A key without a value is refused as well. It could mean "nothing" or "as before", and whoever writes a protection
 //! must not have to guess which.
 
+use std::ops::RangeInclusive;
+
+use super::document::integer;
 use super::yaml::{Fault, Node, Value, shown};
 
 /// The members of a map that were not read yet.
@@ -58,6 +61,15 @@ impl Members {
                 check(&text).map_err(wrong).map(|()| text)
             };
             node.list(path)?.into_iter().map(text).collect()
+        })
+    }
+
+    /// A whole number.
+    pub(crate) fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Fault> {
+        self.take(key, |path, node| {
+            let (line, bounds) = (node.line, format!("{} to {}", range.start(), range.end()));
+            let number = integer(path, node)?.parse().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| Fault::at(line, format!("{path} must be a whole number from {bounds}")))
         })
     }
 

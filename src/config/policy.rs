@@ -9,6 +9,12 @@ use super::members::Members;
 use super::yaml::{Fault, Node, shown};
 use super::{Channel, Error, Mcp};
 
+/// Most limits of one channel. Each call is compared with all of them.
+pub const LIMITS_MAX: usize = 64;
+
+/// Largest number in a limit; beyond it nothing is limited.
+const LIMIT_MAX: u32 = 1_000_000;
+
 /// What callers may ask for.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -23,6 +29,32 @@ pub struct Policy {
 pub struct ChannelPolicy {
     /// Rules of tools, prompts, resources and methods, in this order.
     pub names: [Names; 4],
+    /// Limits; a call has to find room in all that it matches.
+    pub limits: Vec<Limit>,
+}
+
+impl ChannelPolicy {
+    /// The tools that its rules name.
+    fn tools(&self) -> impl Iterator<Item = &String> {
+        let [tools, ..] = &self.names;
+        let limited = self.limits.iter().flat_map(|limit| &limit.tools);
+        tools.allow.iter().chain(limited).flatten().chain(&tools.deny)
+    }
+}
+
+/// Limit of calls. What is not named is not bounded; one of both is.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    /// Where it stands in the file.
+    pub place: String,
+    /// The tools whose calls count; without them every request does that can be refused.
+    pub tools: Option<Vec<String>>,
+    /// Calls a minute, in the long run.
+    pub per_minute: Option<u32>,
+    /// Calls that may come at once.
+    pub burst: Option<u32>,
+    /// Calls that may run at once.
+    pub concurrent: Option<u32>,
 }
 
 /// The keys of these rules.
@@ -38,6 +70,10 @@ pub struct Names {
     /// Wins over what is allowed.
     pub deny: Vec<String>,
 }
+
+/// The tool of the channel `harpoon` that calls an endpoint, and its argument with the endpoint's label. The label is
+/// what is judged.
+pub const CALLS_ENDPOINT: (&str, &str) = ("call_target", "label");
 
 /// Requests that no rule refuses: without them no session begins or ends.
 pub const ALWAYS: [&str; 3] = ["initialize", "ping", "server/discover"];
@@ -69,7 +105,13 @@ pub(super) fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result
             if !wrong.is_empty() {
                 return Err(Fault::at(node.line, format!("{path} {wrong}")));
             }
-            channels.push((channel, rules(&path, node)?));
+            let line = node.line;
+            let rules = rules(&path, node)?;
+            if channel == Some(Channel::harpoon()) && rules.tools().any(|tool| tool == CALLS_ENDPOINT.0) {
+                let why = "names call_target, which is judged by the label that it calls: name labels";
+                return Err(Fault::at(line, format!("{path} {why}")));
+            }
+            channels.push((channel, rules));
         }
         Ok(channels)
     })?;
@@ -93,8 +135,35 @@ fn rules(path: &str, node: Node) -> Result<ChannelPolicy, Fault> {
         })?;
     }
     members.absent("read_only")?;
-    members.absent("limits")?;
+    let limits = members.take("limits", |path, node| {
+        let line = node.line;
+        let limits = node.list(path)?;
+        if limits.len() > LIMITS_MAX {
+            return Err(Fault::at(line, format!("{path} has more than {LIMITS_MAX} entries")));
+        }
+        limits.into_iter().zip(1..).map(|(node, at)| limit(format!("{path}, entry {at}"), node)).collect()
+    })?;
+    rules.limits = limits.unwrap_or_default();
     members.end().map(|()| rules)
+}
+
+/// One limit. One that limits nothing is a mistake.
+fn limit(place: String, node: Node) -> Result<Limit, Fault> {
+    let mut members = Members::of(&place, node)?;
+    let limit = Limit {
+        tools: patterns(&mut members, &place, "tools")?,
+        per_minute: members.number("per_minute", 1..=LIMIT_MAX)?,
+        burst: members.number("burst", 1..=LIMIT_MAX)?,
+        concurrent: members.number("concurrent", 1..=LIMIT_MAX)?,
+        place,
+    };
+    let wrong = match &limit {
+        Limit { per_minute: None, burst: Some(_), .. } => "has burst without per_minute",
+        Limit { per_minute: None, concurrent: None, .. } => "must have per_minute or concurrent",
+        Limit { tools: Some(tools), .. } if tools.is_empty() => "has no tools: name some, or leave tools out",
+        _ => return members.end().map(|()| limit),
+    };
+    Err(members.fault(wrong))
 }
 
 /// A list of names. One that no caller could send, or that is of no effect, is a mistake.
@@ -119,7 +188,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Policy, (usize, String)> {
-        let read = policy(yaml::parse(text).unwrap().0, |channel| channel.as_str() == "main");
+        let is_served = |channel: &Channel| ["main", "harpoon"].contains(&channel.as_str());
+        let read = policy(yaml::parse(text).unwrap().0, is_served);
         read.map_err(|fault| (fault.line.unwrap(), fault.text))
     }
 
@@ -142,11 +212,54 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_as_they_are_written() {
+        let limits = |text: &str| {
+            let read = read(&format!("channels: {{ main: {{ limits: {text} }} }}"));
+            read.map(|mut policy| policy.channels.remove(0).1.limits).map_err(|(_, text)| text)
+        };
+        let read =
+            limits("[{ tools: [a, 'b*'], per_minute: 60, burst: 10, concurrent: 2 }, { per_minute: 1 }]");
+        let [one, other] = &read.unwrap()[..] else { panic!() };
+        assert_eq!(one.tools.as_deref().unwrap(), ["a", "b*"].map(String::from));
+        assert_eq!((one.per_minute, one.burst, one.concurrent), (Some(60), Some(10), Some(2)));
+        assert!(other.tools.is_none() && other.burst.is_none() && other.concurrent.is_none());
+        assert_eq!(other.place, "policy.channels.main.limits, entry 2");
+        assert!(limits("[]").unwrap().is_empty());
+        let unmatched =
+            ".tools begins or ends with a blank, or holds a control character, and would match nothing";
+        for (text, expected) in [
+            ("[{}]", " must have per_minute or concurrent"),
+            ("[{ tools: [a] }]", " must have per_minute or concurrent"),
+            ("[{ burst: 1, concurrent: 1 }]", " has burst without per_minute"),
+            ("[{ tools: [], concurrent: 1 }]", " has no tools: name some, or leave tools out"),
+            ("[{ tools: [' a'], concurrent: 1 }]", unmatched),
+            ("[{ prompts: [b], concurrent: 1 }]", "unknown key \"prompts\" in "),
+            ("[{ per_minute: 0 }]", ".per_minute must be a whole number from 1 to 1000000"),
+            ("[{ per_minute: 1.5 }]", ".per_minute must be an integer"),
+            (
+                "[{ concurrent: 99999999999999999999 }]",
+                ".concurrent must be a whole number from 1 to 1000000",
+            ),
+        ] {
+            let told = limits(text).unwrap_err();
+            let place = "policy.channels.main.limits, entry 1";
+            assert!(told.contains(place) && told.contains(expected), "{text}: {told}");
+        }
+        let many = format!("[{}]", "{ concurrent: 1 }, ".repeat(65));
+        assert_eq!(limits(&many).unwrap_err(), "policy.channels.main.limits has more than 64 entries");
+    }
+
+    #[test]
     fn what_would_protect_nothing_is_refused() {
         let main = |rules: &str| format!("channels:\n  main:\n    {rules}\n");
         for (text, line, expected) in [
             ("{}".to_owned(), 1, "policy must have channels: name one, or \"*\" for all"),
             ("mode: on".to_owned(), 1, "policy.mode must be one of: enforce, observe"),
+            (
+                "channels:\n  harpoon: { limits: [{ tools: [call_target], concurrent: 1 }] }".to_owned(),
+                2,
+                "policy.channels.harpoon names call_target, which is judged by the label that it calls: name labels",
+            ),
             ("modus: enforce\nchannels: {'*': {}}".to_owned(), 1, "unknown key \"modus\" in policy"),
             ("pins: {}".to_owned(), 1, "policy.pins is not available in this version; remove it"),
             (

@@ -54,7 +54,7 @@ use crate::relay::command::{Body, Command, Deadline};
 use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
-use crate::relay::port::{Call, Outcome, Sink, Target};
+use crate::relay::port::{Call, Governor, Outcome, Sink, Target};
 use streamable_http::Sessions;
 
 use history::History;
@@ -80,12 +80,13 @@ pub struct Error(String);
 impl Harpoon {
     /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
     /// endpoint rest as there are workers that call, unless there are many endpoints. The redactor is for what
-    /// calls sent and received, where that is kept.
+    /// calls sent and received, where that is kept. Of the endpoints those are left that the operator's policy allows.
     pub fn new(
         net: &Net,
         settings: &config::Settings,
         metrics: &Arc<Metrics>,
         captures: Option<Redactor>,
+        governor: Option<Arc<dyn Governor>>,
     ) -> Result<Harpoon, Error> {
         let (plane, settings, mcp) = (&settings.control_plane, &settings.harpoon, &settings.mcp);
         let resting = mcp.max_concurrent_requests.min(RESTING_MAX / settings.targets.len().max(1));
@@ -98,7 +99,7 @@ impl Harpoon {
             Ok(Arc::new(Endpoint { target, category, tags, invocation, client }))
         };
         let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, Error>>()?;
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry { governor, ..Registry::default() });
         registry.replace(registry::CONFIGURED, endpoints).map_err(|error| Error(error.to_string()))?;
         let tools = Tools {
             registry,

@@ -7,15 +7,16 @@
 //! Endpoints are registered in sets, one a category, and a set is replaced as a whole: whoever finds out
 //! anew takes the place of what was found before. Readers hold a snapshot; they wait at most until a new one is
 //! made, which takes memory and no input. A set that breaks a rule is refused with an [`Error`], and the old
-//! one stays.
+//! one stays. What the operator's policy refuses is never registered: no list, redirect or program of this host finds it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use crate::config::HarpoonTarget;
+use crate::config::{Channel, HarpoonTarget};
 use crate::net::Client;
+use crate::relay::port::Governor;
 use crate::sync;
 use crate::url::Parts;
 
@@ -67,12 +68,14 @@ pub struct Endpoints {
 }
 
 /// The endpoints, for many readers and a rare writer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registry {
-    now: RwLock<Arc<Endpoints>>,
-    served: Arc<AtomicBool>,
+    /// The operator's policy, to which labels are tools.
+    pub(super) governor: Option<Arc<dyn Governor>>,
+    pub(super) now: RwLock<Arc<Endpoints>>,
+    pub(super) served: Arc<AtomicBool>,
     /// Endpoints that were replaced, for as long as calls still use them.
-    replaced: Mutex<Vec<Weak<Endpoint>>>,
+    pub(super) replaced: Mutex<Vec<Weak<Endpoint>>>,
 }
 
 /// Why a set is refused.
@@ -97,7 +100,9 @@ impl Registry {
         // Held while the new snapshot is made, or two writers would lose one set.
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let others = now.list.iter().filter(|endpoint| endpoint.category != category).cloned();
-        let next = Arc::new(Endpoints::new(others.chain(set).collect())?);
+        let (governor, channel) = (self.governor.as_ref(), Channel::harpoon());
+        let offers = |one: &Arc<Endpoint>| governor.is_none_or(|all| all.offers(&channel, &one.target.label));
+        let next = Arc::new(Endpoints::new(others.chain(set.into_iter().filter(offers)).collect())?);
         let stays =
             |one: &Arc<Endpoint>| next.labelled(&one.target.label).is_some_and(|same| Arc::ptr_eq(one, same));
         let gone = now.list.iter().filter(|one| !stays(one)).map(Arc::downgrade);

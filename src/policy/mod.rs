@@ -5,6 +5,8 @@
 //! is allocated on the way of a command that is allowed, unless its name is written with escapes, and no rule is ever
 //! compiled there. A refusal says nothing about the rule; the log does.
 
+mod limits;
+mod lists;
 mod patterns;
 mod rules;
 #[cfg(test)]
@@ -18,41 +20,36 @@ use crate::config::{self, Channel};
 use crate::ops::line_limit::LineLimit;
 use crate::ops::metrics::Metrics;
 use crate::relay::command::Command;
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Class, Failure};
 use crate::relay::judgement::{Decision, Judgement};
 use crate::relay::message::{Kind, Message};
 use crate::relay::payload::Payload;
 use crate::relay::port::Governor;
-use crate::relay::subject::Subject;
+use crate::relay::subject::{Subject, calls_another};
 
+use lists::{List, Unreadable};
 use rules::Rules;
 
 /// The rules of all channels, compiled.
 pub(crate) struct Policy {
     enforces: bool,
     channels: HashMap<Channel, Rules>,
-    /// The rules of every channel that has none of its own.
-    others: Option<Rules>,
     metrics: Arc<Metrics>,
     lines: LineLimit,
 }
 
 impl Policy {
-    /// Compiles the operator's rules.
-    pub(crate) fn new(settings: &config::Policy, metrics: Arc<Metrics>) -> Policy {
-        let (mut channels, mut others) = (HashMap::new(), None);
-        for (channel, given) in &settings.channels {
-            match channel {
-                Some(channel) => drop(channels.insert(channel.clone(), Rules::new(given))),
-                None => others = Some(Rules::new(given)),
-            }
-        }
-        Policy { enforces: settings.enforces, channels, others, metrics, lines: LineLimit::default() }
-    }
-
-    /// The rules of a channel, if it has any.
-    fn rules(&self, channel: &Channel) -> Option<&Rules> {
-        self.channels.get(channel).or(self.others.as_ref())
+    /// Compiles the operator's rules. Those of no channel are for each of these that has none of its own; each counts
+    /// its calls alone.
+    pub(crate) fn new(settings: &config::Policy, served: Vec<Channel>, metrics: Arc<Metrics>) -> Policy {
+        let of =
+            |channel: Option<&Channel>| settings.channels.iter().find(|(known, _)| known.as_ref() == channel);
+        let channels = served.into_iter().filter_map(|channel| {
+            let (_, given) = of(Some(&channel)).or_else(|| of(None))?;
+            Some((channel, Rules::new(given)))
+        });
+        let (channels, lines) = (channels.collect(), LineLimit::default());
+        Policy { enforces: settings.enforces, channels, metrics, lines }
     }
 
     /// Tells the operator what was, or would be, refused.
@@ -89,11 +86,21 @@ fn is_judged(message: &Message) -> bool {
 impl Governor for Policy {
     fn judge(&self, command: &Command) -> Judgement {
         let message = command.message().filter(|message| is_judged(message));
-        let (Some(rules), Some(message)) = (self.rules(&command.channel), message) else {
+        let (Some(rules), Some(message)) = (self.channels.get(&command.channel), message) else {
             return Judgement::default();
         };
-        let subject = Subject::of(message);
-        let ruling = rules.judge(message, &command.headers, &subject);
+        let subject = Subject::of(message).on(&command.channel, message);
+        let (mut hold, mut retry_after): (Option<Box<dyn Send + Sync>>, _) = (None, None);
+        let mut ruling = rules.judge(message, &command.headers, &subject);
+        if ruling.is_ok() {
+            match rules.charge(message, &subject, command.received) {
+                Ok(running) => hold = running.map(|running| -> Box<dyn Send + Sync> { Box::new(running) }),
+                Err((limit, wait)) => {
+                    retry_after = Some(wait);
+                    ruling = Err((Class::RateLimited, limit));
+                }
+            }
+        }
         let decision = match &ruling {
             Ok(_) => Decision::Allow,
             Err(_) if self.enforces => Decision::Deny,
@@ -104,18 +111,32 @@ impl Governor for Policy {
             Ok(rule) => (rule, None),
             Err((class, rule)) => {
                 self.tell(command, &subject, decision, &rule);
-                let mut failure = Failure::new(class, &*rule);
+                let mut failure = Failure { retry_after, ..Failure::new(class, &*rule) };
                 // Nobody would read the error beside a status of success.
-                if message.kind() == Kind::Notification {
+                if message.kind() == Kind::Notification && failure.status < 400 {
                     failure.status = 400;
                 }
                 (Some(rule), self.enforces.then_some(failure))
             }
         };
-        Judgement { decision: Some(decision), rule, refusal, hold: None }
+        Judgement { decision: Some(decision), rule, refusal, hold }
     }
 
-    fn filter(&self, _command: &Command, payload: Payload) -> Result<Payload, Failure> {
-        Ok(payload)
+    fn offers(&self, channel: &Channel, tool: &str) -> bool {
+        let rules = self.channels.get(channel).filter(|_| self.enforces);
+        rules.is_none_or(|rules| rules.offers(List::Tools)(tool.into()))
+    }
+
+    fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure> {
+        let (channel, method) = (&command.channel, command.message().and_then(|message| message.method()));
+        let rules = self.channels.get(channel).filter(|_| self.enforces);
+        let (Some(rules), Some(list)) = (rules, method.and_then(List::of_method)) else { return Ok(payload) };
+        let offers = rules.offers(list);
+        let cuts = list.cuts(payload.text(), |name| calls_another(channel, &name) || offers(name));
+        let unreadable = |why: Unreadable| {
+            let cause = format!("the operator's policy cannot read the answer to {}: {why}", list.method());
+            Failure::new(Class::InvalidAnswer, cause)
+        };
+        cuts.map(|cuts| payload.without(&cuts)).map_err(unreadable)
     }
 }

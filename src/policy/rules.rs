@@ -1,6 +1,8 @@
 //! The rules of one channel, and what they say about a request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ureq::http::HeaderMap;
 
@@ -11,6 +13,8 @@ use crate::relay::message::Message;
 use crate::relay::revision;
 use crate::relay::subject::{Kind, Subject};
 
+use super::limits::{Limit, Limits, Rate, Running};
+use super::lists::List;
 use super::patterns::{Pattern, Patterns};
 
 /// Longest name that is compared; as long as servers let a head be. Comparing costs time for each rule.
@@ -20,8 +24,20 @@ const NAME_BYTES_MAX: usize = 8 * 1024;
 /// a step out of the folder that the pattern names.
 const DISGUISES: [&str; 4] = ["%2e", "%2f", "%5c", "\\"];
 
-/// The rules of one channel, compiled, in the order of [`Kind`].
-pub(super) struct Rules([Names; 4]);
+/// The rules of one channel, compiled.
+pub(super) struct Rules {
+    /// In the order of [`Kind`].
+    names: [Names; 4],
+    counted: Vec<Counted>,
+    limits: Arc<Limits>,
+}
+
+/// The calls that one limit counts.
+struct Counted {
+    /// Those of these tools; else all requests that can be refused.
+    tools: Option<Patterns>,
+    rule: Arc<str>,
+}
 
 /// The rules of one kind of names.
 struct Names {
@@ -38,29 +54,76 @@ pub(super) type Ruling = Result<Option<Arc<str>>, (Class, Arc<str>)>;
 impl Rules {
     /// Compiles the rules of a channel.
     pub(super) fn new(given: &config::ChannelPolicy) -> Rules {
-        Rules(given.names.each_ref().map(|names| {
+        let names = given.names.each_ref().map(|names| {
             let place = &names.place;
             let list = |list: &Vec<String>, key| Patterns::new(list, &format!("{place}.{key}"));
             let allow = names.allow.as_ref().map(|allow| list(allow, "allow"));
             Names { place: place.clone(), allow, deny: list(&names.deny, "deny") }
-        }))
+        });
+        let counted = given.limits.iter().map(|limit| Counted {
+            tools: limit.tools.as_ref().map(|tools| Patterns::new(tools, &limit.place)),
+            rule: limit.place.as_str().into(),
+        });
+        let limits = given.limits.iter().map(|limit| {
+            let rate = limit.per_minute.map(|per_minute| Rate::new(per_minute, limit.burst));
+            Limit { rate, concurrent: limit.concurrent }
+        });
+        Rules { names, counted: counted.collect(), limits: Limits::new(limits, Instant::now()) }
     }
 
     /// Judges a request. A header that contradicts it is told first: what it is about is not clear then.
     pub(super) fn judge(&self, message: &Message, headers: &HeaderMap, subject: &Subject<'_>) -> Ruling {
-        if let Some(header) = mcp_headers::differing(headers, message, subject.name.as_deref()) {
+        if let Some(header) =
+            mcp_headers::differing(headers, message, subject.through.or(subject.name.as_deref()))
+        {
             return Err((Class::HeaderMismatch, format!("{header} differs from the body").into()));
         }
-        let [tools, prompts, resources, methods] = &self.0;
-        let said = methods.method(message.method().unwrap_or_default());
-        let said = said.and_then(|by_method| match subject.kind {
+        let said = self.say(message.method().unwrap_or_default(), subject);
+        said.map_err(|rule| (Class::PolicyDenied, rule))
+    }
+
+    fn say(&self, method: &str, subject: &Subject<'_>) -> Said {
+        let [tools, prompts, resources, methods] = &self.names;
+        methods.method(method).and_then(|by_method| match subject.kind {
             Kind::Tool => tools.named(subject),
             Kind::Prompt => prompts.named(subject),
             Kind::Resource => resources.named(subject),
             Kind::Method if subject.name.is_none() => methods.named(subject),
             Kind::Method => Ok(by_method),
-        });
-        said.map_err(|rule| (Class::PolicyDenied, rule))
+        })
+    }
+
+    /// Charges the limits that count a request, which may go on by all else. What it returns is kept while the call
+    /// runs; without room it fails with the limit, and how long to wait.
+    pub(super) fn charge(
+        &self,
+        message: &Message,
+        subject: &Subject<'_>,
+        now: Instant,
+    ) -> Result<Option<Running>, (Arc<str>, Duration)> {
+        if self.counted.is_empty() || config::ALWAYS.contains(&message.method().unwrap_or_default()) {
+            return Ok(None);
+        }
+        let tool = subject.name.as_deref().filter(|_| subject.kind == Kind::Tool);
+        let matches = |tools: &Patterns| tool.is_some_and(|tool| tools.find(tool).is_some());
+        let counts = |one: &Counted| one.tools.as_ref().is_none_or(matches);
+        let bits = self.counted.iter().enumerate().filter(|(_, one)| counts(one)).map(|(at, _)| 1 << at);
+        let charged = self.limits.charge(bits.fold(0, |mask, bit| mask | bit), now);
+        charged.map_err(|full| {
+            let rule = self.counted.get(full.limit).map(|one| Arc::clone(&one.rule));
+            (rule.unwrap_or_default(), full.retry_after)
+        })
+    }
+
+    /// Tells of the names of a list whether what they name could be asked for.
+    pub(super) fn offers(&self, list: List) -> impl Fn(Cow<'_, str>) -> bool {
+        let (method, kind) = match list {
+            List::Tools => ("tools/call", Kind::Tool),
+            List::Prompts => ("prompts/get", Kind::Prompt),
+            List::Resources | List::Templates => ("resources/read", Kind::Resource),
+        };
+        let is_template = list == List::Templates;
+        move |name| self.say(method, &Subject { kind, name: Some(name), is_template, through: None }).is_ok()
     }
 }
 

@@ -19,7 +19,7 @@ fn rules(given: &[Given<'_>]) -> ChannelPolicy {
         let (_, allow, deny) = given.iter().find(|(known, ..)| *known == kind).unwrap_or(&("", None, &[]));
         Names { place: format!("main.{kind}"), allow: allow.map(texts), deny: texts(deny) }
     });
-    ChannelPolicy { names }
+    ChannelPolicy { names, ..ChannelPolicy::default() }
 }
 
 fn request(method: &str, params: &str) -> Message {

@@ -68,7 +68,6 @@ pub enum Class {
     /// The operator's policy refuses it.
     PolicyDenied,
     /// A limit of the operator's policy is reached.
-    #[allow(dead_code)]
     RateLimited,
     /// A header and the body name different things.
     HeaderMismatch,
@@ -204,7 +203,7 @@ impl Failure {
         if let Some((code, message)) = self.class.own() {
             let mut data = json!({ "origin": "tunnel-client", "error_type": self.class.word() });
             if let (Some(members), Some(wait)) = (data.as_object_mut(), self.retry_after) {
-                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let ms = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
                 members.insert("retry_after_ms".into(), ms.into());
             }
             return Payload::own(error(id, code, message, Some(&data)));
@@ -334,7 +333,7 @@ mod tests {
                 "data":{"origin":"tunnel-client","error_type":"policy_denied"}}})
         );
         let limited = said(Class::RateLimited, Some(Duration::from_micros(1_500_900)));
-        let data = json!({"origin":"tunnel-client","error_type":"rate_limited","retry_after_ms":1500});
+        let data = json!({"origin":"tunnel-client","error_type":"rate_limited","retry_after_ms":1501});
         assert_eq!((&limited["error"]["code"], &limited["error"]["data"]), (&json!(-32000), &data));
         assert_eq!(said(Class::HeaderMismatch, None)["error"]["code"], -32020);
         let unaudited = said(Class::AuditUnavailable, None);

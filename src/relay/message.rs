@@ -53,6 +53,8 @@ pub struct Places {
     pub uri: Option<Span>,
     /// `ref.type` of a completion.
     pub reference: Option<Span>,
+    /// `arguments`.
+    pub arguments: Option<Span>,
     /// `_meta.progressToken`: that of a request.
     pub token: Option<Span>,
     /// `progressToken`: that of a progress notification.
@@ -288,7 +290,7 @@ impl Places {
         };
         let members = listed(params)?;
         let found = names::find(&members, names::PARAMS).map_err(Malformed::Name)?;
-        let [mut name, mut uri, meta, progress, cancelled, _] = found;
+        let [mut name, mut uri, meta, progress, cancelled, arguments] = found;
         let mut reference = None;
         if completes {
             let [whole] = names::find(&members, names::COMPLETION).map_err(Malformed::Name)?;
@@ -298,7 +300,7 @@ impl Places {
         let meta = listed(meta)?;
         let [token, subscription] = names::find(&meta, names::META).map_err(Malformed::Name)?;
         let claim = only(&meta, CLAIM);
-        Ok(Places { name, uri, reference, token, progress, cancelled, subscription, claim })
+        Ok(Places { name, uri, reference, arguments, token, progress, cancelled, subscription, claim })
     }
 }
 

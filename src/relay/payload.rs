@@ -1,6 +1,6 @@
-//! JSON text on its way out: exact bytes, with one span replaced.
+//! JSON text on its way out: exact bytes, with one span replaced, and perhaps some cut out.
 //!
-//! A payload is never parsed again and never copied: numbers, member order and escapes reach the other
+//! A payload is never copied: numbers, member order and escapes reach the other
 //! side as they were written. It cannot fail; that the text is a message was checked before.
 
 use std::sync::Arc;
@@ -48,6 +48,25 @@ impl Payload {
         matches!(replaced, Some("" | "null"))
     }
 
+    /// The same without these spans of its text, which stand in order and apart. What is replaced stands in none of
+    /// them. The text is cut in its place: a large one must not take its memory twice.
+    pub fn without(mut self, cuts: &[Span]) -> Payload {
+        let mut at = 0;
+        let mut coming = cuts.iter().peekable();
+        self.text.retain(|letter| {
+            let here = at;
+            at += letter.len_utf8();
+            while coming.next_if(|cut| cut.end <= here).is_some() {}
+            coming.peek().is_none_or(|cut| here < cut.start)
+        });
+        if let Some((span, _)) = &mut self.replacement {
+            let before = cuts.iter().take_while(|cut| cut.end <= span.start);
+            let gone: usize = before.map(|cut| cut.end - cut.start).sum();
+            *span = Span { start: span.start - gone, end: span.end - gone };
+        }
+        self
+    }
+
     /// How many bytes will be sent.
     pub fn bytes(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
@@ -74,6 +93,23 @@ mod tests {
         let payload = Payload::received("{\"id\": 1 ,\"x\":1.50}".into(), Some(id), None);
         assert!(!payload.is_without_id());
         assert_eq!(payload.parts().concat(), b"{\"id\": \"a\" ,\"x\":1.50}");
+    }
+
+    #[test]
+    fn cuts_leave_everything_else_where_it_belongs() {
+        let cut = |text: &str, id: &str, cuts: &[&str]| {
+            let span = |part: &str| {
+                let start = text.find(part).unwrap();
+                Span { start, end: start + part.len() }
+            };
+            let cuts: Vec<Span> = cuts.iter().map(|part| span(part)).collect();
+            let payload = Payload::received(text.into(), Some((span(id), "\"i\"".into())), None);
+            String::from_utf8(payload.without(&cuts).parts().concat()).unwrap()
+        };
+        assert_eq!(cut("{ä:[1, ö ,2],id:77}", "77", &["1", " ö "]), "{ä:[,,2],id:\"i\"}");
+        assert_eq!(cut("{id:77,ä:[1, ö ,2]}", "77", &["1", " ö ", "2"]), "{id:\"i\",ä:[,,]}");
+        assert_eq!(cut("{[1],id:77,[2]}", "77", &["1", "[2]"]), "{[],id:\"i\",}");
+        assert_eq!(cut("{id:77}", "77", &[]), "{id:\"i\"}");
     }
 
     #[test]

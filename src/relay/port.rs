@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::Channel;
+
 use super::command::{Command, Deadline};
 use super::failure::Failure;
 use super::headers::ReplyHeaders;
@@ -95,6 +97,10 @@ pub struct Timing {
 pub trait Governor: Send + Sync {
     /// Decides about a command that some server would get. Runs on the poller's thread and must not block.
     fn judge(&self, command: &Command) -> Judgement;
+
+    /// Whether a call of this tool could go on: who makes lists of its own asks this.
+    #[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
+    fn offers(&self, channel: &Channel, tool: &str) -> bool;
 
     /// Takes out of the answer to a command what its caller could not ask for.
     fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure>;

@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 
+use crate::config::{CALLS_ENDPOINT, Channel};
 use crate::ops::metrics::words;
 
-use super::json::Span;
+use super::json::{self, Span};
 use super::message::Message;
+use super::names;
 
 words! {
     /// Kind of what a request names.
@@ -33,6 +35,13 @@ pub struct Subject<'a> {
     pub name: Option<Cow<'a, str>>,
     /// Whether the URI may be a template, with variables in braces.
     pub is_template: bool,
+    /// The tool that was called, where what it calls in turn is the subject.
+    pub through: Option<&'static str>,
+}
+
+/// Whether a call of this tool is about what it calls in turn.
+pub fn calls_another(channel: &Channel, tool: &str) -> bool {
+    *channel == Channel::harpoon() && tool == CALLS_ENDPOINT.0
 }
 
 impl<'a> Subject<'a> {
@@ -41,7 +50,7 @@ impl<'a> Subject<'a> {
         let (method, places) = (message.method().unwrap_or_default(), message.places());
         let named = |kind, name: Option<Span>, is_template| {
             let name = name.and_then(|span| exact(span.of(message.text())));
-            Subject { kind, name, is_template }
+            Subject { kind, name, is_template, through: None }
         };
         match method {
             "tools/call" => named(Kind::Tool, places.name, false),
@@ -57,13 +66,38 @@ impl<'a> Subject<'a> {
                     _ => named(Kind::Method, None, false),
                 }
             }
-            method => Subject { kind: Kind::Method, name: Some(method.into()), is_template: false },
+            method => {
+                Subject { kind: Kind::Method, name: Some(method.into()), is_template: false, through: None }
+            }
         }
+    }
+
+    /// The same on this channel, where a tool may call another one: then that one is meant.
+    pub fn on(self, channel: &Channel, message: &'a Message) -> Subject<'a> {
+        let (tool, argument) = CALLS_ENDPOINT;
+        if self.kind != Kind::Tool || !self.name.as_deref().is_some_and(|name| calls_another(channel, name)) {
+            return self;
+        }
+        let label = || {
+            let arguments = json::members(message.text(), message.places().arguments?).ok()??;
+            let [label] = names::find(&arguments, [argument]).ok()?;
+            Some(match exact(label?.of(message.text()))? {
+                Cow::Borrowed(text) => unbound(text).into(),
+                Cow::Owned(text) => unbound(&text).to_owned().into(),
+            })
+        };
+        Subject { name: label(), through: Some(tool), ..self }
     }
 }
 
+/// The label in a name that is bound to a policy of headers: `hr1:`, a digest, `:` and the label.
+fn unbound(name: &str) -> &str {
+    let bound = name.strip_prefix("hr1:").and_then(|rest| rest.rsplit_once(':'));
+    bound.map_or(name, |(_, label)| label)
+}
+
 /// The text that a JSON string literal stands for, where it is one.
-fn exact(literal: &str) -> Option<Cow<'_, str>> {
+pub fn exact(literal: &str) -> Option<Cow<'_, str>> {
     let inner = literal.strip_prefix('"')?.strip_suffix('"')?;
     match inner.contains('\\') {
         false => Some(inner.into()),
@@ -74,6 +108,35 @@ fn exact(literal: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_of_an_endpoint_is_about_its_label() {
+        for (arguments, name) in [
+            (r#"{"label":"a","method":"GET"}"#, Some("a")),
+            (r#"{"\u006cabel":"\u0061"}"#, Some("a")),
+            (r#"{"label":"hr1:00ff:a"}"#, Some("a")),
+            (r#"{"label":"hr1:00ff:\u0061"}"#, Some("a")),
+            (r#"{"label":"hr1:a"}"#, Some("hr1:a")),
+            (r#"{"label":"HR1:00ff:a"}"#, Some("HR1:00ff:a")),
+            (r#"{"label":"a","label":"b"}"#, None),
+            (r#"{"label":"a","Label":"b"}"#, None),
+            (r#"{"label":7}"#, None),
+            ("{}", None),
+            ("7", None),
+        ] {
+            let params = format!(r#"{{"name":"call_targe\u0074","arguments":{arguments}}}"#);
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+            let message = Message::parse(text).unwrap();
+            let on = |channel| Subject::of(&message).on(&channel, &message);
+            let subject = on(Channel::harpoon());
+            assert_eq!(
+                (subject.name.as_deref(), subject.through),
+                (name, Some("call_target")),
+                "{arguments}"
+            );
+            assert_eq!(on(Channel::main()).name.as_deref(), Some("call_target"));
+        }
+    }
 
     #[test]
     fn requests_name_what_they_are_about() {

@@ -10,12 +10,12 @@ use crate::harpoon::{self, Harpoon};
 use crate::net::Net;
 use crate::oauth::Register;
 use crate::ops::listener::calls::Starter;
-use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
 use crate::relay::port::Target;
 
 use super::built_in::{BuiltIn, Endpoint};
 use super::error::Error;
+use super::parts::Shared;
 #[cfg(feature = "page")]
 use super::{endpoints_page, html::Page};
 
@@ -26,13 +26,10 @@ struct Endpoints {
 }
 
 /// Makes Harpoon with the endpoints that are configured.
-pub(super) fn prepare(
-    settings: &Settings,
-    net: &Net,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<dyn BuiltIn>, Error> {
+pub(super) fn prepare(shared: &Shared) -> Result<Arc<dyn BuiltIn>, Error> {
+    let settings = shared.settings;
     let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
-    let harpoon = Harpoon::new(net, settings, metrics, captures);
+    let harpoon = Harpoon::new(shared.net, settings, &shared.metrics, captures, shared.governor.clone());
     let harpoon = harpoon.map_err(|error| Error::Settings(error.to_string()))?;
     Ok(Arc::new(Endpoints { harpoon: Arc::new(harpoon), settings: settings.harpoon.clone() }))
 }

@@ -50,6 +50,8 @@ pub(crate) struct Shared<'a> {
     pub(super) readiness: Arc<Readiness>,
     pub(super) heartbeats: Heartbeats,
     pub(super) stop: Arc<Stop>,
+    /// What judges commands, where the operator has a policy.
+    pub(super) governor: Option<Arc<dyn Governor>>,
 }
 
 impl<'a> Shared<'a> {
@@ -62,17 +64,21 @@ impl<'a> Shared<'a> {
         let channels: Vec<Channel> =
             channels.chain(promise(settings).map(|promise| promise.channel)).collect();
         let workers = settings.mcp.max_concurrent_requests;
-        let metrics = Metrics::new(&plane.tunnel_id, plane.max_inflight, workers, &channels);
+        let metrics = Arc::new(Metrics::new(&plane.tunnel_id, plane.max_inflight, workers, &channels));
         // A poll that is held to its end must not look like a plane that is gone; a minute covers backoff.
         let window = plane.poll_timeout + plane.poll_guardrail + Duration::from_secs(60);
         // The servers whose channels are not polled get no command, so they are not probed either.
         let probed =
             bindings.filter(|one| matches!(one.server, Server::Http(_)) && plane.is_polled(&one.channel));
         let probed: Vec<Channel> = probed.map(|binding| binding.channel.clone()).collect();
+        let governor = settings.policy.as_ref().map(|policy| -> Arc<dyn Governor> {
+            Arc::new(Policy::new(policy, channels, Arc::clone(&metrics)))
+        });
         Shared {
             settings,
             net,
-            metrics: Arc::new(metrics),
+            governor,
+            metrics,
             readiness: Arc::new(Readiness::new(window, &probed)),
             heartbeats: Heartbeats::default(),
             stop: Arc::default(),
@@ -124,7 +130,7 @@ impl<'a> Shared<'a> {
     pub(super) fn built_in(&self) -> Result<Option<Arc<dyn BuiltIn>>, Error> {
         #[cfg(feature = "harpoon")]
         if promise(self.settings).is_some() {
-            return super::endpoints::prepare(self.settings, self.net, &self.metrics).map(Some);
+            return super::endpoints::prepare(self).map(Some);
         }
         Ok(None)
     }
@@ -251,7 +257,7 @@ impl<'a> Shared<'a> {
             targets,
             allowed: plane.poll_channels.clone(),
             outbox: Arc::<Couriers>::clone(couriers),
-            governor: self.governor(),
+            governor: self.governor.clone(),
             recorder: audit.map(|audit| -> Arc<dyn Recorder> { Arc::<Audit>::clone(audit) }),
             call_max: mcp.connection_max_ttl,
             forwards_trace: mcp.forward_trace_context && !has_own,
@@ -274,12 +280,6 @@ impl<'a> Shared<'a> {
             stop: Arc::clone(&self.stop),
         };
         Couriers::start(parts, &self.heartbeats).map_err(Error::thread)
-    }
-
-    /// What judges commands, where the operator has a policy.
-    pub(super) fn governor(&self) -> Option<Arc<dyn Governor>> {
-        let policy = self.settings.policy.as_ref()?;
-        Some(Arc::new(Policy::new(policy, Arc::clone(&self.metrics))))
     }
 
     /// The poller. It does not run yet.

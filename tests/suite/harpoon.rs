@@ -20,6 +20,7 @@ mod calls;
 mod headers;
 mod local;
 mod page;
+mod policed;
 mod protocol;
 mod redirects;
 mod rewriting;

@@ -70,6 +70,8 @@ mod plane_requests;
 mod plane_routing;
 mod plane_startup;
 mod policy;
+mod policy_limits;
+mod policy_lists;
 mod posting;
 mod probe;
 mod profiles;

@@ -100,6 +100,10 @@ impl Governor for Refusing {
         Judgement { refusal: Some(Failure::new(Class::PolicyDenied, "all")), ..Judgement::default() }
     }
 
+    fn offers(&self, _: &Channel, _: &str) -> bool {
+        false
+    }
+
     fn filter(&self, _: &Command, payload: Payload) -> Result<Payload, Failure> {
         Ok(payload)
     }

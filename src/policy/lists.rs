@@ -1,0 +1,265 @@
+//! Lists of what a server offers, without the entries that could not be called.
+//!
+//! Entries are found as spans of the result's text and cut out together with one comma each. All other bytes stay:
+//! paging, caching times, members that nobody here knows. What a client could read in another way than this reader is
+//! cut, where it is an entry, or makes the result [`Unreadable`]: what is hidden for one reader must not be seen by
+//! another.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::relay::json::{self, Fault, Span};
+use crate::relay::names::{self, Ambiguous};
+use crate::relay::subject;
+
+/// A list that is policed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+}
+
+/// Why a result is not the list that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The text is not JSON, or beyond the bounds.
+    Json(Fault),
+    /// A member that counts could be read in two ways.
+    Name(Ambiguous),
+    /// The result is no object, or the list in it none.
+    Shape,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Json(fault) => fault.fmt(f),
+            Unreadable::Name(ambiguous) => ambiguous.fmt(f),
+            Unreadable::Shape => f.write_str("the result is no object with a list"),
+        }
+    }
+}
+
+impl From<Fault> for Unreadable {
+    fn from(fault: Fault) -> Unreadable {
+        Unreadable::Json(fault)
+    }
+}
+
+impl From<Ambiguous> for Unreadable {
+    fn from(ambiguous: Ambiguous) -> Unreadable {
+        Unreadable::Name(ambiguous)
+    }
+}
+
+impl List {
+    /// The list that a method asks for.
+    pub(super) fn of_method(method: &str) -> Option<List> {
+        [List::Tools, List::Prompts, List::Resources, List::Templates]
+            .into_iter()
+            .find(|list| list.method() == method)
+    }
+
+    /// The method that asks for it.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            List::Tools => "tools/list",
+            List::Prompts => "prompts/list",
+            List::Resources => "resources/list",
+            List::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The member that holds the entries, and the one by which an entry is called.
+    fn members(self) -> (&'static str, &'static str) {
+        match self {
+            List::Tools => ("tools", "name"),
+            List::Prompts => ("prompts", "name"),
+            List::Resources => ("resources", "uri"),
+            List::Templates => ("resourceTemplates", "uriTemplate"),
+        }
+    }
+
+    /// The spans to cut out of a response, in their order: the entries whose names are not to be kept, or that have none.
+    /// An error has nothing to cut, nor has a result without entries.
+    pub(super) fn cuts(
+        self,
+        response: &str,
+        keeps: impl Fn(Cow<'_, str>) -> bool,
+    ) -> Result<Vec<Span>, Unreadable> {
+        let entries = self.entries(response)?;
+        Ok(without(&entries, |entry| self.name(response, *entry).is_some_and(&keeps)))
+    }
+
+    /// Where the entries stand.
+    pub(super) fn entries(self, response: &str) -> Result<Vec<Span>, Unreadable> {
+        let (_, members) = json::object(response)?;
+        let [_, _, _, _, result, _] = names::find(&members.ok_or(Unreadable::Shape)?, names::ENVELOPE)?;
+        let Some(result) = result else { return Ok(Vec::new()) };
+        let members = json::members(response, result)?.ok_or(Unreadable::Shape)?;
+        let [list] = names::find(&members, [self.members().0])?;
+        // Some servers write null for a list that is empty.
+        match list.filter(|list| list.of(response) != "null") {
+            None => Ok(Vec::new()),
+            Some(list) => json::elements(response, list)?.ok_or(Unreadable::Shape),
+        }
+    }
+
+    /// The one name of an entry.
+    pub(super) fn name(self, response: &str, entry: Span) -> Option<Cow<'_, str>> {
+        let members = json::members(response, entry).ok().flatten()?;
+        let [name] = names::find(&members, [self.members().1]).ok()?;
+        subject::exact(name?.of(response))
+    }
+}
+
+/// What is cut when only some elements of an array stay. A kept element is followed by the comma before the next kept
+/// one; the blanks before it go with what was cut.
+fn without(entries: &[Span], keeps: impl Fn(&Span) -> bool) -> Vec<Span> {
+    let mut cuts: Vec<Span> = Vec::new();
+    // Where a cut begins: behind the last element that stays, or at the first element.
+    let mut from = entries.first().map_or(0, |first| first.start);
+    let mut is_first = true;
+    for entry in entries {
+        if keeps(entry) {
+            if let Some(cut) = cuts.last_mut().filter(|_| is_first) {
+                cut.end = entry.start;
+            }
+            is_first = false;
+            from = entry.end;
+        } else {
+            match cuts.last_mut().filter(|cut| cut.start == from) {
+                Some(cut) => cut.end = entry.end,
+                None => cuts.push(Span { start: from, end: entry.end }),
+            }
+        }
+    }
+    cuts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::payload::Payload;
+
+    /// The text when only these may be called.
+    fn filtered(list: List, response: &str, kept: &[&str]) -> Result<String, Unreadable> {
+        let cuts = list.cuts(response, |name| kept.contains(&&*name))?;
+        let payload = Payload::own(response.to_owned()).without(&cuts);
+        let text = String::from_utf8(payload.parts().concat()).unwrap();
+        assert!(json::value(&text).is_ok(), "{text}");
+        Ok(text)
+    }
+
+    fn tools(result: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#)
+    }
+
+    /// One row a list: what it was, what it is when only `a` and `b` may be called.
+    #[test]
+    fn entries_are_cut_with_their_commas_and_nothing_else_is() {
+        for (entries, left) in [
+            ("", ""),
+            ("  ", "  "),
+            (r#"{"name":"a"}"#, r#"{"name":"a"}"#),
+            (r#" {"name":"x"} "#, "  "),
+            (r#"{"name":"x"} , {"name":"y"}"#, ""),
+            (r#" {"name":"x"} , {"name":"a"} "#, r#" {"name":"a"} "#),
+            (r#" {"name":"a"} , {"name":"x"} "#, r#" {"name":"a"} "#),
+            (r#"{"name":"a"},{"name":"x"},{"name":"b"}"#, r#"{"name":"a"},{"name":"b"}"#),
+            (
+                "{\"name\":\"a\"}\n,\t{\"name\":\"x\"} , {\"name\":\"b\"}",
+                "{\"name\":\"a\"} , {\"name\":\"b\"}",
+            ),
+            (
+                r#"{"name":"x"},{"name":"y"},{"name":"a"},{"name":"x"},{"name":"y"},{"name":"b"},{"name":"x"},{"name":"y"}"#,
+                r#"{"name":"a"},{"name":"b"}"#,
+            ),
+            // What is kept stays as it is written, and is known by its decoded name.
+            (r#"{"\u006eame":"\u0061","n":1.50},{"name":"x"}"#, r#"{"\u006eame":"\u0061","n":1.50}"#),
+            (r#"{"name":"\u0078"},{"name":"A"},{"name":"a "},{"name":"a\u0000"},{"name":"a\ud800"}"#, ""),
+            // Without a name, with two, with one that others read differently, or no entry at all.
+            (r#"{},{"title":"a"},{"name":1},{"name":null},{"name":["a"]},7,null,"a",[{"name":"a"}]"#, ""),
+            (r#"{"name":"a","name":"a"},{"name":"a","n\u0061me":"x"},{"name":"a"}"#, r#"{"name":"a"}"#),
+            (r#"{"name":"a","Name":"x"},{"NAME":"a"},{"name\u0000":"a"},{"name":"b"}"#, r#"{"name":"b"}"#),
+            // Names further inside are nobody's.
+            (
+                r#"{"name":"a","inputSchema":{"name":"x","Name":1}},{"x":{"name":"a"}}"#,
+                r#"{"name":"a","inputSchema":{"name":"x","Name":1}}"#,
+            ),
+        ] {
+            let whole = |entries: &str| {
+                tools(&format!(
+                    r#"{{"_meta":{{"tools":[{{"name":"x"}}]}}, "tools" : [{entries}] ,"nextCursor":"\u0078","ttlMs":1e3,"n":12345678901234567890}}"#
+                ))
+            };
+            assert_eq!(filtered(List::Tools, &whole(entries), &["a", "b"]), Ok(whole(left)), "{entries}");
+            // What may all be called stays byte for byte.
+            let all = List::Tools.cuts(&whole(r#"{"name":"a"} , {"name":"b"}"#), |_| true);
+            assert_eq!(all, Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn each_list_has_its_member_and_its_name() {
+        for (method, entry) in [
+            ("tools/list", r#""tools":[{"name":"a"}"#),
+            ("prompts/list", r#""prompts":[{"name":"a"}"#),
+            ("resources/list", r#""resources":[{"uri":"a"}"#),
+            ("resources/templates/list", r#""resourceTemplates":[{"uriTemplate":"a"}"#),
+        ] {
+            let list = List::of_method(method).unwrap();
+            let text = tools(&format!("{{{entry},{{\"name\":\"b\",\"uri\":\"b\",\"uriTemplate\":\"b\"}}]}}"));
+            let left = tools(&format!("{{{entry}]}}"));
+            assert_eq!(filtered(list, &text, &["a"]), Ok(left), "{method}");
+        }
+        assert_eq!(List::of_method("tools/call"), None);
+        assert_eq!(List::of_method("Tools/list"), None);
+    }
+
+    #[test]
+    fn what_holds_no_list_is_left_alone() {
+        for response in [
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"m","data":{"tools":[{"name":"x"}]}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":null,"nextCursor":null}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"x"}]}}"#,
+        ] {
+            assert_eq!(List::Tools.cuts(response, |_| false), Ok(Vec::new()), "{response}");
+        }
+    }
+
+    /// Each of these could show an entry to one reader and none to another.
+    #[test]
+    fn what_can_be_read_in_two_ways_is_unreadable() {
+        let entry = r#"[{"name":"x"}]"#;
+        for result in [
+            "7",
+            "null",
+            entry,
+            r#"{"tools":{"name":"x"}}"#,
+            r#"{"tools":"x"}"#,
+            &format!(r#"{{"tools":[],"tools":{entry}}}"#),
+            &format!(r#"{{"tools":[],"tool\u0073":{entry}}}"#),
+            &format!(r#"{{"tools":[],"Tools":{entry}}}"#),
+            &format!(r#"{{"tool\u017f":{entry}}}"#),
+            &format!(r#"{{"tools\u0000":{entry}}}"#),
+        ] {
+            assert!(List::Tools.cuts(&tools(result), |_| true).is_err(), "{result}");
+        }
+        for response in [
+            format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{}},"result":{{}},"Result":{{"tools":{entry}}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{}},"resul\u0074":{{"tools":{entry}}}}}"#),
+            "[]".to_owned(),
+            "{".to_owned(),
+        ] {
+            assert!(List::Tools.cuts(&response, |_| true).is_err(), "{response}");
+        }
+    }
+}
