@@ -28,7 +28,7 @@ impl Members {
         read: impl FnOnce(&str, Node) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         let Some(at) = self.left.iter().position(|(name, _)| name == key) else { return Ok(None) };
-        let (_, node) = self.left.swap_remove(at);
+        let (_, node) = self.left.remove(at);
         let path = format!("{}.{key}", self.path);
         if matches!(node.value, Value::Null) {
             return Err(Fault::at(node.line, format!("{path} has no value: give it one, or remove it")));

@@ -1,5 +1,7 @@
 //! The operator's policy: what it refuses reaches no server, and its caller learns nothing about the rule.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::support::command::Command;
@@ -213,14 +215,16 @@ fn refusals_fill_no_log() {
     plane.ignore_limit();
     let commands: Vec<Command> = (0..300).map(|_| tool("delete")).collect();
     plane.queue_all(&commands);
+    let began = Instant::now();
     let mut rig = Rig::over(plane, Mcp::start(), |b| b.yaml(RULES));
     commands.iter().for_each(|command| assert_refused(&rig.plane.wait_answer(command)));
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     let metrics = rig.client.get("/metrics").body;
     assert!(metrics.contains("{channel=\"main\",kind=\"tool\",decision=\"deny\"} 300"));
     rig.client.stop();
     let log = rig.client.log();
     let told = log.lines().filter(|line| line.contains("refused by the operator's policy")).count();
-    assert!((50..300).contains(&told), "{told}");
+    assert!((50..=50 * (seconds + 2)).contains(&told), "{told} lines in {seconds} s");
 }
 
 /// Messages that name a denied tool in some way, or could be read so.
