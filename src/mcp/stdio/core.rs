@@ -187,8 +187,7 @@ impl Core {
                 return Admission::Call(number, replies);
             }
             (Kind::Notification, Some("notifications/initialized")) if self.era == Era::Legacy => {
-                let confirmation = self.confirmation();
-                self.outgoing.extend(confirmation);
+                self.confirm();
             }
             (Kind::Notification, Some("notifications/cancelled")) => {
                 self.cancelled(message, conversation, held);

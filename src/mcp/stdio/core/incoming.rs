@@ -86,8 +86,7 @@ impl Core {
         });
         self.change(Change::Opened);
         if unconfirmed {
-            let confirmation = self.confirmation();
-            self.urgent.extend(confirmation);
+            self.confirm();
         }
     }
 

@@ -49,13 +49,14 @@ impl Core {
             self.open_on_behalf();
         }
         // Some callers never confirm it, and some servers stay silent until it is.
-        let confirmation = self.confirmation();
-        self.outgoing.extend(confirmation);
+        self.confirm();
     }
 
-    /// The `notifications/initialized` that the child is still owed.
-    pub(super) fn confirmation(&mut self) -> Option<Line> {
-        self.handshake.confirm().then(|| Line::own(CONFIRMATION.to_owned()))
+    /// Sends the `notifications/initialized` that the child is still owed. It is for this child alone, so that it goes
+    /// with it: the next one has a handshake of its own.
+    pub(super) fn confirm(&mut self) {
+        let confirmation = self.handshake.confirm().then(|| Line::own(CONFIRMATION.to_owned()));
+        self.urgent.extend(confirmation);
     }
 
     /// The answer by which the present child's session was opened, and when it came.

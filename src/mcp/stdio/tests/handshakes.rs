@@ -64,6 +64,23 @@ fn rev_017_a_restarted_child_is_initialized_before_anything_else() {
 }
 
 #[test]
+fn rev_017_a_confirmation_goes_with_its_child() {
+    let mut core = running(Era::Legacy);
+    admit(&mut core, r#"{"jsonrpc":"2.0","id":"i","method":"initialize"}"#);
+    written(&mut core);
+    incoming(&mut core, r#"{"jsonrpc":"2.0","id":"tc-1","result":{}}"#);
+    take(&mut core, &message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), None);
+    die(&mut core);
+    start(&mut core);
+    let lines = written(&mut core);
+    assert!(lines.len() == 1 && lines[0].contains("\"initialize\""), "{lines:?}");
+    let number = numbers().read(message(lines[0].trim_end()).id().unwrap()).unwrap();
+    incoming(&mut core, &format!(r#"{{"jsonrpc":"2.0","id":"tc-{number}","result":{{}}}}"#));
+    let lines = written(&mut core);
+    assert!(lines.len() == 1 && lines[0].contains("notifications/initialized"), "{lines:?}");
+}
+
+#[test]
 fn rev_017_a_call_that_comes_between_two_children_does_not_change_the_handshake() {
     let mut core = opened();
     die(&mut core);
