@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::BOUND;
 use crate::support::command::Command;
 use crate::support::stdio::{Journal, Rig, call, initialize};
-use crate::time_limits::assert_expired;
+use crate::time_limits::assert_told;
 
 /// What the newest process has received, as methods.
 fn newest(rig: &Rig) -> Vec<String> {
@@ -180,7 +180,7 @@ fn commands_do_not_wait_forever() {
     let answer = rig.plane.wait_answer(&patient);
     assert_eq!((answer.code(), answer.cause().as_str()), (502, "connect/dial"));
     assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
-    assert_expired(&rig.plane.posts_of(&hasty)[0], "2");
+    assert_told(&rig.plane, &rig.client, &hasty, "2");
     assert!(rig.client.is_running());
     assert_eq!(rig.journal.of("echo"), []);
 }

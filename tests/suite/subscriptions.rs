@@ -9,7 +9,7 @@ use crate::support::command::Command;
 use crate::support::gate::Gate;
 use crate::support::reply::{Reply, id_text, notification};
 use crate::support::rig::Rig;
-use crate::time_limits::assert_expired;
+use crate::time_limits::assert_told;
 
 const LISTEN: &str = "subscriptions/listen";
 const CHANGED: &str = "notifications/tools/list_changed";
@@ -176,7 +176,7 @@ fn a_subscription_keeps_its_callers_deadline() {
     rig.mcp.reply(LISTEN, Reply::sse().event(acknowledged("1")).hang());
     let command = listen("1").timeout("700ms");
     rig.plane.queue(&command);
-    assert_expired(&rig.plane.wait_answer(&command), "1");
+    assert_told(&rig.plane, &rig.client, &command, "1");
     rig.mcp.server.wait_abandoned(1);
     rig.assert_alive();
     assert_eq!(rig.mcp.calls_of("notifications/cancelled").len(), 0);

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::BOUND;
-use super::command::SHARD_PREFIX;
+use super::command::{Command, SHARD_PREFIX};
 use super::http::{Fetched, fetch};
 use super::plane::TUNNEL;
 use super::temp::TempDir;
@@ -276,6 +276,14 @@ impl Client {
             }
             lines = self.output.changed.wait_timeout(lines, left).unwrap().0;
         }
+    }
+
+    /// Whether the log says that a command ended without an answer.
+    pub fn is_silent(&self, command: &Command) -> bool {
+        let (log, id) = (self.log(), format!("\"{}\"", command.id));
+        let mut lines = log.lines().filter(|line| line.contains(&id));
+        lines
+            .any(|line| line.contains("dropping without posting") || line.contains("failed to post response"))
     }
 
     /// The listener's address, from the URL file.

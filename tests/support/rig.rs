@@ -56,14 +56,8 @@ impl Rig {
         for _ in 0..20 {
             let command = command();
             self.plane.queue(&command);
-            let is_silent = || {
-                let log = self.client.log();
-                let mut lines = log.lines().filter(|line| line.contains(&format!("\"{}\"", command.id)));
-                lines.any(|line| {
-                    line.contains("dropping without posting") || line.contains("failed to post response")
-                })
-            };
-            if let Some(posted) = self.plane.wait_answer_unless(&command, is_silent) {
+            if let Some(posted) = self.plane.wait_answer_unless(&command, || self.client.is_silent(&command))
+            {
                 return posted;
             }
         }
