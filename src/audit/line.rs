@@ -38,17 +38,23 @@ struct Members {
 }
 
 impl Members {
+    /// Begins a member.
+    fn name(&mut self, name: &str) {
+        let comma = if self.out.is_empty() { "\"" } else { ",\"" };
+        self.out.extend([comma, name, "\":"]);
+    }
+
     /// Adds a member with a value that needs no escape.
     fn plain(&mut self, name: &str, value: impl Display) {
-        let comma = if self.out.is_empty() { "" } else { "," };
+        self.name(name);
         // Writing to a text cannot fail.
-        let _ = write!(self.out, "{comma}\"{name}\":{value}");
+        let _ = write!(self.out, "{value}");
     }
 
     /// Adds a member that is text, when there is one.
     fn text(&mut self, name: &str, value: Option<&str>, limit: usize) {
         let Some(value) = value else { return };
-        self.plain(name, "");
+        self.name(name);
         let cut = value.len() > limit;
         self.cut |= cut;
         let shown = if cut { &[text::head(value, limit), "..."].concat() } else { value };

@@ -52,7 +52,7 @@ fn outcome_of<'r>(records: &'r [Value], command: &Command) -> &'r Value {
     own[0]
 }
 
-fn tool(name: &str, id: u32) -> Command {
+pub fn tool(name: &str, id: u32) -> Command {
     Command::rpc(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}","arguments":{{"q":"argument-inside"}}}}}}"#
     ))
@@ -290,5 +290,33 @@ fn arguments_are_kept_when_asked_for() {
         let text = record.get("arguments").and_then(Value::as_str).unwrap_or_default();
         assert_eq!(text.contains("argument-inside"), mode == "full", "{record}");
         assert!(!record.to_string().contains("hidden-inside"), "{record}");
+    }
+}
+
+/// What the policy said stands in the record, with the rule that nobody outside hears of.
+#[test]
+fn decisions_of_the_policy_are_recorded() {
+    let directory = TempDir::new();
+    for (mode, decision, outcome) in [("enforce", "deny", "refused"), ("observe", "observe", "ok")] {
+        let file = directory.join(mode);
+        let rules =
+            format!("policy:\n  mode: {mode}\n  channels:\n    main:\n      tools: {{allow: [get_*]}}\n");
+        let text = format!("audit:\n  file: {}\n{rules}", file.display());
+        let mut rig = Rig::with(|b| b.yaml(&text));
+        let (allowed, denied) = (tool("get_it", 1), tool("delete_it", 2));
+        rig.send(&allowed);
+        assert!(!rig.send(&denied).request.text().contains("get_*"));
+        assert!(rig.client.stop().success());
+        let records = records(&file);
+        let record = outcome_of(&records, &allowed);
+        assert_eq!((&record["decision"], &record["outcome"]), (&"allow".into(), &"ok".into()), "{record}");
+        let record = outcome_of(&records, &denied);
+        assert_eq!(
+            (&record["decision"], &record["outcome"]),
+            (&decision.into(), &outcome.into()),
+            "{record}"
+        );
+        assert!(record["rule"].as_str().is_some_and(|rule| rule.contains("tools.allow")), "{record}");
+        assert_eq!(record["failure"] == "policy_denied", mode == "enforce", "{record}");
     }
 }

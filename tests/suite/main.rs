@@ -21,6 +21,7 @@ mod admin;
 mod ambiguity;
 mod audit;
 mod audit_faults;
+mod audit_mappings;
 mod bad_answers;
 mod channels;
 mod commands;

@@ -1,0 +1,75 @@
+//! The filters of `packaging/audit.md`, run over records as the program writes them.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command as Program, Stdio};
+
+use serde_json::Value;
+
+use crate::audit::{audited, tool};
+use crate::support::command::Command;
+use crate::support::rig::Rig;
+use crate::support::temp::TempDir;
+
+/// The filter below a heading of the page.
+fn filter(heading: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/audit.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = page.split(&format!("\n## {heading}\n")).nth(1).unwrap();
+    section.split("```jq\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+}
+
+/// What a filter makes of records; nothing where there is no jq.
+fn jq(option: &str, filter: &str, records: &str) -> Option<Vec<String>> {
+    let run = Program::new("jq").args([option, filter]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = run else {
+        eprintln!("SKIPPED: jq is not installed");
+        return None;
+    };
+    child.stdin.take().unwrap().write_all(records.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{filter}");
+    Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
+}
+
+/// Records of a call, of a refusal with a hostile name, and of a gap.
+fn samples() -> String {
+    let directory = TempDir::new();
+    let file = directory.join("audit.jsonl");
+    let mut rig = Rig::with(|b| audited(b, &file, ""));
+    rig.send(&tool("a|b=c\\\\\\nd", 1).header("Mcp-Session-Id", &["s"]));
+    rig.send(&Command::method("ping", "2").channel("elsewhere"));
+    assert!(rig.client.stop().success());
+    let gap = r#"{"v":1,"time":"2026-11-30T08:00:00.125Z","seq":3,"instance":"i","tunnel":"t","event":"gap","refused":7,"lost":0,"prev":"00"}"#;
+    format!("{}{gap}\n", std::fs::read_to_string(&file).unwrap())
+}
+
+#[test]
+fn records_map_to_ocsf_and_cef() {
+    let samples = samples();
+    let Some(lines) = jq("-c", &filter("OCSF"), &samples) else { return };
+    let events: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let statuses: Vec<&Value> = events.iter().map(|event| &event["status_id"]).collect();
+    assert_eq!((events.len(), statuses), (3, vec![&1.into(), &2.into(), &2.into()]), "{events:?}");
+    assert_eq!(events[0]["api"]["operation"], "a|b=c\\\nd");
+    assert_eq!(
+        (&events[1]["status_code"], &events[1]["status_detail"]),
+        (&"400".into(), &"unsupported_channel".into())
+    );
+    assert_eq!(
+        (&events[2]["time"], &events[2]["unmapped"]["refused"]),
+        (&1_796_025_600_125_u64.into(), &7.into())
+    );
+    assert!(lines.iter().all(|line| !line.contains("null")), "{lines:?}");
+
+    let lines = jq("-r", &filter("CEF"), &samples).unwrap();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].starts_with("CEF:0|tunnel-client|tunnel-client|1|ok|tools/call|1|rt="), "{}", lines[0]);
+    assert!(lines[0].contains(r"cs1=a|b\=c\\\nd cs2Label"), "{}", lines[0]);
+    assert!(
+        lines[1].contains("|refused|ping|6|") && lines[1].contains("reason=unsupported_channel"),
+        "{}",
+        lines[1]
+    );
+    assert!(lines[2].contains("|gap|gap|8|rt=1796025600125 "), "{}", lines[2]);
+}
