@@ -316,7 +316,7 @@ fn decisions_of_the_policy_are_recorded() {
             (&decision.into(), &outcome.into()),
             "{record}"
         );
-        assert!(record["rule"].as_str().is_some_and(|rule| rule.contains("tools.allow")), "{record}");
+        assert!(record["rule"].as_str().is_some_and(|rule| rule.contains("channels.main.tools")), "{record}");
         assert_eq!(record["failure"] == "policy_denied", mode == "enforce", "{record}");
     }
 }
