@@ -22,10 +22,11 @@
 //! | [`net`] | makes every outbound connection | `config` |
 //! | [`ops`] | what the operator sees: listener, readiness, metrics, log, signals | `config` |
 //! | [`relay`] | commands, their order, their answers | `config`, `net`, `ops` |
-//! | [`policy`] | judges commands by the operator's rules | `relay` and what it uses |
 //! | [`audit`] | takes down every command, in a chain of lines | `relay` and what it uses |
 //! | [`plane`] | towards the control plane: poller, couriers, wire types | `relay` and what it uses |
 //! | [`mcp`] | towards the private side: HTTP servers, stdio children, probes | `relay` and what it uses |
+//! | [`pins`] | tools that the operator has accepted, and what servers offer since | `mcp` and what it uses |
+//! | [`policy`] | judges commands by the operator's rules | `pins` and what it uses |
 //! | `oauth` | finds the metadata of a protected server | `mcp` and what it uses |
 //! | `harpoon` | calls HTTP endpoints that the operator has named | `oauth` and what it uses |
 //! | `dev` | a local control plane and a stub MCP server | `harpoon`, `relay`, `config`, `ops` |
@@ -76,13 +77,15 @@
 //! | health-listener | 1 | connections of the operator | 5 s each |
 //! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host | 120 s |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
+//! | pins | 0, or 1 with `policy.pins.mode: block` | a second, then a server's list of tools | 30 s a list |
 //! | doctor, stdio-probe | in `doctor` alone: 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | audit | 0 or 1 | records, then its file | none: it is told as unavailable after 5 s |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 18 s |
 //!
 //! Stuck threads: every loop publishes by when its present wait must end ([`ops::heartbeat`]), or that it rests because
-//! only new work ends the wait: poller, workers (quick and listen too), couriers, prober, keepers, health-listener,
-//! health-calls and proxy-health, and not audit, since a disk that hangs is no reason to end calls. While one is overdue, main does not feed the service manager's watchdog. The pipes
+//! only new work ends the wait: poller, workers (quick and listen too), couriers, prober, pins, keepers, health-listener,
+//! health-calls and proxy-health, and not audit, since a disk that hangs is no reason to end calls. While one is
+//! overdue, main does not feed the service manager's watchdog. The pipes
 //! of a child wait for that child alone; a call that needs an answer from there has a deadline.
 //!
 //! Queues: commands wait in [`relay::queue::Queue`] (`control-plane.max-inflight`), answers on the
@@ -125,6 +128,7 @@ mod net;
 #[cfg(feature = "harpoon")]
 mod oauth;
 mod ops;
+mod pins;
 mod plane;
 mod policy;
 mod relay;

@@ -25,6 +25,7 @@ mod editor;
 mod health;
 mod help;
 mod init;
+mod pins;
 mod profiles;
 mod samples;
 
@@ -68,6 +69,12 @@ const COMMANDS: &[Command] = &[
         .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
     Command::new(&["audit", "verify"], "Check that files of audit records are whole", audit::verify)
         .with_arguments(&["<file>", "[file...]"]).with_options(audit::OPTIONS).with_details(include_str!("help/audit_verify.txt")),
+    Command::new(&["pins", "accept"], "Accept the tools that servers offer, of all channels or of some", pins::accept)
+        .with_arguments(&["[channel...]"]).with_settings().with_details(pins::DETAILS),
+    Command::new(&["pins", "show"], "Show the tools that were accepted", pins::show)
+        .with_settings().with_details(pins::DETAILS),
+    Command::new(&["pins", "diff"], "Tell which tools are not as they were accepted", pins::diff)
+        .with_arguments(&["[channel...]"]).with_settings().with_details(pins::DETAILS),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS).with_details(include_str!("help/dev_proxy.txt")),

@@ -47,6 +47,11 @@ impl Members {
         })
     }
 
+    /// A text that is not empty.
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<String>, Fault> {
+        Ok(self.take(key, |path, node| node.text(path))?.filter(|text| !text.is_empty()))
+    }
+
     /// A list of texts, each of which is looked at.
     pub(crate) fn texts(
         &mut self,
@@ -71,14 +76,6 @@ impl Members {
             let number = integer(path, node)?.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| Fault::at(line, format!("{path} must be a whole number from {bounds}")))
         })
-    }
-
-    /// A key of the program's next version.
-    pub(crate) fn absent(&mut self, key: &str) -> Result<(), Fault> {
-        let refuse = |path: &str, node: Node| {
-            Err(Fault::at(node.line, format!("{path} is not available in this version; remove it")))
-        };
-        self.take::<()>(key, refuse).map(drop)
     }
 
     /// All that is left, for maps whose keys are names.

@@ -90,7 +90,7 @@ pub use mcp::Mcp;
 pub use plane::ControlPlane;
 #[cfg(test)]
 pub use policy::Names;
-pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, Policy};
+pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, PinMode, Policy};
 pub use profile::Source;
 pub use sections::*;
 #[cfg(all(feature = "harpoon", test))]

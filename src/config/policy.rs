@@ -4,6 +4,8 @@
 //! means is decided by the room `policy`; what is refused here are rules that could never match, and rules about what
 //! cannot be refused, because their writer believes in something that does not happen.
 
+use std::path::PathBuf;
+
 use super::lookup::Lookup;
 use super::members::Members;
 use super::yaml::{Fault, Node, shown};
@@ -22,6 +24,28 @@ pub struct Policy {
     pub enforces: bool,
     /// Rules by channel; those without one are for every channel that has no rules of its own.
     pub channels: Vec<(Option<Channel>, ChannelPolicy)>,
+    /// Tools that the operator has accepted.
+    pub pins: Option<Pins>,
+}
+
+/// Tools that the operator has accepted, and what follows from that.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    /// The pin file.
+    pub file: PathBuf,
+    /// What is done about other tools.
+    pub mode: PinMode,
+}
+
+/// What is done about tools that are not as they were accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinMode {
+    /// Nothing; what was accepted only says which tools read.
+    Off,
+    /// The operator is told.
+    Warn,
+    /// They are hidden and refused too.
+    Block,
 }
 
 /// The rules of one channel.
@@ -29,6 +53,8 @@ pub struct Policy {
 pub struct ChannelPolicy {
     /// Rules of tools, prompts, resources and methods, in this order.
     pub names: [Names; 4],
+    /// Whether tools alone may be called that were accepted as such that only read.
+    pub read_only: bool,
     /// Limits; a call has to find room in all that it matches.
     pub limits: Vec<Limit>,
 }
@@ -90,7 +116,7 @@ pub(super) fn load(lookup: &Lookup, mcp: &Mcp) -> Result<Option<Policy>, Error> 
 pub(super) fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result<Policy, Fault> {
     let mut members = Members::of("policy", node)?;
     let enforces = members.word("mode", &[("enforce", true), ("observe", false)])?;
-    members.absent("pins")?;
+    let pins = members.take("pins", pins)?;
     let channels = members.take("channels", |path, node| {
         let mut channels = Vec::new();
         for (name, node) in Members::of(path, node)?.rest() {
@@ -111,14 +137,28 @@ pub(super) fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result
                 let why = "names call_target, which is judged by the label that it calls: name labels";
                 return Err(Fault::at(line, format!("{path} {why}")));
             }
+            if rules.read_only && pins.is_none() {
+                let what = "read_only needs policy.pins: it goes by what was accepted there";
+                return Err(Fault::at(line, format!("{path}.{what}")));
+            }
             channels.push((channel, rules));
         }
         Ok(channels)
     })?;
-    let channels = channels.filter(|channels| !channels.is_empty());
+    let channels = channels.filter(|channels| !channels.is_empty()).or(pins.is_some().then(Vec::new));
     let channels = channels.ok_or_else(|| members.fault("must have channels: name one, or \"*\" for all"))?;
     members.end()?;
-    Ok(Policy { enforces: enforces.unwrap_or(true), channels })
+    Ok(Policy { enforces: enforces.unwrap_or(true), channels, pins })
+}
+
+/// What was accepted of tools.
+fn pins(path: &str, node: Node) -> Result<Pins, Fault> {
+    let mut members = Members::of(path, node)?;
+    let modes = [("off", PinMode::Off), ("warn", PinMode::Warn), ("block", PinMode::Block)];
+    let (file, mode) = (members.text("file")?, members.word("mode", &modes)?);
+    let file = file.ok_or_else(|| members.fault("must have file"))?;
+    let mode = mode.ok_or_else(|| members.fault("must have mode: off, warn or block"))?;
+    members.end().map(|()| Pins { file: file.into(), mode })
 }
 
 /// The rules of one channel.
@@ -134,7 +174,7 @@ fn rules(path: &str, node: Node) -> Result<ChannelPolicy, Fault> {
             members.end()
         })?;
     }
-    members.absent("read_only")?;
+    rules.read_only = members.word("read_only", &[("true", true), ("false", false)])?.unwrap_or_default();
     let limits = members.take("limits", |path, node| {
         let line = node.line;
         let limits = node.list(path)?;
@@ -250,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn pins_need_no_rules_and_rules_may_need_pins() {
+        let policy =
+            read("pins: { file: /p.json, mode: block }\nchannels: { main: { read_only: true } }").unwrap();
+        let pins = policy.pins.unwrap();
+        assert_eq!((pins.file, pins.mode), (PathBuf::from("/p.json"), PinMode::Block));
+        assert!(policy.channels[0].1.read_only && policy.channels.len() == 1);
+        assert!(read("pins: { file: /p.json, mode: off }").unwrap().channels.is_empty());
+        for (text, told) in [
+            ("pins: { mode: warn }", "policy.pins must have file"),
+            ("pins: { file: '', mode: warn }", "policy.pins must have file"),
+            ("pins: { file: x }", "policy.pins must have mode: off, warn or block"),
+            ("pins: { file: x, mode: on }", "policy.pins.mode must be one of: off, warn, block"),
+            ("pins: { file: x, mode: off, z: 1 }", "unknown key \"z\" in policy.pins"),
+        ] {
+            assert_eq!(read(text).unwrap_err().1, told, "{text}");
+        }
+    }
+
+    #[test]
     fn what_would_protect_nothing_is_refused() {
         let main = |rules: &str| format!("channels:\n  main:\n    {rules}\n");
         for (text, line, expected) in [
@@ -261,7 +320,7 @@ mod tests {
                 "policy.channels.harpoon names call_target, which is judged by the label that it calls: name labels",
             ),
             ("modus: enforce\nchannels: {'*': {}}".to_owned(), 1, "unknown key \"modus\" in policy"),
-            ("pins: {}".to_owned(), 1, "policy.pins is not available in this version; remove it"),
+            ("pins: {}".to_owned(), 1, "policy.pins must have file"),
             (
                 "channels:\n  mian: {}".to_owned(),
                 2,
@@ -303,8 +362,8 @@ mod tests {
             ),
             (
                 main("read_only: true"),
-                3,
-                "policy.channels.main.read_only is not available in this version; remove it",
+                2,
+                "policy.channels.main.read_only needs policy.pins: it goes by what was accepted there",
             ),
         ] {
             assert_eq!(read(&text).unwrap_err(), (line, expected.to_owned()), "{text}");

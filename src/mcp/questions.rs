@@ -1,4 +1,4 @@
-//! The two questions of a probe, and how their answers are read, whatever carries them.
+//! The questions of a probe, the one for a list of tools, and how answers are read, whatever carries them.
 //!
 //! `server/discover` needs no handshake; `initialize` opens one. Answers are read as trees, for verdicts only: no
 //! command is treated by them. Nothing here sends anything or can fail.
@@ -9,11 +9,24 @@ use crate::relay::revision::{CLAIM, Era};
 
 /// The request `server/discover`.
 pub(super) fn discover() -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta()}})
+}
+
+/// What a request without a handshake says of its client.
+fn meta() -> Value {
+    json!({
         CLAIM: Era::Modern.newest(),
         "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": client_info(),
-    }}})
+    })
+}
+
+/// The request `tools/list` for the page of this cursor.
+pub(super) fn tools(era: Era, cursor: Option<&str>) -> Value {
+    let mut params = serde_json::Map::new();
+    params.extend((era == Era::Modern).then(|| ("_meta".to_owned(), meta())));
+    params.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor.into())));
+    json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": params})
 }
 
 /// The request `initialize`.

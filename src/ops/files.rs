@@ -59,6 +59,12 @@ pub fn write_profile(path: &Path, text: &str, replacing: bool) -> io::Result<()>
     written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
+/// Writes a file that others may read, or replaces one as a whole.
+#[cfg(feature = "operator")]
+pub fn write_shared(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text, 0o644, File::sync_all)
+}
+
 /// Creates the directory of profiles, and what is missing above it, for the owner only.
 #[cfg(feature = "operator")]
 pub fn create_profile_directory(path: &Path) -> io::Result<()> {

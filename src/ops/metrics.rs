@@ -88,6 +88,8 @@ rows! {
     // Only of channels that the operator's policy names.
     policy_decisions: COUNTER "tunnel_client_policy_decisions_total" "Decisions of the operator's policy."
         ["channel", "kind", "decision"];
+    // Each change of a tool counts once.
+    pin_drift: COUNTER "tunnel_client_pin_drift_total" "Tools that are not as they were accepted." ["channel", "change"];
     target_failures: COUNTER "target_failures_total" "Calls without an answer." ["channel", "source"];
     // Requests of servers within streams.
     server_requests: COUNTER "server_requests_total" "Requests of servers." ["channel", "answered"];
@@ -226,6 +228,11 @@ impl Metrics {
         if body_bytes > 0 {
             self.http_body_sizes.add([method, route, "http", "1.1", host, port, scheme], body_bytes);
         }
+    }
+
+    /// A tool is not as the operator has accepted it; the first word of `change` says how.
+    pub fn pin_drift(&self, channel: &Channel, change: &str) {
+        self.pin_drift.add([self.channel(channel), change.split(' ').next().unwrap_or_default()], 1);
     }
 
     /// The operator's policy decided about a command.

@@ -197,6 +197,11 @@ impl Readiness {
         self.target(channel, |target| target.child = Some((Trouble::Down, shorten(why))));
     }
 
+    /// Why the tools of the channel are not known, where they have to be; or that they are.
+    pub fn tools_unread(&self, channel: &Channel, why: Option<&str>) {
+        self.target(channel, |target| target.unread = why.map(|why| (Trouble::Unread, shorten(why))));
+    }
+
     /// True when the server of this channel is known and nothing is wrong with it.
     pub fn is_well(&self, channel: &Channel) -> bool {
         let state = self.state();

@@ -86,15 +86,20 @@ impl List {
         }
     }
 
-    /// The spans to cut out of a response, in their order: the entries whose names are not to be kept, or that have none.
+    /// The spans to cut out of a response, in their order: the entries that are not to be kept, by their names and texts,
+    /// or that have no name.
     /// An error has nothing to cut, nor has a result without entries.
     pub(super) fn cuts(
         self,
         response: &str,
-        keeps: impl Fn(Cow<'_, str>) -> bool,
+        keeps: impl Fn(Cow<'_, str>, &str) -> bool,
     ) -> Result<Vec<Span>, Unreadable> {
         let entries = self.entries(response)?;
-        Ok(without(&entries, |entry| self.name(response, *entry).is_some_and(&keeps)))
+        let keeps = |entry: &Span| {
+            let name = self.name(response, *entry);
+            name.is_some_and(|name| keeps(name, entry.of(response)))
+        };
+        Ok(without(&entries, keeps))
     }
 
     /// Where the entries stand.
@@ -150,7 +155,7 @@ mod tests {
 
     /// The text when only these may be called.
     fn filtered(list: List, response: &str, kept: &[&str]) -> Result<String, Unreadable> {
-        let cuts = list.cuts(response, |name| kept.contains(&&*name))?;
+        let cuts = list.cuts(response, |name, _| kept.contains(&&*name))?;
         let payload = Payload::own(response.to_owned()).without(&cuts);
         let text = String::from_utf8(payload.parts().concat()).unwrap();
         assert!(json::value(&text).is_ok(), "{text}");
@@ -201,7 +206,7 @@ mod tests {
             };
             assert_eq!(filtered(List::Tools, &whole(entries), &["a", "b"]), Ok(whole(left)), "{entries}");
             // What may all be called stays byte for byte.
-            let all = List::Tools.cuts(&whole(r#"{"name":"a"} , {"name":"b"}"#), |_| true);
+            let all = List::Tools.cuts(&whole(r#"{"name":"a"} , {"name":"b"}"#), |_, _| true);
             assert_eq!(all, Ok(Vec::new()));
         }
     }
@@ -231,7 +236,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"result":{"tools":null,"nextCursor":null}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"x"}]}}"#,
         ] {
-            assert_eq!(List::Tools.cuts(response, |_| false), Ok(Vec::new()), "{response}");
+            assert_eq!(List::Tools.cuts(response, |_, _| false), Ok(Vec::new()), "{response}");
         }
     }
 
@@ -251,7 +256,7 @@ mod tests {
             &format!(r#"{{"tool\u017f":{entry}}}"#),
             &format!(r#"{{"tools\u0000":{entry}}}"#),
         ] {
-            assert!(List::Tools.cuts(&tools(result), |_| true).is_err(), "{result}");
+            assert!(List::Tools.cuts(&tools(result), |_, _| true).is_err(), "{result}");
         }
         for response in [
             format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{}},"result":{{}},"Result":{{"tools":{entry}}}}}"#),
@@ -259,7 +264,7 @@ mod tests {
             "[]".to_owned(),
             "{".to_owned(),
         ] {
-            assert!(List::Tools.cuts(&response, |_| true).is_err(), "{response}");
+            assert!(List::Tools.cuts(&response, |_, _| true).is_err(), "{response}");
         }
     }
 }

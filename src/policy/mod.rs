@@ -12,6 +12,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,13 +20,14 @@ use std::time::Instant;
 use crate::config::{self, Channel};
 use crate::ops::line_limit::LineLimit;
 use crate::ops::metrics::Metrics;
+use crate::pins::{Refusal, Watch};
 use crate::relay::command::Command;
 use crate::relay::failure::{Class, Failure};
 use crate::relay::judgement::{Decision, Judgement};
 use crate::relay::message::{Kind, Message};
 use crate::relay::payload::Payload;
 use crate::relay::port::Governor;
-use crate::relay::subject::{Subject, calls_another};
+use crate::relay::subject::{self, Subject, calls_another};
 
 use lists::{List, Unreadable};
 use rules::Rules;
@@ -34,6 +36,8 @@ use rules::Rules;
 pub(crate) struct Policy {
     enforces: bool,
     channels: HashMap<Channel, Rules>,
+    /// What was accepted of tools, where the operator has said so.
+    pins: Option<Arc<Watch>>,
     metrics: Arc<Metrics>,
     lines: LineLimit,
 }
@@ -41,15 +45,49 @@ pub(crate) struct Policy {
 impl Policy {
     /// Compiles the operator's rules. Those of no channel are for each of these that has none of its own; each counts
     /// its calls alone.
-    pub(crate) fn new(settings: &config::Policy, served: Vec<Channel>, metrics: Arc<Metrics>) -> Policy {
+    pub(crate) fn new(
+        settings: &config::Policy,
+        served: Vec<Channel>,
+        pins: Option<Arc<Watch>>,
+        metrics: Arc<Metrics>,
+    ) -> Policy {
         let of =
             |channel: Option<&Channel>| settings.channels.iter().find(|(known, _)| known.as_ref() == channel);
+        // Where tools are refused that were not accepted, requests have to be as clear as where rules refuse some.
+        let mut clear = config::ChannelPolicy::default();
+        clear.names.iter_mut().for_each(|names| names.place = "policy.pins".to_owned());
+        let blocks = |channel: &Channel| pins.as_ref().is_some_and(|pins| pins.blocks(channel));
         let channels = served.into_iter().filter_map(|channel| {
-            let (_, given) = of(Some(&channel)).or_else(|| of(None))?;
+            let given = of(Some(&channel)).or_else(|| of(None)).map(|(_, given)| given);
+            let given = given.or_else(|| blocks(&channel).then_some(&clear))?;
             Some((channel, Rules::new(given)))
         });
         let (channels, lines) = (channels.collect(), LineLimit::default());
-        Policy { enforces: settings.enforces, channels, metrics, lines }
+        Policy { enforces: settings.enforces, channels, pins, metrics, lines }
+    }
+
+    /// Whether the operator's pins let a tool be called where tools alone may be that only read.
+    fn reads(&self, rules: &Rules, channel: &Channel, tool: &str) -> bool {
+        !rules.read_only || self.pins.as_ref().is_some_and(|pins| pins.is_read_only(channel, tool))
+    }
+
+    /// Whether what was accepted of tools lets a request go on.
+    fn accepts(
+        &self,
+        rules: &Rules,
+        channel: &Channel,
+        subject: &Subject<'_>,
+    ) -> Result<(), (Class, Arc<str>)> {
+        let tool = subject.name.as_deref().filter(|_| subject.kind == subject::Kind::Tool);
+        let (class, rule) = match self.pins.as_ref().and_then(|pins| pins.refuses(channel, tool)) {
+            Some(Refusal::Unread) => (Class::ToolsUnknown, "policy.pins: the list of tools is not known"),
+            Some(Refusal::Changed) => (Class::PolicyDenied, "policy.pins: not as it was accepted"),
+            None if tool.is_some_and(|tool| !self.reads(rules, channel, tool)) => {
+                (Class::PolicyDenied, "read_only: not accepted as a tool that only reads")
+            }
+            None => return Ok(()),
+        };
+        Err((class, rule.into()))
     }
 
     /// Tells the operator what was, or would be, refused.
@@ -91,7 +129,9 @@ impl Governor for Policy {
         };
         let subject = Subject::of(message).on(&command.channel, message);
         let (mut hold, mut retry_after): (Option<Box<dyn Send + Sync>>, _) = (None, None);
-        let mut ruling = rules.judge(message, &command.headers, &subject);
+        let ruling = rules.judge(message, &command.headers, &subject);
+        let mut ruling =
+            ruling.and_then(|rule| self.accepts(rules, &command.channel, &subject).map(|()| rule));
         if ruling.is_ok() {
             match rules.charge(message, &subject, command.received) {
                 Ok(running) => hold = running.map(|running| -> Box<dyn Send + Sync> { Box::new(running) }),
@@ -124,19 +164,44 @@ impl Governor for Policy {
 
     fn offers(&self, channel: &Channel, tool: &str) -> bool {
         let rules = self.channels.get(channel).filter(|_| self.enforces);
-        rules.is_none_or(|rules| rules.offers(List::Tools)(tool.into()))
+        rules.is_none_or(|rules| rules.offers(List::Tools)(tool.into()) && self.reads(rules, channel, tool))
     }
 
     fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure> {
         let (channel, method) = (&command.channel, command.message().and_then(|message| message.method()));
+        let Some(list) = method.and_then(List::of_method) else { return Ok(payload) };
         let rules = self.channels.get(channel).filter(|_| self.enforces);
-        let (Some(rules), Some(list)) = (rules, method.and_then(List::of_method)) else { return Ok(payload) };
-        let offers = rules.offers(list);
-        let cuts = list.cuts(payload.text(), |name| calls_another(channel, &name) || offers(name));
+        let pins = self.pins.as_ref().filter(|_| list == List::Tools);
+        if rules.is_none() && pins.is_none() {
+            return Ok(payload);
+        }
+        let offers = rules.map(|rules| (rules, rules.offers(list)));
+        let is_offered = |name: Cow<'_, str>| match &offers {
+            None => true,
+            Some(_) if calls_another(channel, &name) => true,
+            Some((rules, offers)) => {
+                (list != List::Tools || self.reads(rules, channel, &name)) && offers(name)
+            }
+        };
+        let cuts = list.cuts(payload.text(), |name, entry| {
+            // Compared in any case, since a change is told where nothing is hidden.
+            let is_accepted = pins.is_none_or(|pins| pins.shows(channel, entry)) || !self.enforces;
+            is_accepted && is_offered(name)
+        });
+        // Who only tells leaves a list that cannot be read to its caller.
+        if rules.is_none() && cuts.is_err() {
+            return Ok(payload);
+        }
         let unreadable = |why: Unreadable| {
             let cause = format!("the operator's policy cannot read the answer to {}: {why}", list.method());
             Failure::new(Class::InvalidAnswer, cause)
         };
         cuts.map(|cuts| payload.without(&cuts)).map_err(unreadable)
+    }
+
+    fn hears(&self, command: &Command, payload: &Payload) {
+        if let Some(pins) = &self.pins {
+            payload.parts().iter().for_each(|part| pins.hears(&command.channel, part));
+        }
     }
 }

@@ -28,6 +28,8 @@ const DISGUISES: [&str; 4] = ["%2e", "%2f", "%5c", "\\"];
 pub(super) struct Rules {
     /// In the order of [`Kind`].
     names: [Names; 4],
+    /// Whether tools alone may be called that were accepted as such that only read.
+    pub(super) read_only: bool,
     counted: Vec<Counted>,
     limits: Arc<Limits>,
 }
@@ -68,7 +70,8 @@ impl Rules {
             let rate = limit.per_minute.map(|per_minute| Rate::new(per_minute, limit.burst));
             Limit { rate, concurrent: limit.concurrent }
         });
-        Rules { names, counted: counted.collect(), limits: Limits::new(limits, Instant::now()) }
+        let (counted, limits) = (counted.collect(), Limits::new(limits, Instant::now()));
+        Rules { names, read_only: given.read_only, counted, limits }
     }
 
     /// Judges a request. A header that contradicts it is told first: what it is about is not clear then.

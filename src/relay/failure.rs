@@ -67,6 +67,8 @@ pub enum Class {
     ChannelBusy,
     /// The operator's policy refuses it.
     PolicyDenied,
+    /// What was accepted of the channel's tools cannot be compared with what its server offers.
+    ToolsUnknown,
     /// A limit of the operator's policy is reached.
     RateLimited,
     /// A header and the body name different things.
@@ -101,6 +103,7 @@ impl Class {
             Class::SubscriptionLimit => (503, Source::ClientInternal, "subscription_limit"),
             Class::ChannelBusy => (503, Source::ClientInternal, "channel_busy"),
             Class::PolicyDenied => (200, Source::ClientInternal, "policy_denied"),
+            Class::ToolsUnknown => (503, Source::ClientInternal, "tools_unknown"),
             Class::RateLimited => (429, Source::ClientInternal, "rate_limited"),
             Class::HeaderMismatch => (400, Source::ClientInternal, "header_mismatch"),
             Class::AuditUnavailable => (503, Source::ClientInternal, "audit_unavailable"),
@@ -113,6 +116,7 @@ impl Class {
         Some(match self {
             Class::Deadline => (SERVER_ERROR, "the server did not answer in time"),
             Class::PolicyDenied => (INVALID_PARAMS, "refused by the operator's policy"),
+            Class::ToolsUnknown => (SERVER_ERROR, "the tools of the server cannot be compared now"),
             Class::RateLimited => (SERVER_ERROR, "the operator's limit is reached"),
             Class::HeaderMismatch => (HEADER_MISMATCH, "a header differs from the body"),
             Class::AuditUnavailable => (SERVER_ERROR, "the audit log cannot be written"),
@@ -311,6 +315,7 @@ mod tests {
             (SubscriptionLimit, 503, "client_internal", "subscription_limit", false),
             (ChannelBusy, 503, "client_internal", "channel_busy", false),
             (PolicyDenied, 200, "client_internal", "policy_denied", false),
+            (ToolsUnknown, 503, "client_internal", "tools_unknown", false),
             (RateLimited, 429, "client_internal", "rate_limited", false),
             (HeaderMismatch, 400, "client_internal", "header_mismatch", false),
             (AuditUnavailable, 503, "client_internal", "audit_unavailable", false),

@@ -122,6 +122,11 @@ pub fn elements(text: &str, span: Span) -> Result<Option<Vec<Span>>, Fault> {
     Ok(Some(items.into_iter().map(|(_, value)| Span::between(text, value)).collect()))
 }
 
+/// The members of an object as they are written, names with their quotes; or the elements of an array, without names.
+pub fn items(text: &str) -> Result<Vec<(&str, &str)>, Fault> {
+    read(text, 0).map(|Items(items)| items)
+}
+
 /// The bytes of valid JSON that stand outside its strings, and their opening quotes, each with its offset.
 pub fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
     let mut bytes = text.bytes().enumerate();

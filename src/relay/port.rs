@@ -104,6 +104,9 @@ pub trait Governor: Send + Sync {
 
     /// Takes out of the answer to a command what its caller could not ask for.
     fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure>;
+
+    /// Hears a notification of a server that goes to its caller.
+    fn hears(&self, command: &Command, payload: &Payload);
 }
 
 /// Takes down commands. Nothing here blocks, or fails.

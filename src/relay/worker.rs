@@ -353,6 +353,9 @@ impl Sink for Stream<'_> {
         if self.broken || self.command.expired() {
             return;
         }
+        if let Some(governor) = &self.relay.governor {
+            governor.hears(self.command, &payload);
+        }
         let (kind, headers, payload) = (AnswerKind::Notification, headers.clone(), Some(payload));
         let answer = Answer { kind, status, headers, payload, timing: None };
         if !self.relay.outbox.notify(self.command, &answer, until) {

@@ -21,6 +21,7 @@ use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
+use crate::pins::{self, Watch};
 use crate::plane::client::{Clients, Plane};
 use crate::plane::courier::{self, COURIERS_MAX, Couriers};
 use crate::plane::poll_wait::PollWait;
@@ -48,6 +49,8 @@ pub(crate) struct Shared<'a> {
     pub(super) net: &'a Net,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
+    /// What watches the tools of servers, where the operator has accepted some.
+    pub(super) watch: Option<Arc<Watch>>,
     pub(super) heartbeats: Heartbeats,
     pub(super) stop: Arc<Stop>,
     /// What judges commands, where the operator has a policy.
@@ -71,15 +74,21 @@ impl<'a> Shared<'a> {
         let probed =
             bindings.filter(|one| matches!(one.server, Server::Http(_)) && plane.is_polled(&one.channel));
         let probed: Vec<Channel> = probed.map(|binding| binding.channel.clone()).collect();
+        let readiness = Arc::new(Readiness::new(window, &probed));
+        let watched =
+            settings.mcp.bindings.iter().map(|one| one.channel.clone()).filter(|one| plane.is_polled(one));
+        let pins = settings.policy.as_ref().and_then(|policy| policy.pins.as_ref());
+        let watch = pins.map(|pins| Arc::new(Watch::new(pins.mode, watched, &metrics, &readiness)));
         let governor = settings.policy.as_ref().map(|policy| -> Arc<dyn Governor> {
-            Arc::new(Policy::new(policy, channels, Arc::clone(&metrics)))
+            Arc::new(Policy::new(policy, channels, watch.clone(), Arc::clone(&metrics)))
         });
         Shared {
             settings,
             net,
             governor,
             metrics,
-            readiness: Arc::new(Readiness::new(window, &probed)),
+            readiness,
+            watch,
             heartbeats: Heartbeats::default(),
             stop: Arc::default(),
         }
@@ -90,9 +99,16 @@ impl<'a> Shared<'a> {
         (2 * settings.mcp.max_concurrent_requests).min(COURIERS_MAX)
     }
 
+    /// Reads what the operator has accepted of tools.
+    pub(super) fn read_pins(&self) -> Result<(), Error> {
+        let pins = self.settings.policy.as_ref().and_then(|policy| policy.pins.as_ref());
+        let Some((pins, watch)) = pins.zip(self.watch.as_ref()) else { return Ok(()) };
+        watch.read(&pins.file).map_err(|error| Error::Settings(pins::unread(&pins.file, &error)))
+    }
+
     /// The HTTP servers of all bindings, also of those whose channel is not polled: a start tells whether a
     /// configuration works as a whole.
-    pub(super) fn servers(&self) -> Result<Vec<Arc<HttpTarget>>, Error> {
+    pub(crate) fn servers(&self) -> Result<Vec<Arc<HttpTarget>>, Error> {
         let mut servers = Vec::new();
         for binding in &self.settings.mcp.bindings {
             // The others start later: a configuration that is wrong elsewhere starts no program.
@@ -106,7 +122,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Starts the servers over stdio, also of channels that are not polled, as the reference does.
-    pub(super) fn children(&self) -> Result<Vec<Arc<StdioTarget>>, Error> {
+    pub(crate) fn children(&self) -> Result<Vec<Arc<StdioTarget>>, Error> {
         let shared = stdio::Shared {
             silence: self.settings.mcp.stdio_silence,
             budget: Arc::clone(self.net.budget()),

@@ -18,6 +18,7 @@ use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
+use crate::pins::{self, Watch};
 use crate::plane::client::Plane;
 use crate::plane::courier::Couriers;
 use crate::plane::poller::Poller;
@@ -51,6 +52,7 @@ pub(crate) struct Tunnel {
     pub(super) relay: Arc<Relay>,
     poller: Arc<Poller>,
     prober: Arc<Prober>,
+    watch: Option<Arc<Watch>>,
     pub(super) stop: Arc<Stop>,
     pub(super) flight: InFlight,
     pub(super) servers: Vec<Arc<HttpTarget>>,
@@ -70,7 +72,7 @@ impl Tunnel {
         redactor: &Arc<Redactor>,
     ) -> Result<Tunnel, Error> {
         let shared = Shared::new(settings, net);
-        let servers = shared.servers()?;
+        let servers = shared.read_pins().and_then(|()| shared.servers())?;
         let built_in = shared.built_in()?;
         let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
         for server in &servers {
@@ -95,10 +97,9 @@ impl Tunnel {
             promise.zip(built_in.as_ref()).map(|(promise, server)| (promise.channel, server.target())),
         );
         let relay = Arc::new(shared.relay(targets, counted, &post_room, audit.as_ref()));
-        let flight = InFlight::default();
+        let (flight, prober) = (InFlight::default(), Arc::new(shared.prober(&servers, search)));
         let poller = Arc::new(shared.poller(&plane, &relay, &flight));
-        let prober = Arc::new(shared.prober(&servers, search));
-        let Shared { metrics, readiness, heartbeats, stop, .. } = shared;
+        let Shared { metrics, readiness, heartbeats, stop, watch, .. } = shared;
         Ok(Tunnel {
             metrics,
             readiness,
@@ -108,6 +109,7 @@ impl Tunnel {
             relay,
             poller,
             prober,
+            watch,
             stop,
             flight,
             servers,
@@ -139,16 +141,33 @@ impl Tunnel {
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
         let wait = settings.mcp.startup_wait;
         let (poller, prober) = (Arc::clone(&self.poller), Arc::clone(&self.prober));
-        let heartbeat = self.heartbeats.add("poller");
+        let (heartbeat, watch, stop) =
+            (self.heartbeats.add("poller"), self.watch.clone(), Arc::clone(&self.stop));
+        self.list_tools()?;
         // The gate runs on the poller's thread: nothing else has to wait for the server.
         spawn("poller", move || {
             if !wait.is_zero() {
                 prober.gate(wait, &heartbeat);
             }
+            if let Some(watch) = watch {
+                watch.gate(&stop, &heartbeat);
+            }
             poller.run(&heartbeat);
         })?;
         let (prober, heartbeat) = (Arc::clone(&self.prober), self.heartbeats.add("prober"));
         spawn("prober", move || prober.run(&heartbeat))
+    }
+
+    /// Starts what lists the tools of servers, where that is asked for.
+    fn list_tools(&self) -> Result<(), Error> {
+        let Some(watch) = self.watch.clone().filter(|watch| watch.lists()) else { return Ok(()) };
+        let of_http =
+            self.servers.iter().map(|one| (one.channel().clone(), pins::Server::Http(Arc::clone(one))));
+        let of_stdio =
+            self.children.iter().map(|one| (one.channel().clone(), pins::Server::Stdio(Arc::clone(one))));
+        let servers: Vec<(Channel, pins::Server)> = of_http.chain(of_stdio).collect();
+        let (stop, heartbeat) = (Arc::clone(&self.stop), self.heartbeats.add("pins"));
+        spawn("pins", move || watch.run(&servers, &stop, &heartbeat))
     }
 
     /// Stops polling, finishes what is in flight within `time`, answers the rest as failed. Tells how many

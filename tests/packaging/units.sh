@@ -183,8 +183,8 @@ for words, flag in said:
 
 # Whoever adds a thread adds it to the sums, then here.
 known = ["main", "poller", "worker", "quick", "listen", "deadlines", "courier", "prober", "keeper",
-         "stdio-writer, -reader, -stderr, -clock", "metadata", "health-listener", "health-calls", "proxy-health", "doctor, stdio-probe",
-         "audit", "drain"]
+         "stdio-writer, -reader, -stderr, -clock", "metadata", "health-listener", "health-calls", "proxy-health", "pins",
+         "doctor, stdio-probe", "audit", "drain"]
 table = pathlib.Path("src/lib.rs").read_text().split("//! # Threads")[1].split("//! # ")[0]
 rows = [row for row in re.findall(r"^//! \| ([^|]+) \|", table, re.M) if row not in ("thread", "---")]
 if rows != known:

@@ -64,6 +64,7 @@ mod oauth_readiness;
 mod oauth_registration;
 mod operator;
 mod overtaking;
+mod pins;
 mod plane_decoding;
 mod plane_failures;
 mod plane_polls;

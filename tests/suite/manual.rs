@@ -259,8 +259,20 @@ fn gather(folder: &Path, into: &mut String) {
 }
 
 /// Keys of the section `policy`, which is no row of the table; each has an item under POLICY.
-const POLICY_KEYS: [&str; 9] =
-    ["policy", "policy.mode", "policy.channels", "tools", "prompts", "resources", "methods", "allow", "deny"];
+const POLICY_KEYS: [&str; 12] = [
+    "policy",
+    "policy.mode",
+    "policy.channels",
+    "tools",
+    "prompts",
+    "resources",
+    "methods",
+    "allow",
+    "deny",
+    "read_only",
+    "policy.pins.file",
+    "policy.pins.mode",
+];
 
 /// The same of `audit`, under AUDIT.
 const AUDIT_KEYS: [&str; 4] = ["audit", "audit.file", "audit.arguments", "audit.on_error"];

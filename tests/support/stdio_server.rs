@@ -17,7 +17,6 @@
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpgid, setpgid, setsid};
@@ -100,7 +99,7 @@ fn main() {
         Mode::Down if !gate.exists() => std::process::exit(1),
         Mode::Slow => {
             while !gate.exists() {
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
         Mode::Sleeper => rest(),
@@ -182,8 +181,7 @@ fn echo(request: &Value) -> Value {
 }
 
 fn refuse(request: &Value, code: i32) {
-    let error = json!({ "code": code, "message": "refused" });
-    say(&json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }));
+    say(&json!({ "jsonrpc": "2.0", "id": request["id"], "error": { "code": code, "message": "refused" } }));
 }
 
 impl Server {
@@ -217,11 +215,15 @@ impl Server {
             "initialize" => self.initialize(request),
             _ if method == "never" || (self.mode == Mode::Strict && !self.opened) => {}
             // Held until a `release`, an `answer-one` or a cancellation.
-            "late" | "subscriptions/listen" => {
-                if method == "subscriptions/listen" {
-                    tagged("notifications/subscriptions/acknowledged", id);
-                }
+            "late" => self.held.push(request.clone()),
+            "subscriptions/listen" => {
+                tagged("notifications/subscriptions/acknowledged", id);
                 self.held.push(request.clone());
+            }
+            "tools/list" => {
+                let list = std::fs::read(format!("{}.tools", self.journal.display())).unwrap_or_default();
+                let tools = serde_json::from_slice(&list).unwrap_or(json!([{ "name": "look" }]));
+                say(&result(id, &json!({ "echo": method, "tools": tools })));
             }
             "ping" if self.mode == Mode::Strict => print("not now\n"),
             "facts" => say(&result(id, &self.facts())),
@@ -235,7 +237,6 @@ impl Server {
                 say(&result(id, &json!({ "text": text })));
             }
             "grandchild" | "detached" => self.leave_behind(method, request),
-            // Leaves its group for its guard's.
             "escape" => {
                 setpgid(Pid::this(), getpgid(Some(Pid::parent())).unwrap()).unwrap();
                 say(&echo(request));
@@ -358,9 +359,6 @@ fn tagged(method: &str, id: &Value) {
 fn spoken(method: &str, request: &Value) {
     let answer = echo(request);
     match method {
-        "tools/list" => {
-            return say(&result(&request["id"], &json!({ "echo": method, "tools": [{"name": "look"}] })));
-        }
         "twice" => return print(&format!("{answer}\n{answer}\n")),
         "strangers" => {
             for id in [json!(987_654), json!("tc-987654"), json!("who"), json!(1.5), Value::Null] {

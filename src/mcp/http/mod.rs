@@ -10,6 +10,7 @@
 pub mod eras;
 pub mod probe;
 pub mod reply;
+pub mod session;
 pub mod sse;
 
 mod answer;

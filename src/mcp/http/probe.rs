@@ -171,21 +171,34 @@ pub(super) fn ask(
     body: &Value,
     deadline: Instant,
 ) -> Result<Answer, Error> {
+    let (status, session, text) = exchange(target, headers, body, ANSWER_BYTES_MAX, deadline)?;
+    // Whatever is not JSON is no answer; what it was does not matter.
+    let message = tree::read(text.as_bytes()).unwrap_or_default();
+    Ok(Answer { status, session, message })
+}
+
+/// Asks one question: the status, the session that it opened, and the text of the answer.
+pub(super) fn exchange(
+    target: &HttpTarget,
+    headers: &HeaderMap,
+    body: &Value,
+    bytes_max: usize,
+    deadline: Instant,
+) -> Result<(u16, Option<HeaderValue>, String), Error> {
     let upstream = &target.upstream;
     let reply = upstream.send(Purpose::Probe, Method::POST, headers, Some(&body.to_string()), deadline)?;
     let (status, session) = (reply.status, reply.headers.get(&SESSION).cloned());
     let text = match reply::content(&reply) {
         Content::Events if (200..300).contains(&status) => {
-            first_answer(reply, &upstream.budget, ANSWER_BYTES_MAX, deadline)?
+            first_answer(reply, &upstream.budget, bytes_max, deadline)?
         }
         _ => {
-            let body = reply.read_all(ANSWER_BYTES_MAX, &upstream.budget, deadline);
-            String::from_utf8_lossy(&body?.data).into_owned()
+            let body = reply.read_all(bytes_max, &upstream.budget, deadline);
+            // A text that is no UTF-8 is no JSON either.
+            String::from_utf8(body?.data).unwrap_or_default()
         }
     };
-    // Whatever is not JSON is no answer; what it was does not matter.
-    let message = tree::read(text.as_bytes()).unwrap_or_default();
-    Ok(Answer { status, session, message })
+    Ok((status, session, text))
 }
 
 /// The first event that holds a result or an error; what the server wants to say before is skipped. Its
@@ -211,6 +224,17 @@ pub(crate) fn first_answer(
 /// to that changes nothing; it has time of its own, because the verdict stands already.
 pub(super) fn clean_up(target: &HttpTarget, version: &str, session: Option<&HeaderValue>) {
     let deadline = Instant::now() + PROBE_TIME;
+    let headers = confirm(target, version, session, deadline);
+    end(target, &headers, deadline);
+}
+
+/// Ends a handshake. Gives the headers of what follows in its session.
+pub(super) fn confirm(
+    target: &HttpTarget,
+    version: &str,
+    session: Option<&HeaderValue>,
+    deadline: Instant,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(session) = session {
         headers.insert(SESSION, session.clone());
@@ -221,10 +245,14 @@ pub(super) fn clean_up(target: &HttpTarget, version: &str, session: Option<&Head
         }
     }
     let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
-    let upstream = &target.upstream;
-    drop(upstream.send(Purpose::Probe, Method::POST, &headers, Some(&body), deadline));
-    if session.is_some() {
-        drop(upstream.send(Purpose::Probe, Method::DELETE, &headers, None, deadline));
+    drop(target.upstream.send(Purpose::Probe, Method::POST, &headers, Some(&body), deadline));
+    headers
+}
+
+/// Ends the session of these headers, if they name one.
+pub(super) fn end(target: &HttpTarget, headers: &HeaderMap, deadline: Instant) {
+    if headers.contains_key(&SESSION) {
+        drop(target.upstream.send(Purpose::Probe, Method::DELETE, headers, None, deadline));
     }
 }
 
@@ -246,7 +274,7 @@ fn is_old_transport(target: &HttpTarget, deadline: Instant) -> bool {
 }
 
 /// A status in the words of the standard; never the reason that the server wrote.
-fn status_text(status: u16) -> String {
+pub(super) fn status_text(status: u16) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
 }

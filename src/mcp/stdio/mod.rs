@@ -25,6 +25,7 @@ mod stderr;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 #[cfg(feature = "operator")]
 pub use guards::Guards;

@@ -25,11 +25,11 @@ use super::rewrite::Numbers;
 /// Stdio server behind one channel.
 pub struct StdioTarget {
     channel: Channel,
-    legacy: Arc<Keeper>,
-    modern: Arc<Keeper>,
+    pub(super) legacy: Arc<Keeper>,
+    pub(super) modern: Arc<Keeper>,
     shared: Shared,
     /// The secret of the digests of conversations.
-    conversations: RandomState,
+    pub(super) conversations: RandomState,
 }
 
 impl StdioTarget {

@@ -45,6 +45,8 @@ pub(super) enum Trouble {
     Down,
     /// Its child owes answers and says nothing.
     Silent,
+    /// Its tools cannot be listed and compared with what was accepted.
+    Unread,
     /// A probe was refused, or silent for too long; or the start-up wait ended without a server.
     Probe,
     /// Commands keep failing.
@@ -57,6 +59,9 @@ impl Trouble {
         match self {
             Trouble::Down => format!("mcp server of channel \"{channel}\" is down: {why}"),
             Trouble::Silent => format!("mcp server of channel \"{channel}\" is silent: {why}"),
+            Trouble::Unread => {
+                format!("mcp channel \"{channel}\" is not served: its tools are not known: {why}")
+            }
             Trouble::Probe => format!("mcp {why}"),
             Trouble::Traffic => format!("mcp channel \"{channel}\" keeps failing: {why}"),
         }
@@ -83,6 +88,8 @@ pub(super) struct Target {
     pub(super) fault: Option<(Trouble, String)>,
     /// Trouble of its child.
     pub(super) child: Option<(Trouble, String)>,
+    /// Trouble with its list of tools.
+    pub(super) unread: Option<(Trouble, String)>,
 }
 
 impl Target {
@@ -93,7 +100,7 @@ impl Target {
 
     /// The reason for which it is not ready: its child comes before anything that calls have met.
     pub(super) fn trouble(&self) -> Option<&(Trouble, String)> {
-        self.child.as_ref().or(self.fault.as_ref())
+        self.child.as_ref().or(self.unread.as_ref()).or(self.fault.as_ref())
     }
 
     /// Traffic got through, whatever a probe said before.
@@ -114,8 +121,9 @@ impl Target {
 
     /// The server answers: nothing is pending and nothing is wrong.
     fn clear(&mut self, remark: Option<String>) {
-        let (answered, probe, child) = (self.answered, self.probe, self.child.take());
-        *self = Target { proven: true, answered, probe, remark, child, ..Target::default() };
+        let (answered, probe) = (self.answered, self.probe);
+        let (child, unread) = (self.child.take(), self.unread.take());
+        *self = Target { proven: true, answered, probe, remark, child, unread, ..Target::default() };
     }
 
     /// What a probe found is kept: traffic only meets its consequences.

@@ -107,6 +107,8 @@ impl Governor for Refusing {
     fn filter(&self, _: &Command, payload: Payload) -> Result<Payload, Failure> {
         Ok(payload)
     }
+
+    fn hears(&self, _: &Command, _: &Payload) {}
 }
 
 fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answers>) -> Relay {

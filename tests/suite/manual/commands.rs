@@ -33,7 +33,8 @@ fn every_command_is_in_page_1() {
         let group = command.split(' ').next().unwrap();
         groups.insert(group.to_owned());
         let section = all.under(&format!(".Ss {group}"));
-        let item = format!("Cm {command} {}", arguments.replace('<', "Ar ").replace('>', ""));
+        let arguments = arguments.replace('<', "Ar ").replace('>', "");
+        let item = format!("Cm {command} {}", arguments.replace('[', "Op Ar ").replace("...]", " ..."));
         if command != group && !section.items().iter().any(|found| found.head == item.trim_end()) {
             mistakes.push(format!("no item .It {item}"));
         }
@@ -46,7 +47,8 @@ fn every_command_is_in_page_1() {
             mistakes.push(format!("not a command: {name}"));
         }
         let known = |item: &Item<'_>| {
-            let words = item.part.0.lines().next().unwrap().split(" Ar ").next().unwrap().to_owned();
+            let line = item.part.0.lines().next().unwrap();
+            let words = line.split(" Op ").next().unwrap().split(" Ar ").next().unwrap().to_owned();
             commands().iter().any(|(command, _)| format!("Cm {command}") == words)
         };
         let items = all.under(&format!(".Ss {name}")).items();

@@ -1,0 +1,278 @@
+//! Watches what servers offer while the tunnel runs, and compares it with what was accepted.
+//!
+//! Every list of tools that passes is compared. Where the operator blocks, this service lists once itself when a
+//! channel starts, and again when its server says that the list has changed, or another child serves: then only tools
+//! whose last seen definition is the accepted one may be called. A list that cannot be read leaves its channel without
+//! service. A change is told once. Nothing here waits but the thread that lists.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::config::{Channel, PinMode};
+use crate::ops::heartbeat::Heartbeat;
+use crate::ops::metrics::Metrics;
+use crate::ops::readiness::Readiness;
+use crate::relay::backoff::Backoff;
+use crate::relay::stop::{Phase, Stop};
+use crate::sync;
+use crate::text;
+
+use super::definition::Tool;
+use super::file::Pins;
+use super::lister::{Server, TOOLS_MAX, list};
+use super::{change, drift, find};
+
+/// How long a server may take to list its tools.
+const LIST_TIME: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a list has changed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// First wait after a list that could not be read; it doubles up to the second.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How long polls wait for the first lists, and how often they look.
+const GATE_TIME: Duration = Duration::from_secs(10);
+const GATE_LOOK: Duration = Duration::from_millis(20);
+
+/// The method by which a server says that its list has changed.
+const LIST_CHANGED: &[u8] = b"notifications/tools/list_changed";
+
+/// Longest name in a log line.
+const NAME_SHOWN_BYTES_MAX: usize = 200;
+
+/// The accepted tools of all channels, and what became of them.
+pub(crate) struct Watch {
+    mode: PinMode,
+    channels: HashMap<Channel, Mutex<State>>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+}
+
+/// What is known of one channel.
+#[derive(Default)]
+struct State {
+    accepted: Vec<Tool>,
+    /// Whether its list was asked for.
+    is_tried: bool,
+    /// Whether its server has said that its list is another one.
+    is_stale: bool,
+    /// Why its list is not known, where it has to be.
+    unread: Option<String>,
+    /// Tools whose last seen definition is the accepted one.
+    trusted: BTreeSet<String>,
+    /// The definitions of which the operator was told, by their tools.
+    told: BTreeMap<String, String>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The list of its channel could not be read.
+    Unread,
+    /// The tool was not accepted, or not as it was seen last.
+    Changed,
+}
+
+impl Watch {
+    /// Watches these channels, of which nothing is accepted yet.
+    pub(crate) fn new(
+        mode: PinMode,
+        channels: impl Iterator<Item = Channel>,
+        metrics: &Arc<Metrics>,
+        readiness: &Arc<Readiness>,
+    ) -> Watch {
+        let unread = (mode == PinMode::Block).then(|| "they were not asked for yet".to_owned());
+        let state = |channel: Channel| {
+            readiness.tools_unread(&channel, unread.as_deref());
+            (channel, Mutex::new(State { unread: unread.clone(), ..State::default() }))
+        };
+        let channels = channels.map(state).collect();
+        Watch { mode, channels, metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) }
+    }
+
+    /// Takes over what the operator has accepted.
+    pub(crate) fn read(&self, file: &Path) -> io::Result<()> {
+        let (pins, warnings) = Pins::read(file)?;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        for (channel, state) in &self.channels {
+            sync::lock(state).accepted = pins.of(channel.as_str()).to_vec();
+        }
+        Ok(())
+    }
+
+    /// Whether tools of this channel are refused that are not as they were accepted.
+    pub(crate) fn blocks(&self, channel: &Channel) -> bool {
+        self.blocked(channel).is_some()
+    }
+
+    /// Whether the service lists itself.
+    pub(crate) fn lists(&self) -> bool {
+        self.mode == PinMode::Block
+    }
+
+    /// The state of a channel where what is not as it was accepted is refused.
+    fn blocked(&self, channel: &Channel) -> Option<&Mutex<State>> {
+        self.channels.get(channel).filter(|_| self.mode == PinMode::Block)
+    }
+
+    /// Whether the accepted definition of a tool says that it only reads.
+    pub(crate) fn is_read_only(&self, channel: &Channel, tool: &str) -> bool {
+        let Some(state) = self.channels.get(channel) else { return false };
+        find(&sync::lock(state).accepted, tool).is_some_and(|tool| tool.read_only_hint == Some(true))
+    }
+
+    /// Why a request is refused that calls this tool, or none.
+    pub(crate) fn refuses(&self, channel: &Channel, tool: Option<&str>) -> Option<Refusal> {
+        let state = sync::lock(self.blocked(channel)?);
+        match tool {
+            _ if state.unread.is_some() => Some(Refusal::Unread),
+            Some(tool) if !state.trusted.contains(tool) => Some(Refusal::Changed),
+            _ => None,
+        }
+    }
+
+    /// Compares an entry of a list that passes. Tells whether the entry may be shown.
+    pub(crate) fn shows(&self, channel: &Channel, entry: &str) -> bool {
+        let Some(state) = self.channels.get(channel).filter(|_| self.mode != PinMode::Off) else {
+            return true;
+        };
+        let blocks = self.mode == PinMode::Block;
+        let Ok(tool) = Tool::read(entry) else { return !blocks };
+        let mut state = sync::lock(state);
+        match change(find(&state.accepted, &tool.name), &tool) {
+            None => {
+                state.told.remove(&tool.name);
+                state.trusted.insert(tool.name);
+                true
+            }
+            Some(change) => {
+                state.trusted.remove(&tool.name);
+                self.tell(&mut state.told, channel, tool.name, &change, tool.sha256);
+                !blocks
+            }
+        }
+    }
+
+    /// Hears a notification that passes.
+    pub(crate) fn hears(&self, channel: &Channel, notification: &[u8]) {
+        let Some(state) = self.blocked(channel) else { return };
+        if notification.windows(LIST_CHANGED.len()).any(|part| part == LIST_CHANGED) {
+            sync::lock(state).is_stale = true;
+        }
+    }
+
+    /// Tells the operator what became of a tool, unless that was told before.
+    fn tell(
+        &self,
+        told: &mut BTreeMap<String, String>,
+        channel: &Channel,
+        tool: String,
+        change: &str,
+        digest: String,
+    ) {
+        // A server that thinks of new names for ever is told of until there are too many.
+        if told.get(&tool) == Some(&digest) || told.len() > TOOLS_MAX {
+            return;
+        }
+        let shown = text::bounded(&tool, NAME_SHOWN_BYTES_MAX);
+        log::warn!(
+            channel = channel.as_str(),
+            tool = shown.as_str(),
+            change = change;
+            "a tool is not as it was accepted: see tunnel-client pins diff"
+        );
+        self.metrics.pin_drift(channel, change);
+        told.insert(tool, digest);
+    }
+
+    /// Takes the whole list of a server, or why there is none.
+    fn take(&self, channel: &Channel, state: &Mutex<State>, listed: Result<Vec<Tool>, String>) {
+        let (offered, why) = match listed {
+            Ok(offered) => (offered, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        self.readiness.tools_unread(channel, why.as_deref());
+        let mut state = sync::lock(state);
+        let State { accepted, trusted, told, unread, is_tried, .. } = &mut *state;
+        match &why {
+            Some(why) if unread.as_ref() != Some(why) => log::warn!(
+                channel = channel.as_str(), error = why.as_str();
+                "the channel is not served, since its tools cannot be listed and compared"
+            ),
+            Some(_) => {}
+            None => {
+                let same = |tool: &&Tool| change(find(accepted, &tool.name), tool).is_none();
+                *trusted = offered.iter().filter(same).map(|tool| tool.name.clone()).collect();
+                told.retain(|tool, _| !trusted.contains(tool));
+                for (tool, change) in drift(accepted, &offered) {
+                    let digest = find(&offered, &tool).map(|tool| tool.sha256.clone()).unwrap_or_default();
+                    self.tell(told, channel, tool, &change, digest);
+                }
+            }
+        }
+        (*is_tried, *unread) = (true, why);
+    }
+
+    /// Lists the tools of these servers whenever that is needed, until the process stops. One after the other, as the
+    /// prober asks them.
+    pub(crate) fn run(&self, servers: &[(Channel, Server)], stop: &Stop, heartbeat: &Heartbeat) {
+        let round = |(channel, server)| {
+            let (seen, backoff, due) = (None, Backoff::new(RETRY_MIN), Instant::now());
+            Some(Round { channel, server, state: self.blocked(channel)?, seen, backoff, due })
+        };
+        let mut rounds: Vec<Round<'_>> =
+            servers.iter().map(|(one, server)| (one, server)).filter_map(round).collect();
+        while !stop.reached(Phase::Draining) {
+            for round in rounds.iter_mut().filter_map(|round| round.is_due().then_some(round)) {
+                heartbeat.within(2 * LIST_TIME);
+                let generation = round.server.generation();
+                let listed = list(round.server, LIST_TIME);
+                match listed {
+                    // What changes while it is listed is listed again.
+                    Ok(_) => (round.seen, round.backoff) = (Some(generation), Backoff::new(RETRY_MIN)),
+                    Err(_) => round.due = Instant::now() + round.backoff.next(RETRY_MAX),
+                }
+                self.take(round.channel, round.state, listed);
+            }
+            heartbeat.within(LOOK);
+            stop.sleep(LOOK, Phase::Draining);
+        }
+    }
+
+    /// Waits until every list was asked for, at most for a while; a stop ends it at once.
+    pub(crate) fn gate(&self, stop: &Stop, heartbeat: &Heartbeat) {
+        let end = Instant::now() + GATE_TIME;
+        heartbeat.until(end);
+        let is_open = || self.channels.values().all(|state| sync::lock(state).is_tried);
+        while self.mode == PinMode::Block && !is_open() && Instant::now() < end {
+            if stop.sleep(GATE_LOOK, Phase::Draining) {
+                return;
+            }
+        }
+    }
+}
+
+/// A server between its lists.
+struct Round<'a> {
+    channel: &'a Channel,
+    server: &'a Server,
+    state: &'a Mutex<State>,
+    /// What the server was when its list was read.
+    seen: Option<[u64; 2]>,
+    backoff: Backoff,
+    due: Instant,
+}
+
+impl Round<'_> {
+    /// Whether its list has to be read now.
+    fn is_due(&self) -> bool {
+        let mut state = sync::lock(self.state);
+        let is_stale = std::mem::take(&mut state.is_stale) || self.seen != Some(self.server.generation());
+        if state.unread.is_some() { self.due <= Instant::now() } else { is_stale }
+    }
+}
