@@ -115,7 +115,7 @@ fn a_long_end_is_announced_and_gives_signs_of_life() {
     gate.open();
     assert_eq!(rig.client.wait_exit().code(), Some(0));
     assert_eq!(rig.plane.wait_answer(&command).code(), 200);
-    let stopping = "STATUS=stopping within 137 s; commands to answer: 1".to_owned();
+    let stopping = "STATUS=stopping within 138 s; commands to answer: 1".to_owned();
     assert!(notifications.lines().contains(&stopping), "{:?}", notifications.lines());
 }
 
