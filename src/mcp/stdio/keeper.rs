@@ -196,12 +196,6 @@ impl Keeper {
         self.publish(&state);
     }
 
-    /// A number that changes when the child is another one, or has said that its list of tools is.
-    pub(super) fn generation(&self) -> u64 {
-        let stamp = sync::lock(&self.state).core.stamp;
-        (stamp.child << 32) + stamp.changed
-    }
-
     /// Why what was taken is not written to the child, and whether that is because it is still starting.
     pub(super) fn why_unwritten(&self) -> (bool, &'static str) {
         match sync::lock(&self.state).core.life {

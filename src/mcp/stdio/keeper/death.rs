@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::net;
 use crate::ops::metrics::ChildEvent;
 use crate::relay::revision::Era;
+use crate::sync;
 
 use super::super::life::Speaks;
 use super::{Keeper, State};
@@ -20,6 +21,12 @@ const WITHHELD_MAX: usize = 40;
 const DEATHS_MAX: u32 = 10;
 
 impl Keeper {
+    /// A number that changes when the child is another one, or has said that its list of tools is.
+    pub(in super::super) fn generation(&self) -> u64 {
+        let stamp = sync::lock(&self.state).core.stamp;
+        (stamp.child << 32) + stamp.changed
+    }
+
     /// The channel as metrics know it.
     pub(super) fn label(&self) -> &str {
         self.shared.metrics.channel(&self.channel)
@@ -74,7 +81,6 @@ mod tests {
     use crate::net::Budget;
     use crate::ops::metrics::Metrics;
     use crate::ops::readiness::Readiness;
-    use crate::sync;
 
     #[test]
     fn readiness_tells_of_many_deaths_without_one_answer() {
