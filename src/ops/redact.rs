@@ -29,7 +29,7 @@ const LEARNED_MAX: usize = 64;
 /// Names whose values are secret, with `-` or `_` between their words: log attributes, parameters,
 /// form fields, JSON members. `code` is one too, but not as an attribute.
 const NAMES: &str = "access_token api_key apikey authorization client_secret cookie id_token mcp_session_id \
-    password proxy_authorization refresh_token secret set_cookie shard_token x_tunnel_shard_token";
+    password proxy_authorization refresh_token secret set_cookie shard_token x_api_key x_tunnel_shard_token";
 
 /// No rule can match a text that has none of these, in any case. Searching for words is much cheaper
 /// than the patterns, and most lines have none.
@@ -200,6 +200,7 @@ mod tests {
             ("unexpected token: x", "unexpected token: x"),
             (r#"{"X-Vault-Token":["t"],"n":1}"#, r#"{"X-Vault-Token":"[REDACTED]","n":1}"#),
             (r#"{"x_auth_token":"t","n":1}"#, r#"{"x_auth_token":"[REDACTED]","n":1}"#),
+            (r#"{"X-Api-Key":"t","api-key":"u"}"#, r#"{"X-Api-Key":"[REDACTED]","api-key":"[REDACTED]"}"#),
             (r#"{"Cookie":["a=[x]; sid=S","b=\"]\"; c"],"n":1}"#, r#"{"Cookie":"[REDACTED]","n":1}"#),
             (
                 r#"{"t":"{\"cookie\":[\"a=[x]; sid=S\"]}","n":1}"#,
