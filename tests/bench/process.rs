@@ -76,6 +76,18 @@ impl Client {
         entries.expect("the client still runs").count()
     }
 
+    /// Bounds how large a file the client may write, as a full disk would.
+    pub fn limit_files(&self, bytes: &str) {
+        let (pid, limit) = (self.child.id().to_string(), format!("--fsize={bytes}:unlimited"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit").success());
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGHUP).expect("the client still runs");
+    }
+
     /// Asks the client to end and waits for it.
     pub fn end(mut self) -> ExitStatus {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));

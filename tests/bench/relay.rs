@@ -1,8 +1,8 @@
 //! The benchmark of the relay: a load driver in this process, the release binary in another.
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
-//! those whose name begins with the given word, `-- governed` what policy and audit cost, `-- faults` the faults of the plane, which lose no answer, and
-//! `-- soak SECONDS` the soak alone.
+//! those whose name begins with the given word, `-- governed` what policy and audit cost, `-- faults` the faults of the plane, which lose no answer,
+//! `-- recorded` the audit records of 200 000 calls under faults, and `-- soak SECONDS` the soak alone.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
 #![allow(unreachable_pub, reason = "a benchmark has no outside")]
@@ -27,6 +27,8 @@ mod governed;
 mod peers;
 #[path = "process.rs"]
 mod process;
+#[path = "recorded.rs"]
+mod recorded;
 #[path = "soak.rs"]
 mod soak;
 
@@ -58,6 +60,9 @@ fn main() -> ExitCode {
     let wanted: Vec<String> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
     if wanted == ["faults"] {
         return faults::run();
+    }
+    if wanted == ["recorded"] {
+        return recorded::run();
     }
     if let [word, seconds] = wanted.as_slice() {
         if word == "soak" {
