@@ -184,7 +184,8 @@ impl Sample {
             "control-plane.http-proxy" | "mcp.http-proxy" => String::new(),
             flag => value_of(flag),
         };
-        let parts = [include_str!("samples/common.yaml"), network, include_str!("samples/host.yaml"), server];
+        let (common, policy) = (include_str!("samples/common.yaml"), include_str!("samples/policy.yaml"));
+        let parts = [common, network, include_str!("samples/host.yaml"), server, policy];
         let mut text = format!("# A tunnel-client profile, made from {}.\n", self.name);
         if self.enterprise {
             text.push_str("# It needs the environment variables ENTERPRISE_CA_BUNDLE and HTTPS_PROXY.\n");

@@ -25,7 +25,10 @@ fn topics_are_listed_and_printed() {
     let listed: Vec<&str> =
         root.lines().filter_map(|line| line.strip_prefix("  tunnel-client help ")).collect();
     let names: Vec<&str> = listed.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["quickstart", "samples", "doctor", "oauth", "audit", "pins", "troubleshooting"]);
+    assert_eq!(
+        names,
+        ["quickstart", "samples", "doctor", "policy", "oauth", "audit", "pins", "troubleshooting"]
+    );
     for name in names {
         let text = text(&[name]);
         assert!(text.lines().count() > 20 && text.lines().all(|line| line.len() <= 80), "{name}");
@@ -65,7 +68,7 @@ fn commands_are_explained() {
 /// What is neither is refused with the topics, and the nearest word of both.
 #[test]
 fn unknown_words_are_refused() {
-    let topics = "available topics: audit, doctor, oauth, pins, quickstart, samples, troubleshooting";
+    let topics = "available topics: audit, doctor, oauth, pins, policy, quickstart, samples, troubleshooting";
     for (words, wanted) in [
         (&["plugin"][..], format!("unknown help topic \"plugin\"; {topics}\n")),
         (

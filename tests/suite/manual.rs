@@ -259,7 +259,7 @@ fn gather(folder: &Path, into: &mut String) {
 }
 
 /// Keys of the section `policy`, which is no row of the table; each has an item under POLICY.
-const POLICY_KEYS: [&str; 12] = [
+const POLICY_KEYS: [&str; 16] = [
     "policy",
     "policy.mode",
     "policy.channels",
@@ -272,6 +272,10 @@ const POLICY_KEYS: [&str; 12] = [
     "read_only",
     "policy.pins.file",
     "policy.pins.mode",
+    "limits",
+    "per_minute",
+    "burst",
+    "concurrent",
 ];
 
 /// The same of `audit`, under AUDIT.
