@@ -20,7 +20,6 @@ words! {
 
 /// Decision about a command, made once, before it is queued. It belongs to the command until that is dropped.
 #[derive(Default)]
-#[allow(dead_code)]
 pub struct Judgement {
     /// What was decided; nothing where nobody judges its channel.
     pub decision: Option<Decision>,
@@ -29,5 +28,6 @@ pub struct Judgement {
     /// How the command is answered in its server's place.
     pub refusal: Option<Failure>,
     /// A place among calls that may run at once, which is given back with the command.
+    #[allow(dead_code, reason = "it is only kept")]
     pub hold: Option<Box<dyn Send + Sync>>,
 }
