@@ -260,10 +260,10 @@ fn a_child_is_listed_again_when_it_changes() {
     let call = || rig.send(&request("tools/call", &json!({ "name": "search" })));
     assert_eq!(call().payload()["result"]["echo"], "tools/call");
     offers(json!([changed()]));
-    rig.send(&Command::rpc(r#"{"jsonrpc":"2.0","method":"tools-change"}"#));
+    rig.send(&request("exit", &json!({})));
     rig.client.wait_log(|line| line.contains("changed (description)"));
     assert_eq!(call().payload()["error"]["code"], -32602);
     offers(json!([remove()]));
-    rig.send(&request("exit", &json!({})));
+    rig.send(&Command::rpc(r#"{"jsonrpc":"2.0","method":"tools-change"}"#));
     rig.client.wait_log(|line| line.contains("\"gone\""));
 }
