@@ -12,6 +12,7 @@ mod endpoints;
 mod examination;
 mod local;
 mod plane;
+mod policy;
 mod product;
 mod report;
 mod servers;
@@ -118,6 +119,9 @@ impl Examination {
             site.handshake(self, offline);
         }
         endpoints::check(&settings.harpoon, &usable, self, offline);
+        if let Some(policy) = &settings.policy {
+            policy::check(policy, &settings.harpoon, main.iter().chain(&others), self, offline);
+        }
         self.now([certificates::expiry(settings)]);
         self.now([match &net {
             Ok(net) => Check::pass(ROOTS, net.roots_summary()),

@@ -80,6 +80,19 @@ impl<'a> Site<'a> {
         Site { channel, server }
     }
 
+    /// The channel.
+    pub(super) fn channel(&self) -> &Channel {
+        self.channel
+    }
+
+    /// A server over HTTP that can be asked.
+    pub(super) fn http(&self) -> Option<Arc<HttpTarget>> {
+        match &self.server {
+            Kind::Http(_, Ok(target)) => Some(Arc::clone(target)),
+            _ => None,
+        }
+    }
+
     /// Whether it is the server of `main`.
     pub(super) fn is_main(&self) -> bool {
         *self.channel == Channel::main()

@@ -112,6 +112,12 @@ impl Policy {
     }
 }
 
+/// Whether a pattern of the profile matches a name.
+#[cfg(feature = "operator")]
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    patterns::Patterns::new(&[pattern.to_owned()], "").find(name).is_some()
+}
+
 /// Whether a server could take a message for a request. Many do what a method says whether there is an id or not.
 fn is_judged(message: &Message) -> bool {
     match message.kind() {

@@ -4,6 +4,7 @@ mod endpoints;
 mod oauth;
 mod peers;
 mod plane;
+mod policy;
 mod stdio;
 
 use serde_json::Value;
