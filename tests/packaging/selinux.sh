@@ -142,6 +142,8 @@ check_tunnel() {
     only_with tunnel_client_tcp_health "it listens on TCP" -A -s $tunnel -c tcp_socket -p name_bind
     only_with tunnel_client_tcp_health "a capability" -A -s $tunnel -t $tunnel -c capability
     only_with tunnel_client_read_keys "keys are read" -A -s $tunnel -t tunnel_client_key_t
+    must "audit records are added to" -A -s $tunnel -t tunnel_client_log_t -c file -p append
+    must_not "audit records are removed" -A -s $tunnel -t tunnel_client_log_t -c file -p unlink,rename
     only_with tunnel_client_stdio "it becomes a server" -T -s $tunnel -t tunnel_client_exec_t -c process
     only_with tunnel_client_stdio "under NoNewPrivileges= too" -A -s $tunnel -c process2 -p nnp_transition
 }
@@ -158,6 +160,7 @@ check_child() {
     must_not "credentials on tmpfs are read" -A -s $child -t tmpfs_t -c file -p read
     must_not "what PID 1 keeps in /run is read" -A -s $child -t init_runtime_t -c file -p read
     must_not "the health socket is there" -A -s $child -t tunnel_client_runtime_t
+    must_not "audit records are there" -A -s $child -t tunnel_client_log_t -c file -p open,append,write
     must_not "passwords are read" -A -s $child -t shadow_t
     must_not "homes are read" -A -s $child -t user_home_t
     must_not "a capability" -A -s $child -c capability,capability2
@@ -209,6 +212,7 @@ check_labels() {
     label /run/tunnel-client/prod/health.sock socket tunnel_client_runtime_t
     label /run/mcp-server/tickets/mcp.sock socket tunnel_client_mcp_runtime_t
     label /var/cache/private/tunnel-client/prod/x file tunnel_client_cache_t
+    label /var/log/tunnel-client/prod.audit.jsonl file tunnel_client_log_t
 }
 
 main() {
