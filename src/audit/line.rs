@@ -7,12 +7,12 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use crate::config::AuditArguments;
 use crate::crypto::{self, Keyed};
 use crate::ops::redact::Redactor;
 use crate::relay::command::{Body, Command};
 use crate::relay::json;
 use crate::relay::judgement::Decision;
+use crate::relay::message::Message;
 use crate::relay::record::Fate;
 use crate::relay::subject::{Kind, Subject};
 use crate::relay::trace::TraceContext;
@@ -32,12 +32,19 @@ const NUMBER_BYTES_MAX: usize = 15;
 
 /// Members, parted by commas.
 #[derive(Default)]
-struct Members {
-    out: String,
+pub(super) struct Members {
+    pub(super) out: String,
+    /// Whether a value was cut.
     cut: bool,
 }
 
 impl Members {
+    /// Members as they are written, for tests.
+    #[cfg(test)]
+    pub(super) fn of(text: &str) -> Members {
+        Members { out: text.to_owned(), cut: false }
+    }
+
     /// Begins a member.
     fn name(&mut self, name: &str) {
         let comma = if self.out.is_empty() { "\"" } else { ",\"" };
@@ -60,23 +67,10 @@ impl Members {
         let shown = if cut { &[text::head(value, limit), "..."].concat() } else { value };
         text::json(&mut self.out, shown);
     }
-
-    /// The text, which says when a value was cut.
-    fn end(mut self) -> String {
-        if self.cut {
-            self.plain("cut", true);
-        }
-        self.out
-    }
 }
 
 /// What is known of a command when it begins.
-pub(super) fn begun(
-    command: &Command,
-    arguments: AuditArguments,
-    sessions: &Keyed,
-    redactor: &Redactor,
-) -> String {
+pub(super) fn begun(command: &Command, sessions: &Keyed) -> Members {
     let mut members = Members { out: String::with_capacity(512), cut: false };
     members.text("channel", Some(command.channel.as_str()), VALUE_BYTES_MAX);
     members.text("request_id", Some(&command.request_id), VALUE_BYTES_MAX);
@@ -107,23 +101,31 @@ pub(super) fn begun(
     members.text("decision", judgement.decision.map(Decision::word), VALUE_BYTES_MAX);
     members.text("rule", judgement.rule.as_deref(), VALUE_BYTES_MAX);
     members.plain("bytes_in", command.body.bytes());
-    let asked = message.filter(|_| arguments != AuditArguments::None);
-    if let Some(sent) = asked.and_then(|message| message.raw_param("arguments")) {
-        members.plain("arguments_sha256", format_args!("\"{}\"", crypto::sha256_hex(sent.as_bytes())));
-        if arguments == AuditArguments::Full {
-            let whole = sent.len() <= ARGUMENTS_BYTES_MAX * CLEANED_PER_SHOWN;
-            let sent = text::head(sent, ARGUMENTS_BYTES_MAX * CLEANED_PER_SHOWN);
-            members.text("arguments", Some(&redactor.clean(sent)), ARGUMENTS_BYTES_MAX);
-            members.cut |= !whole;
-        }
-    }
-    members.end()
+    members
 }
 
-/// What is known of it when it ends.
-pub(super) fn ended(begun: &str, fate: &Fate, took: Duration) -> String {
-    let mut members = Members { out: String::with_capacity(begun.len() + 128), cut: false };
-    members.out.push_str(begun);
+/// The arguments of a call, when it has some: their digest, and with a redactor their text.
+pub(super) fn arguments(message: &Message, redactor: Option<&Redactor>) -> Option<Members> {
+    let sent = message.places().arguments?.of(message.text());
+    let mut members = Members::default();
+    members.plain("arguments_sha256", format_args!("\"{}\"", crypto::sha256_hex(sent.as_bytes())));
+    if let Some(redactor) = redactor {
+        let shown = text::head(sent, ARGUMENTS_BYTES_MAX * CLEANED_PER_SHOWN);
+        members.text("arguments", Some(&redactor.clean(shown)), ARGUMENTS_BYTES_MAX);
+        members.cut |= shown.len() < sent.len();
+    }
+    Some(members)
+}
+
+/// All of a record.
+pub(super) fn ended(begun: &Members, arguments: Option<&Members>, fate: &Fate, took: Duration) -> String {
+    let cut = begun.cut || arguments.is_some_and(|arguments| arguments.cut);
+    let mut members = Members { out: String::with_capacity(begun.out.len() + 256), cut };
+    members.out.push_str(&begun.out);
+    if let Some(arguments) = arguments {
+        members.out.push(',');
+        members.out.push_str(&arguments.out);
+    }
     members.text("outcome", Some(fate.outcome), VALUE_BYTES_MAX);
     if let Some(status) = fate.status {
         members.plain("status", status);
@@ -131,33 +133,38 @@ pub(super) fn ended(begun: &str, fate: &Fate, took: Duration) -> String {
     members.text("failure", fate.failure, VALUE_BYTES_MAX);
     members.plain("duration_us", took.as_micros());
     members.plain("bytes_out", fate.bytes);
+    if cut {
+        members.plain("cut", true);
+    }
     members.out
 }
 
 /// The same of a command that was none, or could not be answered.
-pub(super) fn dropped(request_id: Option<&str>) -> String {
+pub(super) fn dropped(request_id: Option<&str>) -> Members {
     let mut members = Members::default();
     members.text("request_id", request_id, VALUE_BYTES_MAX);
-    members.end()
+    members
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{AuditArguments, Secret};
     use crate::relay::inflight::InFlight;
-    use crate::relay::message::Message;
     use serde_json::{Value, json};
     use std::sync::Arc;
 
-    fn record(payload: &str, arguments: AuditArguments, change: impl FnOnce(&mut Command)) -> Value {
+    fn record(payload: &str, kept: AuditArguments, change: impl FnOnce(&mut Command)) -> Value {
         let mut command = Command::example(InFlight::default().enter(0));
         command.body = Body::Message(Arc::new(Message::parse(payload.into()).unwrap()));
         change(&mut command);
         let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
-        let begun = begun(&command, arguments, &Keyed::new().unwrap(), &redactor);
+        let begun = begun(&command, &Keyed::new().unwrap());
+        let message = command.message().filter(|_| kept != AuditArguments::None);
+        let redactor = Some(&redactor).filter(|_| kept == AuditArguments::Full);
+        let arguments = message.and_then(|message| arguments(message, redactor));
         let fate = Fate { status: Some(200), bytes: 7, ..Fate::new("ok", None) };
-        let line = format!("{{{}}}", ended(&begun, &fate, Duration::from_micros(5)));
+        let line = format!("{{{}}}", ended(&begun, arguments.as_ref(), &fate, Duration::from_micros(5)));
         assert!(line.len() < super::super::chain::LINE_BYTES_MAX - 1024, "{}", line.len());
         assert!(!line.contains(text::must_escape), "{line}");
         serde_json::from_str(&line).unwrap()

@@ -12,6 +12,8 @@ use crate::ops::metrics::Metrics;
 use crate::relay::record::Fate;
 use crate::sync;
 
+use super::line::Members;
+
 /// Bytes of records that wait while they cannot be written: some ten thousands of the usual size.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -30,7 +32,9 @@ const FAILED: u64 = u64::MAX;
 /// Record of a command that has begun.
 pub(super) struct Open {
     /// What was known then, as members of its line.
-    pub(super) members: String,
+    pub(super) members: Members,
+    /// The arguments of the call, once a worker has it.
+    pub(super) arguments: OnceLock<Members>,
     began: Instant,
     pub(super) fate: OnceLock<Fate>,
 }
@@ -99,8 +103,9 @@ impl List {
     }
 
     /// Keeps what is known of a command. Gives its number too.
-    pub(super) fn open(&self, members: String, began: Instant) -> (u64, Arc<Open>) {
-        let open = Arc::new(Open { members, began, fate: OnceLock::new() });
+    pub(super) fn open(&self, members: Members, began: Instant) -> (u64, Arc<Open>) {
+        let (arguments, fate) = Default::default();
+        let open = Arc::new(Open { members, arguments, began, fate });
         let mut state = self.state();
         state.next += 1;
         let number = state.next;
@@ -220,7 +225,8 @@ impl State {
             self.gap.lost += 1;
             return self.gap.lost;
         }
-        self.ready_bytes += open.members.len() + size_of::<Open>() + size_of::<Ready>();
+        let arguments = open.arguments.get().map_or(0, |arguments| arguments.out.len());
+        self.ready_bytes += open.members.out.len() + arguments + size_of::<Open>() + size_of::<Ready>();
         let took = open.began.elapsed();
         self.ready.push_back(Ready { open, at: SystemTime::now(), took });
         0
@@ -242,13 +248,13 @@ mod tests {
     #[test]
     fn a_record_is_written_once_also_when_its_command_outlives_the_end() {
         let list = list();
-        let (first, _) = list.open("1".into(), Instant::now());
-        let (second, _) = list.open("2".into(), Instant::now());
+        let (first, _) = list.open(Members::of("1"), Instant::now());
+        let (second, _) = list.open(Members::of("2"), Instant::now());
         list.close(first);
         list.close(first);
         assert_eq!(list.take(soon(), false).records.len(), 1);
         let (_, left) = list.finish(Duration::ZERO);
-        assert_eq!(left.iter().map(|record| record.open.members.as_str()).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(left.iter().map(|record| record.open.members.out.as_str()).collect::<Vec<_>>(), ["2"]);
         list.close(second);
         assert!(list.take(soon(), false).records.is_empty());
     }
@@ -258,14 +264,14 @@ mod tests {
         let list = list();
         let megabyte = "x".repeat(1 << 20);
         for _ in 0..40 {
-            let (number, _) = list.open(megabyte.clone(), Instant::now());
+            let (number, _) = list.open(Members::of(&megabyte), Instant::now());
             list.close(number);
         }
         assert!(list.refuse() && !list.refuse());
         assert!(list.take(soon(), true).records.is_empty(), "who has lines in hand gets no more");
         let work = list.take(soon(), false);
         assert_eq!((work.records.len(), work.gap.lost, work.gap.refused), (32, 8, 2));
-        let (number, _) = list.open(megabyte, Instant::now());
+        let (number, _) = list.open(Members::of(&megabyte), Instant::now());
         list.close(number);
         assert_eq!(list.take(soon(), false).records.len(), 1);
     }

@@ -19,6 +19,7 @@ use crate::crypto::Keyed;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
 use crate::relay::command::Command;
+use crate::relay::message::Message;
 use crate::relay::port::Recorder;
 use crate::relay::record::{Fate, Record};
 use crate::sync;
@@ -46,6 +47,9 @@ struct Entry {
     list: Arc<List>,
     number: u64,
     open: Arc<Open>,
+    /// Whether the record tells of the arguments: their digest, and with a redactor also their text.
+    has_arguments: bool,
+    redactor: Option<Arc<Redactor>>,
 }
 
 impl Audit {
@@ -88,7 +92,7 @@ impl Audit {
         let lines = lines.get(from..).unwrap_or_default();
         let lines = String::from_utf8_lossy(lines);
         let lines = lines.lines().map(str::to_owned);
-        let ready = ready.iter().map(|record| format!("{{{}}}", record.open.members));
+        let ready = ready.iter().map(|record| format!("{{{}}}", record.open.members.out));
         let lost: Vec<String> = lines.chain(ready).collect();
         for line in lost.iter().take(LOST_LOGGED_MAX) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -111,18 +115,29 @@ impl Recorder for Audit {
     }
 
     fn begin(&self, command: &Command) -> Box<dyn Record> {
-        let members = line::begun(command, self.arguments, &self.sessions, &self.redactor);
-        let (number, open) = self.list.open(members, command.received);
-        Box::new(Entry { list: Arc::clone(&self.list), number, open })
+        let (number, open) = self.list.open(line::begun(command, &self.sessions), command.received);
+        let redactor = (self.arguments == AuditArguments::Full).then(|| Arc::clone(&self.redactor));
+        let has_arguments = self.arguments != AuditArguments::None;
+        Box::new(Entry { list: Arc::clone(&self.list), number, open, has_arguments, redactor })
     }
 
     fn dropped(&self, request_id: Option<&str>, why: &'static str) {
         let (number, open) = self.list.open(line::dropped(request_id), Instant::now());
-        Entry { list: Arc::clone(&self.list), number, open }.end(Fate::new("refused", Some(why)));
+        let list = Arc::clone(&self.list);
+        let entry = Entry { list, number, open, has_arguments: false, redactor: None };
+        entry.end(Fate::new("refused", Some(why)));
     }
 }
 
 impl Record for Entry {
+    fn taken(&self, message: &Message) {
+        let message = Some(message).filter(|_| self.has_arguments);
+        if let Some(members) = message.and_then(|one| line::arguments(one, self.redactor.as_deref())) {
+            // A command is taken once.
+            let _ = self.open.arguments.set(members);
+        }
+    }
+
     fn end(&self, fate: Fate) {
         // A later one explains what the first one did.
         let _ = self.open.fate.set(fate);

@@ -106,7 +106,7 @@ impl Writer {
         let mut lines = Vec::with_capacity(work.records.len() * 700);
         for record in work.records {
             let fate = record.open.fate.get().unwrap_or(&Fate::CANCELLED);
-            let members = line::ended(&record.open.members, fate, record.took);
+            let members = line::ended(&record.open.members, record.open.arguments.get(), fate, record.took);
             let time = self.time(record.at);
             self.head.add(&mut lines, &time, &self.identity, &members);
         }

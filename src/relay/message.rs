@@ -237,13 +237,8 @@ impl Message {
     /// The value of `params.<name>` when it is a string and named exactly once. Looked up when asked:
     /// most messages are never asked, and `params` may be large.
     pub fn param(&self, name: &str) -> Option<String> {
-        json::string(self.raw_param(name)?).map(|text| text.into_owned())
-    }
-
-    /// The same as it was written, whatever it is.
-    pub fn raw_param(&self, name: &str) -> Option<&str> {
         let members = json::members(&self.text, self.params?).ok()??;
-        Some(only(&members, name)?.of(&self.text))
+        json::string(only(&members, name)?.of(&self.text)).map(|text| text.into_owned())
     }
 
     /// The family of revisions, judged by the body first and the version header second: the body is what

@@ -1,7 +1,12 @@
 //! Record of one command, and what it is told about its end.
 
+use super::message::Message;
+
 /// Record of one command. It belongs to the command and is written when that is dropped, whatever way it took.
 pub trait Record: Send + Sync {
+    /// A worker has the command of this message: what takes time to write down is read now, where it delays no other command.
+    fn taken(&self, message: &Message);
+
     /// Adds how the command ended. Only the first one counts.
     fn end(&self, fate: Fate);
 }

@@ -205,6 +205,11 @@ impl Relay {
 
     /// Runs a command, and tells with which status it was answered.
     fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) -> Option<u16> {
+        if let (Some(record), Some(message), false) =
+            (&command.record, command.message(), command.is_overdue())
+        {
+            record.taken(message);
+        }
         let call = match work {
             // Time since the admission counts: the caller has gone, and a server must not do work for nobody.
             Ok(_) if command.is_overdue() => return self.settle(command, Verdict::Fail(Failure::expired())),
