@@ -72,9 +72,15 @@ impl Sink {
                     return (0, Err(io::Error::other("the file was deleted")));
                 }
                 let (written, result) = write(file, lines);
-                // What is left of a line is cut off when the file is opened again.
                 let whole = lines.get(..written).unwrap_or_default();
-                (whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1), result)
+                let whole = whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                // Now, since the file may be renamed before it is opened again, and would end within a line for ever.
+                if let (true, Ok(metadata)) = (whole < written, file.metadata()) {
+                    let torn = u64::try_from(written - whole).unwrap_or_default();
+                    // Where this fails, it is cut off when the file is opened.
+                    let _ = file.set_len(metadata.len().saturating_sub(torn));
+                }
+                (whole, result)
             }
             Sink::Socket(socket) => {
                 let mut written = 0;
