@@ -7,6 +7,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
+use crate::config::AuditArguments;
 use crate::crypto::{self, Keyed};
 use crate::ops::redact::Redactor;
 use crate::relay::command::{Body, Command};
@@ -104,12 +105,13 @@ pub(super) fn begun(command: &Command, sessions: &Keyed) -> Members {
     members
 }
 
-/// The arguments of a call, when it has some: their digest, and with a redactor their text.
-pub(super) fn arguments(message: &Message, redactor: Option<&Redactor>) -> Option<Members> {
-    let sent = message.places().arguments?.of(message.text());
+/// The arguments of a call, when it has some and they are wanted: their digest, and perhaps their text.
+pub(super) fn arguments(message: &Message, kept: AuditArguments, redactor: &Redactor) -> Option<Members> {
+    let span = message.places().arguments.filter(|_| kept != AuditArguments::None);
+    let sent = span?.of(message.text());
     let mut members = Members::default();
     members.plain("arguments_sha256", format_args!("\"{}\"", crypto::sha256_hex(sent.as_bytes())));
-    if let Some(redactor) = redactor {
+    if kept == AuditArguments::Full {
         let shown = text::head(sent, ARGUMENTS_BYTES_MAX * CLEANED_PER_SHOWN);
         members.text("arguments", Some(&redactor.clean(shown)), ARGUMENTS_BYTES_MAX);
         members.cut |= shown.len() < sent.len();
@@ -149,7 +151,7 @@ pub(super) fn dropped(request_id: Option<&str>) -> Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AuditArguments, Secret};
+    use crate::config::Secret;
     use crate::relay::inflight::InFlight;
     use serde_json::{Value, json};
     use std::sync::Arc;
@@ -160,9 +162,7 @@ mod tests {
         change(&mut command);
         let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
         let begun = begun(&command, &Keyed::new().unwrap());
-        let message = command.message().filter(|_| kept != AuditArguments::None);
-        let redactor = Some(&redactor).filter(|_| kept == AuditArguments::Full);
-        let arguments = message.and_then(|message| arguments(message, redactor));
+        let arguments = command.message().and_then(|message| arguments(message, kept, &redactor));
         let fate = Fate { status: Some(200), bytes: 7, ..Fate::new("ok", None) };
         let line = format!("{{{}}}", ended(&begun, arguments.as_ref(), &fate, Duration::from_micros(5)));
         assert!(line.len() < super::super::chain::LINE_BYTES_MAX - 1024, "{}", line.len());

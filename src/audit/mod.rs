@@ -47,9 +47,8 @@ struct Entry {
     list: Arc<List>,
     number: u64,
     open: Arc<Open>,
-    /// Whether the record tells of the arguments: their digest, and with a redactor also their text.
-    has_arguments: bool,
-    redactor: Option<Arc<Redactor>>,
+    arguments: AuditArguments,
+    redactor: Arc<Redactor>,
 }
 
 impl Audit {
@@ -89,11 +88,9 @@ impl Audit {
     /// Writes what is left, commands that still run among it, and says what could not be written.
     pub(crate) fn close(&self) {
         let ((lines, from), ready) = self.list.finish(END_TIME);
-        let lines = lines.get(from..).unwrap_or_default();
-        let lines = String::from_utf8_lossy(lines);
-        let lines = lines.lines().map(str::to_owned);
+        let lines = String::from_utf8_lossy(lines.get(from..).unwrap_or_default());
         let ready = ready.iter().map(|record| format!("{{{}}}", record.open.members.out));
-        let lost: Vec<String> = lines.chain(ready).collect();
+        let lost: Vec<String> = lines.lines().map(str::to_owned).chain(ready).collect();
         for line in lost.iter().take(LOST_LOGGED_MAX) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
             let id = line.get("request_id").and_then(|id| id.as_str()).unwrap_or_default();
@@ -102,6 +99,13 @@ impl Audit {
         if !lost.is_empty() {
             log::error!("audit records lost at the end: {}", lost.len());
         }
+    }
+
+    /// Begins a record.
+    fn entry(&self, members: line::Members, began: Instant) -> Entry {
+        let (number, open) = self.list.open(members, began);
+        let (list, redactor) = (Arc::clone(&self.list), Arc::clone(&self.redactor));
+        Entry { list, number, open, arguments: self.arguments, redactor }
     }
 }
 
@@ -115,24 +119,17 @@ impl Recorder for Audit {
     }
 
     fn begin(&self, command: &Command) -> Box<dyn Record> {
-        let (number, open) = self.list.open(line::begun(command, &self.sessions), command.received);
-        let redactor = (self.arguments == AuditArguments::Full).then(|| Arc::clone(&self.redactor));
-        let has_arguments = self.arguments != AuditArguments::None;
-        Box::new(Entry { list: Arc::clone(&self.list), number, open, has_arguments, redactor })
+        Box::new(self.entry(line::begun(command, &self.sessions), command.received))
     }
 
     fn dropped(&self, request_id: Option<&str>, why: &'static str) {
-        let (number, open) = self.list.open(line::dropped(request_id), Instant::now());
-        let list = Arc::clone(&self.list);
-        let entry = Entry { list, number, open, has_arguments: false, redactor: None };
-        entry.end(Fate::new("refused", Some(why)));
+        self.entry(line::dropped(request_id), Instant::now()).end(Fate::new("refused", Some(why)));
     }
 }
 
 impl Record for Entry {
     fn taken(&self, message: &Message) {
-        let message = Some(message).filter(|_| self.has_arguments);
-        if let Some(members) = message.and_then(|one| line::arguments(one, self.redactor.as_deref())) {
+        if let Some(members) = line::arguments(message, self.arguments, &self.redactor) {
             // A command is taken once.
             let _ = self.open.arguments.set(members);
         }

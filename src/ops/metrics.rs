@@ -19,7 +19,6 @@ use crate::config::{Channel, Origin};
 use process::Process;
 use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
 
-pub(crate) use crate::text::words;
 pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
 
 /// Makes the metrics of one process: each row is a field, and a metric of the page.

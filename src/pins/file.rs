@@ -135,6 +135,7 @@ fn string(text: &str) -> String {
     out
 }
 
+#[cfg(feature = "operator")]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ops::metrics::words;
+use crate::text::words;
 
 use super::failure::Failure;
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::config::{CALLS_ENDPOINT, Channel};
-use crate::ops::metrics::words;
+use crate::text::words;
 
 use super::json::{self, Span};
 use super::message::Message;
