@@ -2,7 +2,7 @@
 //!
 //! What strangers chose (ids, names, methods, arguments) is bounded, and escaped like everything that is shown: a
 //! value that was too long ends in `...`, and its line says `"cut":true`. No credential gets here: a session is known
-//! by a keyed digest, and arguments pass the redactor.
+//! by a keyed digest; names and arguments pass the redactor.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Members {
 }
 
 /// What is known of a command when it begins.
-pub(super) fn begun(command: &Command, sessions: &Keyed) -> Members {
+pub(super) fn begun(command: &Command, sessions: &Keyed, redactor: &Redactor) -> Members {
     let mut members = Members { out: String::with_capacity(512), cut: false };
     members.text("channel", Some(command.channel.as_str()), VALUE_BYTES_MAX);
     members.text("request_id", Some(&command.request_id), VALUE_BYTES_MAX);
@@ -97,7 +97,12 @@ pub(super) fn begun(command: &Command, sessions: &Keyed) -> Members {
     members.text("method", method, VALUE_BYTES_MAX);
     let subject = message.map(|message| Subject::of(message).on(&command.channel, message));
     let subject = subject.filter(|subject| subject.kind != Kind::Method);
-    members.text("name", subject.as_ref().and_then(|subject| subject.name.as_deref()), VALUE_BYTES_MAX);
+    if let Some(name) = subject.as_ref().and_then(|subject| subject.name.as_deref()) {
+        // A URI may hold a credential.
+        let head = text::head(name, VALUE_BYTES_MAX * CLEANED_PER_SHOWN);
+        members.text("name", Some(&redactor.clean(head)), VALUE_BYTES_MAX);
+        members.cut |= head.len() < name.len();
+    }
     let judgement = &command.judgement;
     members.text("decision", judgement.decision.map(Decision::word), VALUE_BYTES_MAX);
     members.text("rule", judgement.rule.as_deref(), VALUE_BYTES_MAX);
@@ -161,7 +166,7 @@ mod tests {
         command.body = Body::Message(Arc::new(Message::parse(payload.into()).unwrap()));
         change(&mut command);
         let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
-        let begun = begun(&command, &Keyed::new().unwrap());
+        let begun = begun(&command, &Keyed::new().unwrap(), &redactor);
         let arguments = command.message().and_then(|message| arguments(message, kept, &redactor));
         let fate = Fate { status: Some(200), bytes: 7, ..Fate::new("ok", None) };
         let line = format!("{{{}}}", ended(&begun, arguments.as_ref(), &fate, Duration::from_micros(5)));
@@ -216,6 +221,10 @@ mod tests {
         }
         let secret = r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"arguments":{"k":"sk-key-of-this-run","password":"p"}}}"#;
         let full = record(secret, AuditArguments::Full, |_| {});
+        let uri = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"x://u:p@h/?api_key=q&k=sk-key-of-this-run"}}"#;
+        let name = record(uri, AuditArguments::None, |_| {})["name"].to_string();
+        assert!(name.contains("x://") && !name.contains("u:p") && !name.contains("key=q"), "{name}");
+        assert!(!name.contains("sk-key"), "{name}");
         assert_eq!(full["arguments"], r#"{"k":"[REDACTED]","password":"[REDACTED]"}"#);
     }
 }

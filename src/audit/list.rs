@@ -4,7 +4,7 @@
 //! stays here within a bound; what is beyond it is counted, and a line says later how many there were.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +16,9 @@ use super::line::Members;
 
 /// Bytes of records that wait while they cannot be written: some ten thousands of the usual size.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of them from which on no command may begin whose record must not be lost: the rest is for those that run.
+const CROWDED_BYTES: usize = WAITING_BYTES_MAX / 2;
 
 /// Records that are written at once.
 const BATCH_MAX: usize = 1024;
@@ -37,6 +40,17 @@ pub(super) struct Open {
     pub(super) arguments: OnceLock<Members>,
     began: Instant,
     pub(super) fate: OnceLock<Fate>,
+    /// Whether the answer of that was given up.
+    pub(super) untold: AtomicBool,
+}
+
+impl Open {
+    /// How it ended. Nothing was posted of an answer that was given up.
+    pub(super) fn end(&self) -> Fate {
+        let fate = *self.fate.get().unwrap_or(&Fate::CANCELLED);
+        let untold = self.untold.load(Ordering::Relaxed);
+        if untold { Fate { status: None, bytes: 0, ..fate } } else { fate }
+    }
 }
 
 /// Record that can be written.
@@ -44,6 +58,7 @@ pub(super) struct Ready {
     pub(super) open: Arc<Open>,
     pub(super) at: SystemTime,
     pub(super) took: Duration,
+    bytes: usize,
 }
 
 /// Commands without a record.
@@ -89,13 +104,15 @@ pub(super) struct List {
     start: Instant,
     /// When the step began that is being made, in milliseconds from the start; 0 when there is none.
     since: AtomicU64,
+    /// Whether more records wait than may while others begin.
+    crowded: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
 impl List {
     pub(super) fn new(metrics: Arc<Metrics>) -> List {
-        let (state, bell, end, since) = Default::default();
-        List { state, bell, end, start: Instant::now(), since, metrics }
+        let (state, bell, end, since, crowded) = Default::default();
+        List { state, bell, end, start: Instant::now(), since, crowded, metrics }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,8 +121,8 @@ impl List {
 
     /// Keeps what is known of a command. Gives its number too.
     pub(super) fn open(&self, members: Members, began: Instant) -> (u64, Arc<Open>) {
-        let (arguments, fate) = Default::default();
-        let open = Arc::new(Open { members, arguments, began, fate });
+        let (arguments, fate, untold) = Default::default();
+        let open = Arc::new(Open { members, arguments, began, fate, untold });
         let mut state = self.state();
         state.next += 1;
         let number = state.next;
@@ -118,6 +135,7 @@ impl List {
         let mut state = self.state();
         let Some(open) = state.open.remove(&number) else { return };
         let (is_first, lost) = (state.ready.is_empty(), state.add(open));
+        self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
         drop(state);
         if lost == 0 && is_first {
             self.bell.notify_one();
@@ -135,7 +153,13 @@ impl List {
         self.metrics.audit_records.add(["refused"], 1);
         let mut state = self.state();
         state.gap.refused += 1;
-        state.gap.refused == 1
+        let is_first = state.gap.refused == 1;
+        drop(state);
+        if is_first {
+            // What was at fault may be over already, and no record may come for long.
+            self.bell.notify_one();
+        }
+        is_first
     }
 
     /// Waits for work, until `end` at most. Who has lines that could not be written gets no more of them.
@@ -156,8 +180,10 @@ impl List {
         if !in_hand {
             let count = state.ready.len().min(BATCH_MAX);
             work.records = state.ready.drain(..count).collect();
+            state.ready_bytes -= work.records.iter().map(|record| record.bytes).sum::<usize>();
+            self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
             if state.ready.is_empty() {
-                (state.ready_bytes, work.gap) = (0, std::mem::take(&mut state.gap));
+                work.gap = std::mem::take(&mut state.gap);
             }
         }
         work
@@ -185,12 +211,16 @@ impl List {
 
     /// Why records cannot be written now. It costs little while they can.
     pub(super) fn fault(&self) -> Option<String> {
-        match self.since.load(Ordering::Relaxed) {
-            0 => None,
-            FAILED => self.state().fault.clone(),
-            since if self.start.elapsed() < Duration::from_millis(since) + STALL => None,
-            _ => Some(format!("a write has made no progress for {} s", STALL.as_secs())),
+        let since = self.since.load(Ordering::Relaxed);
+        if since == FAILED {
+            return self.state().fault.clone();
         }
+        if since != 0 && self.start.elapsed() >= Duration::from_millis(since) + STALL {
+            return Some(format!("a write has made no progress for {} s", STALL.as_secs()));
+        }
+        // A disk that is slower than the calls fails at nothing.
+        let is_crowded = self.crowded.load(Ordering::Relaxed);
+        is_crowded.then(|| "records come faster than they are written".to_owned())
     }
 
     /// Asks for what has the file's name now.
@@ -208,6 +238,7 @@ impl List {
         state.ends = true;
         self.bell.notify_one();
         let mut state = sync::wait_while(&self.end, state, time, |state| !state.ended);
+        state.ready_bytes = 0;
         (std::mem::take(&mut state.in_hand), state.ready.drain(..).collect())
     }
 
@@ -226,9 +257,10 @@ impl State {
             return self.gap.lost;
         }
         let arguments = open.arguments.get().map_or(0, |arguments| arguments.out.len());
-        self.ready_bytes += open.members.out.len() + arguments + size_of::<Open>() + size_of::<Ready>();
+        let bytes = open.members.out.len() + arguments + size_of::<Open>() + size_of::<Ready>();
+        self.ready_bytes += bytes;
         let took = open.began.elapsed();
-        self.ready.push_back(Ready { open, at: SystemTime::now(), took });
+        self.ready.push_back(Ready { open, at: SystemTime::now(), took, bytes });
         0
     }
 }
@@ -274,6 +306,30 @@ mod tests {
         let (number, _) = list.open(Members::of(&megabyte), Instant::now());
         list.close(number);
         assert_eq!(list.take(soon(), false).records.len(), 1);
+    }
+
+    /// A disk that is slow, or that had much to take after it was full, loses nothing for which there is room; and before
+    /// there is none any more, new commands are refused where they must not run without a record.
+    #[test]
+    fn room_comes_back_with_every_batch() {
+        let list = list();
+        let text = "x".repeat(10 << 10);
+        let add = |count: usize| {
+            for _ in 0..count {
+                let (number, _) = list.open(Members::of(&text), Instant::now());
+                list.close(number);
+            }
+        };
+        assert_eq!(list.fault(), None);
+        add(2 * BATCH_MAX);
+        assert!(list.fault().is_some_and(|fault| fault.contains("faster")));
+        assert_eq!(list.take(soon(), false).records.len(), BATCH_MAX);
+        assert_eq!(list.fault(), None);
+        add(BATCH_MAX + BATCH_MAX / 2);
+        for left in [BATCH_MAX, BATCH_MAX, BATCH_MAX / 2] {
+            let work = list.take(soon(), false);
+            assert_eq!((work.records.len(), work.gap.lost), (left, 0));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod writer;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, AuditArguments};
@@ -119,7 +120,7 @@ impl Recorder for Audit {
     }
 
     fn begin(&self, command: &Command) -> Box<dyn Record> {
-        Box::new(self.entry(line::begun(command, &self.sessions), command.received))
+        Box::new(self.entry(line::begun(command, &self.sessions, &self.redactor), command.received))
     }
 
     fn dropped(&self, request_id: Option<&str>, why: &'static str) {
@@ -138,6 +139,10 @@ impl Record for Entry {
     fn end(&self, fate: Fate) {
         // A later one explains what the first one did.
         let _ = self.open.fate.set(fate);
+    }
+
+    fn untold(&self) {
+        self.open.untold.store(true, Ordering::Relaxed);
     }
 }
 

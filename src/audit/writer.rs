@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::config::AuditPlace;
 use crate::ops::metrics::Metrics;
 use crate::ops::{os_text, timestamp};
-use crate::relay::record::Fate;
 
 use super::chain::Head;
 use super::line;
@@ -105,8 +104,8 @@ impl Writer {
         }
         let mut lines = Vec::with_capacity(work.records.len() * 700);
         for record in work.records {
-            let fate = record.open.fate.get().unwrap_or(&Fate::CANCELLED);
-            let members = line::ended(&record.open.members, record.open.arguments.get(), fate, record.took);
+            let (open, fate) = (&record.open, record.open.end());
+            let members = line::ended(&open.members, open.arguments.get(), &fate, record.took);
             let time = self.time(record.at);
             self.head.add(&mut lines, &time, &self.identity, &members);
         }
@@ -116,6 +115,13 @@ impl Writer {
             let time = self.time(SystemTime::now());
             self.head.add(&mut lines, &time, &self.identity, &members);
         }
+        self.lines = (Arc::new(lines), 0);
+    }
+
+    /// Makes a line that stands for no command. Nothing else waits.
+    fn number_event(&mut self, members: &str) {
+        let (time, mut lines) = (self.time(SystemTime::now()), Vec::new());
+        self.head.add(&mut lines, &time, &self.identity, members);
         self.lines = (Arc::new(lines), 0);
     }
 
@@ -172,16 +178,34 @@ impl Writer {
 
     /// Goes over to what has the name now. While it cannot be had, the old one stays in use.
     fn reopen(&mut self) {
-        // After a failure it was opened anew already.
-        if self.sink.as_ref().is_none_or(|sink| sink.is_at(&self.place)) {
+        // After a failure it was opened anew already, or fails still: opening is no success then.
+        if self.sink.is_none() || self.has_lines() {
             return;
         }
+        // The look at the name can hang like a write.
         self.list.begin_step(&self.lines);
+        if self.sink.as_ref().is_some_and(|sink| !sink.is_at(&self.place)) {
+            self.exchange();
+        }
+        self.list.end_step(&self.lines, None);
+        self.write();
+    }
+
+    /// Takes what has the name now in the place of the sink.
+    fn exchange(&mut self) {
         match Sink::open(&self.place) {
             Ok((sink, found)) => {
+                let is_file = matches!(sink, Sink::File(_));
                 self.sink = Some(sink);
-                if found.is_some_and(|found| found != self.written) {
-                    log::warn!("the audit file that was opened anew holds records of another chain");
+                match found {
+                    Some(found) if found != self.written => {
+                        log::warn!("the audit file that was opened anew holds records of another chain");
+                    }
+                    // A start that finds no record behind which it could go on begins a new chain.
+                    None if is_file && self.head != Head::default() => {
+                        self.number_event("\"event\":\"rotated\"")
+                    }
+                    _ => {}
                 }
             }
             Err(error) => {
@@ -189,6 +213,61 @@ impl Writer {
                 log::warn!(error = error.as_str(); "the audit file was not opened anew; the old one stays in use");
             }
         }
-        self.list.end_step(&self.lines, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Members;
+    use super::*;
+    use crate::ops::files::tests::Scratch;
+    use std::fs::File;
+
+    /// A start behind a rotation after which nothing was asked finds the end of the chain all the same.
+    #[test]
+    fn a_new_file_begins_with_the_chain() {
+        let scratch = Scratch::new("audit-rotated");
+        let place = AuditPlace::File(scratch.0.join("audit"));
+        let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
+        let list = Arc::new(List::new(Arc::clone(&metrics)));
+        let open = || {
+            let identity = "\"instance\":\"i\"".to_owned();
+            Writer::open(Arc::clone(&list), Arc::clone(&metrics), place.clone(), identity).unwrap()
+        };
+        let mut writer = open();
+        for seq in [0, 2, 3] {
+            std::fs::rename(scratch.0.join("audit"), scratch.0.join(format!("audit.{seq}"))).unwrap();
+            // No chain has begun at first.
+            writer.reopen();
+            assert_eq!(writer.written.seq, seq);
+            if seq == 0 {
+                let (number, _) = list.open(Members::of("\"x\":1"), Instant::now());
+                list.close(number);
+                writer.number(list.take(Instant::now(), false));
+                writer.write();
+            }
+        }
+        let head = writer.written.clone();
+        drop(writer);
+        assert_eq!(open().head, head);
+    }
+
+    /// What SIGHUP does while standard output takes nothing: nothing.
+    #[test]
+    fn reopening_is_no_success_of_a_write() {
+        let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
+        let list = Arc::new(List::new(Arc::clone(&metrics)));
+        let (shared, identity) = (Arc::clone(&list), "\"instance\":\"i\"".to_owned());
+        let mut writer = Writer::open(shared, metrics, AuditPlace::Output, identity).unwrap();
+        writer.sink = Some(Sink::Output(File::options().write(true).open("/dev/full").unwrap()));
+        let (number, _) = list.open(Members::of("\"x\":1"), Instant::now());
+        list.close(number);
+        let work = list.take(Instant::now(), false);
+        assert_eq!(work.records.len(), 1);
+        writer.number(work);
+        writer.write();
+        assert!(list.fault().is_some());
+        writer.reopen();
+        assert!(list.fault().is_some() && writer.has_lines());
     }
 }

@@ -47,17 +47,17 @@ pub(super) fn verify(flags: &Flags) -> Result<ExitCode, Failure> {
         reading.file(Path::new(path)).map_err(Failure)?;
     }
     let (notes, records, files) = (reading.notes, reading.records, flags.arguments().len());
-    let Some((last, _)) = reading.last else {
+    let (first, last) = (reading.first, reading.last.map(|(last, _)| last));
+    // Before the first record there is a head too, which every chain from its beginning has.
+    let wanted = reading.wanted.filter(|wanted| !reading.found && (first > 1 || *wanted != Head::default()));
+    if let Some(Head { seq, .. }) = wanted {
+        let held =
+            last.as_ref().map_or("no record".into(), |last| format!("records {first} to {}", last.seq));
+        return Err(Failure(format!("{notes}record {seq} is not there: the files hold {held}")));
+    }
+    let Some(last) = last else {
         return Ok(print(&format!("{notes}no record in {files} file(s)\n")));
     };
-    if let Some(wanted) = reading.wanted.filter(|_| !reading.found) {
-        let (seq, first) = (wanted.seq, reading.first);
-        return Err(Failure(format!(
-            "{notes}record {seq} is not there: the files hold records {first} to {}",
-            last.seq
-        )));
-    }
-    let first = reading.first;
     Ok(print(&format!(
         "{notes}{records} records in {files} file(s) are whole: {first} to {}\nhead {last}\n",
         last.seq
@@ -103,7 +103,7 @@ impl Reading {
     fn line(&mut self, line: &[u8], place: &str) -> Result<(), String> {
         let link = Link::read(line).ok_or("not an audit record")?;
         if let Some((last, before)) = &self.last {
-            if link.seq != last.seq + 1 {
+            if last.seq.checked_add(1) != Some(link.seq) {
                 return Err(match link.seq {
                     1 => "a new chain begins here; verify its files alone".into(),
                     seq if seq > last.seq => {

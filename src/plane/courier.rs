@@ -238,6 +238,9 @@ impl Couriers {
     /// Nobody will get this answer.
     fn lose(&self, pending: &PendingAnswer, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        if let Some(record) = &pending.command.record {
+            record.untold();
+        }
         self.parts.readiness.posts(|posts, now| posts.lose(now, why == STOPS));
         self.parts.metrics.answers_lost.add([], 1);
         log::error!(

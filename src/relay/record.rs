@@ -9,6 +9,9 @@ pub trait Record: Send + Sync {
 
     /// Adds how the command ended. Only the first one counts.
     fn end(&self, fate: Fate);
+
+    /// The answer of that end was given up: nobody was told.
+    fn untold(&self);
 }
 
 /// End of a command.

@@ -112,6 +112,23 @@ fn every_command_has_one_record() {
     assert!(rig.client.log().contains(&format!("head of the audit records: {head}")));
 }
 
+/// Nobody was told where the control plane did not take the answer.
+#[test]
+fn an_answer_that_was_given_up_has_no_status() {
+    let directory = TempDir::new();
+    let file = directory.join("audit.jsonl");
+    let rig = Rig::with(|b| audited(b, &file, ""));
+    let command = tool("search", 1);
+    rig.mcp.reply("tools/call", Reply::result("1", r#"{"content":[]}"#));
+    rig.plane.answer_for(&command, Reply::status(403).off_contract());
+    rig.plane.queue(&command);
+    let records = wait_records(&file, 1);
+    let record = outcome_of(&records, &command);
+    assert_eq!((&record["outcome"], &record["bytes_out"]), (&"ok".into(), &0.into()), "{record}");
+    assert_eq!(record.get("status"), None, "{record}");
+    rig.client.wait_log(|line| line.contains("failed to post response") && line.contains(&command.id));
+}
+
 /// Numbers, ids and sizes are there, and nothing of what was sent.
 fn check_lines(file: &Path, records: &[Value], ok: &Command) {
     let record = outcome_of(records, ok);
@@ -180,14 +197,15 @@ fn the_chain_goes_on_over_restarts_and_rotation() {
     second.assert_alive();
     wait_records(&old, 3);
     second.client.signal(Signal::SIGHUP);
-    second.client.wait_log(|line| line.contains("head of the audit records: 3:"));
+    second.client.wait_log(|line| line.contains("head of the audit records: 4:"));
     second.assert_alive();
-    let records = wait_records(&file, 1);
-    assert_eq!(records[0]["seq"], 4);
+    let records = wait_records(&file, 2);
+    assert_eq!((&records[0]["seq"], &records[0]["event"]), (&4.into(), &"rotated".into()));
+    assert_eq!(records[1]["seq"], 5);
     assert!(!second.client.log().contains("SIGHUP has no effect"));
     assert!(second.client.stop().success());
     let (code, output) = verify(&[old.to_str().unwrap(), file.to_str().unwrap()]);
-    assert!(code == Some(0) && output.contains("4 records in 2 file(s) are whole: 1 to 4"), "{output}");
+    assert!(code == Some(0) && output.contains("5 records in 2 file(s) are whole: 1 to 5"), "{output}");
     let (code, output) = verify(&[file.to_str().unwrap(), old.to_str().unwrap()]);
     assert!(code == Some(1) && output.contains("audit.jsonl.1:1: a new chain begins here"), "{output}");
 }
@@ -232,6 +250,23 @@ fn verify_names_the_place_of_a_change() {
         let (code, output) = verify(&[&[path.as_str()], arguments.as_slice()].concat());
         assert_eq!(code, Some(0), "{output}");
     }
+    // Nothing is left of what the head says, but a part of a line at most.
+    for text in ["", &lines[0][..40]] {
+        let path = directory.write("changed", text);
+        let (code, output) = verify(&[&path, "--head", &head]);
+        assert!(
+            code == Some(1) && output.contains("record 4 is not there: the files hold no record"),
+            "{output}"
+        );
+    }
+    for text in ["", &whole] {
+        let path = directory.write("changed", text);
+        let (code, output) = verify(&[&path, "--head", &format!("0:{ZEROS}")]);
+        assert_eq!(code, Some(0), "{output}");
+    }
+    let last = format!("{{\"v\":1,\"seq\":{},\"prev\":\"{ZEROS}\"}}\n", u64::MAX);
+    let (code, output) = verify(&[&directory.write("changed", last.repeat(2))]);
+    assert!(code == Some(1) && output.contains(":2: record"), "{output}");
     assert_eq!(verify(&[file.to_str().unwrap(), "--head", "4:zz"]).0, Some(1));
 }
 

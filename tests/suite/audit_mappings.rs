@@ -73,3 +73,12 @@ fn records_map_to_ocsf_and_cef() {
     );
     assert!(lines[2].contains("|gap|gap|8|rt=1796025600125 "), "{}", lines[2]);
 }
+
+/// Servers over stdio belong to the unit too, and SIGHUP would end them at every rotation.
+#[test]
+fn rotation_signals_nobody_but_the_program() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/examples/audit.logrotate");
+    let text = std::fs::read_to_string(file).unwrap();
+    let kills: Vec<&str> = text.lines().filter(|line| line.contains("systemctl kill")).collect();
+    assert!(kills.len() == 1 && kills[0].contains(" --kill-who=main "), "{kills:?}");
+}
