@@ -77,7 +77,7 @@
 //! | health-listener | 1 | connections of the operator | 5 s each |
 //! | health-calls | 0, or 8 with `harpoon.additional-transport` | a call from this host | 120 s |
 //! | proxy-health | 0 or 1 | its interval, then proxies | 10 s a proxy |
-//! | pins | 0, or 1 with `policy.pins.mode: block` | a second, then a server's list of tools | 30 s a list |
+//! | pins | 0, or 1 a channel with `policy.pins.mode: block` | a second, then a server's list of tools | 30 s a list |
 //! | doctor, stdio-probe | in `doctor` alone: 2 a channel, 4 a child, 1 for OAuth | peers | 9.5 s in all |
 //! | audit | 0 or 1 | records, then its file | none: it is told as unavailable after 5 s |
 //! | drain | 1, at the end | the last answers | `process.drain-timeout` and 18 s |

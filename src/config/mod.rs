@@ -88,9 +88,9 @@ pub use harpoon::HostRules;
 pub use local::{Health, Log, Network, Process};
 pub use mcp::Mcp;
 pub use plane::ControlPlane;
-#[cfg(test)]
-pub use policy::Names;
 pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, PinMode, Policy};
+#[cfg(test)]
+pub use policy::{Limit, Names};
 pub use profile::Source;
 pub use sections::*;
 #[cfg(all(feature = "harpoon", test))]

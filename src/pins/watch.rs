@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Channel, PinMode};
 use crate::ops::heartbeat::Heartbeat;
+use crate::ops::line_limit::LineLimit;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::relay::backoff::Backoff;
+use crate::relay::json;
 use crate::relay::stop::{Phase, Stop};
 use crate::sync;
 use crate::text;
@@ -40,7 +42,7 @@ const GATE_TIME: Duration = Duration::from_secs(10);
 const GATE_LOOK: Duration = Duration::from_millis(20);
 
 /// The method by which a server says that its list has changed.
-const LIST_CHANGED: &[u8] = b"notifications/tools/list_changed";
+const LIST_CHANGED: &str = "notifications/tools/list_changed";
 
 /// Longest name in a log line.
 const NAME_SHOWN_BYTES_MAX: usize = 200;
@@ -48,9 +50,12 @@ const NAME_SHOWN_BYTES_MAX: usize = 200;
 /// The accepted tools of all channels, and what became of them.
 pub(crate) struct Watch {
     mode: PinMode,
+    /// Whether what is refused is refused, or only told.
+    enforces: bool,
     channels: HashMap<Channel, Mutex<State>>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    lines: LineLimit,
 }
 
 /// What is known of one channel.
@@ -82,17 +87,19 @@ impl Watch {
     /// Watches these channels, of which nothing is accepted yet.
     pub(crate) fn new(
         mode: PinMode,
+        enforces: bool,
         channels: impl Iterator<Item = Channel>,
         metrics: &Arc<Metrics>,
         readiness: &Arc<Readiness>,
     ) -> Watch {
         let unread = (mode == PinMode::Block).then(|| "they were not asked for yet".to_owned());
         let state = |channel: Channel| {
-            readiness.tools_unread(&channel, unread.as_deref());
+            readiness.tools_unread(&channel, unread.as_deref().filter(|_| enforces));
             (channel, Mutex::new(State { unread: unread.clone(), ..State::default() }))
         };
         let channels = channels.map(state).collect();
-        Watch { mode, channels, metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) }
+        let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
+        Watch { mode, enforces, channels, metrics, readiness, lines: LineLimit::default() }
     }
 
     /// Takes over what the operator has accepted.
@@ -136,32 +143,58 @@ impl Watch {
         }
     }
 
-    /// Compares an entry of a list that passes. Tells whether the entry may be shown.
-    pub(crate) fn shows(&self, channel: &Channel, entry: &str) -> bool {
+    /// Compares an entry of a list that passes, with the name by which it is called, where it has one. Tells whether the
+    /// entry may be shown. One that cannot be read is a change like any other: clients may read what is refused here.
+    pub(crate) fn shows(&self, channel: &Channel, name: Option<&str>, entry: &str) -> bool {
         let Some(state) = self.channels.get(channel).filter(|_| self.mode != PinMode::Off) else {
             return true;
         };
-        let blocks = self.mode == PinMode::Block;
-        let Ok(tool) = Tool::read(entry) else { return !blocks };
+        let read = Tool::read(entry);
         let mut state = sync::lock(state);
-        match change(find(&state.accepted, &tool.name), &tool) {
-            None => {
-                state.told.remove(&tool.name);
-                state.trusted.insert(tool.name);
-                true
+        let State { accepted, trusted, told, .. } = &mut *state;
+        match read {
+            Ok(tool) => match change(find(accepted, &tool.name), &tool) {
+                None => {
+                    told.remove(&tool.name);
+                    trusted.insert(tool.name);
+                    return true;
+                }
+                Some(change) => {
+                    trusted.remove(&tool.name);
+                    self.tell(told, channel, tool.name, &change, tool.sha256);
+                }
+            },
+            Err(fault) => {
+                let name = name.unwrap_or_default();
+                trusted.remove(name);
+                let word = if find(accepted, name).is_some() { "changed" } else { "new" };
+                let tool = text::bounded(name, NAME_SHOWN_BYTES_MAX);
+                self.tell(told, channel, tool, &format!("{word} (its definition {fault})"), fault.to_owned());
             }
-            Some(change) => {
-                state.trusted.remove(&tool.name);
-                self.tell(&mut state.told, channel, tool.name, &change, tool.sha256);
-                !blocks
-            }
+        }
+        self.mode != PinMode::Block
+    }
+
+    /// A list passes that cannot be read.
+    pub(crate) fn passes_unread(&self, channel: &Channel, why: &str) {
+        if self.mode == PinMode::Off || !self.channels.contains_key(channel) {
+            return;
+        }
+        if let Some(left_out) = self.lines.admit(Instant::now()) {
+            log::warn!(
+                channel = channel.as_str(), error = why, left_out = left_out;
+                "a list of tools passes that cannot be read and compared"
+            );
         }
     }
 
     /// Hears a notification that passes.
-    pub(crate) fn hears(&self, channel: &Channel, notification: &[u8]) {
+    pub(crate) fn hears(&self, channel: &Channel, notification: &str) {
         let Some(state) = self.blocked(channel) else { return };
-        if notification.windows(LIST_CHANGED.len()).any(|part| part == LIST_CHANGED) {
+        let method = || json::only(&json::object(notification).ok()?.1?, "method").ok()?;
+        let method = method().and_then(|span| json::string(span.of(notification)));
+        // As clients read it: many servers write each slash with an escape.
+        if method.as_deref() == Some(LIST_CHANGED) {
             sync::lock(state).is_stale = true;
         }
     }
@@ -175,18 +208,23 @@ impl Watch {
         change: &str,
         digest: String,
     ) {
-        // A server that thinks of new names for ever is told of until there are too many.
-        if told.get(&tool) == Some(&digest) || told.len() > TOOLS_MAX {
+        // A server that thinks of new names for ever is told of until there are too many, which hides no change of a
+        // tool that was accepted.
+        if told.get(&tool) == Some(&digest) || (told.len() > TOOLS_MAX && change.starts_with("new")) {
             return;
         }
-        let shown = text::bounded(&tool, NAME_SHOWN_BYTES_MAX);
-        log::warn!(
-            channel = channel.as_str(),
-            tool = shown.as_str(),
-            change = change;
-            "a tool is not as it was accepted: see tunnel-client pins diff"
-        );
         self.metrics.pin_drift(channel, change);
+        // One that shows another definition each time could fill the log.
+        if let Some(left_out) = self.lines.admit(Instant::now()) {
+            let shown = text::bounded(&tool, NAME_SHOWN_BYTES_MAX);
+            log::warn!(
+                channel = channel.as_str(),
+                tool = shown.as_str(),
+                change = change,
+                left_out = left_out;
+                "a tool is not as it was accepted: see tunnel-client pins diff"
+            );
+        }
         told.insert(tool, digest);
     }
 
@@ -196,14 +234,17 @@ impl Watch {
             Ok(offered) => (offered, None),
             Err(why) => (Vec::new(), Some(why)),
         };
-        self.readiness.tools_unread(channel, why.as_deref());
+        self.readiness.tools_unread(channel, why.as_deref().filter(|_| self.enforces));
         let mut state = sync::lock(state);
         let State { accepted, trusted, told, unread, is_tried, .. } = &mut *state;
         match &why {
-            Some(why) if unread.as_ref() != Some(why) => log::warn!(
-                channel = channel.as_str(), error = why.as_str();
-                "the channel is not served, since its tools cannot be listed and compared"
-            ),
+            Some(why) if unread.as_ref() != Some(why) => {
+                let event = if self.enforces { "is not" } else { "would not be" };
+                log::warn!(
+                    channel = channel.as_str(), error = why.as_str();
+                    "the channel {event} served, since its tools cannot be listed and compared"
+                );
+            }
             Some(_) => {}
             None => {
                 let same = |tool: &&Tool| change(find(accepted, &tool.name), tool).is_none();
@@ -218,8 +259,7 @@ impl Watch {
         (*is_tried, *unread) = (true, why);
     }
 
-    /// Lists the tools of these servers whenever that is needed, until the process stops. One after the other, as the
-    /// prober asks them.
+    /// Lists the tools of these servers whenever that is needed, until the process stops. One after the other.
     pub(crate) fn run(&self, servers: &[(Channel, Server)], stop: &Stop, heartbeat: &Heartbeat) {
         let round = |(channel, server)| {
             let (seen, backoff, due) = (None, Backoff::new(RETRY_MIN), Instant::now());

@@ -86,19 +86,16 @@ impl List {
         }
     }
 
-    /// The spans to cut out of a response, in their order: the entries that are not to be kept, by their names and texts,
-    /// or that have no name.
+    /// The spans to cut out of a response, in their order: the entries that are not to be kept, by their names, where
+    /// they have one, and texts.
     /// An error has nothing to cut, nor has a result without entries.
     pub(super) fn cuts(
         self,
         response: &str,
-        keeps: impl Fn(Cow<'_, str>, &str) -> bool,
+        keeps: impl Fn(Option<Cow<'_, str>>, &str) -> bool,
     ) -> Result<Vec<Span>, Unreadable> {
         let entries = self.entries(response)?;
-        let keeps = |entry: &Span| {
-            let name = self.name(response, *entry);
-            name.is_some_and(|name| keeps(name, entry.of(response)))
-        };
+        let keeps = |entry: &Span| keeps(self.name(response, *entry), entry.of(response));
         Ok(without(&entries, keeps))
     }
 
@@ -155,7 +152,7 @@ mod tests {
 
     /// The text when only these may be called.
     fn filtered(list: List, response: &str, kept: &[&str]) -> Result<String, Unreadable> {
-        let cuts = list.cuts(response, |name, _| kept.contains(&&*name))?;
+        let cuts = list.cuts(response, |name, _| name.is_some_and(|name| kept.contains(&&*name)))?;
         let payload = Payload::own(response.to_owned()).without(&cuts);
         let text = String::from_utf8(payload.parts().concat()).unwrap();
         assert!(json::value(&text).is_ok(), "{text}");

@@ -191,11 +191,14 @@ impl Governor for Policy {
         };
         let cuts = list.cuts(payload.text(), |name, entry| {
             // Compared in any case, since a change is told where nothing is hidden.
-            let is_accepted = pins.is_none_or(|pins| pins.shows(channel, entry));
-            is_accepted && is_offered(name)
+            let is_accepted = pins.is_none_or(|pins| pins.shows(channel, name.as_deref(), entry));
+            is_accepted && name.is_some_and(&is_offered)
         });
         // Who only tells leaves the list to its caller as it is.
         if rules.is_none() {
+            if let (Some(pins), Err(why)) = (pins, &cuts) {
+                pins.passes_unread(channel, &why.to_string());
+            }
             return Ok(payload);
         }
         let unreadable = |why: Unreadable| {
@@ -207,7 +210,7 @@ impl Governor for Policy {
 
     fn hears(&self, command: &Command, payload: &Payload) {
         if let Some(pins) = &self.pins {
-            payload.parts().iter().for_each(|part| pins.hears(&command.channel, part));
+            pins.hears(&command.channel, payload.text());
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 
 use crate::config;
+use crate::relay::command::SUBSCRIPTION_BYTES_MAX;
 use crate::relay::failure::Class;
 use crate::relay::mcp_headers;
 use crate::relay::message::Message;
 use crate::relay::revision;
-use crate::relay::subject::{Kind, Subject};
+use crate::relay::subject::{Kind, Subject, exact};
 
 use super::limits::{Limit, Limits, Rate, Running};
 use super::lists::List;
@@ -82,7 +83,24 @@ impl Rules {
             return Err((Class::HeaderMismatch, format!("{header} differs from the body").into()));
         }
         let said = self.say(message.method().unwrap_or_default(), subject);
+        let said = said.and_then(|rule| self.subscribes(message).map(|()| rule));
         said.map_err(|rule| (Class::PolicyDenied, rule))
+    }
+
+    /// Whether each resource may be read whose changes a subscription wants to hear of. One that is too large to be taken
+    /// is refused for that.
+    fn subscribes(&self, message: &Message) -> Result<(), Arc<str>> {
+        if !message.is_subscription() || message.text().len() > SUBSCRIPTION_BYTES_MAX {
+            return Ok(());
+        }
+        let [_, _, resources, _] = &self.names;
+        let uris = message.subscribed();
+        let uris =
+            uris.map_err(|_| resources.because("the subscription names its resources in no clear way"))?;
+        uris.into_iter().try_for_each(|uri| {
+            let (kind, name) = (Kind::Resource, exact(uri));
+            resources.named(&Subject { kind, name, is_template: false, through: None }).map(drop)
+        })
     }
 
     fn say(&self, method: &str, subject: &Subject<'_>) -> Said {
@@ -112,6 +130,8 @@ impl Rules {
         let counts = |one: &Counted| one.tools.as_ref().is_none_or(matches);
         let bits = self.counted.iter().enumerate().filter(|(_, one)| counts(one)).map(|(at, _)| 1 << at);
         let charged = self.limits.charge(bits.fold(0, |mask, bit| mask | bit), now);
+        // It would keep its place among calls for a day; how many of them there are is bounded elsewhere.
+        let charged = charged.map(|running| running.filter(|_| !message.is_subscription()));
         charged.map_err(|full| {
             let rule = self.counted.get(full.limit).map(|one| Arc::clone(&one.rule));
             (rule.unwrap_or_default(), full.retry_after)

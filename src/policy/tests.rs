@@ -77,6 +77,23 @@ fn an_empty_list_allows_nothing_and_a_star_everything() {
     }
 }
 
+/// A subscription never ends by itself: it has to find room, and keeps none.
+#[test]
+fn a_subscription_keeps_no_place_among_calls() {
+    let place = String::new();
+    let limit = config::Limit { place, tools: None, per_minute: None, burst: None, concurrent: Some(1) };
+    let rules = Rules::new(&ChannelPolicy { limits: vec![limit], ..ChannelPolicy::default() });
+    let charge = |method: &str| {
+        let message = request(method, "{}");
+        rules.charge(&message, &Subject::of(&message), Instant::now())
+    };
+    let subscription = charge("subscriptions/listen").unwrap();
+    let call = charge("tools/list").unwrap();
+    assert!(charge("subscriptions/listen").is_err() && charge("tools/list").is_err());
+    drop((subscription, call));
+    assert!(charge("tools/list").is_ok());
+}
+
 #[test]
 fn uris_that_lead_elsewhere_match_no_star() {
     let given = rules(&[("resources", Some(&["file:///srv/docs/*", "file:///../x"]), &["*secret*"])]);
@@ -95,6 +112,35 @@ fn uris_that_lead_elsewhere_match_no_star() {
     for method in ["resources/subscribe", "resources/unsubscribe"] {
         assert!(refused(&given, method, r#"{"uri":"file:///etc/passwd"}"#).is_some());
     }
+}
+
+#[test]
+fn subscriptions_are_judged_by_their_resources() {
+    let given = rules(&[("resources", Some(&["file:///srv/docs/*"]), &["*secret*"])]);
+    let listen = |wanted: &str| {
+        refused(&given, "subscriptions/listen", &format!("{{\"notifications\":{wanted}}}")).is_some()
+    };
+    for wanted in [
+        r#"{"toolsListChanged":true}"#,
+        r#"{"resourceSubscriptions":[]}"#,
+        r#"{"resourceSubscriptions":null}"#,
+        r#"{"resourceSubscriptions":["file:///srv/docs/a","file:\/\/\/srv/docs/b"]}"#,
+    ] {
+        assert!(!listen(wanted), "{wanted}");
+    }
+    for wanted in [
+        r#"{"resourceSubscriptions":["file:///etc/passwd"]}"#,
+        r#"{"resourceSubscriptions":["file:///srv/docs/a","file:///srv/docs/secre\u0074"]}"#,
+        r#"{"resourceSubscriptions":["file:///srv/docs/../x"]}"#,
+        r#"{"resourceSubscriptions":[7]}"#,
+        r#"{"resourceSubscriptions":"file:///etc/passwd"}"#,
+        r#"{"resourceSubscriptions":[],"resourceSubscriptions":["file:///etc/passwd"]}"#,
+        r#"{"resourcesubscriptions":["file:///etc/passwd"]}"#,
+        r#"{},"Notifications":{"resourceSubscriptions":["file:///etc/passwd"]}"#,
+    ] {
+        assert!(listen(wanted), "{wanted}");
+    }
+    assert_eq!(refused(&given, "subscriptions/listen", "{}"), None);
 }
 
 #[test]

@@ -228,6 +228,22 @@ impl Message {
         self.method() == Some("subscriptions/listen")
     }
 
+    /// The URIs, as they are written, of the resources whose changes a subscription wants to hear of. Looked up when
+    /// asked, like the other one.
+    pub fn subscribed(&self) -> Result<Vec<&str>, Malformed> {
+        let listed = |span: Option<Span>| match span {
+            Some(span) => {
+                json::members(&self.text, span).map(Option::unwrap_or_default).map_err(Malformed::Json)
+            }
+            None => Ok(Vec::new()),
+        };
+        let [wanted] = names::find(&listed(self.params)?, names::SUBSCRIPTION).map_err(Malformed::Name)?;
+        let [uris] = names::find(&listed(wanted)?, names::SUBSCRIBED).map_err(Malformed::Name)?;
+        let Some(uris) = uris.filter(|uris| uris.of(&self.text) != "null") else { return Ok(Vec::new()) };
+        let uris = json::elements(&self.text, uris).map_err(Malformed::Json)?.ok_or(Malformed::Shape)?;
+        Ok(uris.into_iter().map(|uri| uri.of(&self.text)).collect())
+    }
+
     /// The revision that the message states for itself, when it is a string.
     pub fn claim(&self) -> Option<String> {
         let literal = self.places.claim?.of(&self.text);

@@ -21,6 +21,12 @@ pub const COMPLETION: [&str; 1] = ["ref"];
 /// Members of that: what it is, and its name or URI.
 pub const REFERENCE: [&str; 3] = ["type", "name", "uri"];
 
+/// Member of a subscription's `params` that says what is subscribed to.
+pub const SUBSCRIPTION: [&str; 1] = ["notifications"];
+
+/// Member of that: the URIs of resources.
+pub const SUBSCRIBED: [&str; 1] = ["resourceSubscriptions"];
+
 /// Members of `_meta` that are replaced.
 pub const META: [&str; 2] = ["progressToken", "io.modelcontextprotocol/subscriptionId"];
 

@@ -355,11 +355,12 @@ struct Stream<'a> {
 
 impl Sink for Stream<'_> {
     fn notify(&mut self, payload: Payload, status: u16, headers: &ReplyHeaders, until: Instant) {
-        if self.broken || self.command.expired() {
-            return;
-        }
+        // Also what its caller never gets.
         if let Some(governor) = &self.relay.governor {
             governor.hears(self.command, &payload);
+        }
+        if self.broken || self.command.expired() {
+            return;
         }
         let (kind, headers, payload) = (AnswerKind::Notification, headers.clone(), Some(payload));
         let answer = Answer { kind, status, headers, payload, timing: None };

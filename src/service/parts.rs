@@ -77,8 +77,9 @@ impl<'a> Shared<'a> {
         let readiness = Arc::new(Readiness::new(window, &probed));
         let watched =
             settings.mcp.bindings.iter().map(|one| one.channel.clone()).filter(|one| plane.is_polled(one));
-        let pins = settings.policy.as_ref().and_then(|policy| policy.pins.as_ref());
-        let watch = pins.map(|pins| Arc::new(Watch::new(pins.mode, watched, &metrics, &readiness)));
+        let pins = settings.policy.as_ref().and_then(|policy| Some((policy.enforces, policy.pins.as_ref()?)));
+        let watch = pins
+            .map(|(enforces, pins)| Arc::new(Watch::new(pins.mode, enforces, watched, &metrics, &readiness)));
         let governor = settings.policy.as_ref().map(|policy| -> Arc<dyn Governor> {
             Arc::new(Policy::new(policy, channels, watch.clone(), Arc::clone(&metrics)))
         });

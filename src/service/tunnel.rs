@@ -165,9 +165,13 @@ impl Tunnel {
             self.servers.iter().map(|one| (one.channel().clone(), pins::Server::Http(Arc::clone(one))));
         let of_stdio =
             self.children.iter().map(|one| (one.channel().clone(), pins::Server::Stdio(Arc::clone(one))));
-        let servers: Vec<(Channel, pins::Server)> = of_http.chain(of_stdio).collect();
-        let (stop, heartbeat) = (Arc::clone(&self.stop), self.heartbeats.add("pins"));
-        spawn("pins", move || watch.run(&servers, &stop, &heartbeat))
+        // Each by itself: no channel is left without service because the server of another one is slow.
+        for server in of_http.chain(of_stdio).filter(|(channel, _)| watch.blocks(channel)) {
+            let (watch, stop, heartbeat) =
+                (Arc::clone(&watch), Arc::clone(&self.stop), self.heartbeats.add("pins"));
+            spawn("pins", move || watch.run(&[server], &stop, &heartbeat))?;
+        }
+        Ok(())
     }
 
     /// Stops polling, finishes what is in flight within `time`, answers the rest as failed. Tells how many

@@ -251,7 +251,7 @@ fn verify_names_the_place_of_a_change() {
         assert_eq!(code, Some(0), "{output}");
     }
     // Nothing is left of what the head says, but a part of a line at most.
-    for text in ["", &lines[0][..40]] {
+    for text in ["", lines[0].get(..40).unwrap()] {
         let path = directory.write("changed", text);
         let (code, output) = verify(&[&path, "--head", &head]);
         assert!(

@@ -264,6 +264,24 @@ fn channels_are_accepted_together_or_by_name() {
     assert!(alone.stdout.starts_with("docs: 1 tools of a channel that is gone\n"), "{}", alone.stdout);
 }
 
+/// A server of prompts alone has no list of tools, and says so with the status of its revision; one that is too slow for
+/// a probe is waited for.
+#[test]
+fn servers_without_tools_and_slow_ones_are_listed() {
+    let site = Site::start(json!([]));
+    let discovered =
+        r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],"capabilities":{}}}"#;
+    site.mcp.reply("server/discover", Reply::json(200, discovered));
+    let unknown = r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32601,"message":"Method not found"}}"#;
+    site.mcp.reply("tools/list", Reply::json(404, unknown));
+    let accepted = site.run("accept");
+    assert_eq!(accepted.code, Some(0), "{}", accepted.stderr);
+    site.offers(json!([search()]));
+    site.mcp.reply("initialize", Reply::silence());
+    let accepted = site.run("accept");
+    assert_eq!(accepted.stdout.lines().next(), Some("main: search: new"), "{}", accepted.stderr);
+}
+
 /// A list that cannot be read as a whole is not accepted, and neither is one that is told to callers only.
 #[test]
 fn a_list_that_cannot_be_read_is_not_accepted() {

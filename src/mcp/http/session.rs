@@ -10,6 +10,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::ops::readiness::Probe;
 use crate::relay::revision::Era;
+use crate::relay::tree;
 
 use super::super::questions;
 use super::probe::{self, PROBE_TIME};
@@ -17,6 +18,12 @@ use super::target::HttpTarget;
 
 /// Largest page of a list that is read.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest error that is looked at.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// The code by which a server says that it does not know a method.
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Session with a server.
 pub struct Session<'a> {
@@ -26,7 +33,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Opens one, by `deadline` after the probe.
+    /// Opens one, by `deadline` after the probe. A server that is too slow for a probe may still open one in time.
     pub fn open(target: &'a HttpTarget, deadline: Instant) -> Result<Session<'a>, String> {
         let found = probe::probe(target, None);
         let era = match found.probe {
@@ -37,7 +44,8 @@ impl<'a> Session<'a> {
                     "the server answered {status}: it tells its tools only to callers; {help}"
                 ));
             }
-            Probe::TimedOut(why) | Probe::Failed(why) | Probe::WaitExpired(why) => return Err(why),
+            Probe::TimedOut(_) => Era::Legacy,
+            Probe::Failed(why) | Probe::WaitExpired(why) => return Err(why),
         };
         if era == Era::Modern {
             let mut headers = probe::discover_headers();
@@ -47,7 +55,7 @@ impl<'a> Session<'a> {
         let answer = probe::ask(target, &HeaderMap::new(), &questions::initialize(), deadline);
         let answer = answer.map_err(|error| error.to_string())?;
         let version = answer.message.pointer("/result/protocolVersion").and_then(|version| version.as_str());
-        let version = version.ok_or("the server answered initialize once, and not again")?;
+        let version = version.ok_or("initialize was not answered with a revision")?;
         let headers = probe::confirm(target, version, answer.session.as_ref(), deadline);
         Ok(Session { target, era, headers })
     }
@@ -57,10 +65,18 @@ impl<'a> Session<'a> {
         let question = questions::tools(self.era, cursor);
         match probe::exchange(self.target, &self.headers, &question, PAGE_BYTES_MAX, deadline) {
             Ok((200..=299, _, text)) => Ok(text),
+            // Since 2026-07-28 a method that a server does not have is 404.
+            Ok((400..=499, _, text)) if lacks_method(&text) => Ok(text),
             Ok((status, ..)) => Err(format!("tools/list was answered {}", probe::status_text(status))),
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Whether a server says that it does not know the method.
+fn lacks_method(text: &str) -> bool {
+    let answer = (text.len() <= ERROR_BYTES_MAX).then(|| tree::read(text.as_bytes()).ok()).flatten();
+    answer.is_some_and(|answer| questions::error_code(&answer) == Some(METHOD_NOT_FOUND))
 }
 
 impl Drop for Session<'_> {
