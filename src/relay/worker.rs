@@ -110,14 +110,6 @@ impl Relay {
         command.record = self.recorder.as_ref().map(|recorder| recorder.begin(command));
     }
 
-    /// Answers everything that still waits: nobody will come for it any more. Their callers learn at once
-    /// what they would otherwise learn by waiting.
-    pub fn give_up_waiting(&self) {
-        for command in self.queue.take_rest() {
-            self.give_up(command);
-        }
-    }
-
     /// Answers a command that came too late to be started. Its server was never asked, so the caller may
     /// safely send it again.
     pub fn give_up(&self, command: Command) {

@@ -195,10 +195,13 @@ impl Tunnel {
             log::warn!(commands = self.flight.now(); "commands did not finish before shutdown; answering them as failed");
             self.stop.enter(Phase::Cutting);
             self.plane.clients.notes.shutdown();
+            // Before, since a worker whose call is cut would begin the next one.
+            let waiting = self.relay.queue.take_rest();
             for target in self.relay.targets.values() {
                 target.stop();
             }
-            self.relay.give_up_waiting();
+            // Their callers learn at once what they would otherwise learn by waiting.
+            waiting.into_iter().for_each(|command| self.relay.give_up(command));
             self.flight.wait_empty(Instant::now() + LAST_POSTS_WAIT);
         }
         // Workers end when they find the queue closed and empty.
