@@ -49,19 +49,16 @@ pub(crate) fn escape_utf16(out: &mut String, c: char) {
 
 /// Adds a text as a JSON string in which nothing could fool a reader either.
 pub(crate) fn json(out: &mut String, text: &str) {
-    out.push('"');
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
-        out.push_str(text);
-    } else {
-        for c in text.chars() {
-            match c {
-                '"' | '\\' => out.extend(['\\', c]),
-                c if must_escape(c) => escape_utf16(out, c),
-                c => out.push(c),
-            }
+        return out.extend(["\"", text, "\""]);
+    }
+    // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
+    for c in serde_json::Value::from(text).to_string().chars() {
+        match must_escape(c) {
+            true => escape_utf16(out, c),
+            false => out.push(c),
         }
     }
-    out.push('"');
 }
 
 /// The first bytes of the text, at most `limit`, ending between two characters.

@@ -159,13 +159,7 @@ impl Line<'_> {
         let out = &mut self.out;
         let bare = |c: char| !matches!(c, '"' | '=' | '\\' | ' ') && !text::must_escape(c);
         if self.lines.format == LogFormat::Json {
-            // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
-            for c in serde_json::Value::from(value).to_string().chars() {
-                match text::must_escape(c) {
-                    true => text::escape_utf16(out, c),
-                    false => out.push(c),
-                }
-            }
+            text::json(out, value);
         } else if !value.is_empty() && value.chars().all(bare) {
             out.push_str(value);
         } else {

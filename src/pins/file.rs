@@ -129,9 +129,7 @@ fn entry(tool: &Tool) -> String {
 #[cfg(feature = "operator")]
 fn string(text: &str) -> String {
     let mut out = String::new();
-    for c in serde_json::Value::from(text).to_string().chars() {
-        if crate::text::must_escape(c) { crate::text::escape_utf16(&mut out, c) } else { out.push(c) }
-    }
+    crate::text::json(&mut out, text);
     out
 }
 
