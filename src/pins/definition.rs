@@ -4,6 +4,7 @@
 //! and strings have one spelling. Numbers stay as they are written, since readers differ about those. What could be
 //! read in two ways (a member twice, half a surrogate pair) is no definition. Nothing is kept of a schema but digests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::crypto;
@@ -135,7 +136,7 @@ fn literal(text: &str) -> String {
 
 /// The text of a literal. Half a surrogate pair is none.
 fn string(literal: &str) -> Result<String, &'static str> {
-    serde_json::from_str(literal).map_err(|_| UNREADABLE)
+    json::exact(literal).map(Cow::into_owned).ok_or(UNREADABLE)
 }
 
 /// The members of an object, sorted by name.

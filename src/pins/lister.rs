@@ -116,7 +116,7 @@ fn page(message: &str, tools: &mut BTreeMap<String, Tool>) -> Result<Option<Stri
     let next =
         member(result, "nextCursor")?.map(|span| span.of(message)).filter(|literal| *literal != "null");
     let Some(literal) = next else { return Ok(None) };
-    let cursor: String = serde_json::from_str(literal).map_err(|_| "a cursor of the list is no text")?;
+    let cursor = json::exact(literal).ok_or("a cursor of the list is no text")?.into_owned();
     if cursor.len() > CURSOR_BYTES_MAX {
         return Err("a cursor of the list is longer than 4 KiB".to_owned());
     }

@@ -10,7 +10,6 @@ use std::fmt;
 
 use crate::relay::json::{self, Fault, Span};
 use crate::relay::names::{self, Ambiguous};
-use crate::relay::subject;
 
 /// A list that is policed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +116,7 @@ impl List {
     pub(super) fn name(self, response: &str, entry: Span) -> Option<Cow<'_, str>> {
         let members = json::members(response, entry).ok().flatten()?;
         let [name] = names::find(&members, [self.members().1]).ok()?;
-        subject::exact(name?.of(response))
+        json::exact(name?.of(response))
     }
 }
 

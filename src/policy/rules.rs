@@ -9,10 +9,11 @@ use ureq::http::HeaderMap;
 use crate::config;
 use crate::relay::command::SUBSCRIPTION_BYTES_MAX;
 use crate::relay::failure::Class;
+use crate::relay::json;
 use crate::relay::mcp_headers;
 use crate::relay::message::Message;
 use crate::relay::revision;
-use crate::relay::subject::{Kind, Subject, exact};
+use crate::relay::subject::{Kind, Subject};
 
 use super::limits::{Limit, Limits, Rate, Running};
 use super::lists::List;
@@ -98,7 +99,7 @@ impl Rules {
         let uris =
             uris.map_err(|_| resources.because("the subscription names its resources in no clear way"))?;
         uris.into_iter().try_for_each(|uri| {
-            let (kind, name) = (Kind::Resource, exact(uri));
+            let (kind, name) = (Kind::Resource, json::exact(uri));
             resources.named(&Subject { kind, name, is_template: false, through: None }).map(drop)
         })
     }

@@ -159,6 +159,15 @@ pub fn string(literal: &str) -> Option<Cow<'_, str>> {
     literal.starts_with('"').then(|| unescape(literal))
 }
 
+/// The same, but nothing for half a surrogate pair, which is no text here: whoever judges by a name must not guess it.
+pub fn exact(literal: &str) -> Option<Cow<'_, str>> {
+    let inner = literal.strip_prefix('"')?.strip_suffix('"')?;
+    match inner.contains('\\') {
+        false => Some(Cow::Borrowed(inner)),
+        true => serde_json::from_str::<String>(literal).ok().map(Cow::Owned),
+    }
+}
+
 /// Unescapes a name. Half a surrogate pair hides nothing that stands before a NUL, where some readers end.
 fn name(literal: &str) -> Cow<'_, str> {
     let name = unescape(literal);
@@ -173,14 +182,8 @@ fn name(literal: &str) -> Cow<'_, str> {
 /// Unescapes a validated literal. One that names half a surrogate pair has no text in Rust; it
 /// stays as it is written, which keeps it different from every proper name.
 fn unescape(literal: &str) -> Cow<'_, str> {
-    let inner = literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(literal);
-    if !inner.contains('\\') {
-        return Cow::Borrowed(inner);
-    }
-    match serde_json::from_str::<String>(literal) {
-        Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Borrowed(inner),
-    }
+    let inner = || literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(literal);
+    exact(literal).unwrap_or_else(|| Cow::Borrowed(inner()))
 }
 
 /// Reads `part`, which stands at `start` of its text. Faults are told by their place in the whole, as an

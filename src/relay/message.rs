@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::json::{self, Span};
+use super::json::{self, Member, Span};
 use super::names::{self, Ambiguous, only};
 use super::revision::{CLAIM, Era};
 
@@ -231,14 +231,10 @@ impl Message {
     /// The URIs, as they are written, of the resources whose changes a subscription wants to hear of. Looked up when
     /// asked, like the other one.
     pub fn subscribed(&self) -> Result<Vec<&str>, Malformed> {
-        let listed = |span: Option<Span>| match span {
-            Some(span) => {
-                json::members(&self.text, span).map(Option::unwrap_or_default).map_err(Malformed::Json)
-            }
-            None => Ok(Vec::new()),
-        };
-        let [wanted] = names::find(&listed(self.params)?, names::SUBSCRIPTION).map_err(Malformed::Name)?;
-        let [uris] = names::find(&listed(wanted)?, names::SUBSCRIBED).map_err(Malformed::Name)?;
+        let params = listed(&self.text, self.params)?;
+        let [wanted] = names::find(&params, names::SUBSCRIPTION).map_err(Malformed::Name)?;
+        let wanted = listed(&self.text, wanted)?;
+        let [uris] = names::find(&wanted, names::SUBSCRIBED).map_err(Malformed::Name)?;
         let Some(uris) = uris.filter(|uris| uris.of(&self.text) != "null") else { return Ok(Vec::new()) };
         let uris = json::elements(&self.text, uris).map_err(Malformed::Json)?.ok_or(Malformed::Shape)?;
         Ok(uris.into_iter().map(|uri| uri.of(&self.text)).collect())
@@ -291,24 +287,28 @@ pub fn same_id(left: &str, right: &str) -> bool {
     }
 }
 
+/// The members of what stands there; none where there is no object.
+fn listed(text: &str, span: Option<Span>) -> Result<Vec<Member<'_>>, Malformed> {
+    match span {
+        Some(span) => json::members(text, span).map(Option::unwrap_or_default).map_err(Malformed::Json),
+        None => Ok(Vec::new()),
+    }
+}
+
 impl Places {
     /// Reads `params`, or the result of a subscription. A claim that stands there twice counts as absent:
     /// nothing is derived from it.
     fn read(text: &str, params: Option<Span>, completes: bool) -> Result<Places, Malformed> {
-        let listed = |span: Option<Span>| match span {
-            Some(span) => json::members(text, span).map(Option::unwrap_or_default).map_err(Malformed::Json),
-            None => Ok(Vec::new()),
-        };
-        let members = listed(params)?;
-        let found = names::find(&members, names::PARAMS).map_err(Malformed::Name)?;
-        let [mut name, mut uri, meta, progress, cancelled, arguments] = found;
+        let members = listed(text, params)?;
+        let params = names::find(&members, names::PARAMS).map_err(Malformed::Name)?;
+        let [mut name, mut uri, meta, progress, cancelled, arguments] = params;
         let mut reference = None;
         if completes {
             let [whole] = names::find(&members, names::COMPLETION).map_err(Malformed::Name)?;
-            let found = names::find(&listed(whole)?, names::REFERENCE).map_err(Malformed::Name)?;
-            [reference, name, uri] = found;
+            let whole = listed(text, whole)?;
+            [reference, name, uri] = names::find(&whole, names::REFERENCE).map_err(Malformed::Name)?;
         }
-        let meta = listed(meta)?;
+        let meta = listed(text, meta)?;
         let [token, subscription] = names::find(&meta, names::META).map_err(Malformed::Name)?;
         let claim = only(&meta, CLAIM);
         Ok(Places { name, uri, reference, arguments, token, progress, cancelled, subscription, claim })

@@ -49,7 +49,7 @@ impl<'a> Subject<'a> {
     pub fn of(message: &'a Message) -> Subject<'a> {
         let (method, places) = (message.method().unwrap_or_default(), message.places());
         let named = |kind, name: Option<Span>, is_template| {
-            let name = name.and_then(|span| exact(span.of(message.text())));
+            let name = name.and_then(|span| json::exact(span.of(message.text())));
             Subject { kind, name, is_template, through: None }
         };
         match method {
@@ -59,7 +59,7 @@ impl<'a> Subject<'a> {
                 named(Kind::Resource, places.uri, false)
             }
             "completion/complete" => {
-                let reference = places.reference.and_then(|span| exact(span.of(message.text())));
+                let reference = places.reference.and_then(|span| json::exact(span.of(message.text())));
                 match reference.as_deref() {
                     Some("ref/prompt") => named(Kind::Prompt, places.name, false),
                     Some("ref/resource") => named(Kind::Resource, places.uri, true),
@@ -81,7 +81,7 @@ impl<'a> Subject<'a> {
         let label = || {
             let arguments = json::members(message.text(), message.places().arguments?).ok()??;
             let [label] = names::find(&arguments, [argument]).ok()?;
-            Some(match exact(label?.of(message.text()))? {
+            Some(match json::exact(label?.of(message.text()))? {
                 Cow::Borrowed(text) => unbound(text).into(),
                 Cow::Owned(text) => unbound(&text).to_owned().into(),
             })
@@ -94,15 +94,6 @@ impl<'a> Subject<'a> {
 fn unbound(name: &str) -> &str {
     let bound = name.strip_prefix("hr1:").and_then(|rest| rest.rsplit_once(':'));
     bound.map_or(name, |(_, label)| label)
-}
-
-/// The text that a JSON string literal stands for, where it is one.
-pub fn exact(literal: &str) -> Option<Cow<'_, str>> {
-    let inner = literal.strip_prefix('"')?.strip_suffix('"')?;
-    match inner.contains('\\') {
-        false => Some(inner.into()),
-        true => serde_json::from_str::<String>(literal).ok().map(Cow::Owned),
-    }
 }
 
 #[cfg(test)]
