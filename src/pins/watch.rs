@@ -117,11 +117,6 @@ impl Watch {
         self.blocked(channel).is_some()
     }
 
-    /// Whether the service lists itself.
-    pub(crate) fn lists(&self) -> bool {
-        self.mode == PinMode::Block
-    }
-
     /// The state of a channel where what is not as it was accepted is refused.
     fn blocked(&self, channel: &Channel) -> Option<&Mutex<State>> {
         self.channels.get(channel).filter(|_| self.mode == PinMode::Block)
@@ -259,25 +254,23 @@ impl Watch {
         (*is_tried, *unread) = (true, why);
     }
 
-    /// Lists the tools of these servers whenever that is needed, until the process stops. One after the other.
-    pub(crate) fn run(&self, servers: &[(Channel, Server)], stop: &Stop, heartbeat: &Heartbeat) {
-        let round = |(channel, server)| {
-            let (seen, backoff, due) = (None, Backoff::new(RETRY_MIN), Instant::now());
-            Some(Round { channel, server, state: self.blocked(channel)?, seen, backoff, due })
-        };
-        let mut rounds: Vec<Round<'_>> =
-            servers.iter().map(|(one, server)| (one, server)).filter_map(round).collect();
+    /// Lists the tools of a server whenever that is needed, until the process stops.
+    pub(crate) fn run(&self, channel: &Channel, server: &Server, stop: &Stop, heartbeat: &Heartbeat) {
+        let Some(state) = self.blocked(channel) else { return };
+        // What the server was when its list was read.
+        let mut seen = None;
+        let (mut backoff, mut due) = (Backoff::new(RETRY_MIN), Instant::now());
         while !stop.reached(Phase::Draining) {
-            for round in rounds.iter_mut().filter_map(|round| round.is_due().then_some(round)) {
+            let generation = server.generation();
+            if is_due(&mut sync::lock(state), seen != Some(generation), due) {
                 heartbeat.within(2 * LIST_TIME);
-                let generation = round.server.generation();
-                let listed = list(round.server, LIST_TIME);
+                let listed = list(server, LIST_TIME);
                 match listed {
                     // What changes while it is listed is listed again.
-                    Ok(_) => (round.seen, round.backoff) = (Some(generation), Backoff::new(RETRY_MIN)),
-                    Err(_) => round.due = Instant::now() + round.backoff.next(RETRY_MAX),
+                    Ok(_) => (seen, backoff) = (Some(generation), Backoff::new(RETRY_MIN)),
+                    Err(_) => due = Instant::now() + backoff.next(RETRY_MAX),
                 }
-                self.take(round.channel, round.state, listed);
+                self.take(channel, state, listed);
             }
             heartbeat.within(LOOK);
             stop.sleep(LOOK, Phase::Draining);
@@ -297,22 +290,8 @@ impl Watch {
     }
 }
 
-/// A server between its lists.
-struct Round<'a> {
-    channel: &'a Channel,
-    server: &'a Server,
-    state: &'a Mutex<State>,
-    /// What the server was when its list was read.
-    seen: Option<[u64; 2]>,
-    backoff: Backoff,
-    due: Instant,
-}
-
-impl Round<'_> {
-    /// Whether its list has to be read now.
-    fn is_due(&self) -> bool {
-        let mut state = sync::lock(self.state);
-        let is_stale = std::mem::take(&mut state.is_stale) || self.seen != Some(self.server.generation());
-        if state.unread.is_some() { self.due <= Instant::now() } else { is_stale }
-    }
+/// Whether the list of a server has to be read now, which may have `changed`, and after a failure not before it is `due`.
+fn is_due(state: &mut State, changed: bool, due: Instant) -> bool {
+    let is_stale = std::mem::take(&mut state.is_stale) || changed;
+    if state.unread.is_some() { due <= Instant::now() } else { is_stale }
 }

@@ -160,16 +160,16 @@ impl Tunnel {
 
     /// Starts what lists the tools of servers, where that is asked for.
     fn list_tools(&self) -> Result<(), Error> {
-        let Some(watch) = self.watch.clone().filter(|watch| watch.lists()) else { return Ok(()) };
+        let Some(watch) = self.watch.clone() else { return Ok(()) };
         let of_http =
             self.servers.iter().map(|one| (one.channel().clone(), pins::Server::Http(Arc::clone(one))));
         let of_stdio =
             self.children.iter().map(|one| (one.channel().clone(), pins::Server::Stdio(Arc::clone(one))));
         // Each by itself: no channel is left without service because the server of another one is slow.
-        for server in of_http.chain(of_stdio).filter(|(channel, _)| watch.blocks(channel)) {
+        for (channel, server) in of_http.chain(of_stdio).filter(|(channel, _)| watch.blocks(channel)) {
             let (watch, stop, heartbeat) =
                 (Arc::clone(&watch), Arc::clone(&self.stop), self.heartbeats.add("pins"));
-            spawn("pins", move || watch.run(&[server], &stop, &heartbeat))?;
+            spawn("pins", move || watch.run(&channel, &server, &stop, &heartbeat))?;
         }
         Ok(())
     }
