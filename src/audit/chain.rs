@@ -13,7 +13,7 @@ use crate::crypto;
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// What every line begins with.
-pub(crate) const BEGINNING: &[u8] = b"{\"v\":1,\"time\":\"";
+const BEGINNING: &[u8] = b"{\"v\":1,\"time\":\"";
 
 /// Digest before the first line.
 const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -53,9 +53,18 @@ impl Link {
     /// Reads a line without its newline; nothing where it is no record.
     pub(crate) fn read(line: &[u8]) -> Option<Link> {
         let link: Link = serde_json::from_slice(line).ok()?;
-        let is_digest = link.prev.len() == NOTHING.len() && link.prev.bytes().all(|c| c.is_ascii_hexdigit());
-        (link.v == 1 && is_digest).then_some(link)
+        (link.v == 1 && is_digest(&link.prev)).then_some(link)
     }
+}
+
+/// Whether a text has the form of a digest.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == NOTHING.len() && text.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+/// Whether bytes could be what a crash has left of a line.
+pub(crate) fn is_torn_line(bytes: &[u8]) -> bool {
+    bytes.iter().zip(BEGINNING).all(|(found, wanted)| found == wanted)
 }
 
 impl Head {

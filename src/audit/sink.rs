@@ -15,16 +15,13 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::config::AuditPlace;
+use crate::config::{AuditPlace, trust};
 use crate::ops::files;
 
-use super::chain::{BEGINNING, Head, LINE_BYTES_MAX, Link};
+use super::chain::{Head, LINE_BYTES_MAX, Link, is_torn_line};
 
 /// How long a reader of the socket or of standard output may keep a line waiting.
 const READER_TIME: Duration = Duration::from_secs(1);
-
-/// Permission bits by which others than the owner could write.
-const WRITABLE_BY_OTHERS_BITS: u32 = 0o022;
 
 /// An open place.
 pub(super) enum Sink {
@@ -128,9 +125,7 @@ fn open_file(path: &Path) -> io::Result<Flock<File>> {
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file; for standard output write -"));
     }
-    if metadata.mode() & WRITABLE_BY_OTHERS_BITS != 0 {
-        return Err(io::Error::other("group or others may write to the file; run chmod go-w on it"));
-    }
+    trust::is_closed(&metadata)?;
     let used = |_| io::Error::other("another process writes it; every profile needs a file of its own");
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| used(error))
 }
@@ -149,8 +144,7 @@ fn mend(file: &File) -> io::Result<Option<Head>> {
     let link = last.map(|line| Link::read(line).ok_or_else(stranger)).transpose()?;
     let head = last.zip(link).map(|(line, link)| Head::of(line, link.seq));
     if !torn.is_empty() {
-        let begins = torn.iter().zip(BEGINNING).all(|(found, wanted)| found == wanted);
-        if !begins || torn.len() > LINE_BYTES_MAX {
+        if !is_torn_line(torn) || torn.len() > LINE_BYTES_MAX {
             return Err(stranger());
         }
         log::warn!(bytes = torn.len(); "the audit file ended within a record, as after a crash; its beginning was cut off");

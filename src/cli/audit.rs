@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::audit::chain::{BEGINNING, Head, LINE_BYTES_MAX, Link};
+use crate::audit::chain::{Head, LINE_BYTES_MAX, Link, is_digest, is_torn_line};
 use crate::config::Flags;
 use crate::config::settings::{Kind, Row};
 use crate::ops::os_text;
@@ -68,8 +68,7 @@ pub(super) fn verify(flags: &Flags) -> Result<ExitCode, Failure> {
 fn head(text: &str) -> Option<Head> {
     let (seq, digest) = text.split_once(':')?;
     let digest = digest.to_ascii_lowercase();
-    let is_digest = digest.len() == 64 && digest.bytes().all(|c| c.is_ascii_hexdigit());
-    Some(Head { seq: seq.parse().ok()?, digest }).filter(|_| is_digest)
+    Some(Head { seq: seq.parse().ok()?, digest }).filter(|head| is_digest(&head.digest))
 }
 
 impl Reading {
@@ -87,7 +86,7 @@ impl Reading {
             match line.strip_suffix(b"\n") {
                 Some(line) => self.line(line, &place).map_err(|why| format!("{place}: {why}"))?,
                 None if count == 0 => return Ok(()),
-                None if count < LINE_BYTES_MAX && line.iter().zip(BEGINNING).all(|(a, b)| a == b) => {
+                None if count < LINE_BYTES_MAX && is_torn_line(&line) => {
                     self.notes.push_str(&format!(
                         "{place}: cut off after {count} bytes, as by a crash; the records before it are whole\n"
                     ));

@@ -46,10 +46,16 @@ pub(crate) fn read(path: &Path, limit_bytes: u64) -> io::Result<Trusted> {
     let (bytes, metadata) = content(file, limit_bytes)?;
     // The opened file's own, so that no exchange of files can come between.
     is_ours(&metadata, "the file")?;
-    if metadata.mode() & WRITABLE_BY_OTHERS_BITS != 0 {
-        return Err(io::Error::other("group or others may write to the file; run chmod go-w on it"));
-    }
+    is_closed(&metadata)?;
     Ok(Trusted { bytes, mode: metadata.mode(), warnings })
+}
+
+/// Refuses a file that others than its owner may write.
+pub(crate) fn is_closed(metadata: &Metadata) -> io::Result<()> {
+    match metadata.mode() & WRITABLE_BY_OTHERS_BITS {
+        0 => Ok(()),
+        _ => Err(io::Error::other("group or others may write to the file; run chmod go-w on it")),
+    }
 }
 
 /// Reads a regular file of at most `limit_bytes`, whosever it is.

@@ -20,8 +20,6 @@ const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
 pub const PARSE_ERROR: i64 = -32700;
 /// The message is none.
 pub const INVALID_REQUEST: i64 = -32600;
-/// There is no such method.
-pub const METHOD_NOT_FOUND: i64 = -32601;
 /// The parameters do not fit the method.
 pub const INVALID_PARAMS: i64 = -32602;
 const UNSUPPORTED_VERSION: i64 = -32022;
@@ -93,7 +91,11 @@ impl Refusal {
 
     /// No such method.
     pub fn method(status: u16, method: &str) -> Refusal {
-        Refusal::new(status, METHOD_NOT_FOUND, format!("there is no method {:?} here", shown(method)))
+        Refusal::new(
+            status,
+            failure::METHOD_NOT_FOUND,
+            format!("there is no method {:?} here", shown(method)),
+        )
     }
 
     /// No such tool.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::mcp::http::HttpTarget;
 use crate::mcp::http::session::Session;
 use crate::mcp::stdio::StdioTarget;
+use crate::relay::failure::METHOD_NOT_FOUND;
 use crate::relay::json;
 use crate::relay::revision::Era;
 use crate::text;
@@ -25,9 +26,6 @@ const CURSOR_BYTES_MAX: usize = 4 * 1024;
 
 /// How much of a name is shown.
 const NAME_SHOWN_BYTES_MAX: usize = 80;
-
-/// The code by which a server says that it has no tools.
-const METHOD_NOT_FOUND: &str = "-32601";
 
 /// A server whose tools can be listed.
 #[derive(Clone)]
@@ -89,7 +87,7 @@ fn page(message: &str, tools: &mut BTreeMap<String, Tool>) -> Result<Option<Stri
     let whole = json::value(message).map_err(unreadable)?;
     let Some(result) = member(whole, "result")? else {
         let code = match member(whole, "error")? {
-            Some(error) => member(error, "code")?.map(|span| span.of(message)),
+            Some(error) => member(error, "code")?.and_then(|span| span.of(message).parse().ok()),
             None => return Err("the answer to tools/list is none".to_owned()),
         };
         // A server of prompts or resources alone.

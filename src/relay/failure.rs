@@ -24,6 +24,9 @@ const INVALID_PARAMS: i64 = -32602;
 /// What the revision 2026-07-28 calls a header that contradicts the body.
 const HEADER_MISMATCH: i64 = -32020;
 
+/// JSON-RPC "method not found".
+pub const METHOD_NOT_FOUND: i64 = -32601;
+
 /// Code of what the tunnel answers in a server's place while nothing has failed.
 const SERVER_ERROR: i64 = -32000;
 
@@ -257,7 +260,7 @@ pub fn cancellation(id: &str) -> String {
 
 /// The answer to a request that nobody here serves.
 pub fn method_not_found(id: &str) -> String {
-    error(Some(id), -32601, "Method not found", None)
+    error(Some(id), METHOD_NOT_FOUND, "Method not found", None)
 }
 
 /// One JSON-RPC error. Without an id the member is left out. Ids are put in as they were written: they

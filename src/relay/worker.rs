@@ -156,13 +156,6 @@ impl Relay {
         (command, work)
     }
 
-    /// Finds the server of a command's channel, if the operator allows that.
-    fn served(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
-        let target = self.targets.get(&command.channel);
-        let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
-        target.ok_or(Verdict::Unsupported)
-    }
-
     /// Finds the server of a command that may be forwarded to it. The first check that fails decides:
     ///
     /// 1. The operator allows the channel, and a server serves it. There is never a fall-back to another server,
@@ -173,7 +166,9 @@ impl Relay {
     /// 5. A subscription is small, since it stays for long.
     /// 6. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
     fn check(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
-        let target = self.served(command)?;
+        let target = self.targets.get(&command.channel);
+        let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
+        let target = target.ok_or(Verdict::Unsupported)?;
         if matches!(command.body, Body::OauthDiscovery) && command.channel != Channel::main() {
             return Err(Verdict::Unsupported);
         }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::ops::readiness::Probe;
+use crate::relay::failure::METHOD_NOT_FOUND;
 use crate::relay::revision::Era;
 use crate::relay::tree;
 
@@ -21,9 +22,6 @@ const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Largest error that is looked at.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
-
-/// The code by which a server says that it does not know a method.
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Session with a server.
 pub struct Session<'a> {
