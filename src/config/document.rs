@@ -92,7 +92,7 @@ fn is_second(node: &Node) -> Result<bool, Fault> {
     let Some((_, node)) = entries.iter().find(|(key, _)| key == VERSION) else { return Ok(false) };
     match node.value {
         Value::Null => Ok(false),
-        _ => match integer(VERSION, node.clone())?.as_str() {
+        _ => match node.clone().integer(VERSION)?.as_str() {
             "1" => Ok(false),
             "2" => Ok(true),
             other => Err(Fault::at(node.line, format!("unsupported {VERSION} {other}"))),
@@ -141,7 +141,7 @@ fn typed(row: &Row, node: Node) -> Result<Option<Raw>, Fault> {
     }
     Ok(Some(match row.kind {
         Kind::Boolean => Raw::Text(boolean(row.yaml, node)?.to_string()),
-        Kind::Integer { .. } => Raw::Text(integer(row.yaml, node)?),
+        Kind::Integer { .. } => Raw::Text(node.integer(row.yaml)?),
         Kind::Headers => Raw::Map(members(row.yaml, node)?),
         Kind::List(_) => Raw::List(items(row.yaml, node)?),
         Kind::Tree => Raw::Tree(node),
@@ -202,7 +202,7 @@ fn entry(list: &str, keys: &[Key], node: Node) -> Result<Entry, Fault> {
 }
 
 /// A list of texts.
-pub(super) fn items(path: &str, node: Node) -> Result<Vec<String>, Fault> {
+fn items(path: &str, node: Node) -> Result<Vec<String>, Fault> {
     let path_of_items = format!("each item of {path}");
     node.list(path)?.into_iter().map(|item| item.text(&path_of_items)).collect()
 }
@@ -221,22 +221,8 @@ fn members(path: &str, node: Node) -> Result<Pairs, Fault> {
     members.collect()
 }
 
-/// Decimal digits with an optional sign, of any length: whether the number fits is decided where
-/// its bounds are known. The other YAML notations (octal, hexadecimal, with underscores) only invite
-/// surprises.
-pub(super) fn integer(path: &str, node: Node) -> Result<String, Fault> {
-    let is_integer = |text: &str| {
-        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-        !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
-    };
-    match node.value {
-        Value::Scalar { text, plain: true } if is_integer(&text) => Ok(text),
-        _ => Err(Fault::at(node.line, format!("{path} must be an integer"))),
-    }
-}
-
 /// YAML 1.2 booleans, and the words of YAML 1.1 that Go's decoder takes for a boolean setting.
-pub(super) fn boolean(path: &str, node: Node) -> Result<bool, Fault> {
+fn boolean(path: &str, node: Node) -> Result<bool, Fault> {
     let word = match &node.value {
         Value::Scalar { text, plain: true } => text.to_ascii_lowercase(),
         _ => String::new(),

@@ -5,7 +5,6 @@
 
 use std::ops::RangeInclusive;
 
-use super::document::integer;
 use super::yaml::{Fault, Node, Value, shown};
 
 /// The members of a map that were not read yet.
@@ -21,15 +20,26 @@ impl Members {
         Ok(Members { path: path.to_owned(), line: node.line, left: node.map(path)? })
     }
 
+    /// The keys that were not read yet, and their values.
+    #[cfg(feature = "harpoon")]
+    pub(crate) fn left(&self) -> &[(String, Node)] {
+        &self.left
+    }
+
+    /// The value of a key, with the path of the key; nothing where there is no such key.
+    pub(crate) fn find(&mut self, key: &str) -> Option<(String, Node)> {
+        let at = self.left.iter().position(|(name, _)| name == key)?;
+        let (key, node) = self.left.remove(at);
+        Some((format!("{}.{key}", self.path), node))
+    }
+
     /// The value of a key as `read` understands it, which gets the path of the key; nothing where there is no such key.
     pub(crate) fn take<T>(
         &mut self,
         key: &str,
         read: impl FnOnce(&str, Node) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        let Some(at) = self.left.iter().position(|(name, _)| name == key) else { return Ok(None) };
-        let (_, node) = self.left.remove(at);
-        let path = format!("{}.{key}", self.path);
+        let Some((path, node)) = self.find(key) else { return Ok(None) };
         if matches!(node.value, Value::Null) {
             return Err(Fault::at(node.line, format!("{path} has no value: give it one, or remove it")));
         }
@@ -73,7 +83,7 @@ impl Members {
     pub(crate) fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Fault> {
         self.take(key, |path, node| {
             let (line, bounds) = (node.line, format!("{} to {}", range.start(), range.end()));
-            let number = integer(path, node)?.parse().ok().filter(|number| range.contains(number));
+            let number = node.integer(path)?.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| Fault::at(line, format!("{path} must be a whole number from {bounds}")))
         })
     }

@@ -72,6 +72,19 @@ impl Node {
         }
     }
 
+    /// Decimal digits with an optional sign, of any length: whether the number fits is decided where its bounds are
+    /// known. The other YAML notations (octal, hexadecimal, with underscores) only invite surprises.
+    pub(crate) fn integer(self, path: &str) -> Result<String, Fault> {
+        let is_integer = |text: &str| {
+            let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+            !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+        };
+        match self.value {
+            Value::Scalar { text, plain: true } if is_integer(&text) => Ok(text),
+            _ => Err(Fault::at(self.line, format!("{path} must be an integer"))),
+        }
+    }
+
     /// Levels below this one, and about how much memory all of it takes.
     fn extent(&self) -> (usize, usize) {
         let key_bytes = |(key, _): &(String, Node)| size_of::<String>() + key.len();

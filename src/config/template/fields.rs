@@ -6,22 +6,17 @@
 
 use std::ops::RangeInclusive;
 
+use crate::config::members::Members;
 use crate::config::yaml::{Fault, Node, Value, shown};
 
-/// Members of a map that were not yet asked for.
-pub(super) struct Fields {
-    /// What complaints call the map.
-    pub(super) path: String,
-    line: usize,
-    members: Vec<(String, Node)>,
-}
+/// Members of a map that were not yet asked for. All names and values were looked at before the first is.
+pub(super) struct Fields(Members);
 
 impl Fields {
     /// The members of a map with no other names than these.
     pub(super) fn of(path: String, node: Node, names: &str) -> Result<Fields, Fault> {
-        let line = node.line;
-        let members = node.map(&path)?;
-        for (name, node) in &members {
+        let members = Members::of(&path, node)?;
+        for (name, node) in members.left() {
             if !names.split(' ').any(|known| known == name) {
                 return Err(Fault::at(node.line, format!("{path}: unknown key {:?}", shown(name))));
             }
@@ -29,19 +24,17 @@ impl Fields {
                 return Err(Fault::at(node.line, format!("{path}.{name} has no value")));
             }
         }
-        Ok(Fields { path, line, members })
+        Ok(Fields(members))
     }
 
     /// A complaint about the whole map.
     pub(super) fn fault(&self, what: &str) -> Fault {
-        Fault::at(self.line, format!("{} {what}", self.path))
+        self.0.fault(what)
     }
 
     /// A member, with what complaints call it.
     pub(super) fn take(&mut self, name: &str) -> Option<(String, Node)> {
-        let at = self.members.iter().position(|(known, _)| known == name)?;
-        let (name, node) = self.members.swap_remove(at);
-        Some((format!("{}.{name}", self.path), node))
+        self.0.find(name)
     }
 
     /// A member that must be there.
