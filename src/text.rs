@@ -61,6 +61,16 @@ pub(crate) fn json(out: &mut String, text: &str) {
     }
 }
 
+/// Members of a JSON object that are texts, parted by commas. Names are ours, values whose ever.
+pub(crate) fn members<const N: usize>(members: [(&str, &str); N]) -> String {
+    let mut out = String::new();
+    for (at, (name, value)) in members.iter().enumerate() {
+        out.extend([if at == 0 { "\"" } else { ",\"" }, name, "\":"]);
+        json(&mut out, value);
+    }
+    out
+}
+
 /// The first bytes of the text, at most `limit`, ending between two characters.
 pub(crate) fn head(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));

@@ -12,7 +12,7 @@ use crate::ops::metrics::Metrics;
 use crate::relay::record::Fate;
 use crate::sync;
 
-use super::line::Members;
+use super::line::{self, Members};
 
 /// Bytes of records that wait while they cannot be written: some ten thousands of the usual size.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -45,28 +45,28 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// How it ended. Nothing was posted of an answer that was given up.
-    pub(super) fn end(&self) -> Fate {
+    /// All members, now that it has ended. Nothing was posted of an answer that was given up.
+    fn ended(&self) -> String {
         let fate = *self.fate.get().unwrap_or(&Fate::CANCELLED);
         let untold = self.untold.load(Ordering::Relaxed);
-        if untold { Fate { status: None, bytes: 0, ..fate } } else { fate }
+        let fate = if untold { Fate { status: None, bytes: 0, ..fate } } else { fate };
+        line::ended(&self.members, self.arguments.get(), &fate, self.began.elapsed())
     }
 }
 
 /// Record that can be written.
 pub(super) struct Ready {
-    pub(super) open: Arc<Open>,
+    /// Members of its line.
+    pub(super) members: String,
     pub(super) at: SystemTime,
-    pub(super) took: Duration,
-    bytes: usize,
 }
 
-/// Commands without a record.
+/// What has no record.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Gap {
-    /// They were refused.
+    /// Commands that were refused.
     pub(super) refused: u64,
-    /// They ran, and there was no room for their records.
+    /// Commands that ran, and events, for whose records there was no room.
     pub(super) lost: u64,
 }
 
@@ -130,11 +130,22 @@ impl List {
         (number, open)
     }
 
-    /// Ends a command, unless that was done before.
-    pub(super) fn close(&self, number: u64) {
+    /// Ends a command, unless that was done before. Its line is made before the lock is taken: nobody waits for it.
+    pub(super) fn close(&self, number: u64, open: &Open) {
+        let members = open.ended();
         let mut state = self.state();
-        let Some(open) = state.open.remove(&number) else { return };
-        let (is_first, lost) = (state.ready.is_empty(), state.add(open));
+        if state.open.remove(&number).is_some() {
+            self.add(state, members);
+        }
+    }
+
+    /// Adds a record that stands for no command.
+    pub(super) fn event(&self, members: String) {
+        self.add(self.state(), members);
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, members: String) {
+        let (is_first, lost) = (state.ready.is_empty(), state.add(members));
         self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
         drop(state);
         if lost == 0 && is_first {
@@ -180,7 +191,7 @@ impl List {
         if !in_hand {
             let count = state.ready.len().min(BATCH_MAX);
             work.records = state.ready.drain(..count).collect();
-            state.ready_bytes -= work.records.iter().map(|record| record.bytes).sum::<usize>();
+            state.ready_bytes -= work.records.iter().map(Ready::bytes).sum::<usize>();
             self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
             if state.ready.is_empty() {
                 work.gap = std::mem::take(&mut state.gap);
@@ -233,7 +244,7 @@ impl List {
     pub(super) fn finish(&self, time: Duration) -> (Lines, Vec<Ready>) {
         let mut state = self.state();
         for (_, open) in std::mem::take(&mut state.open) {
-            state.add(open);
+            state.add(open.ended());
         }
         state.ends = true;
         self.bell.notify_one();
@@ -249,18 +260,23 @@ impl List {
     }
 }
 
+impl Ready {
+    /// Memory that it takes.
+    fn bytes(&self) -> usize {
+        self.members.capacity() + size_of::<Ready>()
+    }
+}
+
 impl State {
     /// Adds a record if there is room. Tells how many found none so far, this one among them; 0 when it did.
-    fn add(&mut self, open: Arc<Open>) -> u64 {
+    fn add(&mut self, members: String) -> u64 {
         if self.ready_bytes > WAITING_BYTES_MAX {
             self.gap.lost += 1;
             return self.gap.lost;
         }
-        let arguments = open.arguments.get().map_or(0, |arguments| arguments.out.len());
-        let bytes = open.members.out.len() + arguments + size_of::<Open>() + size_of::<Ready>();
-        self.ready_bytes += bytes;
-        let took = open.began.elapsed();
-        self.ready.push_back(Ready { open, at: SystemTime::now(), took, bytes });
+        let record = Ready { members, at: SystemTime::now() };
+        self.ready_bytes += record.bytes();
+        self.ready.push_back(record);
         0
     }
 }
@@ -280,14 +296,15 @@ mod tests {
     #[test]
     fn a_record_is_written_once_also_when_its_command_outlives_the_end() {
         let list = list();
-        let (first, _) = list.open(Members::of("1"), Instant::now());
-        let (second, _) = list.open(Members::of("2"), Instant::now());
-        list.close(first);
-        list.close(first);
+        let (first, one) = list.open(Members::of("1"), Instant::now());
+        let (second, other) = list.open(Members::of("2"), Instant::now());
+        list.close(first, &one);
+        list.close(first, &one);
         assert_eq!(list.take(soon(), false).records.len(), 1);
         let (_, left) = list.finish(Duration::ZERO);
-        assert_eq!(left.iter().map(|record| record.open.members.out.as_str()).collect::<Vec<_>>(), ["2"]);
-        list.close(second);
+        assert_eq!(left.len(), 1);
+        assert!(left[0].members.starts_with("2,\"outcome\":\"cancelled\""), "{}", left[0].members);
+        list.close(second, &other);
         assert!(list.take(soon(), false).records.is_empty());
     }
 
@@ -296,15 +313,15 @@ mod tests {
         let list = list();
         let megabyte = "x".repeat(1 << 20);
         for _ in 0..40 {
-            let (number, _) = list.open(Members::of(&megabyte), Instant::now());
-            list.close(number);
+            let (number, open) = list.open(Members::of(&megabyte), Instant::now());
+            list.close(number, &open);
         }
         assert!(list.refuse() && !list.refuse());
         assert!(list.take(soon(), true).records.is_empty(), "who has lines in hand gets no more");
         let work = list.take(soon(), false);
         assert_eq!((work.records.len(), work.gap.lost, work.gap.refused), (32, 8, 2));
-        let (number, _) = list.open(Members::of(&megabyte), Instant::now());
-        list.close(number);
+        let (number, open) = list.open(Members::of(&megabyte), Instant::now());
+        list.close(number, &open);
         assert_eq!(list.take(soon(), false).records.len(), 1);
     }
 
@@ -316,8 +333,8 @@ mod tests {
         let text = "x".repeat(10 << 10);
         let add = |count: usize| {
             for _ in 0..count {
-                let (number, _) = list.open(Members::of(&text), Instant::now());
-                list.close(number);
+                let (number, open) = list.open(Members::of(&text), Instant::now());
+                list.close(number, &open);
             }
         };
         assert_eq!(list.fault(), None);

@@ -81,6 +81,11 @@ impl Audit {
         self.list.fault().filter(|_| self.refuses)
     }
 
+    /// Takes down what happened besides commands, as members of its line: a few short ones, and `event` among them.
+    pub(crate) fn event(&self, members: String) {
+        self.list.event(members);
+    }
+
     /// Goes over to the file that has the name now.
     pub(crate) fn reopen(&self) {
         self.list.reopen();
@@ -90,7 +95,7 @@ impl Audit {
     pub(crate) fn close(&self) {
         let ((lines, from), ready) = self.list.finish(END_TIME);
         let lines = String::from_utf8_lossy(lines.get(from..).unwrap_or_default());
-        let ready = ready.iter().map(|record| format!("{{{}}}", record.open.members.out));
+        let ready = ready.iter().map(|record| format!("{{{}}}", record.members));
         let lost: Vec<String> = lines.lines().map(str::to_owned).chain(ready).collect();
         for line in lost.iter().take(LOST_LOGGED_MAX) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -148,6 +153,6 @@ impl Record for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.list.close(self.number);
+        self.list.close(self.number, &self.open);
     }
 }

@@ -12,7 +12,6 @@ use crate::ops::metrics::Metrics;
 use crate::ops::{os_text, timestamp};
 
 use super::chain::Head;
-use super::line;
 use super::list::{Gap, Lines, List, Work};
 use super::sink::Sink;
 
@@ -104,10 +103,8 @@ impl Writer {
         }
         let mut lines = Vec::with_capacity(work.records.len() * 700);
         for record in work.records {
-            let (open, fate) = (&record.open, record.open.end());
-            let members = line::ended(&open.members, open.arguments.get(), &fate, record.took);
             let time = self.time(record.at);
-            self.head.add(&mut lines, &time, &self.identity, &members);
+            self.head.add(&mut lines, &time, &self.identity, &record.members);
         }
         if work.gap != Gap::default() {
             let Gap { refused, lost } = work.gap;
@@ -241,8 +238,8 @@ mod tests {
             writer.reopen();
             assert_eq!(writer.written.seq, seq);
             if seq == 0 {
-                let (number, _) = list.open(Members::of("\"x\":1"), Instant::now());
-                list.close(number);
+                let (number, open) = list.open(Members::of("\"x\":1"), Instant::now());
+                list.close(number, &open);
                 writer.number(list.take(Instant::now(), false));
                 writer.write();
             }
@@ -260,8 +257,8 @@ mod tests {
         let (shared, identity) = (Arc::clone(&list), "\"instance\":\"i\"".to_owned());
         let mut writer = Writer::open(shared, metrics, AuditPlace::Output, identity).unwrap();
         writer.sink = Some(Sink::Output(File::options().write(true).open("/dev/full").unwrap()));
-        let (number, _) = list.open(Members::of("\"x\":1"), Instant::now());
-        list.close(number);
+        let (number, open) = list.open(Members::of("\"x\":1"), Instant::now());
+        list.close(number, &open);
         let work = list.take(Instant::now(), false);
         assert_eq!(work.records.len(), 1);
         writer.number(work);

@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::audit::Audit;
 use crate::config::{Channel, PinMode};
 use crate::ops::heartbeat::Heartbeat;
 use crate::ops::line_limit::LineLimit;
@@ -55,6 +56,8 @@ pub(crate) struct Watch {
     channels: HashMap<Channel, Mutex<State>>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    /// Where changes are taken down as well, when there is such a place.
+    pub(crate) audit: OnceLock<Arc<Audit>>,
     lines: LineLimit,
 }
 
@@ -99,7 +102,8 @@ impl Watch {
         };
         let channels = channels.map(state).collect();
         let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
-        Watch { mode, enforces, channels, metrics, readiness, lines: LineLimit::default() }
+        let (audit, lines) = Default::default();
+        Watch { mode, enforces, channels, metrics, readiness, audit, lines }
     }
 
     /// Takes over what the operator has accepted.
@@ -219,6 +223,15 @@ impl Watch {
                 left_out = left_out;
                 "a tool is not as it was accepted: see tunnel-client pins diff"
             );
+            if let Some(audit) = self.audit.get() {
+                let (channel, name) = (channel.as_str(), shown.as_str());
+                audit.event(text::members([
+                    ("event", "drift"),
+                    ("channel", channel),
+                    ("name", name),
+                    ("change", change),
+                ]));
+            }
         }
         told.insert(tool, digest);
     }

@@ -253,6 +253,10 @@ impl<'a> Shared<'a> {
         let tunnel = &self.settings.control_plane.tunnel_id;
         let audit = Audit::start(settings, instance, tunnel, &self.metrics, redactor);
         let audit = audit.map_err(Error::System)?;
+        if let Some(watch) = &self.watch {
+            // There is one audit a process.
+            let _ = watch.audit.set(Arc::clone(&audit));
+        }
         let asked = Arc::clone(&audit);
         self.readiness.ask(Box::new(move || asked.fault().map(|why| format!("audit unavailable: {why}"))));
         Ok(Some(audit))

@@ -32,7 +32,7 @@ fn jq(option: &str, filter: &str, records: &str) -> Option<Vec<String>> {
     Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
 }
 
-/// Records of a call, of a refusal with a hostile name, and of a gap.
+/// Records of a call with a hostile name, of a refusal, of a gap, and of two other events.
 fn samples() -> String {
     let directory = TempDir::new();
     let file = directory.join("audit.jsonl");
@@ -41,7 +41,9 @@ fn samples() -> String {
     rig.send(&Command::method("ping", "2").channel("elsewhere"));
     assert!(rig.client.stop().success());
     let gap = r#"{"v":1,"time":"2026-11-30T08:00:00.125Z","seq":3,"instance":"i","tunnel":"t","event":"gap","refused":7,"lost":0,"prev":"00"}"#;
-    format!("{}{gap}\n", std::fs::read_to_string(&file).unwrap())
+    let drift = r#"{"v":1,"time":"2026-11-30T08:00:00.125Z","seq":4,"instance":"i","tunnel":"t","event":"drift","channel":"main","name":"n","change":"changed (description)","prev":"00"}"#;
+    let rotated = r#"{"v":1,"time":"2026-11-30T08:00:00.125Z","seq":5,"instance":"i","tunnel":"t","event":"rotated","prev":"00"}"#;
+    format!("{}{gap}\n{drift}\n{rotated}\n", std::fs::read_to_string(&file).unwrap())
 }
 
 #[test]
@@ -50,7 +52,10 @@ fn records_map_to_ocsf_and_cef() {
     let Some(lines) = jq("-c", &filter("OCSF"), &samples) else { return };
     let events: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let statuses: Vec<&Value> = events.iter().map(|event| &event["status_id"]).collect();
-    assert_eq!((events.len(), statuses), (3, vec![&1.into(), &2.into(), &2.into()]), "{events:?}");
+    assert_eq!(statuses, [1, 2, 2, 1, 1], "{events:?}");
+    let severities: Vec<&Value> = events.iter().map(|event| &event["severity_id"]).collect();
+    assert_eq!(severities, [1, 3, 4, 3, 1], "{events:?}");
+    assert_eq!(events[3]["unmapped"]["change"], "changed (description)");
     assert_eq!(events[0]["api"]["operation"], "a|b=c\\\nd");
     assert_eq!(
         (&events[1]["status_code"], &events[1]["status_detail"]),
@@ -63,7 +68,7 @@ fn records_map_to_ocsf_and_cef() {
     assert!(lines.iter().all(|line| !line.contains("null")), "{lines:?}");
 
     let lines = jq("-r", &filter("CEF"), &samples).unwrap();
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0].starts_with("CEF:0|tunnel-client|tunnel-client|1|ok|tools/call|1|rt="), "{}", lines[0]);
     assert!(lines[0].contains(r"cs1=a|b\=c\\\nd cs2Label"), "{}", lines[0]);
     assert!(
@@ -72,6 +77,9 @@ fn records_map_to_ocsf_and_cef() {
         lines[1]
     );
     assert!(lines[2].contains("|gap|gap|8|rt=1796025600125 "), "{}", lines[2]);
+    let (name, change) = ("cs1=n", "msg=changed (description)");
+    let drift = lines[3].contains("|drift|drift|6|") && lines[3].contains(name) && lines[3].ends_with(change);
+    assert!(drift && lines[4].contains("|rotated|rotated|1|"), "{lines:?}");
 }
 
 /// Servers over stdio belong to the unit too, and SIGHUP would end them at every rotation.

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Site, pins, remove, search};
+use crate::audit::{records, verify};
 use crate::support::command::Command;
 use crate::support::mcp::Mcp;
 use crate::support::plane::{Plane, Posted};
@@ -19,7 +20,7 @@ const REFUSED: &str = r#"{"code":-32602,"message":"refused by the operator's pol
 struct Run {
     rig: Rig,
     tools: std::sync::Arc<std::sync::Mutex<Value>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Starts one with this policy, in which `FILE` stands for the pin file.
@@ -30,7 +31,7 @@ fn start(accepted: Value, offered: Value, policy: &str) -> Run {
     let yaml = policy.replace("FILE", &site.file());
     let Site { mcp, tools, directory } = site;
     let rig = Rig::over(Plane::start(), mcp, |builder| builder.yaml(&yaml));
-    Run { rig, tools, _directory: directory }
+    Run { rig, tools, directory }
 }
 
 const BLOCK: &str = "policy:\n  pins: { file: FILE, mode: block }\n";
@@ -110,6 +111,24 @@ fn what_was_not_accepted_is_hidden_and_refused() {
     let drift = "tunnel_client_pin_drift_total{channel=\"main\",change=\"changed\"} 1";
     let metrics = run.rig.client.get("/metrics").body;
     assert!(metrics.contains(drift), "{metrics}");
+}
+
+/// Each change is in the chain of the audit too, once.
+#[test]
+fn drift_is_taken_down() {
+    let policy = format!("{WARN}audit: {{ file: FILE.audit }}\n");
+    let mut run = start(json!([search()]), json!([changed(), remove()]), &policy);
+    assert_eq!((run.shown().len(), run.shown().len()), (2, 2));
+    assert!(run.rig.client.stop().success());
+    let file = run.directory.join("pins.json.audit");
+    let events = records(&file).into_iter().filter(|record| record["event"] == "drift");
+    let text = |record: &Value, name: &str| record[name].as_str().unwrap().to_owned();
+    let mut drift: Vec<_> =
+        events.map(|one| ["channel", "name", "change"].map(|name| text(&one, name))).collect();
+    drift.sort();
+    assert_eq!(drift, [["main", "remove", "new"], ["main", "search", "changed (description)"]]);
+    let (code, output) = verify(&[file.to_str().unwrap()]);
+    assert!(code == Some(0) && output.contains("4 records"), "{output}");
 }
 
 /// Of a filtered list all else stays as it came: paging, caching, members that nobody here knows.
