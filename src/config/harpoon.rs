@@ -142,12 +142,8 @@ pub(crate) fn check_listener(lookup: &Lookup, harpoon: &Harpoon, health: &Health
         return refused("harpoon.capture-payloads", why);
     }
     if !harpoon.over_http {
-        return match harpoon.token {
-            Some(_) => {
-                refused(TOKEN_FLAG, "is of use only with harpoon.additional-transport http-streamable")
-            }
-            None => Ok(()),
-        };
+        let why = "is of use only with harpoon.additional-transport http-streamable";
+        return harpoon.token.as_ref().map_or(Ok(()), |_| refused(TOKEN_FLAG, why));
     }
     if health.unix_socket.is_none() && !health.listen.address.ip().to_canonical().is_loopback() {
         let why =
@@ -171,9 +167,8 @@ fn token(lookup: &Lookup, found: &Found) -> Result<Option<Secret>, String> {
     let token = lookup.references.secret(found.label(), text)?;
     let is_visible = token.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_visible || !(TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.len()) {
-        return Err(format!(
-            "{TOKEN_FLAG} must be {TOKEN_MIN_BYTES} to {TOKEN_MAX_BYTES} visible ASCII characters"
-        ));
+        let bounds = format!("{TOKEN_MIN_BYTES} to {TOKEN_MAX_BYTES}");
+        return Err(format!("{TOKEN_FLAG} must be {bounds} visible ASCII characters"));
     }
     Ok(Some(Secret::new(token)))
 }
@@ -215,9 +210,8 @@ fn suffix(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let is_legal = |label: &str| !label.is_empty() && label.chars().all(legal);
     if !domain.split('.').all(is_legal) {
-        return Err(format!(
-            "invalid harpoon host suffix {text:?}: expected a domain such as .example.internal"
-        ));
+        let expected = "expected a domain such as .example.internal";
+        return Err(format!("invalid harpoon host suffix {text:?}: {expected}"));
     }
     Ok(format!(".{domain}"))
 }

@@ -22,7 +22,7 @@ pub(super) const FORBIDDEN: &str = "Others choose when this is called, so link-l
 /// A destination, in the words of its settings.
 pub(super) struct Destination<'a> {
     /// How it is reached.
-    pub(super) client: &'a Client,
+    pub(super) client: Client,
     /// The setting that names it.
     pub(super) setting: &'static str,
     /// The setting of its proxy.

@@ -51,7 +51,7 @@ pub(super) fn check(settings: &Harpoon, net: &Result<&Net, String>, all: &mut Ex
             Err(blocked) => all.now([Check::skip(id, blocked)]),
             Ok(Err(error)) => all.now([unprepared(&id, &error.to_string(), &error)]),
             Ok(Ok(client)) if offline => {
-                all.now([Check::skip(id, NOT_ASKED).evidence([destination(target, &client).way()])]);
+                all.now([Check::skip(id, NOT_ASKED).evidence([destination(target, client).way()])]);
             }
             Ok(Ok(client)) => {
                 all.announce(id.clone(), None);
@@ -103,7 +103,7 @@ impl Way {
     }
 
     fn try_it(self) -> Vec<Check> {
-        let to = destination(&self.target, &self.client);
+        let to = destination(&self.target, self.client.clone());
         let began = Instant::now();
         let opened = self.client.check_connection(began + CONNECT_TIME);
         let (way, took) = (to.way(), began.elapsed().as_millis());
@@ -116,7 +116,7 @@ impl Way {
 }
 
 /// The destination in the words of its settings.
-fn destination<'a>(target: &'a HarpoonTarget, client: &'a Client) -> Destination<'a> {
+fn destination(target: &HarpoonTarget, client: Client) -> Destination<'_> {
     Destination {
         client,
         setting: SETTING,

@@ -69,20 +69,13 @@ impl Examination {
     }
 
     /// The proxy on the way of a client, if there is one.
-    pub(super) fn proxy<T: Send + Sync + 'static>(
-        &mut self,
-        id: String,
-        holder: &Arc<T>,
-        client: fn(&T) -> &Client,
-        offline: bool,
-    ) {
-        let route = client(holder).route();
-        let Some(proxy) = &route.proxy else { return };
-        let (proxy, to) = (proxy.clone(), route.destination.clone());
+    pub(super) fn proxy(&mut self, id: String, client: Client, offline: bool) {
+        let route = client.route();
+        let Some(proxy) = route.proxy.clone() else { return };
+        let to = route.destination.clone();
         self.announce(id.clone(), offline.then_some(NOT_ASKED));
-        let holder = Arc::clone(holder);
         self.job(offline, move || {
-            let Some(found) = client(&holder).check_proxy() else { return Vec::new() };
+            let Some(found) = client.check_proxy() else { return Vec::new() };
             vec![match found.failure {
                 None => Check::pass(id, format!("{proxy} lets us through to {to}")),
                 Some(failure) => Check::fail(

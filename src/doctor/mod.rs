@@ -149,7 +149,7 @@ impl Examination {
             }
         };
         self.now([Check::pass(ROUTE, plane::destination(&plane, settings).way())]);
-        self.proxy("proxy_reachable".into(), &plane, |plane| &plane.clients.polls, offline);
+        self.proxy("proxy_reachable".into(), plane.clients().polls, offline);
         self.announce(plane::METADATA.into(), offline.then_some(NOT_ASKED));
         if settings.control_plane.api_key.expose().is_empty() {
             let settings = settings.clone();

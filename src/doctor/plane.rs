@@ -40,7 +40,7 @@ pub(super) fn prepare(settings: &Settings, net: &Net) -> Result<Plane, String> {
 /// The destination in the words of its settings.
 pub(super) fn destination<'a>(plane: &'a Plane, settings: &Settings) -> Destination<'a> {
     Destination {
-        client: &plane.clients.polls,
+        client: plane.clients().polls,
         setting: "control-plane.base-url",
         proxy: "control-plane.http-proxy",
         identity: "set control-plane.client-cert and control-plane.client-key",
@@ -75,7 +75,7 @@ pub(super) fn metadata(plane: &Plane, settings: &Settings) -> Check {
 /// Whether it can be connected to, where there is no key to ask with. No request is sent.
 pub(super) fn reached(plane: &Plane, settings: &Settings) -> Check {
     let to = destination(plane, settings);
-    match plane.clients.polls.check_connection(Instant::now() + METADATA_TIME) {
+    match to.client.check_connection(Instant::now() + METADATA_TIME) {
         Ok(()) => Check::skip(METADATA, format!("blocked by {KEY}; connected to {}", to.way())),
         Err(error) => to.failed(METADATA.into(), &error),
     }

@@ -151,7 +151,7 @@ impl<'a> Site<'a> {
         match &self.server {
             Kind::Http(server, Ok(target)) => {
                 all.now([Check::pass(route, destination(target, server).way())]);
-                all.proxy(self.id("mcp_proxy_reachable"), target, |target| target.client(), offline);
+                all.proxy(self.id("mcp_proxy_reachable"), target.client(), offline);
                 all.announce(id.clone(), offline.then_some(NOT_ASKED));
                 let (target, server) = (Arc::clone(target), HttpServer::clone(server));
                 let reachable = self.id("mcp_server_reachable");

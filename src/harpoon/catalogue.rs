@@ -89,9 +89,8 @@ fn listed(endpoint: &Endpoint) -> Value {
         "label": target.label, "description": target.description, "category": category, "source": category,
         "tags": endpoint.tags, "allowed_methods": methods,
     });
-    entry
-        .as_object_mut()
-        .into_iter()
-        .for_each(|all| all.retain(|_, one| *one != json!("") && *one != json!([])));
+    if let Some(members) = entry.as_object_mut() {
+        members.retain(|_, one| *one != json!("") && *one != json!([]));
+    }
     extended(entry, endpoint.invocation.as_ref().map_or(Value::Null, |invocation| invocation.listed.clone()))
 }

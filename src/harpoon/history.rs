@@ -4,7 +4,7 @@
 //! operator asked for it, and then only its beginning. It cannot fail.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::ops::redact::Redactor;
@@ -45,21 +45,17 @@ pub(crate) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Cleans payloads, where they are kept.
-    captures: Option<Redactor>,
-    calls: Mutex<VecDeque<Record>>,
+    pub(super) captures: Option<Arc<Redactor>>,
+    pub(super) calls: Mutex<VecDeque<Record>>,
 }
 
 impl History {
-    pub(super) fn new(captures: Option<Redactor>) -> History {
-        History { captures, calls: Mutex::default() }
-    }
-
     /// Adds a call. What was sent and received is kept where it is wanted, unless it is not for keeping. It is cleaned here, on the thread of the
     /// call: all of them take seconds, and whoever makes the page has other things to answer.
     pub(super) fn add(&self, record: Record, payloads: Option<[&[u8]; 2]>) {
-        let clean = |redactor| Some(payloads?.map(|bytes| beginning(redactor, bytes)));
+        let clean = |redactor: &Arc<Redactor>| Some(payloads?.map(|bytes| beginning(redactor, bytes)));
         let payloads = self.captures.as_ref().and_then(clean);
-        let mut calls = self.lock();
+        let mut calls = sync::lock(&self.calls);
         if calls.len() >= CALLS_MAX {
             calls.pop_front();
         }
@@ -69,12 +65,7 @@ impl History {
     /// The calls, newest first.
     #[cfg(feature = "page")]
     pub(super) fn latest(&self) -> Vec<Record> {
-        self.lock().iter().rev().cloned().collect()
-    }
-
-    /// A panic elsewhere cannot leave the list half-changed.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Record>> {
-        sync::lock(&self.calls)
+        sync::lock(&self.calls).iter().rev().cloned().collect()
     }
 }
 
@@ -114,6 +105,10 @@ mod tests {
         }
     }
 
+    fn kept(secrets: Vec<Secret>) -> History {
+        History { captures: Some(Arc::new(Redactor::new(secrets))), ..History::default() }
+    }
+
     #[test]
     fn the_oldest_call_makes_room() {
         let history = History::default();
@@ -128,7 +123,7 @@ mod tests {
 
     #[test]
     fn payloads_are_kept_where_wanted_and_cut() {
-        let history = History::new(Some(Redactor::new(Vec::new())));
+        let history = kept(Vec::new());
         history.add(record(String::new()), Some([b"sent", &[b'x'; 100 * 1024]]));
         let [sent, received] = history.latest()[0].payloads.clone().unwrap();
         assert_eq!(sent, "sent");
@@ -139,7 +134,7 @@ mod tests {
     #[test]
     fn no_bound_cuts_a_secret_in_two() {
         let secret = "hunter2".repeat(20);
-        let history = History::new(Some(Redactor::new(vec![Secret::new(secret.clone())])));
+        let history = kept(vec![Secret::new(secret.clone())]);
         for bound in [PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_READ] {
             let filled = "x".repeat(bound - 70);
             // What is replaced makes room for what follows it.

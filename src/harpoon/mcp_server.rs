@@ -91,11 +91,8 @@ impl Refusal {
 
     /// No such method.
     pub fn method(status: u16, method: &str) -> Refusal {
-        Refusal::new(
-            status,
-            failure::METHOD_NOT_FOUND,
-            format!("there is no method {:?} here", shown(method)),
-        )
+        let text = format!("there is no method {:?} here", shown(method));
+        Refusal::new(status, failure::METHOD_NOT_FOUND, text)
     }
 
     /// No such tool.
@@ -153,14 +150,10 @@ impl<'a> Asked<'a> {
         let meta = self.params.get("_meta");
         let claim = meta.and_then(|meta| meta.get(CLAIM)).and_then(Value::as_str);
         let capable = meta.and_then(|meta| meta.get(CAPABILITIES_KEY)).is_some_and(Value::is_object);
-        let lacking: Vec<&str> = [(CLAIM, claim.is_some()), (CAPABILITIES_KEY, capable)]
-            .into_iter()
-            .filter_map(|(key, present)| (!present).then_some(key))
-            .collect();
-        claim.filter(|_| capable).ok_or_else(|| {
-            let text = format!("params._meta lacks {}", lacking.join(" and "));
-            Refusal::new(400, INVALID_PARAMS, text)
-        })
+        let members = [(CLAIM, claim.is_some()), (CAPABILITIES_KEY, capable)].into_iter();
+        let lacking: Vec<&str> = members.filter_map(|(key, is_there)| (!is_there).then_some(key)).collect();
+        let text = || format!("params._meta lacks {}", lacking.join(" and "));
+        claim.filter(|_| capable).ok_or_else(|| Refusal::new(400, INVALID_PARAMS, text()))
     }
 
     /// Checks that the list is asked for from its beginning: one page holds all, so no cursor was ever given

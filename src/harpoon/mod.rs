@@ -41,12 +41,11 @@ pub mod registrar;
 
 pub mod registry;
 
-use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
-use crate::config::{self, Secret};
-use crate::net::Net;
+use crate::config::{HarpoonTarget, Secret, Settings};
+use crate::net::{self, Net};
 use crate::ops::listener::calls::Offer;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
@@ -55,11 +54,12 @@ use crate::relay::failure::{Class, Failure};
 use crate::relay::headers::ReplyHeaders;
 use crate::relay::message::Kind;
 use crate::relay::port::{Call, Governor, Outcome, Sink, Target};
+use crate::sync;
 use streamable_http::Sessions;
 
 use history::History;
 use local::Local;
-use registry::{Endpoint, Endpoints, Registry};
+use registry::{CONFIGURED, Endpoint, Endpoints, OAUTH, Registry};
 use template::Invocation;
 use tools::Tools;
 
@@ -71,46 +71,80 @@ const RESTING_MAX: usize = 256;
 /// which they were admitted.
 pub struct Harpoon {
     tools: Arc<Tools>,
+    /// Held while endpoints are registered, so that none is made of what is not in force any more.
+    pub(crate) maker: Arc<Mutex<Maker>>,
+    token: Arc<Mutex<Option<Secret>>>,
 }
 
-/// Why the configured endpoints cannot be called: a sentence without secrets.
-#[derive(Debug)]
-pub struct Error(String);
+/// What endpoints are made of.
+pub(crate) struct Maker {
+    net: Net,
+    settings: Settings,
+}
+
+impl Maker {
+    /// The way to one; nothing is dialled yet. As many connections of one endpoint rest as there are workers that
+    /// call, unless there are many endpoints.
+    fn endpoint(
+        &self,
+        target: HarpoonTarget,
+        category: &'static str,
+        tags: &[String],
+    ) -> Result<Arc<Endpoint>, net::Error> {
+        let Settings { harpoon, mcp, control_plane, .. } = &self.settings;
+        let resting = mcp.max_concurrent_requests.min(RESTING_MAX / harpoon.targets.len().max(1));
+        let client = self.net.harpoon(harpoon, &target, resting)?;
+        let invocation = Invocation::of(&target, control_plane, harpoon.max_response_bytes);
+        Ok(Arc::new(Endpoint { target, category, tags: tags.to_vec(), invocation, client }))
+    }
+}
 
 impl Harpoon {
-    /// Prepares the ways to all configured endpoints; nothing is dialled yet. As many connections of one
-    /// endpoint rest as there are workers that call, unless there are many endpoints. The redactor is for what
-    /// calls sent and received, where that is kept. Of the endpoints those are left that the operator's policy allows.
+    /// Prepares the ways to all configured endpoints. The redactor is for what calls sent and received, where that
+    /// is kept. Of the endpoints those are left that the operator's policy allows. Fails with a sentence without
+    /// secrets.
     pub fn new(
         net: &Net,
-        settings: &config::Settings,
+        settings: &Settings,
         metrics: &Arc<Metrics>,
-        captures: Option<Redactor>,
+        captures: Option<Arc<Redactor>>,
         governor: Option<Arc<dyn Governor>>,
-    ) -> Result<Harpoon, Error> {
-        let (plane, settings, mcp) = (&settings.control_plane, &settings.harpoon, &settings.mcp);
-        let resting = mcp.max_concurrent_requests.min(RESTING_MAX / settings.targets.len().max(1));
-        let endpoint = |target: &config::HarpoonTarget| {
-            let client = net.harpoon(settings, target, resting);
-            let wrong = |what: &str| Error(format!("harpoon: target \"{}\": {what}", target.label));
-            let client = client.map_err(|error| wrong(&error.to_string()))?;
-            let invocation = Invocation::of(target, plane, settings.max_response_bytes);
-            let (target, category, tags) = (target.clone(), registry::CONFIGURED, Vec::new());
-            Ok(Arc::new(Endpoint { target, category, tags, invocation, client }))
-        };
-        let endpoints = settings.targets.iter().map(endpoint).collect::<Result<_, Error>>()?;
-        let registry = Arc::new(Registry { governor, ..Registry::default() });
-        registry.replace(registry::CONFIGURED, endpoints).map_err(|error| Error(error.to_string()))?;
+    ) -> Result<Harpoon, String> {
         let tools = Tools {
-            registry,
-            max_response_bytes: settings.max_response_bytes,
-            max_redirects: settings.max_redirects,
-            ttl: mcp.connection_max_ttl,
+            registry: Arc::new(Registry { governor, ..Registry::default() }),
+            max_response_bytes: settings.harpoon.max_response_bytes,
+            max_redirects: settings.harpoon.max_redirects,
+            ttl: settings.mcp.connection_max_ttl,
             budget: Arc::clone(net.budget()),
             metrics: Arc::clone(metrics),
-            history: History::new(captures),
+            history: History { captures, calls: Mutex::default() },
         };
-        Ok(Harpoon { tools: Arc::new(tools) })
+        let maker = Arc::new(Mutex::new(Maker { net: net.clone(), settings: settings.clone() }));
+        let harpoon = Harpoon { tools: Arc::new(tools), maker, token: Arc::default() };
+        harpoon.renew(net, settings)?;
+        Ok(harpoon)
+    }
+
+    /// Makes all endpoints anew, also those that were learned, and takes the token of these settings. Calls that run
+    /// end with what they began with. When it fails, nothing has changed.
+    pub fn renew(&self, net: &Net, settings: &Settings) -> Result<(), String> {
+        let mut maker = sync::lock(&self.maker);
+        let next = Maker { net: net.clone(), settings: settings.clone() };
+        let made = |target: &HarpoonTarget, category, tags: &[String]| {
+            let endpoint = next.endpoint(target.clone(), category, tags);
+            endpoint.map_err(|error| format!("harpoon: target {:?}: {error}", target.label))
+        };
+        let configured = settings.harpoon.targets.iter().map(|target| made(target, CONFIGURED, &[]));
+        let configured = configured.collect::<Result<_, String>>()?;
+        let now = self.endpoints();
+        let learned = now.all().iter().filter(|one| one.category == OAUTH);
+        let learned =
+            learned.map(|one| made(&one.target, OAUTH, &one.tags)).collect::<Result<_, String>>()?;
+        self.tools.registry.replace(CONFIGURED, configured)?;
+        self.tools.registry.replace(OAUTH, learned)?;
+        sync::lock(&self.token).clone_from(&settings.harpoon.token);
+        *maker = next;
+        Ok(())
     }
 
     /// Where endpoints are registered.
@@ -118,11 +152,11 @@ impl Harpoon {
         &self.tools.registry
     }
 
-    /// The same server for programs of this host, which show this token.
-    pub(crate) fn offer(&self, token: Option<Secret>) -> Offer {
+    /// The same server for programs of this host, which show the token.
+    pub(crate) fn offer(&self) -> Offer {
         let (sessions, count) = (Sessions::default(), AtomicU64::new(1));
         let local = Local { tools: Arc::clone(&self.tools), sessions, count };
-        Offer { path: local::PATH, token, answering: Arc::new(local) }
+        Offer { path: local::PATH, token: Arc::clone(&self.token), answering: Arc::new(local) }
     }
 
     /// The last calls that reached the network, newest first.
@@ -181,11 +215,3 @@ impl Call for HarpoonCall {
         }
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}

@@ -5,22 +5,23 @@
 //! the configured one. A set takes the place of the one before, and cannot lead a call to an endpoint that the
 //! operator configured. Nothing here fails: what may not be registered is left out, and the log says why.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ureq::http::Method;
 
 use crate::config;
 use crate::crypto;
-use crate::net::Net;
 use crate::oauth::{AuthServer, Place, Register, Resource};
+use crate::sync;
 use crate::url::Origin;
 
+use super::Maker;
 use super::registry::{Endpoint, Endpoints, OAUTH, Registry};
 
 /// Registers endpoints that discovery found.
 pub struct Registrar {
     /// Makes the ways to them.
-    pub net: Net,
+    pub(crate) maker: Arc<Mutex<Maker>>,
     /// Settings that hold for all endpoints.
     pub settings: config::Harpoon,
     /// Where they are registered.
@@ -29,8 +30,6 @@ pub struct Registrar {
     pub server: config::HttpServer,
     /// Origins that the operator named besides the server's.
     pub named: Vec<Origin>,
-    /// How many may call one endpoint at a time.
-    pub workers: usize,
 }
 
 /// URL in a document that may become an endpoint.
@@ -61,12 +60,14 @@ impl Register for Registrar {
         let anchors = records.iter().filter(|record| matches!(record.role, RESOURCE | SOURCE));
         let anchors = anchors.filter_map(|record| Some(&record.place.as_ref()?.origin));
         let anchors: Vec<&Origin> = anchors.filter(|origin| self.trusts(origin)).collect();
+        // Before the look at what there is, which is made of the same.
+        let maker = sync::lock(&self.maker);
         let now = self.registry.now();
         let mut set = Vec::new();
         let mut steps = Vec::new();
         for record in &records {
             let role = record.role;
-            let verdict = match self.endpoint(record, &anchors, &now, &set) {
+            let verdict = match self.endpoint(&maker, record, &anchors, &now, &set) {
                 Ok(endpoint) => {
                     let verdict = format!("may be called, as {}", endpoint.target.label);
                     set.push(endpoint);
@@ -87,7 +88,6 @@ impl Register for Registrar {
             steps.push(format!("{role}{place} {verdict}"));
         }
         if let Err(error) = self.registry.replace(OAUTH, set) {
-            let error = error.to_string();
             log::warn!(error = error.as_str(); "harpoon host auto-registration failed");
         }
         steps
@@ -124,6 +124,7 @@ impl Registrar {
     /// The endpoint of a record, beside those of its `set`; the one of last time, when nothing about it has changed.
     fn endpoint(
         &self,
+        maker: &Maker,
         record: &Record,
         anchors: &[&Origin],
         now: &Endpoints,
@@ -160,12 +161,11 @@ impl Registrar {
         if let Some(known) = now.labelled(&label).filter(same) {
             return Ok(Arc::clone(known));
         }
-        let client = self.net.harpoon(&self.settings, &target, self.workers);
-        let client = client.map_err(|error| Refusal::Failed(error.to_string()))?;
-        let (label, origin) = (label.as_str(), target.origin.to_string());
+        let endpoint = maker.endpoint(target, OAUTH, &record.tags);
+        let endpoint = endpoint.map_err(|error| Refusal::Failed(error.to_string()))?;
+        let (label, origin) = (label.as_str(), endpoint.target.origin.to_string());
         log::info!(label = label, origin = origin.as_str(), reason = reason.as_str(); "harpoon host auto-registered");
-        let (category, tags) = (OAUTH, record.tags.clone());
-        Ok(Arc::new(Endpoint { target, category, tags, invocation: None, client }))
+        Ok(endpoint)
     }
 }
 

@@ -6,11 +6,10 @@
 //!
 //! Endpoints are registered in sets, one a category, and a set is replaced as a whole: whoever finds out
 //! anew takes the place of what was found before. Readers hold a snapshot; they wait at most until a new one is
-//! made, which takes memory and no input. A set that breaks a rule is refused with an [`Error`], and the old
+//! made, which takes memory and no input. A set that breaks a rule is refused with a sentence, and the old
 //! one stays. What the operator's policy refuses is never registered: no list, redirect or program of this host finds it.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -46,12 +45,6 @@ pub struct Endpoint {
     pub client: Client,
 }
 
-impl AsRef<Client> for Endpoint {
-    fn as_ref(&self) -> &Client {
-        &self.client
-    }
-}
-
 impl Endpoint {
     /// Whether it carries this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
@@ -78,17 +71,6 @@ pub struct Registry {
     pub(super) replaced: Mutex<Vec<Weak<Endpoint>>>,
 }
 
-/// Why a set is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Error {
-    /// Two endpoints have one label.
-    Label(String),
-    /// One URL, named by its origin, is to be reached in two ways.
-    Transport(String),
-    /// There would be too many.
-    TooMany,
-}
-
 impl Registry {
     /// The endpoints now.
     pub fn now(&self) -> Arc<Endpoints> {
@@ -96,7 +78,7 @@ impl Registry {
     }
 
     /// Puts this set in the place of the former one of its category, behind all others.
-    pub fn replace(&self, category: &str, set: Vec<Arc<Endpoint>>) -> Result<(), Error> {
+    pub fn replace(&self, category: &str, set: Vec<Arc<Endpoint>>) -> Result<(), String> {
         // Held while the new snapshot is made, or two writers would lose one set.
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let others = now.list.iter().filter(|endpoint| endpoint.category != category).cloned();
@@ -105,10 +87,10 @@ impl Registry {
         let next = Arc::new(Endpoints::new(others.chain(set.into_iter().filter(offers)).collect())?);
         let stays =
             |one: &Arc<Endpoint>| next.labelled(&one.target.label).is_some_and(|same| Arc::ptr_eq(one, same));
-        let gone = now.list.iter().filter(|one| !stays(one)).map(Arc::downgrade);
+        let gone = now.list.iter().filter(|one| !stays(one));
         let mut replaced = sync::lock(&self.replaced);
         replaced.retain(|one| one.strong_count() > 0);
-        replaced.extend(gone);
+        replaced.extend(gone.inspect(|one| one.client.retire()).map(Arc::downgrade));
         *now = next;
         self.served.store(!now.list.is_empty(), Ordering::Relaxed);
         Ok(())
@@ -129,9 +111,9 @@ impl Registry {
 }
 
 impl Endpoints {
-    fn new(list: Vec<Arc<Endpoint>>) -> Result<Endpoints, Error> {
+    fn new(list: Vec<Arc<Endpoint>>) -> Result<Endpoints, String> {
         if list.len() > TARGETS_MAX {
-            return Err(Error::TooMany);
+            return Err(format!("harpoon: registry limit {TARGETS_MAX} exceeded"));
         }
         // The configuration is checked for these as it is read, with its lines; what was learned is checked here.
         let mut labels = HashSet::new();
@@ -139,7 +121,7 @@ impl Endpoints {
         for endpoint in &list {
             let target = &endpoint.target;
             if !labels.insert(target.label.as_str()) {
-                return Err(Error::Label(target.label.clone()));
+                return Err(format!("harpoon: duplicate target label {:?}", target.label));
             }
             // Nothing leads to a template but its label.
             if target.template.is_some() {
@@ -147,7 +129,8 @@ impl Endpoints {
             }
             let same = by_url.entry(key(&target.url)).or_default();
             if same.first().is_some_and(|first| first.target.unix_socket != target.unix_socket) {
-                return Err(Error::Transport(target.origin.to_string()));
+                let origin = target.origin.to_string();
+                return Err(format!("harpoon: duplicate target url {origin:?} uses a different transport"));
             }
             same.push(Arc::clone(endpoint));
         }
@@ -225,20 +208,6 @@ fn key(url: &str) -> String {
     let user = userinfo.map(|user| format!("{user}@")).unwrap_or_default();
     format!("{}://{user}{}{path}{tail}", scheme.to_ascii_lowercase(), place.to_ascii_lowercase())
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Label(label) => write!(f, "harpoon: duplicate target label \"{label}\""),
-            Error::Transport(origin) => {
-                write!(f, "harpoon: duplicate target url \"{origin}\" uses a different transport")
-            }
-            Error::TooMany => write!(f, "harpoon: registry limit {TARGETS_MAX} exceeded"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 #[cfg(test)]
 pub(super) mod tests;

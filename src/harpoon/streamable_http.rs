@@ -136,10 +136,7 @@ fn message_answer(
 
 /// Only the end of the process ends a call otherwise: here no caller has a deadline.
 fn ended(outcome: &Outcome) -> Refusal {
-    let status = match outcome {
-        Outcome::Failed(failure) => failure.status,
-        _ => 503,
-    };
+    let status = if let Outcome::Failed(failure) = outcome { failure.status } else { 503 };
     Refusal::new(status, INTERNAL, "the call was cut short, because this process is stopping")
 }
 

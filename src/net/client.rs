@@ -34,8 +34,8 @@ use crate::config::{Origin, Secret};
 use crate::crypto;
 
 /// Sends requests for one purpose. Cheap to share behind an `Arc`; every thread that sends at the same time
-/// has a connection of its own. Dropping it closes those that rest.
-#[derive(Debug)]
+/// has a connection of its own. Its copies share these; dropping the last one closes those that rest.
+#[derive(Debug, Clone)]
 pub struct Client {
     config: Config,
     pub(super) dialer: Arc<Dialer>,
@@ -63,13 +63,7 @@ pub struct Request<'a> {
 }
 
 impl Client {
-    pub(super) fn new(
-        dialer: Dialer,
-        idle_max: usize,
-        idle: Idle,
-        credentials: Option<&Secret>,
-        dump: bool,
-    ) -> Result<Client, Error> {
+    pub(super) fn new(dialer: Dialer, idle_max: usize, idle: Idle, dump: bool) -> Client {
         // No time-out: each wait on a connection ends at the deadline of its exchange.
         let config = ureq::Agent::config_builder()
             // A status is an answer, and a redirect is the caller's decision.
@@ -86,10 +80,28 @@ impl Client {
             // Connections rest in our own pool.
             .max_idle_connections(0)
             .build();
-        let authorization = credentials.map(basic).transpose()?;
         let pool = dialer.shared.pools.add(idle, idle_max);
         let route = dialer.routes.describe(&dialer.origin);
-        Ok(Client { config, dialer: Arc::new(dialer), route, authorization, pool, dump })
+        Client { config, dialer: Arc::new(dialer), route, authorization: None, pool, dump }
+    }
+
+    /// The same, with these credentials of the configured URL.
+    pub fn with_credentials(self, credentials: &Option<Secret>) -> Result<Client, Error> {
+        Ok(Client { authorization: credentials.as_ref().map(basic).transpose()?, ..self })
+    }
+
+    /// Takes the place of a former client, to whose calls nothing happens; but a shutdown of this one ends them too.
+    pub fn replace(&mut self, former: &Client) {
+        former.retire();
+        // Nobody else has a dialer that was made just now.
+        if let Some(dialer) = Arc::get_mut(&mut self.dialer) {
+            dialer.sockets = Arc::clone(&former.dialer.sockets);
+        }
+    }
+
+    /// Closes the connections that rest. Those that are in use end with their exchange.
+    pub fn retire(&self) {
+        self.pool.close();
     }
 
     /// Sends one request and waits for the head of the reply.
@@ -122,7 +134,7 @@ impl Client {
     /// Only a name that is being resolved is waited for, until the request's own deadline.
     pub fn shutdown(&self) {
         self.dialer.sockets.shutdown();
-        self.pool.clear();
+        self.pool.close();
     }
 
     /// Route of requests to the configured destination.

@@ -1,8 +1,9 @@
-//! Client certificates: PEM chain and key, read and checked once at start.
+//! Client certificates: PEM chain and key, read and checked when clients are made.
 //!
 //! This file alone holds key bytes. It fails when a file cannot be read, when the key may be written by
-//! others than its owner, or when key and certificate do not belong together. All of that is found at start:
-//! a rotated certificate takes effect with a restart. No error text quotes what a file holds.
+//! others than its owner, or when key and certificate do not belong together. All of that is found before a
+//! client is used: what a rotation leaves half-way is refused, and the clients before stay. No error text quotes what a
+//! file holds.
 
 use std::sync::Arc;
 

@@ -73,14 +73,15 @@ pub(super) struct Dialer {
     identified: Option<tls::Setup>,
     liveness: Liveness,
     family: Family,
-    pub(super) sockets: Sockets,
+    /// Also those of the clients whose place this one took.
+    pub(super) sockets: Arc<Sockets>,
     /// Connections opened so far.
     pub(super) opened: AtomicU64,
 }
 
 impl Shared {
     /// Loads the roots once. Two threads may do so at the same time; the first result is kept.
-    fn trust(&self) -> Result<&Trust, Error> {
+    pub(super) fn trust(&self) -> Result<&Trust, Error> {
         if let Some(trust) = self.trust.get() {
             return Ok(trust);
         }
@@ -116,7 +117,7 @@ impl Dialer {
             identified,
             liveness,
             family: Family::default(),
-            sockets: Sockets::default(),
+            sockets: Arc::default(),
             opened: AtomicU64::new(0),
         };
         if dialer.origin.tls || dialer.proxy().is_some_and(|proxy| proxy.origin.tls) {

@@ -113,11 +113,10 @@ impl Net {
     /// Reads the CA bundle. Fails when it holds no certificate. The roots are read with the first client
     /// that needs them.
     pub fn new(network: &config::Network) -> Result<Net, Error> {
-        let bundle = network.ca_bundle.as_deref().map(roots::ca_bundle).transpose()?;
         let shared = Shared {
             network: network.clone(),
             provider: crypto::provider(),
-            bundle: bundle.unwrap_or_default(),
+            bundle: roots::ca_bundle(network)?,
             names: resolve::Names::new(),
             #[cfg(feature = "harpoon")]
             guarded_names: resolve::Names::new(),
@@ -125,6 +124,27 @@ impl Net {
             pools: Arc::default(),
         };
         Ok(Net { shared: Arc::new(shared), budget: Budget::new(network.body_budget_bytes), dump: false })
+    }
+
+    /// What takes the place of this one: with these proxies, and with bundle and roots as their files are now. TLS
+    /// sessions are forgotten; the resolver's threads, the budget and the sweep stay one. Fails as the start does.
+    #[allow(dead_code)]
+    pub fn renewed(&self, network: &config::Network) -> Result<Net, Error> {
+        let former = &self.shared;
+        let shared = Shared {
+            network: network.clone(),
+            provider: Arc::clone(&former.provider),
+            bundle: roots::ca_bundle(network)?,
+            names: former.names.clone(),
+            #[cfg(feature = "harpoon")]
+            guarded_names: former.guarded_names.clone(),
+            trust: OnceLock::new(),
+            pools: Arc::clone(&former.pools),
+        };
+        if former.trust.get().is_some() {
+            shared.trust()?;
+        }
+        Ok(Net { shared: Arc::new(shared), ..self.clone() })
     }
 
     /// Sets whether clients made from now on dump whole requests and replies at debug level.
@@ -139,7 +159,7 @@ impl Net {
         let routes = Routes::new(None, &[&plane.proxy], &self.shared.network);
         let identity = self.identity(plane.identity.as_ref(), "control-plane")?;
         let dialer = Dialer::new(&self.shared, &plane.origin, routes, identity, PLANE)?;
-        Client::new(dialer, idle_max, Idle::new(PLANE_IDLE), None, self.dump)
+        Ok(Client::new(dialer, idle_max, Idle::new(PLANE_IDLE), self.dump))
     }
 
     /// A client towards one MCP server, keeping idle connections for 4 s unless the server names a time. The
@@ -154,7 +174,7 @@ impl Net {
         let routes = Routes::new(server.unix_socket.clone(), &proxies, &self.shared.network);
         let identity = self.identity(server.identity.as_ref(), "MCP")?;
         let dialer = Dialer::new(&self.shared, &server.origin, routes, identity, SERVER)?;
-        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), server.credentials.as_ref(), self.dump)
+        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), self.dump).with_credentials(&server.credentials)
     }
 
     /// A client towards one endpoint that the product may call by name, and towards its origin alone: another
@@ -174,7 +194,7 @@ impl Net {
         let dialer = Dialer::new(&self.shared, &target.origin, routes, None, SERVER)?.guarded(guard)?;
         // What fills a template is a caller's, and the operator's headers are secrets: neither is dumped.
         let dump = self.dump && target.template.is_none();
-        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, dump)
+        Ok(Client::new(dialer, idle_max, Idle::new(MCP_IDLE), dump))
     }
 
     /// A client towards an origin that was learned and not configured, such as one that a metadata document
@@ -194,7 +214,7 @@ impl Net {
         let routes = Routes::new(None, proxies, &self.shared.network);
         let guard = AddressGuard::Learned(exempt.to_vec());
         let dialer = Dialer::new(&self.shared, origin, routes, None, SERVER)?.guarded(guard)?;
-        Client::new(dialer, idle_max, Idle::new(MCP_IDLE), None, self.dump)
+        Ok(Client::new(dialer, idle_max, Idle::new(MCP_IDLE), self.dump))
     }
 
     /// A client towards the listener of a process of this program: straight, whatever proxies there are, for
@@ -205,7 +225,7 @@ impl Net {
         let net = Net::new(&config::Network::default())?;
         let routes = Routes::new(unix_socket, &[], &net.shared.network);
         let dialer = Dialer::new(&net.shared, origin, routes, None, SERVER)?;
-        Client::new(dialer, 0, Idle::new(Duration::ZERO), None, false)
+        Ok(Client::new(dialer, 0, Idle::new(Duration::ZERO), false))
     }
 
     /// Closes the connections of all clients that have rested for their time, or whose peers closed them. To be

@@ -8,7 +8,7 @@
 //! gone takes all of them with it. Here a thread that is awake anyway looks now and then, and what one connection
 //! finds out of its peer is true of the others that have rested since before.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ const IDLE_MAX: Duration = PLANE_IDLE;
 pub(super) struct Pool {
     pub(super) idle: Idle,
     /// Number that may rest; with one more the oldest is closed.
-    most: usize,
+    most: AtomicUsize,
     /// The one that was used last comes last, and is taken first: the others can grow old then.
     resting: Mutex<Vec<Connection>>,
     all: Arc<Pools>,
@@ -55,7 +55,8 @@ pub(super) struct Pools(Mutex<Vec<Weak<Pool>>>);
 impl Pools {
     /// A new pool. It leaves with its last user.
     pub(super) fn add(self: &Arc<Pools>, idle: Idle, most: usize) -> Arc<Pool> {
-        let pool = Arc::new(Pool { idle, most, resting: Mutex::default(), all: Arc::clone(self) });
+        let pool =
+            Arc::new(Pool { idle, most: most.into(), resting: Mutex::default(), all: Arc::clone(self) });
         let mut all = sync::lock(&self.0);
         // Before it grows: there may be ten thousand endpoints with a pool each.
         if all.len() == all.capacity() {
@@ -110,15 +111,17 @@ impl Pool {
         }
         let mut resting = sync::lock(&self.resting);
         resting.push(connection);
-        let oldest = (resting.len() > self.most).then(|| resting.remove(0));
+        let oldest = (resting.len() > self.most.load(Ordering::Relaxed)).then(|| resting.remove(0));
         // Closed outside the lock, which the next request waits for.
         drop(resting);
         drop(oldest);
     }
 
-    /// Closes what rests.
-    pub(super) fn clear(&self) {
-        sync::lock(&self.resting).clear();
+    /// Closes what rests, and lets nothing rest any more.
+    pub(super) fn close(&self) {
+        let mut resting = sync::lock(&self.resting);
+        self.most.store(0, Ordering::Relaxed);
+        resting.clear();
     }
 }
 

@@ -19,8 +19,8 @@ const RESOLUTIONS_MAX: usize = 4;
 /// More addresses of one family than this are not tried: each takes a socket. The other family gets its turn.
 const FAMILY_MAX: usize = 8;
 
-/// Name resolution, with a budget of helper threads.
-#[derive(Debug)]
+/// Name resolution, with a budget of helper threads, which its copies share.
+#[derive(Debug, Clone)]
 pub(super) struct Names {
     helpers: Arc<Budget>,
     /// Addresses of every name.

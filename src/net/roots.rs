@@ -3,7 +3,8 @@
 //! A bundle that somebody named must be readable and hold certificates. Of the system's bundle, single
 //! certificates that do not parse are skipped and counted: one odd entry must not stop a host's traffic.
 //!
-//! Files are read once, when the first purpose needs TLS; a changed bundle takes effect with a restart.
+//! Files are read once for each [`Net`](super::Net), when its first purpose needs TLS; what comes to stand in them is
+//! read by the one that takes its place.
 //! Whoever may write these files decides whom this host believes, as with every other program on it.
 
 use std::io;
@@ -69,7 +70,8 @@ pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Resu
 }
 
 /// The certificates of `ca-bundle`, checked even when nothing uses TLS yet.
-pub(super) fn ca_bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn ca_bundle(network: &Network) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let Some(path) = &network.ca_bundle else { return Ok(Vec::new()) };
     let unreadable = |cause| Error::caused(Kind::Setup, &format!("read CA bundle {path:?}"), cause);
     let certificates = certificates(path).map_err(unreadable)?;
     // A PEM block need not hold a certificate; the store parses it.

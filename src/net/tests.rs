@@ -13,6 +13,7 @@ mod bodies;
 mod guarded;
 pub(super) mod peers;
 mod proxied;
+mod renewal;
 mod resting;
 mod secure;
 

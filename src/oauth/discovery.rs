@@ -47,7 +47,7 @@ pub trait Register: Send + Sync {
 /// Discovery for one server. Shared behind an `Arc`: the prober and workers may run it at the same time.
 pub struct Discovery {
     server: Place,
-    fetcher: Fetcher,
+    fetcher: Mutex<Arc<Fetcher>>,
     /// Without one, nothing is registered.
     registrar: Option<Box<dyn Register>>,
     readiness: Arc<Readiness>,
@@ -74,16 +74,23 @@ impl Discovery {
         registrar: Option<Box<dyn Register>>,
         readiness: &Arc<Readiness>,
     ) -> Result<Discovery, Error> {
-        let fetcher = Fetcher::new(net, mcp, server)?;
+        let fetcher = Mutex::new(Arc::new(Fetcher::new(net, mcp, server)?));
         let server = Place { url: server.url.clone(), origin: server.origin.clone() };
         readiness.discovery(readiness::Discovery::Pending);
-        Ok(Discovery {
-            server,
-            fetcher,
-            registrar,
-            readiness: Arc::clone(readiness),
-            known: Mutex::default(),
-        })
+        let (readiness, known) = (Arc::clone(readiness), Mutex::default());
+        Ok(Discovery { server, fetcher, registrar, readiness, known })
+    }
+
+    /// Asks from now on with the headers, the credentials and the certificate of these settings, over `net`. When that
+    /// fails, nothing has changed.
+    pub fn renew(&self, net: &Net, mcp: &config::Mcp, server: &config::HttpServer) -> Result<(), Error> {
+        let next = Fetcher::new(net, mcp, server)?.in_place_of(&self.fetcher());
+        *sync::lock(&self.fetcher) = Arc::new(next);
+        Ok(())
+    }
+
+    fn fetcher(&self) -> Arc<Fetcher> {
+        Arc::clone(&sync::lock(&self.fetcher))
     }
 
     /// One search of our own. False when it should be repeated, which is done after `pause`.
@@ -151,7 +158,7 @@ impl Discovery {
 
     /// Cuts everything that is on its way, and whatever is asked later.
     pub(super) fn stop(&self) {
-        self.fetcher.stop();
+        self.fetcher().stop();
     }
 
     /// Asks one place after the other; nothing when all of them say that there is none. Each has an equal
@@ -193,7 +200,7 @@ impl Discovery {
     /// it may want, and without a message, as nobody would do who wanted something.
     fn advertised(&self, deadline: Instant, record: &mut Record) -> Option<Place> {
         for method in [Method::POST, Method::GET] {
-            let reply = self.fetcher.ask(&method, &self.server, true, deadline);
+            let reply = self.fetcher().ask(&method, &self.server, true, deadline);
             record.unanswered(&method, &self.server, reply.as_ref().err());
             let Ok(reply) = reply else { continue };
             let challenges = reply.headers.get_all(header::WWW_AUTHENTICATE).iter().take(CHALLENGES_MAX);
@@ -216,13 +223,13 @@ impl Discovery {
     /// Asks one place. A reply that says that there is nothing is looked at all the same when no other place
     /// is left: what counts is the document.
     fn document(&self, place: &Place, last: bool, deadline: Instant) -> Result<Found, Miss> {
-        let reply = self.fetcher.ask(&Method::GET, place, true, deadline)?;
+        let reply = self.fetcher().ask(&Method::GET, place, true, deadline)?;
         let (status, headers) = (reply.status, reply.headers.clone());
         let other = |why: String| Miss::Answered(place.origin.clone(), status, why);
         if !last && (fetch::is_absent(status) || status >= 500) {
             return Err(other("no metadata".into()));
         }
-        let (text, held) = self.fetcher.read(&place.origin, reply, deadline).map_err(|miss| {
+        let (text, held) = self.fetcher().read(&place.origin, reply, deadline).map_err(|miss| {
             // An error page may be of any size.
             if fetch::is_absent(status) { other("no metadata".into()) } else { miss }
         })?;
@@ -241,7 +248,7 @@ impl Discovery {
     fn remark(&self, found: &Found) -> Option<String> {
         let origin = &found.resource.issuer.as_ref()?.place.origin;
         let would_call = self.registrar.as_ref()?.would_call(origin);
-        (would_call && !self.fetcher.trusts(origin)).then(|| {
+        (would_call && !self.fetcher().trusts(origin)).then(|| {
             let what = "is not the MCP server's origin; to make it callable add";
             format!("authorization server {origin} {what} {}", fetch::setting(origin))
         })
@@ -257,7 +264,7 @@ impl Discovery {
         let mut server = None;
         if let Some(issuer) = &found.resource.issuer {
             let origin = &issuer.place.origin;
-            if self.fetcher.trusts(origin) {
+            if self.fetcher().trusts(origin) {
                 server = self.auth_server(issuer, deadline, record).unwrap_or_else(|miss| {
                     let error = miss.to_string();
                     log::warn!(error = error.as_str(); "oauth authorization server metadata fetch failed");
@@ -316,12 +323,12 @@ impl Discovery {
 
     /// The metadata at one place, asked for this issuer.
     fn auth_document(&self, issuer: &Issuer, place: &Place, deadline: Instant) -> Result<AuthServer, Miss> {
-        let reply = self.fetcher.ask(&Method::GET, place, false, deadline)?;
+        let reply = self.fetcher().ask(&Method::GET, place, false, deadline)?;
         let other = |status, why: &str| Miss::Answered(place.origin.clone(), status, why.to_owned());
         if reply.status != 200 || reply::content(&reply) != Content::Json {
             return Err(other(reply.status, "no JSON metadata"));
         }
-        let (text, _) = self.fetcher.read(&place.origin, reply, deadline)?;
+        let (text, _) = self.fetcher().read(&place.origin, reply, deadline)?;
         AuthServer::read(&text, place, issuer).map_err(|why| other(200, &format!("no metadata, {why}")))
     }
 }

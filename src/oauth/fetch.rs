@@ -73,6 +73,14 @@ impl Fetcher {
         Ok(Fetcher { clients, server: server.origin.clone(), headers, budget: Arc::clone(net.budget()) })
     }
 
+    /// Takes the place of a former one with the same origins.
+    pub(super) fn in_place_of(mut self, former: &Fetcher) -> Fetcher {
+        for ((_, client), (_, former)) in self.clients.iter_mut().zip(&former.clients) {
+            client.replace(former);
+        }
+        self
+    }
+
     fn client(&self, origin: &Origin) -> Option<&Client> {
         self.clients.iter().find(|(known, _)| known == origin).map(|(_, client)| client)
     }

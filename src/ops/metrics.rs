@@ -138,7 +138,7 @@ pub struct Answered<'a> {
 }
 
 /// Labels of where an HTTP request went.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Destination {
     route: String,
     host: String,

@@ -2,10 +2,10 @@
 //!
 //! Every request carries the same head. Redirects are failures: the key goes to the configured
 //! origin and nowhere else. Nothing is retried here but an idempotent request on a connection that died
-//! while it was idle; waiting and trying again belong to the poller and the couriers. It fails with a
-//! [`Refusal`].
+//! while it was idle, and a request whose key is refused when another one has come to stand in its file; waiting and
+//! trying again belong to the poller and the couriers. It fails with a [`Refusal`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -14,13 +14,15 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use crate::config;
 use crate::net::{Budget, Client, Error, Kind, Reply, Request};
 use crate::ops::metrics::{Destination, Metrics};
+use crate::ops::redact::Redactor;
 use crate::relay::command::Command;
 use crate::relay::headers;
 use crate::relay::payload::Payload;
 use crate::relay::port::{Answer, AnswerKind};
+use crate::sync;
 
 use super::answer_json;
-use super::key::{Key, authorization};
+use super::key;
 use super::oversized;
 use super::oversized::Body;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
@@ -38,6 +40,9 @@ const ROUND_TRIP_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest metadata document; three short texts are read of it.
 const METADATA_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the rest of a refusal is waited for when the request is repeated at once.
+const FINISH_WAIT: Duration = Duration::from_millis(50);
 
 /// Longest request id of a caller that is repeated in the head of a post.
 const REQUEST_ID_BYTES_MAX: usize = 1024;
@@ -60,10 +65,11 @@ const OWNED: [&str; 5] = [
 
 /// The control plane, as this process talks to it.
 pub struct Plane {
-    /// Its connections.
-    pub clients: Clients,
+    link: Mutex<Arc<Link>>,
+    instance_id: String,
+    /// Learns a key before it is used. Without one no key is read but by the settings.
+    redactor: OnceLock<Arc<Redactor>>,
     poll_budget: Arc<Budget>,
-    head: HeaderMap,
     info: ServerInfo,
     metadata_uri: Uri,
     post_uri: Uri,
@@ -72,10 +78,20 @@ pub struct Plane {
     /// have learned a shorter one. A plane that holds a poll for longer than it was asked to is not there any more.
     exchange_time: Duration,
     round_trip: RoundTrip,
-    /// The key, where it may be renewed.
-    pub key: Key,
     places: Places,
     metrics: Arc<Metrics>,
+}
+
+/// What can be renewed. An exchange ends with what it began with.
+#[derive(Clone)]
+struct Link {
+    clients: Clients,
+    /// The headers of every request, the key among them.
+    head: HeaderMap,
+    /// The key that the settings gave; another one may have come from its file since.
+    given: Option<HeaderValue>,
+    /// Where it came from: a reference, or the name of a setting.
+    key_label: String,
 }
 
 /// Where exchanges are counted.
@@ -87,6 +103,7 @@ struct Places {
 
 /// The connections to the control plane, apart because a stop ends them at different times: a silent
 /// poll first, the notifications of calls with the calls, answers on their way last of all.
+#[derive(Clone)]
 pub struct Clients {
     /// For polls and the metadata.
     pub polls: Client,
@@ -125,31 +142,80 @@ impl Plane {
         let channels = settings.poll_channels.iter();
         let channels: String = channels.map(|channel| format!("channel={}&", channel.as_str())).collect();
         let uri = |text: String| text.parse::<Uri>().map_err(|error| error.to_string());
-        let mut head = head(settings, instance_id)?;
-        head.insert("x-tunnel-client-capabilities", HeaderValue::from_static(CAPABILITY));
-        Ok(Plane {
-            clients,
+        let link = Link { clients, head: HeaderMap::new(), given: None, key_label: String::new() };
+        let plane = Plane {
+            link: Mutex::new(Arc::new(link)),
+            instance_id: instance_id.to_owned(),
+            redactor: OnceLock::new(),
             info,
             // One body at a time, so this is its bound and no queue.
             poll_budget: Budget::new(POLL_BYTES_MAX),
-            head,
             metadata_uri: uri(base.clone())?,
             post_uri: uri(format!("{base}/response"))?,
             // Keys stand in alphabetical order, as the reference writes them.
             poll_prefix: format!("{base}/poll?{channels}"),
             exchange_time: settings.poll_timeout + settings.poll_guardrail,
             round_trip: RoundTrip::default(),
-            key: Key::new(&settings.api_key_label),
             places: Places { poll: place("/poll"), response: place("/response"), metadata: place("") },
             metrics,
-        })
+        };
+        plane.renew(None, settings)?;
+        Ok(plane)
+    }
+
+    /// Sends from now on the key and the headers of these settings, on these connections when there are some. A key
+    /// that took the place of the settings' own in its file stays, until they bring another one. When that fails,
+    /// nothing has changed.
+    pub fn renew(&self, clients: Option<Clients>, settings: &config::ControlPlane) -> Result<(), String> {
+        let mut head = head(settings, &self.instance_id)?;
+        head.insert("x-tunnel-client-capabilities", HeaderValue::from_static(CAPABILITY));
+        let given = head.get(header::AUTHORIZATION).cloned();
+        let mut link = sync::lock(&self.link);
+        if link.given == given {
+            head.extend(link.head.get(header::AUTHORIZATION).map(|key| (header::AUTHORIZATION, key.clone())));
+        }
+        let clients = match clients {
+            Some(clients) => clients.in_place_of(&link.clients),
+            None => link.clients.clone(),
+        };
+        *link = Arc::new(Link { clients, head, given, key_label: settings.api_key_label.clone() });
+        Ok(())
+    }
+
+    /// Lets the key be read again when it is refused.
+    pub fn renew_with(&self, redactor: &Arc<Redactor>) {
+        // The first one stays; there is one in a process.
+        drop(self.redactor.set(Arc::clone(redactor)));
+    }
+
+    /// The connections that are used now.
+    pub fn clients(&self) -> Clients {
+        self.link().clients.clone()
+    }
+
+    fn link(&self) -> Arc<Link> {
+        Arc::clone(&sync::lock(&self.link))
+    }
+
+    /// Whether another key than that of a refused request is to be used: one that its file has come to hold, or one
+    /// that others have found since.
+    fn has_other_key(&self, refused: &Link) -> bool {
+        if let Some(redactor) = self.redactor.get().filter(|_| self.key_may_change()) {
+            if let Some(key) = key::of_file(&refused.key_label, redactor) {
+                let mut link = sync::lock(&self.link);
+                let mut next = Link::clone(&link);
+                next.head.insert(header::AUTHORIZATION, key);
+                *link = Arc::new(next);
+            }
+        }
+        self.link().head.get(header::AUTHORIZATION) != refused.head.get(header::AUTHORIZATION)
     }
 
     /// Asks once for the tunnel's metadata. Any 2xx counts, and members that are not known are ignored.
     pub fn metadata(&self) -> Result<Metadata, Refusal> {
         let deadline = Instant::now() + self.exchange_time;
-        let request = self.request(Method::GET, &self.metadata_uri, None, deadline);
-        let reply = self.exchange(&self.clients.polls, &self.places.metadata, request)?;
+        let request = request(Method::GET, &self.metadata_uri, None, deadline);
+        let reply = self.exchange(|clients| &clients.polls, &self.places.metadata, &request)?;
         let tunnel_request_id = request_id(&reply);
         if !(200..300).contains(&reply.status) {
             return Err(Refusal::of(reply, &self.poll_budget, deadline));
@@ -161,34 +227,56 @@ impl Plane {
         })
     }
 
-    /// A request with the head that all of them carry. The key is in it, so it goes to no other URL than
-    /// those that were made from the settings.
-    fn request<'a>(
-        &self,
-        method: Method,
-        uri: &'a Uri,
-        body: Option<&'a [&'a [u8]]>,
-        deadline: Instant,
-    ) -> Request<'a> {
-        let replay_when_stale = method == Method::GET;
-        let mut headers = self.head.clone();
-        headers.insert(SERVER_INFO, self.info.now().clone());
-        if let Some(key) = self.key.renewed() {
-            headers.insert(header::AUTHORIZATION, key);
+    /// Sends with the head of all requests, and once more when the key in it was refused and another one has come.
+    fn exchange(&self, over: Over, place: &Destination, request: &Request<'_>) -> Result<Reply, Refusal> {
+        let link = self.link();
+        let reply = self.send(&link, over, place, request)?;
+        if reply.status != 401 || !self.has_other_key(&link) {
+            return Ok(reply);
         }
-        Request { method, uri, headers, body, deadline, replay_when_stale }
+        reply.finish(FINISH_WAIT);
+        self.send(&self.link(), over, place, request)
     }
 
-    /// Sends and counts. A request without a reply is counted too, without a status.
-    fn exchange(&self, client: &Client, place: &Destination, request: Request<'_>) -> Result<Reply, Refusal> {
+    /// Sends and counts. A request without a reply is counted too, without a status. The key goes along, so the
+    /// request is to no other URL than those that were made from the settings.
+    fn send(
+        &self,
+        link: &Link,
+        over: Over,
+        place: &Destination,
+        request: &Request<'_>,
+    ) -> Result<Reply, Refusal> {
         let started = Instant::now();
-        let method = request.method.clone();
-        let bytes = request.body.map_or(0, |parts| parts.iter().map(|part| part.len()).sum());
-        let result = client.send(request);
+        let mut headers = link.head.clone();
+        headers.insert(SERVER_INFO, self.info.now().clone());
+        headers.extend(request.headers.clone());
+        let (method, bytes) = (request.method.clone(), request.body.unwrap_or_default());
+        let bytes = bytes.iter().map(|part| part.len()).sum();
+        let result = over(&link.clients).send(Request { method, headers, ..*request });
         let status = result.as_ref().ok().map(|reply| reply.status);
-        self.metrics.http(place, method.as_str(), status, started.elapsed(), bytes);
+        self.metrics.http(place, request.method.as_str(), status, started.elapsed(), bytes);
         result.map_err(Refusal::Transport)
     }
+}
+
+/// Which of the clients sends.
+type Over = fn(&Clients) -> &Client;
+
+impl Clients {
+    /// Takes the place of former ones.
+    fn in_place_of(mut self, former: &Clients) -> Clients {
+        self.polls.replace(&former.polls);
+        self.notes.replace(&former.notes);
+        self.answers.replace(&former.answers);
+        self
+    }
+}
+
+/// A request without the head that all of them carry.
+fn request<'a>(method: Method, uri: &'a Uri, body: Option<&'a [&'a [u8]]>, deadline: Instant) -> Request<'a> {
+    let replay_when_stale = method == Method::GET;
+    Request { method, uri, headers: HeaderMap::new(), body, deadline, replay_when_stale }
 }
 
 impl Transport for Plane {
@@ -199,10 +287,10 @@ impl Transport for Plane {
         let uri: Uri = format!("{}limit={limit}&timeout_ms={wait_ms}", self.poll_prefix)
             .parse()
             .map_err(|_| Error::new(Kind::InvalidRequest, "the poll's URL is not legal"))?;
-        let mut request = self.request(Method::GET, &uri, None, deadline);
+        let mut request = request(Method::GET, &uri, None, deadline);
         request.headers.extend(ask.token.iter().map(|token| (SHARD_TOKEN, token.clone())));
         let began = Instant::now();
-        let reply = self.exchange(&self.clients.polls, &self.places.poll, request)?;
+        let reply = self.exchange(|clients| &clients.polls, &self.places.poll, &request)?;
         // Every `response_timeout` of this batch counts from here: a slow body is the caller's time too.
         let received = Instant::now();
         on_head();
@@ -232,7 +320,7 @@ impl Transport for Plane {
         let (head, tail) = answer_json::frame(command, answer);
         let [first, id, rest] = answer.payload.as_ref().map(Payload::parts).unwrap_or_default();
         let parts = [head.as_bytes(), first, id, rest, tail.as_bytes()];
-        let mut request = self.request(Method::POST, &self.post_uri, Some(&parts), deadline);
+        let mut request = request(Method::POST, &self.post_uri, Some(&parts), deadline);
         // The plane takes one terminal answer a command, however often it arrives.
         request.replay_when_stale = terminal;
         request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -243,9 +331,9 @@ impl Transport for Plane {
         if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX) {
             request.headers.insert(CLIENT_REQUEST_ID, id.clone());
         }
-        let client = if terminal { &self.clients.answers } else { &self.clients.notes };
+        let over: Over = if terminal { |clients| &clients.answers } else { |clients| &clients.notes };
         let (began, bytes) = (Instant::now(), rest.len());
-        let reply = self.exchange(client, &self.places.response, request)?;
+        let reply = self.exchange(over, &self.places.response, &request)?;
         match reply.status {
             status @ (200..300 | 404) => {
                 if bytes <= ROUND_TRIP_BYTES_MAX {
@@ -260,7 +348,7 @@ impl Transport for Plane {
     }
 
     fn stop_polls(&self) {
-        self.clients.polls.shutdown();
+        self.link().clients.polls.shutdown();
     }
 
     fn exchange_time(&self) -> Duration {
@@ -272,15 +360,11 @@ impl Transport for Plane {
     }
 
     fn has_connected(&self) -> bool {
-        self.clients.polls.connections_opened() > 0
+        self.link().clients.polls.connections_opened() > 0
     }
 
     fn key_may_change(&self) -> bool {
-        self.key.may_change()
-    }
-
-    fn read_key_again(&self) {
-        self.key.read_again();
+        config::ControlPlane::key_is_in_file(&self.link().key_label) && self.redactor.get().is_some()
     }
 }
 
@@ -307,7 +391,7 @@ pub(crate) fn head(settings: &config::ControlPlane, instance_id: &str) -> Result
             HeaderValue::from_str(&value).map_err(|_| format!("{name} is not a legal header value"))?;
         head.insert(name, value);
     }
-    let key = authorization(&settings.api_key);
+    let key = key::authorization(&settings.api_key);
     head.insert(header::AUTHORIZATION, key.ok_or("control plane API key is malformed")?);
     Ok(head)
 }

@@ -135,9 +135,6 @@ impl Couriers {
         if Instant::now() >= pending.until {
             return self.lose(&pending, "response deadline reached");
         }
-        if pending.unauthorized.is_some() {
-            self.parts.plane.read_key_again();
-        }
         let refusal = match self.parts.plane.post(&pending.command, &pending.answer, pending.until) {
             Ok(status) => return self.take(&pending, status),
             Err(refusal) => refusal,
@@ -198,12 +195,14 @@ impl Couriers {
             408 | 429 | 501.. => Fate::Again,
             409 if is_settled(error) => Fate::Settled,
             409 => Fate::Again,
-            401 if self.parts.plane.key_may_change() => {
-                let since = *pending.unauthorized.get_or_insert_with(Instant::now);
-                if since.elapsed() < UNAUTHORIZED_MAX { Fate::Again } else { Fate::Lost }
-            }
+            401 if self.awaits_key(*pending.unauthorized.get_or_insert_with(Instant::now)) => Fate::Again,
             _ => Fate::Lost,
         }
+    }
+
+    /// Whether another key may come in the place of one that has been refused since then.
+    fn awaits_key(&self, since: Instant) -> bool {
+        self.parts.plane.key_may_change() && since.elapsed() < UNAUTHORIZED_MAX
     }
 
     /// The plane has the answer.
@@ -254,8 +253,8 @@ impl Outbox for Couriers {
     /// Runs on the worker's thread: the next event of the stream is not read before this one is posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool {
         let end = command.silent_after.map_or(until, |silent| silent.min(until));
-        let mut backoff = Backoff::new(WAIT_MIN);
-        for attempt in 1..=NOTE_ATTEMPTS_MAX {
+        let (mut backoff, began) = (Backoff::new(WAIT_MIN), Instant::now());
+        for attempt in 1.. {
             if Instant::now() >= end {
                 return false;
             }
@@ -266,10 +265,12 @@ impl Outbox for Couriers {
                 return true;
             }
             let wait = retry::wait(&mut backoff, false, refusal.retry_after());
+            let goes_on = match refusal.status() {
+                Some(said) if said.status == 401 => self.awaits_key(began),
+                _ => attempt < NOTE_ATTEMPTS_MAX && may_repeat_note(&refusal),
+            };
             // A wait that the deadline would end is not begun.
-            let goes_on =
-                attempt < NOTE_ATTEMPTS_MAX && may_repeat_note(&refusal) && Instant::now() + wait < end;
-            if !goes_on || self.parts.stop.sleep(wait, Phase::Cutting) {
+            if !goes_on || Instant::now() + wait >= end || self.parts.stop.sleep(wait, Phase::Cutting) {
                 return false;
             }
         }

@@ -13,7 +13,7 @@ mod answer_list;
 pub mod client;
 pub mod courier;
 pub mod hints;
-pub mod key;
+mod key;
 pub mod oversized;
 mod pace;
 pub mod poll_body;

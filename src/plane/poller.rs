@@ -84,6 +84,8 @@ struct Open {
     ended: bool,
     /// When a poll last brought commands.
     busy: Option<Instant>,
+    /// What polls are made with was renewed since the last one was sent.
+    renewed: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +148,7 @@ impl Poller {
     pub fn stop(&self) {
         let mut open = sync::lock(&self.open);
         open.ended = true;
+        self.changed.notify_all();
         let grace = match open.busy {
             Some(at) if at.elapsed() < BUSY => {
                 self.parts.plane.round_trip().map_or(GRACE_MAX, |trip| (2 * trip).clamp(GRACE_MIN, GRACE_MAX))
@@ -161,6 +164,12 @@ impl Poller {
         // Still under the lock: no poll can begin to be read between the check and the cut.
         self.parts.plane.stop_polls();
         drop(open);
+    }
+
+    /// Polls at once when the last one failed: what polls are made with was renewed.
+    pub fn hurry(&self) {
+        sync::lock(&self.open).renewed = true;
+        self.changed.notify_all();
     }
 
     /// Whether another batch may be held. Only a plane that takes no answers, or callers with very large
@@ -353,13 +362,15 @@ impl Poller {
         }
         // Interruptible: a stop must not wait for a backoff of a minute.
         heartbeat.within(wait);
-        self.parts.stop.sleep(wait, Phase::Draining);
+        let open = sync::lock(&self.open);
+        drop(sync::wait_while(&self.changed, open, wait, |open| !open.ended && !open.renewed));
     }
 
     /// Notes how far the open poll is; false when none may be begun any more.
     fn set_open(&self, state: OpenState) -> bool {
         let mut open = sync::lock(&self.open);
         open.state = state;
+        open.renewed &= state != OpenState::Silent;
         self.changed.notify_all();
         !open.ended
     }

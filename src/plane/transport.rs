@@ -37,9 +37,6 @@ pub trait Transport: Send + Sync {
 
     /// Whether the key stands in a file, where another one may come to stand.
     fn key_may_change(&self) -> bool;
-
-    /// Reads the key's file anew.
-    fn read_key_again(&self);
 }
 
 /// What a poll asks for.

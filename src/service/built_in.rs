@@ -9,18 +9,16 @@ use std::sync::atomic::AtomicBool;
 use crate::config::{Channel, Settings};
 #[cfg(feature = "harpoon")]
 use crate::config::{HttpServer, Server};
-use crate::net;
+use crate::net::{Client, Net};
 #[cfg(feature = "harpoon")]
 use crate::oauth::Register;
 #[cfg(feature = "harpoon")]
 use crate::ops::listener::calls::Starter;
 use crate::relay::port::Target;
 
+use super::error::Error;
 #[cfg(feature = "page")]
 use super::html::Page;
-
-/// Holder of a client towards one endpoint.
-pub(super) type Endpoint = Arc<dyn AsRef<net::Client> + Send + Sync>;
 
 /// Server inside this program, which is served while it has endpoints.
 pub(super) trait BuiltIn: Send + Sync {
@@ -32,13 +30,16 @@ pub(super) trait BuiltIn: Send + Sync {
 
     /// Takes what OAuth discovery finds of the server behind `main`.
     #[cfg(feature = "harpoon")]
-    fn registrar(&self, settings: &Settings, net: &net::Net, server: &HttpServer) -> Box<dyn Register>;
+    fn registrar(&self, settings: &Settings, server: &HttpServer) -> Box<dyn Register>;
+
+    /// Makes its endpoints anew, of these settings. When that fails, nothing has changed.
+    fn renew(&self, net: &Net, settings: &Settings) -> Result<(), Error>;
 
     /// How many endpoints it has now.
     fn count(&self) -> usize;
 
-    /// Endpoints that it has now, one for each origin.
-    fn endpoints(&self) -> Vec<Endpoint>;
+    /// Clients of the endpoints that it has now, one for each origin.
+    fn endpoints(&self) -> Vec<Client>;
 
     /// Tells the log what may be called, and how each call travels.
     fn log(&self);

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::{self, HttpServer, Settings};
+use crate::harpoon::Harpoon;
 use crate::harpoon::registrar::Registrar;
-use crate::harpoon::{self, Harpoon};
-use crate::net::Net;
+use crate::net::{Client, Net};
 use crate::oauth::Register;
 use crate::ops::listener::calls::Starter;
-use crate::ops::redact::Redactor;
 use crate::relay::port::Target;
 
-use super::built_in::{BuiltIn, Endpoint};
+use super::built_in::BuiltIn;
 use super::error::Error;
 use super::parts::Shared;
 #[cfg(feature = "page")]
@@ -28,9 +27,9 @@ struct Endpoints {
 /// Makes Harpoon with the endpoints that are configured.
 pub(super) fn prepare(shared: &Shared) -> Result<Arc<dyn BuiltIn>, Error> {
     let settings = shared.settings;
-    let captures = settings.harpoon.capture_payloads.then(|| Redactor::new(settings.secrets()));
+    let captures = shared.redactor.clone().filter(|_| settings.harpoon.capture_payloads);
     let harpoon = Harpoon::new(shared.net, settings, &shared.metrics, captures, shared.governor.clone());
-    let harpoon = harpoon.map_err(|error| Error::Settings(error.to_string()))?;
+    let harpoon = harpoon.map_err(Error::Settings)?;
     Ok(Arc::new(Endpoints { harpoon: Arc::new(harpoon), settings: settings.harpoon.clone() }))
 }
 
@@ -43,14 +42,17 @@ impl BuiltIn for Endpoints {
         self.harpoon.registry().served()
     }
 
-    fn registrar(&self, settings: &Settings, net: &Net, server: &HttpServer) -> Box<dyn Register> {
+    fn renew(&self, net: &Net, settings: &Settings) -> Result<(), Error> {
+        self.harpoon.renew(net, settings).map_err(Error::Settings)
+    }
+
+    fn registrar(&self, settings: &Settings, server: &HttpServer) -> Box<dyn Register> {
         Box::new(Registrar {
-            net: net.clone(),
+            maker: Arc::clone(&self.harpoon.maker),
             settings: self.settings.clone(),
             registry: Arc::clone(self.harpoon.registry()),
             server: server.clone(),
             named: settings.mcp.oauth_trusted_origins.clone(),
-            workers: settings.mcp.max_concurrent_requests,
         })
     }
 
@@ -58,14 +60,10 @@ impl BuiltIn for Endpoints {
         self.harpoon.endpoints().all().len()
     }
 
-    fn endpoints(&self) -> Vec<Endpoint> {
-        let (mut seen, mut endpoints) = (HashSet::new(), Vec::<Endpoint>::new());
-        for endpoint in self.harpoon.endpoints().all() {
-            if seen.insert(endpoint.target.origin.to_string()) {
-                endpoints.push(Arc::<harpoon::registry::Endpoint>::clone(endpoint));
-            }
-        }
-        endpoints
+    fn endpoints(&self) -> Vec<Client> {
+        let (mut seen, endpoints) = (HashSet::new(), self.harpoon.endpoints());
+        let first = endpoints.all().iter().filter(|one| seen.insert(one.target.origin.to_string()));
+        first.map(|one| one.client.clone()).collect()
     }
 
     fn log(&self) {
@@ -93,7 +91,7 @@ impl BuiltIn for Endpoints {
     }
 
     fn offer(&self) -> Option<Starter> {
-        let offer = || self.harpoon.offer(self.settings.token.clone()).starter();
+        let offer = || self.harpoon.offer().starter();
         self.settings.over_http.then(offer)
     }
 

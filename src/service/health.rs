@@ -82,10 +82,10 @@ impl Tunnel {
 
     /// The ways to all destinations, as the checks of proxies found them last.
     fn proxies(&self) -> Component {
-        let endpoints = self.built_in.as_ref().map(|built_in| built_in.endpoints()).unwrap_or_default();
+        let endpoints = self.built_in.iter().flat_map(|built_in| built_in.endpoints());
         let known =
             self.routes().map(|(name, client)| (if name == PLANE { "control_plane" } else { "mcp" }, client));
-        let ways = known.chain(endpoints.iter().map(|one| ("harpoon", (**one).as_ref())));
+        let ways = known.chain(endpoints.map(|client| ("harpoon", client)));
         let (mut states, mut shown) = (Vec::new(), Vec::new());
         for (number, (kind, client)) in (1..).zip(ways) {
             let id = client.proxy_id();

@@ -14,6 +14,7 @@ mod summary;
 // One tunnel.
 mod health;
 mod parts;
+mod renewal;
 mod routes;
 pub(crate) mod tunnel;
 

@@ -55,6 +55,8 @@ pub(crate) struct Shared<'a> {
     pub(super) stop: Arc<Stop>,
     /// What judges commands, where the operator has a policy.
     pub(super) governor: Option<Arc<dyn Governor>>,
+    /// What cleans records and payloads that are kept.
+    pub(super) redactor: Option<Arc<Redactor>>,
 }
 
 impl<'a> Shared<'a> {
@@ -92,6 +94,7 @@ impl<'a> Shared<'a> {
             watch,
             heartbeats: Heartbeats::default(),
             stop: Arc::default(),
+            redactor: None,
         }
     }
 
@@ -161,25 +164,25 @@ impl<'a> Shared<'a> {
         let settings = self.settings;
         let Some(server) = discovered(settings) else { return Ok(None) };
         let registers = promise(settings).is_some_and(|promise| promise.registers);
-        let registrar = built_in.filter(|_| registers).map(|one| one.registrar(settings, self.net, server));
+        let registrar = built_in.filter(|_| registers).map(|one| one.registrar(settings, server));
         let discovery = Discovery::new(self.net, &settings.mcp, server, registrar, &self.readiness)?;
         Ok(Some(Arc::new(discovery)))
     }
 
-    /// Has the server behind `main` answer for its discovery as well. Gives the search that is made beside the probes.
+    /// Has the server behind `main` answer for its discovery as well.
     #[cfg(feature = "harpoon")]
     pub(super) fn protect(
         &self,
         built_in: Option<&Arc<dyn BuiltIn>>,
         servers: &[Arc<HttpTarget>],
         targets: &mut HashMap<Channel, Arc<dyn Target>>,
-    ) -> Result<Option<Search>, Error> {
+    ) -> Result<Option<Arc<Discovery>>, Error> {
         let Some(discovery) = self.discovery(built_in)? else { return Ok(None) };
         for server in servers.iter().filter(|server| *server.channel() == Channel::main()) {
             let main = Protected { server: Arc::clone(server), discovery: Arc::clone(&discovery) };
             targets.insert(Channel::main(), Arc::new(main));
         }
-        Ok(Some(Box::new(move |pause| discovery.round(pause))))
+        Ok(Some(discovery))
     }
 
     /// Probes the servers that are polled, and searches for metadata beside.
@@ -192,20 +195,7 @@ impl<'a> Shared<'a> {
     /// The control plane as this process talks to it; nothing is dialled yet. While `late` is set, the channel of
     /// the server inside this program is declared too.
     pub(crate) fn plane(&self, instance_id: &str, late: Arc<AtomicBool>) -> Result<Plane, Error> {
-        let (settings, plane) = (self.settings, &self.settings.control_plane);
-        // Each channel may have a worker of its own besides.
-        let workers = settings.mcp.max_concurrent_requests + settings.mcp.bindings.len();
-        // As many connections of each kind as there are threads that use them: with fewer, busy ones would be
-        // closed after each use, and a TLS handshake costs more than a call.
-        // What a poll brings is not for any log: commands, and tokens that say where to ask.
-        let quiet = self.net.clone().dumping(false);
-        let is_secret = promise(settings).is_some_and(|promise| promise.is_secret);
-        let net = if is_secret { &quiet } else { self.net };
-        let clients = Clients {
-            polls: quiet.control_plane(plane, POLL_CONNECTIONS)?,
-            notes: net.control_plane(plane, workers + LISTENERS)?,
-            answers: net.control_plane(plane, Self::couriers(settings))?,
-        };
+        let (plane, clients) = (&self.settings.control_plane, clients(self.settings, self.net)?);
         let info = self.server_info(late)?;
         Plane::new(plane, clients, instance_id, info, Arc::clone(&self.metrics)).map_err(Error::Settings)
     }
@@ -244,12 +234,9 @@ impl<'a> Shared<'a> {
     }
 
     /// The audit record, where one is wanted.
-    pub(super) fn audit(
-        &self,
-        instance: &str,
-        redactor: &Arc<Redactor>,
-    ) -> Result<Option<Arc<Audit>>, Error> {
-        let Some(settings) = &self.settings.audit else { return Ok(None) };
+    pub(super) fn audit(&self, instance: &str) -> Result<Option<Arc<Audit>>, Error> {
+        let asked = self.settings.audit.as_ref().zip(self.redactor.as_ref());
+        let Some((settings, redactor)) = asked else { return Ok(None) };
         let tunnel = &self.settings.control_plane.tunnel_id;
         let audit = Audit::start(settings, instance, tunnel, &self.metrics, redactor);
         let audit = audit.map_err(Error::System)?;
@@ -313,9 +300,27 @@ impl<'a> Shared<'a> {
             flight: flight.clone(),
             capacity: settings.max_inflight,
             bytes_max: self.settings.network.body_budget_bytes,
-            wait: PollWait::new(settings, plane.clients.polls.route().proxy.is_some()),
+            wait: PollWait::new(settings, plane.clients().polls.route().proxy.is_some()),
         })
     }
+}
+
+/// The connections to the control plane; nothing is dialled yet.
+pub(super) fn clients(settings: &Settings, net: &Net) -> Result<Clients, Error> {
+    let plane = &settings.control_plane;
+    // Each channel may have a worker of its own besides.
+    let workers = settings.mcp.max_concurrent_requests + settings.mcp.bindings.len();
+    // As many connections of each kind as there are threads that use them: with fewer, busy ones would be
+    // closed after each use, and a TLS handshake costs more than a call.
+    // What a poll brings is not for any log: commands, and tokens that say where to ask.
+    let quiet = net.clone().dumping(false);
+    let is_secret = promise(settings).is_some_and(|promise| promise.is_secret);
+    let net = if is_secret { &quiet } else { net };
+    Ok(Clients {
+        polls: quiet.control_plane(plane, POLL_CONNECTIONS)?,
+        notes: net.control_plane(plane, workers + LISTENERS)?,
+        answers: net.control_plane(plane, Shared::couriers(settings))?,
+    })
 }
 
 /// Discovery as a tunnel prepares it, for a search of its own: what that registers, nobody calls.

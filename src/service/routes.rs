@@ -19,35 +19,32 @@ pub(super) const PLANE: &str = "control plane";
 
 impl Tunnel {
     /// The clients of all destinations, by the name that people know. Posts take the way of polls.
-    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &net::Client)> {
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, net::Client)> {
         let servers = self.servers.iter().map(|server| (server.channel().as_str(), server.client()));
-        std::iter::once((PLANE, &self.plane.clients.polls)).chain(servers)
+        std::iter::once((PLANE, self.plane.clients().polls)).chain(servers)
     }
 
     /// Checks the proxies on all ways at once, then at every interval; nothing where there is none. A check asks the
     /// proxy for a way to the destination and sends nothing over it. Dropping what comes back ends the thread after
     /// the check that it is in, which may take its full time-outs, and has nothing to finish.
     pub(super) fn check_proxies(self: &Arc<Tunnel>, interval: Duration) -> io::Result<Option<Sender<()>>> {
-        // Those that are called now: a check need not follow what discovery finds.
-        let endpoints = self.built_in.as_ref().map(|built_in| built_in.endpoints()).unwrap_or_default();
         let tunnel = Arc::clone(self);
-        let run = move |act: &mut dyn FnMut(&net::Client)| {
-            tunnel.routes().for_each(|(_, client)| act(client));
-            endpoints.iter().for_each(|endpoint| act((**endpoint).as_ref()));
+        // Those that are used now.
+        let clients = move || -> Vec<net::Client> {
+            let endpoints = tunnel.built_in.iter().flat_map(|built_in| built_in.endpoints());
+            tunnel.routes().map(|(_, client)| client).chain(endpoints).collect()
         };
-        let mut has_proxy = false;
-        run(&mut |client| has_proxy |= client.proxy_id().is_some());
-        if !has_proxy {
+        if clients().iter().all(|client| client.proxy_id().is_none()) {
             return Ok(None);
         }
         let (stop, stopped) = channel();
         let (heartbeat, metrics) = (self.heartbeats.add("proxy-health"), Arc::clone(&self.metrics));
         sync::spawn("proxy-health", move || {
             loop {
-                run(&mut |client| {
+                for client in clients() {
                     heartbeat.within(net::CHECK_MAX);
-                    check(client, &metrics);
-                });
+                    check(&client, &metrics);
+                }
                 heartbeat.within(interval);
                 // Anything else is the end of the other half.
                 if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {

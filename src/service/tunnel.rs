@@ -12,8 +12,12 @@ use crate::audit::{self, Audit};
 use crate::config::{Channel, Server, Settings};
 use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::Prober;
+#[cfg(feature = "harpoon")]
+use crate::mcp::prober::Search;
 use crate::mcp::stdio::{self, StdioTarget};
 use crate::net::Net;
+#[cfg(feature = "harpoon")]
+use crate::oauth::Discovery;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
@@ -50,7 +54,7 @@ pub(crate) struct Tunnel {
     pub(super) plane: Arc<Plane>,
     pub(super) post_room: Arc<Couriers>,
     pub(super) relay: Arc<Relay>,
-    poller: Arc<Poller>,
+    pub(super) poller: Arc<Poller>,
     prober: Arc<Prober>,
     watch: Option<Arc<Watch>>,
     pub(super) stop: Arc<Stop>,
@@ -59,6 +63,9 @@ pub(crate) struct Tunnel {
     pub(super) children: Vec<Arc<StdioTarget>>,
     /// Only when it has endpoints, or may get some.
     pub(super) built_in: Option<Arc<dyn BuiltIn>>,
+    /// Only where metadata of the server behind `main` is looked for.
+    #[cfg(feature = "harpoon")]
+    pub(super) discovery: Option<Arc<Discovery>>,
     /// Only when the operator wants a record of every command.
     pub(super) audit: Option<Arc<Audit>>,
 }
@@ -71,20 +78,23 @@ impl Tunnel {
         instance_id: &str,
         redactor: &Arc<Redactor>,
     ) -> Result<Tunnel, Error> {
-        let shared = Shared::new(settings, net);
+        let shared = Shared { redactor: Some(Arc::clone(redactor)), ..Shared::new(settings, net) };
         let servers = shared.read_pins().and_then(|()| shared.servers())?;
         let built_in = shared.built_in()?;
         let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
         for server in &servers {
             targets.insert(server.channel().clone(), Arc::<HttpTarget>::clone(server));
         }
+        #[cfg(feature = "harpoon")]
+        let discovery = shared.protect(built_in.as_ref(), &servers, &mut targets)?;
         let search = None;
         #[cfg(feature = "harpoon")]
-        let search = search.or(shared.protect(built_in.as_ref(), &servers, &mut targets)?);
+        let search =
+            search.or(discovery.clone().map(|one| -> Search { Box::new(move |pause| one.round(pause)) }));
         let late = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
         let plane = Arc::new(shared.plane(instance_id, late)?);
         let post_room = shared.post_room(&plane)?;
-        let audit = shared.audit(instance_id, redactor)?;
+        let audit = shared.audit(instance_id)?;
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = shared.children()?;
         for child in &children {
@@ -115,6 +125,8 @@ impl Tunnel {
             servers,
             children,
             built_in,
+            #[cfg(feature = "harpoon")]
+            discovery,
             audit,
         })
     }
@@ -194,7 +206,7 @@ impl Tunnel {
             // In this order: cut calls must find their phase changed, or they would be resumed.
             log::warn!(commands = self.flight.now(); "commands did not finish before shutdown; answering them as failed");
             self.stop.enter(Phase::Cutting);
-            self.plane.clients.notes.shutdown();
+            self.plane.clients().notes.shutdown();
             // Before, since a worker whose call is cut would begin the next one.
             let waiting = self.relay.queue.take_rest();
             for target in self.relay.targets.values() {
@@ -216,7 +228,7 @@ impl Tunnel {
         self.stop.enter(Phase::Ended);
         self.post_room.close();
         // The last step: what is on its way is cut, and every later post.
-        self.plane.clients.answers.shutdown();
+        self.plane.clients().answers.shutdown();
         // Couriers say what they were cut in; nothing of that waits for anybody else.
         self.flight.wait_empty(Instant::now() + LAST_WORDS_WAIT);
         let held = u64::try_from(self.flight.now()).unwrap_or(u64::MAX);

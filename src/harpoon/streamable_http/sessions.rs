@@ -4,7 +4,7 @@
 //! Opening fails only where the system gives no random bytes: a session that could be guessed is none.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use crate::crypto;
 use crate::sync;
@@ -26,7 +26,7 @@ impl Sessions {
     /// Opens one and returns its id.
     pub(super) fn open(&self, version: &'static str) -> Option<String> {
         let id = crypto::random_id().ok()?;
-        let mut sessions = self.lock();
+        let mut sessions = sync::lock(&self.0);
         if sessions.len() >= SESSIONS_MAX {
             sessions.pop_front();
         }
@@ -36,20 +36,15 @@ impl Sessions {
 
     /// The revision that the session speaks; `None` when there is no such session.
     pub(super) fn version(&self, id: &str) -> Option<&'static str> {
-        self.lock().iter().find(|session| session.id == id).map(|session| session.version)
+        sync::lock(&self.0).iter().find(|session| session.id == id).map(|session| session.version)
     }
 
     /// Ends one; false when there is no such session.
     pub(super) fn end(&self, id: &str) -> bool {
-        let mut sessions = self.lock();
+        let mut sessions = sync::lock(&self.0);
         let before = sessions.len();
         sessions.retain(|session| session.id != id);
         sessions.len() < before
-    }
-
-    /// A panic elsewhere cannot leave the list half-changed.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Session>> {
-        sync::lock(&self.0)
     }
 }
 

@@ -185,7 +185,7 @@ pub(super) fn exchange(
     bytes_max: usize,
     deadline: Instant,
 ) -> Result<(u16, Option<HeaderValue>, String), Error> {
-    let upstream = &target.upstream;
+    let upstream = target.upstream();
     let reply = upstream.send(Purpose::Probe, Method::POST, headers, Some(&body.to_string()), deadline)?;
     let (status, session) = (reply.status, reply.headers.get(&SESSION).cloned());
     let text = match reply::content(&reply) {
@@ -245,14 +245,14 @@ pub(super) fn confirm(
         }
     }
     let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
-    drop(target.upstream.send(Purpose::Probe, Method::POST, &headers, Some(&body), deadline));
+    drop(target.upstream().send(Purpose::Probe, Method::POST, &headers, Some(&body), deadline));
     headers
 }
 
 /// Ends the session of these headers, if they name one.
 pub(super) fn end(target: &HttpTarget, headers: &HeaderMap, deadline: Instant) {
     if headers.contains_key(&SESSION) {
-        drop(target.upstream.send(Purpose::Probe, Method::DELETE, headers, None, deadline));
+        drop(target.upstream().send(Purpose::Probe, Method::DELETE, headers, None, deadline));
     }
 }
 
@@ -261,7 +261,7 @@ pub(super) fn end(target: &HttpTarget, headers: &HeaderMap, deadline: Instant) {
 fn is_old_transport(target: &HttpTarget, deadline: Instant) -> bool {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let Ok(mut reply) = target.upstream.send(Purpose::Probe, Method::GET, &headers, None, deadline) else {
+    let Ok(mut reply) = target.upstream().send(Purpose::Probe, Method::GET, &headers, None, deadline) else {
         return false;
     };
     if reply.status != 200 || reply::content(&reply) != Content::Events {

@@ -1,6 +1,6 @@
 //! Target of a channel whose server speaks HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::http::Method;
@@ -17,6 +17,7 @@ use crate::relay::port::{Call, Outcome, Sink, Target};
 use crate::relay::queue::LISTENERS;
 use crate::relay::revision::VERSION_HEADER;
 use crate::relay::stop::Stop;
+use crate::sync;
 
 use super::exchange::Exchange;
 use super::upstream::{Purpose, Upstream};
@@ -25,9 +26,10 @@ use super::upstream::{Purpose, Upstream};
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 
 /// MCP server over HTTP. What its calls need is shared with them, because a call outlives the lock under
-/// which it was admitted.
+/// which it was admitted, and ends with what it began with.
 pub struct HttpTarget {
-    pub(super) upstream: Arc<Upstream>,
+    channel: Channel,
+    upstream: Mutex<Arc<Upstream>>,
 }
 
 impl HttpTarget {
@@ -41,50 +43,90 @@ impl HttpTarget {
         metrics: Arc<Metrics>,
         stop: Arc<Stop>,
     ) -> Result<HttpTarget, Error> {
-        Ok(HttpTarget {
-            upstream: Arc::new(Upstream {
-                channel: channel.clone(),
-                url: server.url.clone(),
-                origin: server.origin.clone(),
-                place: Destination::new("mcp", &server.origin),
-                // As many idle connections are kept as there are threads that call; the quick worker is one.
-                calls: net.mcp(server, &mcp.proxy, mcp.max_concurrent_requests + 1)?,
-                subscriptions: net.mcp(server, &mcp.proxy, LISTENERS)?,
-                budget: Arc::clone(net.budget()),
-                metrics,
-                stop,
-                static_headers: mcp.extra_headers.clone(),
-                probe_headers: mcp.discovery_extra_headers.clone(),
-                forwarded: mcp.forward_headers.clone(),
-            }),
-        })
+        let [calls, subscriptions] = clients(net, mcp, server)?;
+        let upstream = Upstream {
+            channel: channel.clone(),
+            url: server.url.clone(),
+            origin: server.origin.clone(),
+            place: Destination::new("mcp", &server.origin),
+            calls,
+            subscriptions,
+            budget: Arc::clone(net.budget()),
+            metrics,
+            stop,
+            static_headers: mcp.extra_headers.clone(),
+            probe_headers: mcp.discovery_extra_headers.clone(),
+            forwarded: mcp.forward_headers.clone(),
+        };
+        Ok(HttpTarget { channel: channel.clone(), upstream: Mutex::new(Arc::new(upstream)) })
+    }
+
+    /// Calls from now on with the headers, the credentials and the query of these settings; and, with a `net`, on new
+    /// connections, with its roots and proxies and the client certificate as it is now. When that fails, nothing has
+    /// changed.
+    pub fn renew(
+        &self,
+        net: Option<&Net>,
+        mcp: &config::Mcp,
+        server: &config::HttpServer,
+    ) -> Result<(), Error> {
+        let former = self.upstream();
+        let [mut calls, mut subscriptions] = match net {
+            Some(net) => clients(net, mcp, server)?,
+            None => {
+                let same = |client: &Client| client.clone().with_credentials(&server.credentials);
+                [same(&former.calls)?, same(&former.subscriptions)?]
+            }
+        };
+        if net.is_some() {
+            calls.replace(&former.calls);
+            subscriptions.replace(&former.subscriptions);
+        }
+        let (url, static_headers) = (server.url.clone(), mcp.extra_headers.clone());
+        let probe_headers = mcp.discovery_extra_headers.clone();
+        let rest = Upstream::clone(&former);
+        let next = Upstream { url, calls, subscriptions, static_headers, probe_headers, ..rest };
+        *sync::lock(&self.upstream) = Arc::new(next);
+        Ok(())
+    }
+
+    /// What a request needs that begins now.
+    pub(super) fn upstream(&self) -> Arc<Upstream> {
+        Arc::clone(&sync::lock(&self.upstream))
     }
 
     /// The client that calls, for what the operator wants to know of its way.
-    pub fn client(&self) -> &Client {
-        &self.upstream.calls
+    pub fn client(&self) -> Client {
+        self.upstream().calls.clone()
     }
 
     /// The channel whose commands it runs.
     pub fn channel(&self) -> &Channel {
-        &self.upstream.channel
+        &self.channel
     }
+}
+
+/// Clients for calls and for subscriptions.
+fn clients(net: &Net, mcp: &config::Mcp, server: &config::HttpServer) -> Result<[Client; 2], Error> {
+    // As many idle connections are kept as there are threads that call; the quick worker is one.
+    let calls = net.mcp(server, &mcp.proxy, mcp.max_concurrent_requests + 1)?;
+    Ok([calls, net.mcp(server, &mcp.proxy, LISTENERS)?])
 }
 
 impl Target for HttpTarget {
     /// Nothing to prepare: HTTP requests have no order among themselves.
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
-        Box::new(HttpCall { upstream: Arc::clone(&self.upstream), command })
+        Box::new(HttpCall { upstream: self.upstream(), command })
     }
 
     /// Cuts subscriptions at once: their callers get a failure and subscribe again, elsewhere.
     fn wind_down(&self) {
-        self.upstream.subscriptions.shutdown();
+        self.upstream().subscriptions.shutdown();
     }
 
     /// Cuts the connections under the calls; each fails in its own thread and is answered there.
     fn stop(&self) {
-        self.upstream.calls.shutdown();
+        self.upstream().calls.shutdown();
     }
 }
 

@@ -23,6 +23,7 @@ const ACCEPT_BOTH: HeaderValue = HeaderValue::from_static("application/json, tex
 
 /// MCP server over HTTP: where it is, and what its calls and probes share. No `Debug`: static headers are often
 /// credentials.
+#[derive(Clone)]
 pub(super) struct Upstream {
     pub(super) channel: Channel,
     pub(super) url: Uri,
@@ -198,7 +199,7 @@ mod tests {
         let Server::Http(server) = &mcp.bindings[0].server else { panic!() };
         let metrics = Arc::new(Metrics::new("t", 1, 1, &[]));
         let target = HttpTarget::new(&net, &mcp, &Channel::main(), server, metrics, Arc::default()).unwrap();
-        let upstream = &target.upstream;
+        let upstream = target.upstream();
         let callers = map(&[("three", "caller 1"), ("three", "caller 2"), ("content-type", "caller")]);
 
         let call = upstream.headers_for(Purpose::Call, &upstream.url, &callers, true);

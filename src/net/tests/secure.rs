@@ -227,7 +227,7 @@ fn an_authority_with_name_constraints_is_no_server() {
 }
 
 /// Serves connections of one request each, and answers with how each was begun.
-fn tells_how_it_began(config: Arc<rustls::ServerConfig>) -> String {
+pub(super) fn tells_how_it_began(config: Arc<rustls::ServerConfig>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

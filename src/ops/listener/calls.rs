@@ -43,8 +43,8 @@ pub(crate) trait Answering: Send + Sync {
 pub(crate) struct Offer {
     /// Path of the requests.
     pub(crate) path: &'static str,
-    /// Token that a caller shows; nothing where the socket file lets nobody else in.
-    pub(crate) token: Option<Secret>,
+    /// Token that a caller shows now; nothing where the socket file lets nobody else in.
+    pub(crate) token: Arc<Mutex<Option<Secret>>>,
     pub(crate) answering: Arc<dyn Answering>,
 }
 
@@ -102,7 +102,7 @@ impl Threads {
 
     /// Length of a call's body, unless it is refused. No body is read from a peer that does not show the token.
     pub(super) fn admit(&self, request: &Request) -> Result<usize, Reply> {
-        if self.offer.token.as_ref().is_some_and(|token| !shows(request, token)) {
+        if sync::lock(&self.offer.token).as_ref().is_some_and(|token| !shows(request, token)) {
             let mut refusal = Reply::text(401, "show the token: Authorization: Bearer ...");
             refusal.headers.push(("WWW-Authenticate", "Bearer".to_owned()));
             return Err(refusal);
@@ -244,7 +244,8 @@ mod tests {
         }
         let (heartbeats, (end, ended), (began, begun)) = (Heartbeats::default(), channel(), channel());
         let answering = Arc::new(Endless(Mutex::new(ended), began));
-        let calls = Threads::start(Offer { path: "/", token: None, answering }, &heartbeats).unwrap();
+        let calls =
+            Threads::start(Offer { path: "/", token: Arc::default(), answering }, &heartbeats).unwrap();
         let late = Instant::now() + 2 * CALL_TIME;
         assert_eq!(heartbeats.overdue(late), None);
         let (_caller, stream) = UnixStream::pair().unwrap();

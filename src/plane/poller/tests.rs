@@ -51,8 +51,6 @@ impl Transport for Script {
     fn key_may_change(&self) -> bool {
         false
     }
-
-    fn read_key_again(&self) {}
 }
 
 /// Answers as they are handed over: request ids and statuses.

@@ -24,7 +24,7 @@ impl Answering for Slow {
 fn slow() -> (Extras, Receiver<()>, Sender<()>) {
     let ((began, begun), (finish, finished)) = (channel(), channel());
     let answering = Arc::new(Slow { began: began.into(), finish: finished.into() });
-    let offer = calls::Offer { path: "/call", token: None, answering }.starter();
+    let offer = calls::Offer { path: "/call", token: Arc::default(), answering }.starter();
     (Extras { offer: Some(offer), ..Extras::default() }, begun, finish)
 }
 
