@@ -1,11 +1,12 @@
 //! `tunnel-client health`: asks a running client how it is, as a probe of a supervisor or container does.
 //!
-//! It finds the listener by URL, by URL file or by port, and asks `/healthz`, `/readyz`, `/health` and `/ui` once each; on
-//! request also whether a poll has succeeded, and whether a process exists. It contacts nobody else, changes
+//! It finds the listener by URL, by URL file or by port, and asks `/healthz`, `/readyz`, `/health`, `/metrics` and `/ui`
+//! once each; on request also whether a poll has succeeded, and whether a process exists. It contacts nobody else, changes
 //! nothing and needs no settings. Exit code 0 when all that was asked for holds, 2 when something does not; a
 //! mistake in the arguments is 1. The members of its JSON are those of [`Report`], described in
 //! `help/health.txt`.
 
+mod certificates;
 mod peer;
 
 use std::path::Path;
@@ -25,8 +26,9 @@ use crate::ops::os_text;
 use crate::text::bounded;
 use crate::url::without_credentials;
 
-use super::terminal::{Colour, foreign, json, paint};
+use super::terminal::{foreign, json, verdict};
 use super::{Failure, print};
+use certificates::Certificate;
 use peer::{Page, Peer, Poll, SOCKET_SCHEME};
 
 /// What the command takes.
@@ -65,6 +67,7 @@ struct Report {
     readyz: Page,
     #[serde(skip_serializing_if = "Value::is_null")] health: Value,
     #[serde(skip_serializing_if = "Option::is_none")] control_plane_poll: Option<Poll>,
+    #[serde(skip_serializing_if = "Vec::is_empty")] certificates: Vec<Certificate>,
     result: &'static str,
 }
 
@@ -102,7 +105,12 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
             report.locator.resolved_base_url.clone_from(&peer.base);
             (report.healthz, report.readyz) = (peer.page("/healthz"), peer.page("/readyz"));
             report.health = peer.health();
-            report.control_plane_poll = wants_poll.then(|| peer.poll());
+            // A supervisor waits for us, and one that is not alive has no more to say.
+            if wants_poll || report.healthz.ok {
+                let metrics = peer.metrics();
+                report.control_plane_poll = wants_poll.then(|| peer.poll(&metrics));
+                report.certificates = certificates::of(&metrics.unwrap_or_default());
+            }
             if !report.healthz.ok || peer.has_page() {
                 report.ui_url = format!("{}/ui", peer.base);
             }
@@ -113,7 +121,8 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let ok = report.healthz.ok
         && report.readyz.ok
         && report.control_plane_poll.as_ref().is_none_or(|poll| poll.ok)
-        && report.process.as_ref().is_none_or(|process| process.running);
+        && report.process.as_ref().is_none_or(|process| process.running)
+        && report.certificates.iter().all(Certificate::holds);
     report.result = if ok { "ok" } else { "fail" };
     let printed = print(&if flags.is_on("json") { json(&report) } else { report.text() });
     Ok(if ok { printed } else { ExitCode::from(2) })
@@ -240,6 +249,7 @@ impl Report {
                 foreign(&poll.url)
             ));
         }
+        lines.extend(self.certificates.iter().map(Certificate::line));
         if let Some(process) = &self.process {
             let mut line = format!("Process: {}", verdict(process.running));
             line.extend(process.pid.map(|pid| format!(" | pid={pid}")));
@@ -269,10 +279,6 @@ fn line(page: &Page, name: &str) -> String {
     let status = page.status.map(|status| format!(" | HTTP {status}")).unwrap_or_default();
     let said = if page.error.is_empty() { &page.body } else { &page.error };
     format!("{name}: {} | {}{status} | {}", verdict(page.ok), foreign(&page.url), foreign(said))
-}
-
-fn verdict(ok: bool) -> String {
-    if ok { paint("PASS", Colour::Green) } else { paint("FAIL", Colour::Red) }
 }
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ pub(super) fn paint(word: &str, colour: Colour) -> String {
     if plain { word.to_owned() } else { format!("\x1b[{code}m{word}\x1b[0m") }
 }
 
+/// What a check has found.
+pub(super) fn verdict(ok: bool) -> String {
+    if ok { paint("PASS", Colour::Green) } else { paint("FAIL", Colour::Red) }
+}
+
 /// A line on standard error that says what is being waited for, and goes when it is done. Nothing is shown
 /// where that is no terminal.
 pub(super) struct Progress {

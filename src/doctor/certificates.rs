@@ -1,24 +1,20 @@
 //! Certificates of ours: what is trusted, who we are, and when that ends.
 //!
-//! Only reads files that settings name, and compares dates as text.
+//! Only reads files that settings name.
 //!
 //! No certificate is trusted or refused here: that is done by whoever connects, with the rules of TLS. Keys
 //! are not looked at. A file that cannot be read is a failed check.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{Server, Settings};
-use crate::net::{self, Certificate};
-use crate::ops::timestamp;
+use crate::net::{self, Certificate, Remaining};
 
 use super::report::Check;
 
 /// The id of the check; it is one for all files, since their number is not known to whoever reads reports.
 const EXPIRY: &str = "certificate_expiry";
-
-/// Certificates that end this soon are worth a sentence: renewals take that long where people do them.
-const WARN_AHEAD: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// More lines of evidence than this help nobody.
 const EVIDENCE_MAX: usize = 20;
@@ -34,9 +30,8 @@ pub(super) fn expiry(settings: &Settings) -> Check {
     // One certificate often serves several channels, and a warning a channel would look like several faults.
     own.sort();
     own.dedup();
-    let mut found = Vec::new();
-    let mut expired = Vec::new();
-    let now = text(SystemTime::now());
+    let (mut found, mut expired) = (Vec::new(), Vec::new());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for path in own.into_iter().chain(settings.network.ca_bundle.as_deref()) {
         let certificates = match net::certificates(path) {
             Ok(certificates) => certificates,
@@ -44,16 +39,18 @@ pub(super) fn expiry(settings: &Settings) -> Check {
         };
         // Of a bundle, one that has ended is a rest; a chain of ours needs all of its parts.
         let is_bundle = Some(path) == settings.network.ca_bundle.as_deref();
-        let ended = |certificate: &Certificate| certificate.not_after < now;
-        let useless = if is_bundle { certificates.iter().all(ended) } else { certificates.iter().any(ended) };
-        let lines = certificates.into_iter().map(|one| (one.not_after.clone(), line(path, &one)));
-        let lines: Vec<(String, String)> = lines.collect();
-        expired.extend(lines.iter().filter(|(end, _)| useless && *end < now).map(|(_, line)| line.clone()));
-        found.extend(lines);
+        let has_ended = |one: &Certificate| one.validity.remaining(now) == Remaining::Nothing;
+        let useless =
+            if is_bundle { certificates.iter().all(has_ended) } else { certificates.iter().any(has_ended) };
+        for one in &certificates {
+            let line = line(path, one);
+            expired.extend((useless && has_ended(one)).then(|| line.clone()));
+            found.push((one.validity, line));
+        }
     }
     // By their ends, so that the first line is the one that will stop working first.
-    found.sort();
-    let Some((first_end, first)) = found.first() else {
+    found.sort_by_key(|(validity, _)| validity.not_after);
+    let Some((_, first)) = found.first() else {
         return Check::skip(EXPIRY, "no certificates are configured");
     };
     let evidence = found.iter().map(|(_, line)| line.clone()).take(EVIDENCE_MAX);
@@ -61,12 +58,14 @@ pub(super) fn expiry(settings: &Settings) -> Check {
         return failed(format!("expired: {line}")).evidence(evidence);
     }
     let mut summary = format!("{} looked at; the first to end is {first}", found.len());
-    if *first_end < now {
+    let with = |wanted| found.iter().find(move |(validity, _)| validity.remaining(now) == wanted);
+    if with(Remaining::Nothing).is_some() {
         summary.push_str(". It has ended already and can be taken out");
-    } else if *first_end < text(SystemTime::now() + WARN_AHEAD) {
+    }
+    if let Some((validity, line)) = with(Remaining::Little) {
         // A pass all the same: everything works today, and a failed check would stop a deployment that is
         // fine.
-        summary.push_str(". WARNING: that is within 30 days, renew it soon");
+        summary.push_str(&format!(". WARNING: {}, renew {line}", validity.left(now)));
     }
     Check::pass(EXPIRY, summary).evidence(evidence)
 }
@@ -75,7 +74,8 @@ fn failed(summary: String) -> Check {
     let why = "Peers refuse an expired certificate, and nobody trusts an expired authority.";
     let next = [
         "see whether this machine's clock is right: date -u",
-        "replace the file by a renewed certificate, then restart: files are read at the start",
+        "replace the file by a renewed certificate and its key: a client that runs takes both within half a minute",
+        "where it is a credential of a unit, restart the unit: systemd reads those at the start alone",
     ];
     Check::fail(EXPIRY, summary, why, next)
 }
@@ -83,11 +83,6 @@ fn failed(summary: String) -> Check {
 /// One certificate, with its file: subjects alone repeat from renewal to renewal.
 fn line(path: &Path, certificate: &Certificate) -> String {
     format!("\"{}\" of {}, valid until {}", certificate.subject, path.display(), certificate.not_after)
-}
-
-/// A moment in the form of a certificate's end, for comparison.
-fn text(moment: SystemTime) -> String {
-    format!("{} UTC", timestamp::plain(moment).replace('/', "-"))
 }
 
 /// Who resolves names.

@@ -25,6 +25,7 @@ use super::connection::HEAD_MAX_BYTES;
 use super::dialer::Dialer;
 use super::error::{Error, Kind};
 use super::http_dump;
+use super::loaded::Loaded;
 use super::pool::{Idle, Lent, Pool};
 use super::proxy;
 use super::reply::Reply;
@@ -140,6 +141,11 @@ impl Client {
     /// Route of requests to the configured destination.
     pub fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// The certificate that the configured destination is shown.
+    pub fn certificate(&self) -> Option<Loaded> {
+        self.dialer.shown
     }
 
     /// Whether a proxy is asked to pass on each request to the configured destination, and so may answer in its place.

@@ -14,20 +14,26 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::error::{Error, bounded};
+use super::loaded::Loaded;
 use super::roots::certificates;
 use crate::config::{Identity, trust};
 
 /// A file may hold the chain beside the key.
 const KEY_MAX_BYTES: u64 = 1 << 20;
 
+/// Client certificate with its key.
+pub(super) struct Shown {
+    pub(super) certified: Arc<SingleCertAndKey>,
+    pub(super) loaded: Option<Loaded>,
+}
+
 /// Loads and checks a client certificate; `whose` opens the error text (`control-plane` or `MCP`).
-pub(super) fn load(
-    identity: &Identity,
-    whose: &str,
-    provider: &CryptoProvider,
-) -> Result<Arc<SingleCertAndKey>, Error> {
+pub(super) fn load(identity: &Identity, whose: &str, provider: &CryptoProvider) -> Result<Shown, Error> {
     match check(identity, provider) {
-        Ok(key) => Ok(Arc::new(SingleCertAndKey::from(key))),
+        Ok(key) => {
+            let loaded = Loaded::chain(&key.cert);
+            Ok(Shown { certified: Arc::new(SingleCertAndKey::from(key)), loaded })
+        }
         Err(why) => Err(Error::setup(format!("invalid {whose} client certificate configuration: {why}"))),
     }
 }

@@ -5,9 +5,10 @@
 //! The bytes may be a peer's: names are shown to a person and used for nothing else; dates only ever refuse
 //! what was accepted otherwise.
 
+use super::validity::Validity;
 use crate::text;
 
-/// Issuer, subject and end of a certificate.
+/// Issuer, subject and validity of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Authority that signed it.
@@ -16,6 +17,8 @@ pub struct Summary {
     pub subject: String,
     /// Its last moment, as `2026-01-31 23:59:59 UTC`.
     pub not_after: String,
+    /// Its first and last moment, for a reckoning.
+    pub validity: Validity,
 }
 
 /// Reads the summary of a DER certificate.
@@ -24,14 +27,16 @@ pub(super) fn summarise(certificate: &[u8]) -> Option<Summary> {
     let shown = digits(tag, text)?;
     let mut digits = shown.chars();
     let shown = "####-##-## ##:##:## UTC".chars().map(|c| if c == '#' { digits.next() } else { Some(c) });
-    Some(Summary { issuer: name(issuer)?, subject: name(subject)?, not_after: shown.collect::<Option<_>>()? })
+    let (not_after, validity) = (shown.collect::<Option<_>>()?, validity(certificate)?);
+    Some(Summary { issuer: name(issuer)?, subject: name(subject)?, not_after, validity })
 }
 
 /// Reads the first and the last second of a DER certificate, counted from the epoch. Dates before it are the
 /// epoch itself.
-pub(super) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
-    let [first, last] = fields(certificate)?.validity;
-    Some((seconds(&digits(first.0, first.1)?)?, seconds(&digits(last.0, last.1)?)?))
+pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
+    let [not_before, not_after] =
+        fields(certificate)?.validity.map(|(tag, text)| seconds(&digits(tag, text)?));
+    Some(Validity { not_before: not_before?, not_after: not_after? })
 }
 
 /// The fields of a certificate that matter here, undecoded; dates with their tags.
@@ -202,7 +207,9 @@ mod tests {
     #[test]
     fn both_ends_are_read() {
         let der = certificate(|params| params.not_before = rcgen::date_time_ymd(2000, 2, 29));
-        assert_eq!(validity(&der), Some((951_782_400, 1_927_843_200)));
+        let both = Validity { not_before: 951_782_400, not_after: 1_927_843_200 };
+        assert_eq!(validity(&der), Some(both));
+        assert_eq!(summarise(&der).unwrap().validity, both);
         for (text, expected) in [
             ("19700101000000", Some(0)),
             ("19690101000000", Some(0)),

@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::UnixAddr;
 use rustls::crypto::CryptoProvider;
-use rustls::sign::SingleCertAndKey;
-use rustls_pki_types::CertificateDer;
 
 #[cfg(feature = "harpoon")]
 use super::address_guard::AddressGuard;
+use super::client_certificate::Shown;
 use super::connection::Connection;
 use super::error::{Error, Phase};
 use super::happy_eyeballs::{Family, Race};
+use super::loaded::Loaded;
 use super::pool::Pools;
 use super::proxy::{self, Forwarding};
 use super::request_state::RequestState;
 use super::resolve::Names;
-use super::roots::{self, Roots};
+use super::roots::{self, Bundle, Roots};
 use super::route::{Routes, Way, proxy_url};
 use super::socket::{Liveness, PLANE, Sockets};
 use super::tls;
@@ -40,8 +40,7 @@ const STEP_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) provider: Arc<CryptoProvider>,
-    /// The certificates of `ca-bundle`.
-    pub(super) bundle: Vec<CertificateDer<'static>>,
+    pub(super) bundle: Bundle,
     /// Resolves names that stand in the settings.
     pub(super) names: Names,
     /// Resolves names where the outside has a say in what is called: those that hang hold up nobody else.
@@ -71,6 +70,8 @@ pub(super) struct Dialer {
     guard: AddressGuard,
     /// For the configured origin alone, when the purpose has a client certificate.
     identified: Option<tls::Setup>,
+    /// That certificate.
+    pub(super) shown: Option<Loaded>,
     liveness: Liveness,
     family: Family,
     /// Also those of the clients whose place this one took.
@@ -85,8 +86,8 @@ impl Shared {
         if let Some(trust) = self.trust.get() {
             return Ok(trust);
         }
-        let roots = roots::load(&self.network, &self.bundle)?;
-        let anonymous = tls::Setup::new(&self.provider, &roots.store, &self.bundle, None)?;
+        let roots = roots::load(&self.network, &self.bundle.certificates)?;
+        let anonymous = tls::Setup::new(&self.provider, &roots.store, &self.bundle.certificates, None)?;
         Ok(self.trust.get_or_init(|| Trust { roots, anonymous }))
     }
 }
@@ -98,15 +99,15 @@ impl Dialer {
         shared: &Arc<Shared>,
         origin: &Origin,
         routes: Routes,
-        identity: Option<Arc<SingleCertAndKey>>,
+        identity: Option<Shown>,
         liveness: Liveness,
     ) -> Result<Dialer, Error> {
-        let identified = match identity {
-            Some(_) if origin.tls => {
-                let roots = &shared.trust()?.roots.store;
-                Some(tls::Setup::new(&shared.provider, roots, &shared.bundle, identity)?)
+        let (identified, shown) = match identity {
+            Some(Shown { certified, loaded }) if origin.tls => {
+                let (roots, bundle) = (&shared.trust()?.roots.store, &shared.bundle.certificates);
+                (Some(tls::Setup::new(&shared.provider, roots, bundle, Some(certified))?), loaded)
             }
-            _ => None,
+            _ => (None, None),
         };
         let dialer = Dialer {
             shared: Arc::clone(shared),
@@ -115,6 +116,7 @@ impl Dialer {
             #[cfg(feature = "harpoon")]
             guard: AddressGuard::Open,
             identified,
+            shown,
             liveness,
             family: Family::default(),
             sockets: Arc::default(),

@@ -49,8 +49,10 @@ mod resolve;
 mod socket;
 mod wire;
 
+mod loaded;
 mod proxy;
 mod tls;
+mod validity;
 
 mod client_certificate;
 mod roots;
@@ -69,8 +71,6 @@ use std::sync::{Arc, OnceLock};
 #[cfg(feature = "operator")]
 use std::time::Duration;
 
-use rustls::sign::SingleCertAndKey;
-
 use crate::config;
 use crate::crypto;
 
@@ -82,10 +82,14 @@ pub use client::{Client, Request};
 #[cfg(feature = "operator")]
 pub use der::Summary as Certificate;
 pub use error::{Error, Kind, Source};
+pub use loaded::Loaded;
 pub use reply::Reply;
+#[cfg(feature = "operator")]
+pub use validity::{Remaining, Validity};
 
 #[cfg(feature = "harpoon")]
 use address_guard::AddressGuard;
+use client_certificate::Shown;
 use dialer::{Dialer, Shared};
 use pool::{Idle, MCP_IDLE, PLANE_IDLE};
 use route::Routes;
@@ -239,6 +243,11 @@ impl Net {
         &self.budget
     }
 
+    /// The certificates of `ca-bundle`.
+    pub fn ca_bundle(&self) -> Option<Loaded> {
+        self.shared.bundle.loaded
+    }
+
     /// Number and source of the trusted roots, for the start-up log.
     pub fn roots_summary(&self) -> String {
         let trust = self.shared.trust.get();
@@ -246,11 +255,7 @@ impl Net {
     }
 
     /// The client certificate of a purpose; `whose` opens the text of a failure.
-    fn identity(
-        &self,
-        identity: Option<&config::Identity>,
-        whose: &str,
-    ) -> Result<Option<Arc<SingleCertAndKey>>, Error> {
+    fn identity(&self, identity: Option<&config::Identity>, whose: &str) -> Result<Option<Shown>, Error> {
         identity.map(|identity| client_certificate::load(identity, whose, &self.shared.provider)).transpose()
     }
 }

@@ -16,6 +16,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::error::{Error, Kind};
+use super::loaded::Loaded;
 use crate::config::{self, Network, trust};
 
 /// The largest system bundles are below 1 MiB; this bounds what a wrong path can cost.
@@ -39,6 +40,13 @@ pub(super) struct Roots {
     pub(super) store: Arc<RootCertStore>,
     /// One sentence for the start-up log.
     pub(super) summary: String,
+}
+
+/// The certificates of `ca-bundle`; none without one.
+#[derive(Debug, Default)]
+pub(super) struct Bundle {
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    pub(super) loaded: Option<Loaded>,
 }
 
 /// A source in words, and the certificates that it gave.
@@ -70,8 +78,8 @@ pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Resu
 }
 
 /// The certificates of `ca-bundle`, checked even when nothing uses TLS yet.
-pub(super) fn ca_bundle(network: &Network) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let Some(path) = &network.ca_bundle else { return Ok(Vec::new()) };
+pub(super) fn ca_bundle(network: &Network) -> Result<Bundle, Error> {
+    let Some(path) = &network.ca_bundle else { return Ok(Bundle::default()) };
     let unreadable = |cause| Error::caused(Kind::Setup, &format!("read CA bundle {path:?}"), cause);
     let certificates = certificates(path).map_err(unreadable)?;
     // A PEM block need not hold a certificate; the store parses it.
@@ -81,7 +89,8 @@ pub(super) fn ca_bundle(network: &Network) -> Result<Vec<CertificateDer<'static>
             "invalid ca-bundle {path:?}: PEM bundle contained no certificates"
         )));
     }
-    Ok(certificates)
+    let loaded = Loaded::bundle(&certificates);
+    Ok(Bundle { certificates, loaded })
 }
 
 /// The PEM certificates of a file. What is no certificate is passed over: bundles carry comments, and a key

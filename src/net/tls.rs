@@ -26,6 +26,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::der::{self, Summary};
 use super::error::{Error, Kind, Phase, bounded};
+use super::validity::Validity;
 use super::wire::{TlsWire, Wire};
 
 /// Sessions that are kept for resumption, 8 a destination: the setup without an identity serves every server
@@ -195,7 +196,7 @@ impl Verifier {
         refusal: rustls::Error,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let validity = der::validity(certificate).filter(|_| self.listed.contains(certificate));
-        let (not_before, not_after) = validity.ok_or(refusal)?;
+        let Validity { not_before, not_after } = validity.ok_or(refusal)?;
         if now < not_before {
             return Err(CertificateError::NotValidYet.into());
         }
@@ -209,7 +210,8 @@ impl Verifier {
     /// Ends the sessions with the first certificate of a chain that was accepted. Servers also send some that
     /// ended long ago; webpki does without them.
     fn accepted<'a>(&self, chain: impl Iterator<Item = &'a CertificateDer<'a>>, now: u64) {
-        let ends = chain.map(|certificate| der::validity(certificate).map_or(now, |(_, end)| end));
+        let ends =
+            chain.map(|certificate| der::validity(certificate).map_or(now, |validity| validity.not_after));
         if let Some(end) = ends.filter(|end| *end >= now).min() {
             self.until.fetch_min(end, Ordering::AcqRel);
         }

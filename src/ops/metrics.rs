@@ -16,6 +16,7 @@ mod prometheus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Channel, Origin};
+use crate::net::Loaded;
 use process::Process;
 use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
 
@@ -110,6 +111,11 @@ rows! {
     #[cfg(feature = "harpoon")]
     harpoon_sizes: NUMBERS "harpoon_response_size_bytes" "Size of what endpoints returned."
         ["label", "status_class", "outcome"];
+    // Of the certificate among those of a purpose that ends first: from begin and end comes the share of its life that
+    // is left, and from the load whether a renewal has arrived.
+    certificate_begins: GAUGE "tunnel_client_certificate_not_before_timestamp_seconds" "Unix time." ["purpose"];
+    certificate_ends: GAUGE "tunnel_client_certificate_expiry_timestamp_seconds" "Unix time." ["purpose"];
+    certificate_loads: GAUGE "tunnel_client_certificate_loaded_timestamp_seconds" "Unix time." ["purpose"];
     // Checks of proxies. There are as many ids as proxies were configured.
     proxy_states: GAUGE "proxy_health_state" "1 after a good check." ["proxy_id"];
     proxy_checked: GAUGE "proxy_last_check_timestamp" "Unix time." ["proxy_id"];
@@ -272,6 +278,20 @@ impl Metrics {
         if let Some(took) = connect {
             self.proxy_phases.add([id, "connect"], took.as_micros());
         }
+    }
+
+    /// Certificates of a purpose are in force. There are few purposes: the control plane, channels, the bundle.
+    pub fn certificate_loaded(&self, purpose: &str, loaded: Loaded) {
+        self.certificate_begins.set([purpose], loaded.validity.not_before);
+        self.certificate_ends.set([purpose], loaded.validity.not_after);
+        self.certificate_loads.set([purpose], loaded.at);
+    }
+
+    /// Begin and end of the certificate of a purpose, and when it was loaded, as Unix times.
+    pub fn certificate(&self, purpose: &str) -> Option<[u64; 3]> {
+        let [begins, ends, loads] =
+            [&self.certificate_begins, &self.certificate_ends, &self.certificate_loads];
+        Some([begins.value([purpose])?, ends.value([purpose])?, loads.value([purpose])?])
     }
 
     /// What the last check of a proxy found, and the Unix times of it and of the last good one, if there was any.

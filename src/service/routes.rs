@@ -1,4 +1,5 @@
-//! The ways on which a tunnel reaches its destinations: for the log at start, and for the checks of proxies.
+//! The ways on which a tunnel reaches its destinations: for the log at start, for the checks of proxies, and for what is
+//! measured of the certificates that are shown on them.
 //!
 //! The checks are for the operator's eyes only: a broken proxy is a figure, not an error, and neither readiness nor
 //! routing depend on any of it. Only the start of their thread can fail.
@@ -6,13 +7,21 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::net;
+use crate::net::{self, Net};
+use crate::ops::health::Object;
 use crate::ops::metrics::Metrics;
+use crate::ops::timestamp;
 use crate::sync;
 
 use super::tunnel::Tunnel;
+
+/// Certificates that `/health` shows one by one.
+const CERTIFICATES_MAX: usize = 32;
+
+/// What the certificates of `ca-bundle` are called beside those of the ways.
+const BUNDLE: &str = "ca-bundle";
 
 /// Name of the way to the control plane; no channel has a blank in its own.
 pub(super) const PLANE: &str = "control plane";
@@ -22,6 +31,30 @@ impl Tunnel {
     pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, net::Client)> {
         let servers = self.servers.iter().map(|server| (server.channel().as_str(), server.client()));
         std::iter::once((PLANE, self.plane.clients().polls)).chain(servers)
+    }
+
+    /// Measures which certificates are in force. To be called when some have been loaded.
+    pub(super) fn measure_certificates(&self, net: &Net) {
+        let shown = self.routes().map(|(name, client)| (purpose(name), client.certificate()));
+        for (purpose, loaded) in shown.chain([(BUNDLE.to_owned(), net.ca_bundle())]) {
+            if let Some(loaded) = loaded {
+                self.metrics.certificate_loaded(&purpose, loaded);
+            }
+        }
+    }
+
+    /// The certificates in force as `/health` shows them: for what, from when to when they hold, since when they are.
+    #[expect(dead_code)]
+    pub(super) fn certificates(&self) -> Vec<Object> {
+        let purposes = self.routes().map(|(name, _)| purpose(name)).chain([BUNDLE.to_owned()]);
+        let shown = purposes.filter_map(|purpose| {
+            let times = self.metrics.certificate(&purpose)?;
+            let [begins, ends, loads] =
+                times.map(|at| timestamp::rfc3339_ms(UNIX_EPOCH + Duration::from_secs(at)));
+            let object = Object::default().with("purpose", purpose).with("not_before", begins);
+            Some(object.with("not_after", ends).with("loaded_at", loads))
+        });
+        shown.take(CERTIFICATES_MAX).collect()
     }
 
     /// Checks the proxies on all ways at once, then at every interval; nothing where there is none. A check asks the
@@ -54,6 +87,11 @@ impl Tunnel {
         })?;
         Ok(Some(stop))
     }
+}
+
+/// What a certificate is for that is shown on a way.
+fn purpose(way: &str) -> String {
+    if way == PLANE { "control-plane".to_owned() } else { format!("mcp:{way}") }
 }
 
 /// One check, counted by phase and reason in words of the reference. It also knows proxies and destinations without

@@ -116,6 +116,7 @@ impl Service {
             // There is one tunnel a process.
             let _ = process.signals.audit.set(Box::new(move || audit.reopen()));
         }
+        tunnel.measure_certificates(&net);
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =

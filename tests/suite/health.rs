@@ -1,7 +1,7 @@
 //! `tunnel-client health`: what probes of supervisors and containers see.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -208,6 +208,49 @@ fn strange_listeners_are_bounded() {
     assert!(outcome.stdout.len() < 3000 && !outcome.stdout.contains('\x1b'));
     assert!(outcome.stdout.contains(" | HTTP 200 | \\u{1b}[2J\\n"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("Readyz: FAIL | "), "{}", outcome.stdout);
+}
+
+/// Certificates are shown with what is left of their lives; one that has ended fails, one with little left does not.
+#[test]
+fn certificates_are_judged_by_what_is_left() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let hour = 3600;
+    for (age, rest, code, wanted) in [
+        (2 * hour, 22 * hour + 60, 0, " of 24 hours left | loaded 2"),
+        (17 * hour, 7 * hour, 0, " of 24 hours left, renew it | loaded 2"),
+        (25 * hour, -hour, 2, "0 of 24 hours left | loaded 2"),
+    ] {
+        let (begins, ends) = (now - u64::try_from(age).unwrap(), now.checked_add_signed(rest).unwrap());
+        let times = [("not_before", begins), ("expiry", ends), ("loaded", now)];
+        let lines = times.map(|(what, at)| {
+            format!("tunnel_client_certificate_{what}_timestamp_seconds{{purpose=\"mcp:main\"}} {at}\n")
+        });
+        let metrics = lines.concat();
+        let server = listener(move |path| match path {
+            "/metrics" => Reply::body(200, "text/plain", metrics.clone()),
+            _ => Reply::body(200, "text/plain", "ok"),
+        });
+        let outcome = health(&["--url", &server.origin()]);
+        let line = outcome.stdout.lines().find(|line| line.starts_with("Certificate: ")).unwrap();
+        let verdict = if code == 2 {
+            "FAIL"
+        } else if wanted.contains("renew") {
+            "WARN"
+        } else {
+            "PASS"
+        };
+        assert!(line.starts_with(&format!("Certificate: {verdict} | mcp:main | valid until 2")), "{line}");
+        assert!(line.contains(wanted) && outcome.code == Some(code), "{line}");
+        let (_, found) = report(&["--url", &server.origin()]);
+        let one = &found["certificates"][0];
+        assert_eq!((&one["purpose"], &one["not_after"]), (&json!("mcp:main"), &json!(ends)), "{found}");
+        let state = match verdict {
+            "PASS" => "ok",
+            "WARN" => "renew",
+            _ => "ended",
+        };
+        assert_eq!(one["state"], state);
+    }
 }
 
 /// A redirect is no health, and is not followed.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::support::certs::{Authority, DAY};
 use crate::support::client::Client;
 use crate::support::command::Command;
 use crate::support::mcp::Mcp;
@@ -65,6 +66,9 @@ fn an_idle_scrape_is_small_and_complete() {
         "proxy_check_phase_duration_seconds",
         "proxy_check_failures_total",
         "tunnel_client_policy_decisions_total",
+        "tunnel_client_certificate_not_before_timestamp_seconds",
+        "tunnel_client_certificate_expiry_timestamp_seconds",
+        "tunnel_client_certificate_loaded_timestamp_seconds",
     ] {
         assert!(answer.body.contains(&format!("# TYPE {name} ")), "{name}");
     }
@@ -232,4 +236,41 @@ fn rfc3339(seconds: u64) -> String {
     let year = days / 146_097 * 400 + year + u64::from(month <= 2);
     let (h, m, s) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+}
+
+/// DESIGN, metrics: of each purpose with a certificate of ours begin, end and load are told, and no subject; without
+/// certificates there is no sample.
+#[test]
+fn certificates_are_measured_by_purpose() {
+    let name = |what: &str| format!("tunnel_client_certificate_{what}_timestamp_seconds");
+    let mut bare = Rig::start();
+    bare.assert_alive();
+    assert_eq!(sample(&bare.client.get("/metrics").body, &name("expiry"), &[]), None);
+
+    let (servers, clients) = (Authority::new("Servers"), Authority::new("Clients"));
+    let plane = Plane::start_with(Some(servers.server_demanding(&clients)));
+    let mcp = Mcp::start_with(Some(servers.server_demanding(&clients)));
+    let (of_plane, of_mcp) =
+        (clients.client_of_age("p", [DAY, 2 * DAY]), clients.client_of_age("m", [DAY, DAY]));
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let began = now();
+    let mut rig = Rig::over(plane, mcp, |b| {
+        b.flag("ca-bundle", &servers.bundle())
+            .flag("control-plane.client-cert", &of_plane.certificate)
+            .flag("control-plane.client-key", &of_plane.key)
+            .flag("mcp.client-cert", &of_mcp.certificate)
+            .flag("mcp.client-key", &of_mcp.key)
+    });
+    rig.assert_alive();
+    let text = rig.client.get("/metrics").body;
+    for (purpose, days) in [("control-plane", 2.0), ("mcp:main", 1.0)] {
+        let of = |what| sample(&text, &name(what), &[&format!("purpose=\"{purpose}\"")]).unwrap() - began;
+        assert!((of("expiry") - days * 86_400.0).abs() < 60.0, "{purpose}: {text}");
+        assert!((of("not_before") + 86_400.0).abs() < 60.0, "{purpose}: {text}");
+        assert!(of("loaded") > -1.1 && of("loaded") <= now() - began, "{purpose}: {text}");
+    }
+    let bundle = |what| sample(&text, &name(what), &["purpose=\"ca-bundle\""]);
+    assert!(bundle("expiry") > bundle("loaded") && bundle("loaded") > bundle("not_before"), "{text}");
+    let samples = text.lines().filter(|line| line.starts_with("tunnel_client_certificate_"));
+    assert_eq!(samples.count(), 9, "{text}");
 }

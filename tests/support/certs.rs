@@ -13,8 +13,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::temp::TempDir;
 
-/// In how many days certificates end that are to be valid.
-const LATE: i64 = 10_000;
+/// Seconds of a day.
+pub const DAY: i64 = 86_400;
+/// Age and rest of life of certificates that are to be valid for long, in seconds.
+const LONG: [i64; 2] = [9_000 * DAY, 10_000 * DAY];
 
 /// A certification authority and the directory that its files live in.
 pub struct Authority {
@@ -66,13 +68,14 @@ impl Authority {
 
     fn server_asking(&self, clients: Option<(&Authority, bool)>) -> Arc<ServerConfig> {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, LATE), clients)
+        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, LONG), clients)
     }
 
     /// A server configuration for these names, which end in so many days.
     pub fn server_until(&self, names: &[&str], days: i64) -> Arc<ServerConfig> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, days), None)
+        let life = [LONG[0], days * DAY];
+        self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, life), None)
     }
 
     fn server_with(
@@ -100,12 +103,17 @@ impl Authority {
 
     /// A client certificate with its key, as files named after `name`.
     pub fn client(&self, name: &str) -> Files {
-        self.client_until(name, LATE)
+        self.client_of_age(name, LONG)
     }
 
     /// The same, which ends in so many days.
     pub fn client_until(&self, name: &str, days: i64) -> Files {
-        let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth, days);
+        self.client_of_age(name, [LONG[0], days * DAY])
+    }
+
+    /// The same, so many seconds old and with so many to live.
+    pub fn client_of_age(&self, name: &str, life: [i64; 2]) -> Files {
+        let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth, life);
         let pem = pem_of(&chain[0]);
         Files {
             certificate: self.directory.write(&format!("{name}.pem"), pem),
@@ -117,15 +125,15 @@ impl Authority {
         &self,
         names: Vec<String>,
         purpose: ExtendedKeyUsagePurpose,
-        days: i64,
+        [age, rest]: [i64; 2],
     ) -> (Vec<CertificateDer<'static>>, KeyPair) {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test leaf");
         params.extended_key_usages = vec![purpose];
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let end = now.checked_add_signed(days * 86_400).unwrap();
-        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+        let at = |offset| Duration::from_secs(now.checked_add_signed(offset).unwrap());
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        (params.not_before, params.not_after) = (epoch + at(-age), epoch + at(rest));
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

@@ -103,15 +103,20 @@ impl Peer {
         }
     }
 
-    /// Whether a poll has succeeded since the process started.
-    pub(super) fn poll(&self) -> Poll {
-        let url = format!("{}/metrics", self.base);
-        let value = match self.get("/metrics", METRICS_TIME, METRICS_MAX_BYTES) {
-            Ok((200, page)) => sample(&page).ok_or_else(|| format!("missing {LAST_POLL} metric")),
+    /// What the metrics say.
+    pub(super) fn metrics(&self) -> Result<String, String> {
+        match self.get("/metrics", METRICS_TIME, METRICS_MAX_BYTES) {
+            Ok((200, page)) => Ok(page),
             Ok((status, _)) => Err(format!("HTTP {status}")),
             Err(error) => Err(error),
-        };
-        match value {
+        }
+    }
+
+    /// Whether a poll has succeeded since the process started.
+    pub(super) fn poll(&self, metrics: &Result<String, String>) -> Poll {
+        let url = format!("{}/metrics", self.base);
+        let value = metrics.as_ref().map_err(String::clone);
+        match value.and_then(|page| sample(page).ok_or_else(|| format!("missing {LAST_POLL} metric"))) {
             Ok(value) if value > 0 => Poll { url, value: Some(value), ok: true, error: String::new() },
             Ok(value) => {
                 let error = "no successful control-plane poll observed".into();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Findings, doctor};
-use crate::support::certs::Authority;
+use crate::support::certs::{Authority, DAY};
 use crate::support::client::Builder;
 use crate::support::http::Request;
 use crate::support::mcp::{Mcp, answer};
@@ -18,6 +18,9 @@ use crate::support::rig::Rig;
 use crate::support::server::Server;
 use crate::support::stdio::Journal;
 use crate::support::temp::TempDir;
+
+/// Seconds.
+const HOUR: i64 = 3600;
 
 /// Where nobody listens.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -207,10 +210,20 @@ fn own_certificates_are_looked_at() {
     let found = with(&new.certificate, &new.key);
     found.assert_ok();
     assert!(!found.summary("certificate_expiry").contains("WARNING"), "{}", found.json);
-    let soon = clients.client_until("soon", 29);
-    let found = with(&soon.certificate, &soon.key);
-    found.assert_ok();
-    assert!(found.summary("certificate_expiry").contains("WARNING: that is within 30 days"));
+    // By the share of its life that is left, and for one of years by days.
+    for (name, [age, rest], warning) in [
+        ("young", [2 * HOUR, 22 * HOUR], None),
+        ("old", [17 * HOUR, 7 * HOUR], Some(" of 24 hours left, renew")),
+        ("fine", [3000 * DAY, 31 * DAY], None),
+        ("soon", [3000 * DAY, 30 * DAY], Some(" of 3030 days left, renew")),
+    ] {
+        let files = clients.client_of_age(name, [age, rest]);
+        let found = with(&files.certificate, &files.key);
+        found.assert_ok();
+        let summary = found.summary("certificate_expiry");
+        assert_eq!(summary.contains("WARNING"), warning.is_some(), "{name}: {summary}");
+        assert!(warning.is_none_or(|words| summary.contains(words)), "{name}: {summary}");
+    }
     let found = with(&new.certificate, &old.key);
     assert!(found.assert_failed(&["mcp_route"]).contains("does not belong to the certificate"));
     assert_eq!(found.summary("mcp_handshake"), "blocked by mcp_route");

@@ -1,0 +1,58 @@
+//! What is known of the certificates that are in force: from when to when they hold, and since when they are loaded.
+//!
+//! No name is kept of them. What does not parse is passed over: TLS has judged it by then.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::CertificateDer;
+
+use super::der;
+use super::validity::Validity;
+
+/// Certificates of one purpose as they are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// Of the one among them that ends first.
+    pub validity: Validity,
+    /// When they were read, in seconds from the epoch.
+    pub at: u64,
+}
+
+impl Loaded {
+    /// What a client shows: it is refused as soon as one part of its chain has ended.
+    pub(super) fn chain(certificates: &[CertificateDer<'static>]) -> Option<Loaded> {
+        let all = certificates.iter().filter_map(|one| der::validity(one));
+        Some(Loaded { validity: all.min_by_key(|one| one.not_after)?, at: now() })
+    }
+
+    /// What is trusted: of a bundle, those that have ended are a rest, unless all have.
+    pub(super) fn bundle(certificates: &[CertificateDer<'static>]) -> Option<Loaded> {
+        let (all, at) = (certificates.iter().filter_map(|one| der::validity(one)), now());
+        let validity = all.min_by_key(|one| (one.not_after < at, one.not_after))?;
+        Some(Loaded { validity, at })
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_counts_in_a_chain_and_not_in_a_bundle() {
+        let ends = |year| {
+            let mut params = rcgen::CertificateParams::new(vec!["a.test".into()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 7, 1);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        let [old, older, near, far] = [2002, 2001, 2400, 2500].map(ends);
+        let end = |loaded: Option<Loaded>| loaded.map(|loaded| loaded.validity.not_after / 31_556_952 + 1970);
+        let mixed = [far, old.clone(), near];
+        assert_eq!((end(Loaded::chain(&mixed)), end(Loaded::bundle(&mixed))), (Some(2002), Some(2400)));
+        assert_eq!(end(Loaded::bundle(&[old, older])), Some(2001));
+        assert_eq!((Loaded::chain(&[]), Loaded::bundle(&[vec![1].into()])), (None, None));
+    }
+}
