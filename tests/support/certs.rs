@@ -27,6 +27,8 @@ pub struct Authority {
 /// PEM files of one certificate and its key.
 #[derive(Debug, Clone)]
 pub struct Files {
+    /// The certificate itself.
+    pub der: Vec<u8>,
     /// Path of the certificate.
     pub certificate: String,
     /// Path of the key.
@@ -116,6 +118,7 @@ impl Authority {
         let (chain, key) = self.issue(vec![], ExtendedKeyUsagePurpose::ClientAuth, life);
         let pem = pem_of(&chain[0]);
         Files {
+            der: chain[0].to_vec(),
             certificate: self.directory.write(&format!("{name}.pem"), pem),
             key: self.directory.write(&format!("{name}.key"), key.serialize_pem()),
         }

@@ -263,10 +263,15 @@ impl Client {
 
     /// Waits for a line and returns it.
     pub fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> String {
+        self.wait_logs(1, wanted)
+    }
+
+    /// Waits until there are so many lines and returns the last of them.
+    pub fn wait_logs(&self, count: usize, wanted: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + BOUND;
         let mut lines = self.output.lines.lock().unwrap();
         loop {
-            if let Some(line) = lines.iter().find(|line| wanted(line)) {
+            if let Some(line) = lines.iter().filter(|line| wanted(line)).nth(count - 1) {
                 return line.clone();
             }
             let left = end.saturating_duration_since(Instant::now());

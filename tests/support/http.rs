@@ -30,6 +30,10 @@ pub struct Request {
     pub connection: usize,
     /// Whether the connection showed a client certificate.
     pub client_certificate: bool,
+    /// That certificate, as it was shown; empty without one.
+    pub certificate: Vec<u8>,
+    /// Whether its TLS session goes on from another connection.
+    pub resumed: bool,
     /// Whether the last body byte was only looked at.
     pub(super) last_byte_queued: bool,
     /// The connection, as long as it is served; empty for unix sockets.
@@ -132,7 +136,9 @@ pub fn read_request(stream: &mut Stream, connection: usize) -> io::Result<Option
         body: Vec::new(),
         at: Instant::now(),
         connection,
-        client_certificate: stream.has_client_certificate(),
+        client_certificate: !stream.client_certificate().is_empty(),
+        certificate: stream.client_certificate(),
+        resumed: stream.is_resumed(),
         last_byte_queued: false,
         peer: Weak::new(),
     };

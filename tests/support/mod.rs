@@ -12,6 +12,7 @@ pub mod command;
 pub mod contract;
 pub mod gate;
 pub mod http;
+pub mod keys;
 pub mod local;
 pub mod mcp;
 pub mod notify;

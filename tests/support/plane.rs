@@ -11,6 +11,7 @@ use super::BOUND;
 use super::command::{Command, envelope};
 use super::contract::Operation;
 use super::http::Request;
+use super::keys::{self, Keys};
 use super::reply::{Reply, raw_member};
 use super::server::Server;
 
@@ -38,6 +39,7 @@ pub struct Posted {
 
 #[derive(Default)]
 struct Shared {
+    keys: Keys,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -172,6 +174,11 @@ impl Plane {
     pub fn metadata(&self, reply: Reply) {
         let reply = held(Operation::Metadata, reply);
         self.change(|state| state.metadata = Some(reply));
+    }
+
+    /// From now on requests with another key than these are refused.
+    pub fn accept_keys(&self, keys: &[&str]) {
+        self.shared.keys.accept(keys);
     }
 
     /// All polls so far.
@@ -330,6 +337,12 @@ impl Shared {
         if let Err(why) = accepted {
             let dump: String = request.dump().chars().take(2000).collect();
             self.state.lock().unwrap().violations.push(format!("{why}\n{dump}"));
+        }
+        if !self.keys.know(request) {
+            if request.method == "POST" {
+                self.response(request);
+            }
+            return keys::refusal();
         }
         if is_poll(request) {
             return self.poll(request);

@@ -88,6 +88,11 @@ impl Server {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// How many connections are open.
+    pub fn live(&self) -> usize {
+        self.shared.live.load(Ordering::SeqCst)
+    }
+
     /// When clients left before their answer was complete.
     pub fn abandoned(&self) -> Vec<Instant> {
         self.shared.log.lock().unwrap().abandoned.clone()

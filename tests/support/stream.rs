@@ -88,12 +88,17 @@ impl Stream {
         }
     }
 
-    /// Whether the peer showed a client certificate.
-    pub fn has_client_certificate(&self) -> bool {
-        match self {
-            Stream::Tls(stream) => stream.conn.peer_certificates().is_some_and(|c| !c.is_empty()),
-            _ => false,
-        }
+    /// The client certificate that the peer showed; empty without one.
+    pub fn client_certificate(&self) -> Vec<u8> {
+        let Stream::Tls(stream) = self else { return Vec::new() };
+        let shown = stream.conn.peer_certificates().and_then(<[_]>::first);
+        shown.map(|certificate| certificate.to_vec()).unwrap_or_default()
+    }
+
+    /// Whether a TLS session goes on from another connection.
+    pub fn is_resumed(&self) -> bool {
+        let Stream::Tls(stream) = self else { return false };
+        stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     /// True once the peer has closed; waits up to `wait` for it.

@@ -6,6 +6,9 @@ use super::peers::*;
 use super::secure::tells_how_it_began;
 use super::*;
 
+/// More than any of this takes.
+const BOUND: Duration = Duration::from_secs(20);
+
 /// A request for `/held` is answered when the test says so, all others at once. The numbers of connections are sent as
 /// they end.
 #[test]
@@ -42,7 +45,7 @@ fn a_call_ends_with_the_client_that_it_began_with_and_nothing_of_that_one_rests(
         held
     });
     assert_eq!(held, "0");
-    let mut gone = [ends.recv().unwrap(), ends.recv().unwrap()];
+    let mut gone = [ends.recv_timeout(BOUND).unwrap(), ends.recv_timeout(BOUND).unwrap()];
     gone.sort_unstable();
     assert_eq!(gone, [0, 1]);
 }
