@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Secret text. There is no `Display`, so that a secret in a format string does not compile.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Secret(String);
 
 impl Secret {

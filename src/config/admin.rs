@@ -32,7 +32,7 @@ pub struct Admin {
 impl Admin {
     /// Reads flags and variables; `runtime_key_will_do` for what the tunnel itself may ask.
     pub fn load(flags: &Flags, environment: &Environment, runtime_key_will_do: bool) -> Result<Admin, Error> {
-        let lookup = Lookup::open(flags, environment, None, false)?;
+        let lookup = Lookup::of(flags, environment, None, false);
         let network = Network::load(&lookup)?;
         let (certificate, key_file) = ("control-plane.client-cert", "control-plane.client-key");
         let identity = plane::identity(&lookup, certificate, key_file, "control-plane")?;

@@ -41,6 +41,13 @@ pub(crate) struct Entry {
     pub(crate) shown: String,
 }
 
+/// By what they say, wherever they stand.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.pairs == other.pairs && self.tree == other.tree
+    }
+}
+
 /// A canonical channel name: 1 to 64 of `[a-z0-9_-]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(String);

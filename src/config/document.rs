@@ -3,7 +3,7 @@
 //! Reads the file, resolves nothing. Failures name the file, the line and the key, never a value:
 //! whoever mistypes a key may have written a secret behind it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::binding::{Entry, Pairs};
 #[cfg(feature = "harpoon")]
@@ -12,6 +12,7 @@ use super::reference::text;
 use super::settings::{Key, Kind, ROWS, Row, Shape, Status, TREES};
 use super::yaml::{self, Fault, Node, Value, shown};
 use super::{Error, trust};
+use crate::crypto;
 use crate::url::without_credentials;
 
 /// A profile is a page of text. The bound is checked before a parser sees any of it.
@@ -21,7 +22,7 @@ pub(crate) const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 const VERSION: &str = "config_version";
 
 /// A value as it was given, whoever gave it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Raw {
     /// Single text.
     Text(String),
@@ -51,14 +52,24 @@ impl Raw {
 /// key does and every row has one key.
 pub(crate) type Document = Vec<(&'static Row, usize, Raw)>;
 
-/// Reads a settings file, and says what should be said about where it lies. Whoever may write there chooses
-/// where commands and the key go.
-pub(crate) fn read(path: &Path) -> Result<(Document, Vec<String>), Error> {
+/// Settings file that was read.
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+    pub(crate) document: Document,
+    /// SHA-256 of its text, in hex.
+    pub(crate) digest: String,
+    /// What should be said about where it lies.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads a settings file. Whoever may write there chooses where commands and the key go.
+pub(crate) fn read(path: &Path) -> Result<File, Error> {
     let unread = |error| Error::invalid(format!("read config file {}: {error}", path.display()));
     let found = trust::read(path, CONFIG_FILE_MAX_BYTES).map_err(unread)?;
     let text = text(found.bytes).map_err(unread)?;
     let document = parse(&text).map_err(|fault| located(path, fault.line, &fault.text))?;
-    Ok((document, found.warnings))
+    let digest = crypto::sha256_hex(text.as_bytes());
+    Ok(File { path: path.to_owned(), document, digest, warnings: found.warnings })
 }
 
 /// An error about a place in a settings file.

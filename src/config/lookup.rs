@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::binding::Entry;
-use super::document::{self, Document, Raw};
+use super::document::{self, File, Raw};
 use super::reference::References;
 use super::settings::{Kind, Least, ROWS, Row};
 use super::yaml::{Fault, Node};
@@ -19,7 +19,7 @@ use super::{Environment, Error, Flags, literal, value};
 /// Answers questions about settings.
 pub(crate) struct Lookup<'a> {
     flags: &'a Flags,
-    file: Option<(PathBuf, Document)>,
+    file: Option<&'a File>,
     /// The API key is not asked for.
     pub(crate) keyless: bool,
     /// Resolves what values refer to.
@@ -48,23 +48,21 @@ pub(crate) struct Found<'l> {
 }
 
 impl<'a> Lookup<'a> {
-    /// Reads the file, if there is one. What it refers to is looked up when it is used: what somebody overrides may
+    /// Settings of a file, if there is one. What it refers to is looked up when it is used: what somebody overrides may
     /// be broken, so that one profile can serve hosts that lack some of its secrets.
-    pub(crate) fn open(
+    pub(crate) fn of(
         flags: &'a Flags,
         environment: &'a Environment,
-        file: Option<PathBuf>,
+        file: Option<&'a File>,
         keyless: bool,
-    ) -> Result<Self, Error> {
-        let mut lookup = Lookup { flags, file: None, keyless, references: References::new(environment) };
-        lookup.references.warn(literal::of_flags(flags));
-        if let Some(path) = file {
-            let (document, warnings) = document::read(&path)?;
-            lookup.references.warn(warnings);
-            lookup.references.warn(literal::of_file(&path, &document));
-            lookup.file = Some((path, document));
+    ) -> Self {
+        let references = References::new(environment);
+        references.warn(literal::of_flags(flags));
+        if let Some(file) = file {
+            references.warn(file.warnings.iter().cloned());
+            references.warn(literal::of_file(&file.path, &file.document));
         }
-        Ok(lookup)
+        Lookup { flags, file, keyless, references }
     }
 
     /// The value of a setting, be it given or the default; `None` when there is neither.
@@ -78,16 +76,16 @@ impl<'a> Lookup<'a> {
             return Ok(raw.map(|raw| Found { row, giver: Giver::Table, raw }));
         };
         if let (Giver::File(..), true, Raw::Text(text)) = (found.giver, row.reference, &found.raw) {
-            let value = self.references.value(row.yaml, text).map_err(|fault| found.fault(&fault))?;
+            let value = self.references.lasting(row.yaml, text).map_err(|fault| found.fault(&fault))?;
             found.raw = Raw::Text(value);
         }
         Ok(Some(found))
     }
 
-    /// The value of a key of an entry, which in a file may be a reference.
+    /// The value of a key of an entry, which in a file may be a reference, and holds until the process ends.
     pub(crate) fn value(&self, found: &Found, entry: &Entry, key: &str) -> Result<String, String> {
         match (found.giver, entry.get(key).unwrap_or_default()) {
-            (Giver::File(..), text) => self.references.value(&format!("{}.{key}", found.row.yaml), text),
+            (Giver::File(..), text) => self.references.lasting(&format!("{}.{key}", found.row.yaml), text),
             (_, text) => Ok(text.to_owned()),
         }
     }
@@ -101,9 +99,9 @@ impl<'a> Lookup<'a> {
         let own = row.env.first().and_then(variable);
         // Further names are fall-backs of the first one, and the file speaks for the first one:
         // a profile's key wins over an `OPENAI_API_KEY` that is there for other programs.
-        if let (None, Some((path, document))) = (own, &self.file) {
-            if let Some((_, line, raw)) = document.iter().find(|(known, ..)| known.flag == row.flag) {
-                return Some(Found { row, giver: Giver::File(path, *line), raw: raw.clone() });
+        if let (None, Some(file)) = (own, self.file) {
+            if let Some((_, line, raw)) = file.document.iter().find(|(known, ..)| known.flag == row.flag) {
+                return Some(Found { row, giver: Giver::File(&file.path, *line), raw: raw.clone() });
             }
         }
         let (name, text) = own.or_else(|| row.env.iter().find_map(variable))?;
@@ -114,7 +112,7 @@ impl<'a> Lookup<'a> {
     #[cfg(feature = "operator")]
     pub(crate) fn giver(&self, flag: &str) -> String {
         let Ok(Some(found)) = self.find(flag) else { return "nobody".to_owned() };
-        let of_file = self.file.iter().flat_map(|(_, document)| document);
+        let of_file = self.file.iter().flat_map(|file| &file.document);
         let hides = of_file.map(|(row, ..)| row).any(|row| row.flag == flag);
         let hidden = format!(", which wins over {} of the file", found.row.yaml);
         match found.giver {
@@ -143,12 +141,12 @@ impl<'a> Lookup<'a> {
         name: &str,
         read: impl FnOnce(Node) -> Result<T, Fault>,
     ) -> Result<Option<T>, Error> {
-        let Some((path, document)) = &self.file else { return Ok(None) };
-        let node = document.iter().find_map(|(row, _, raw)| match raw {
+        let Some(file) = self.file else { return Ok(None) };
+        let node = file.document.iter().find_map(|(row, _, raw)| match raw {
             Raw::Tree(node) if row.yaml == name => Some(node.clone()),
             _ => None,
         });
-        let located = |fault: Fault| document::located(path, fault.line, &fault.text);
+        let located = |fault: Fault| document::located(&file.path, fault.line, &fault.text);
         node.map(|node| read(node).map_err(located)).transpose()
     }
 

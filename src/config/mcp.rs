@@ -217,7 +217,8 @@ fn stdio_server(
         // An empty variable is how one that every server sees is taken from this one.
         let value = match value.trim() {
             "" => value.to_string(),
-            _ => lookup.references.value(&source, value)?,
+            // A server that runs keeps what it was started with.
+            _ => lookup.references.lasting(&source, value)?,
         };
         passable(&source, &value)?;
         Ok((name.to_string(), Secret::new(value)))

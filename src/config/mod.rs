@@ -24,6 +24,7 @@ mod document;
 mod literal;
 mod lookup;
 mod members;
+mod reading;
 mod section;
 
 // Checks of a file that is not used yet.
@@ -92,6 +93,7 @@ pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, PinMode, Pol
 #[cfg(test)]
 pub use policy::{Limit, Names};
 pub use profile::Source;
+pub(crate) use reading::{Reading, Taken};
 pub use sections::*;
 #[cfg(all(feature = "harpoon", test))]
 pub(crate) use template::tests::template;
@@ -143,41 +145,39 @@ impl Settings {
     /// Reads and validates everything; the first mistake wins. The order of the sections is that
     /// of the reference client. Absent features come late, so that a profile that was written for
     /// it is first shown what is wrong for both programs; then the channels, which join two sections.
+    #[cfg(any(test, feature = "operator", feature = "dev"))]
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
-        let source = profile::select(flags, environment)?;
-        let settings = Settings::of(&source, flags, environment, false);
-        #[cfg(feature = "operator")]
-        let settings = settings.map_err(|error| profile::advise(error, &source, flags, environment));
-        settings
+        Reading::begin(flags, environment).map(Reading::into_settings)
     }
 
     /// Loads all but the API key, which is left empty, for checks of everything else.
     #[cfg(feature = "operator")]
     pub(crate) fn load_keyless(flags: &Flags, environment: &Environment) -> Result<Settings, Error> {
-        Settings::of(&profile::select(flags, environment)?, flags, environment, true)
+        let source = profile::select(flags, environment)?;
+        let file = source.path.as_deref().map(document::read).transpose()?;
+        Settings::of(&source, &Lookup::of(flags, environment, file.as_ref(), true))
     }
 
-    fn of(source: &Source, flags: &Flags, environment: &Environment, keyless: bool) -> Result<Self, Error> {
-        let lookup = Lookup::open(flags, environment, source.path.clone(), keyless)?;
-        let network = Network::load(&lookup)?;
-        let control_plane = ControlPlane::load(&lookup)?;
-        let mcp = Mcp::load(&lookup)?;
-        let log = Log::load(&lookup)?;
+    fn of(source: &Source, lookup: &Lookup) -> Result<Self, Error> {
+        let network = Network::load(lookup)?;
+        let control_plane = ControlPlane::load(lookup)?;
+        let mcp = Mcp::load(lookup)?;
+        let log = Log::load(lookup)?;
         #[cfg(feature = "harpoon")]
-        let harpoon = Harpoon::load(&lookup)?;
-        local::absent_features(&lookup)?;
+        let harpoon = Harpoon::load(lookup)?;
+        local::absent_features(lookup)?;
         #[cfg(feature = "harpoon")]
         let has_endpoints = Some(!harpoon.targets.is_empty());
         #[cfg(not(feature = "harpoon"))]
         let has_endpoints = None;
-        mcp::check_channels(&lookup, &control_plane, &mcp, has_endpoints)?;
-        plane::check_proxied_plaintext(&lookup, &control_plane, &network)?;
-        let policy = policy::load(&lookup, &mcp)?;
-        let health = Health::load(&lookup)?;
+        mcp::check_channels(lookup, &control_plane, &mcp, has_endpoints)?;
+        plane::check_proxied_plaintext(lookup, &control_plane, &network)?;
+        let policy = policy::load(lookup, &mcp)?;
+        let health = Health::load(lookup)?;
         #[cfg(feature = "harpoon")]
-        harpoon::check_listener(&lookup, &harpoon, &health)?;
-        let process = Process::load(&lookup)?;
-        local::look_beside(&lookup, &log, &health, &process);
+        harpoon::check_listener(lookup, &harpoon, &health)?;
+        let process = Process::load(lookup)?;
+        local::look_beside(lookup, &log, &health, &process);
         Ok(Settings {
             source: source.clone(),
             process,
@@ -187,11 +187,11 @@ impl Settings {
             #[cfg(feature = "harpoon")]
             harpoon,
             policy,
-            audit: audit::load(&lookup, &log)?,
+            audit: audit::load(lookup, &log)?,
             log,
             health,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,
-            warnings: lookup.references.warnings.into_inner(),
+            warnings: lookup.references.warnings.take(),
         })
     }
 }

@@ -111,12 +111,12 @@ mod tests {
             ("no_proxy", "a,.b"),
         ]);
         let flags = Flags::default();
-        let proxies = environment(&Lookup::open(&flags, &variables, None, false).unwrap()).unwrap();
+        let proxies = environment(&Lookup::of(&flags, &variables, None, false)).unwrap();
         assert_eq!(proxies.http.unwrap().origin.host, "10.0.0.1");
         assert_eq!(proxies.https.unwrap().origin.port, 8080);
         assert_eq!(proxies.no_proxy, "a,.b");
         let variables = Environment::of([("HTTPS_PROXY", "socks5://u:hidden@h:1")]);
-        let error = environment(&Lookup::open(&flags, &variables, None, false).unwrap()).unwrap_err();
+        let error = environment(&Lookup::of(&flags, &variables, None, false)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "invalid HTTPS_PROXY: proxy URL scheme must be http or https, got \"socks5\""

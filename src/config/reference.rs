@@ -8,22 +8,36 @@
 //! can want a secret to be found that way.)
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Environment, trust};
+use super::trust::{self, READABLE_BY_ALL_BITS, Stamp};
+use super::{Environment, Secret};
 
 /// A referenced file is a key, a header value or a URL; more is a mistake.
 const REFERENCED_FILE_MAX_BYTES: u64 = 64 * 1024;
 
-/// Permission bit by which everybody could read it.
-const READABLE_BY_ALL_BITS: u32 = 0o004;
+/// Texts of files that values refer to.
+pub(crate) type Contents = BTreeMap<PathBuf, Content>;
+
+/// Text of such a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) text: Secret,
+    /// Whether what it says holds until the process ends.
+    pub(crate) lasts: bool,
+    /// What the system said of the file.
+    pub(crate) stamp: Stamp,
+}
 
 /// Resolver of references. It remembers what should be said about the files that they name.
 pub(crate) struct References<'a> {
     pub(crate) environment: &'a Environment,
     /// Sentences for the operator. They wait here because the log is set up from these settings.
     pub(crate) warnings: RefCell<Vec<String>>,
+    /// What stood in these files; none of them is read again.
+    pub(crate) contents: RefCell<Contents>,
 }
 
 /// What a text refers to: the prefix in lower case, and what stands behind it. `None` for a text that is itself.
@@ -46,16 +60,25 @@ fn checked<'r>(source: &str, raw: &'r str) -> Result<Option<(&'static str, &'r s
 impl<'a> References<'a> {
     /// Resolves against these variables.
     pub(crate) fn new(environment: &'a Environment) -> References<'a> {
-        References { environment, warnings: RefCell::default() }
+        References { environment, warnings: RefCell::default(), contents: RefCell::default() }
     }
 
     /// The trimmed content of a variable or file, or the literal itself. `source` names the setting in complaints.
     pub(crate) fn value(&self, source: &str, raw: &str) -> Result<String, String> {
+        self.resolved(source, raw, false)
+    }
+
+    /// The same of a value that cannot change before the process ends, whatever becomes of its file.
+    pub(crate) fn lasting(&self, source: &str, raw: &str) -> Result<String, String> {
+        self.resolved(source, raw, true)
+    }
+
+    fn resolved(&self, source: &str, raw: &str, lasts: bool) -> Result<String, String> {
         let resolved = match checked(source, raw)? {
             // The only value that may be a secret by itself; it takes no part in any error text.
             None => return Ok(raw.to_string()),
             Some(("env", name)) => self.variable(name),
-            Some((_, path)) => match self.content(path) {
+            Some((_, path)) => match self.content(path, lasts) {
                 Ok(text) if text.trim().is_empty() => Err("file is empty".to_owned()),
                 Ok(text) => Ok(text.trim().to_owned()),
                 Err(error) => Err(format!("read file: {error}")),
@@ -96,8 +119,11 @@ impl<'a> References<'a> {
     /// The content of a referenced file, which may be a credential of the service manager. Who
     /// could write to it could choose the key or the server, so that ends the start; that all can
     /// read it is only said, for a container's mount may allow nothing else.
-    fn content(&self, path: &str) -> io::Result<String> {
+    fn content(&self, path: &str, lasts: bool) -> io::Result<String> {
         let path = self.locate(path);
+        if let Some(known) = self.contents.borrow().get(&path) {
+            return Ok(known.text.expose().to_owned());
+        }
         let found = trust::read(&path, REFERENCED_FILE_MAX_BYTES)?;
         self.warn(found.warnings);
         if found.mode & READABLE_BY_ALL_BITS != 0 {
@@ -106,7 +132,10 @@ impl<'a> References<'a> {
                 "{path} can be read by every user of this host; chmod 600 it if it holds a secret"
             )]);
         }
-        text(found.bytes)
+        let text = text(found.bytes)?;
+        let content = Content { text: Secret::new(text.clone()), lasts, stamp: found.stamp };
+        self.contents.borrow_mut().insert(path, content);
+        Ok(text)
     }
 
     /// Remembers what the operator should be told, each sentence once.
@@ -208,17 +237,17 @@ mod tests {
         let environment = Environment::of([]);
         let references = References::new(&environment);
         let writable = file("writable", "k", 0o620);
-        let error = references.content(&writable.to_string_lossy()).unwrap_err();
+        let error = references.content(&writable.to_string_lossy(), false).unwrap_err();
         assert_eq!(error.to_string(), "group or others may write to the file; run chmod go-w on it");
         let readable = file("readable", "k", 0o644);
-        references.content(&readable.to_string_lossy()).unwrap();
+        references.content(&readable.to_string_lossy(), false).unwrap();
         assert_eq!(references.warnings.borrow().len(), 1);
         // A credential that systemd hands over by an access list: its mask stands where the group's bits do.
-        references.content(&file("listed", "k", 0o440).to_string_lossy()).unwrap();
+        references.content(&file("listed", "k", 0o440).to_string_lossy(), false).unwrap();
         assert_eq!(references.warnings.borrow().len(), 1);
         let large = file("large", &"x".repeat(64 * 1024 + 1), 0o600);
-        assert!(references.content(&large.to_string_lossy()).is_err());
-        assert!(references.content("/dev/null").is_err());
+        assert!(references.content(&large.to_string_lossy(), false).is_err());
+        assert!(references.content("/dev/null", false).is_err());
     }
 
     #[test]

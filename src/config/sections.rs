@@ -22,7 +22,7 @@ pub enum Roots {
 }
 
 /// A proxy that somebody configured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Proxy {
     /// Scheme, host and port of its URL.
     pub origin: Origin,

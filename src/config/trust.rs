@@ -21,6 +21,9 @@ const LINKS_MAX: usize = 40;
 /// Permission bits by which others than the owner could plant a value.
 const WRITABLE_BY_OTHERS_BITS: u32 = 0o022;
 
+/// Permission bit by which everybody could read it.
+pub(super) const READABLE_BY_ALL_BITS: u32 = 0o004;
+
 /// Permission bit of a directory in which everybody may make files.
 const WRITABLE_BY_ALL_BITS: u32 = 0o002;
 
@@ -30,12 +33,37 @@ const STICKY_BIT: u32 = 0o1000;
 /// The user that stands for all whom a user namespace does not know.
 const OVERFLOW_USER: u32 = 65_534;
 
+/// What the system says of a file, which is another text when somebody writes it or puts another one in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    of: [i128; 3],
+    modified: [i128; 2],
+    changed: [i128; 2],
+}
+
+impl Stamp {
+    /// Of what was looked at.
+    fn of(metadata: &Metadata) -> Stamp {
+        let [device, inode, size] = [metadata.dev(), metadata.ino(), metadata.size()].map(i128::from);
+        let modified = [metadata.mtime(), metadata.mtime_nsec()].map(i128::from);
+        let changed = [metadata.ctime(), metadata.ctime_nsec()].map(i128::from);
+        Stamp { of: [device, inode, size], modified, changed }
+    }
+
+    /// Of what a path leads to now; nothing where it leads nowhere.
+    pub(crate) fn at(path: &Path) -> Option<Stamp> {
+        fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
+    }
+}
+
 /// A file that passed.
 pub(crate) struct Trusted {
     /// Content.
     pub(crate) bytes: Vec<u8>,
     /// Its permission bits.
     pub(crate) mode: u32,
+    /// What the system said of it.
+    pub(crate) stamp: Stamp,
     /// Warnings about the directories on the way to it, one sentence each.
     pub(crate) warnings: Vec<String>,
 }
@@ -47,7 +75,12 @@ pub(crate) fn read(path: &Path, limit_bytes: u64) -> io::Result<Trusted> {
     // The opened file's own, so that no exchange of files can come between.
     is_ours(&metadata, "the file")?;
     is_closed(&metadata)?;
-    Ok(Trusted { bytes, mode: metadata.mode(), warnings })
+    Ok(Trusted { bytes, mode: metadata.mode(), stamp: Stamp::of(&metadata), warnings })
+}
+
+/// Whether everybody may read a file.
+pub(crate) fn is_public(metadata: &Metadata) -> bool {
+    metadata.mode() & READABLE_BY_ALL_BITS != 0
 }
 
 /// Refuses a file that others than its owner may write.

@@ -33,8 +33,15 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
+/// By what they say, wherever they stand.
+impl PartialEq for Node {
+    fn eq(&self, other: &Node) -> bool {
+        self.value == other.value
+    }
+}
+
 /// Content of a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     /// Nothing, `~` or `null`.
     Null,

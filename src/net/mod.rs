@@ -66,7 +66,8 @@ mod http_dump;
 mod tests;
 
 #[cfg(feature = "operator")]
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 #[cfg(feature = "operator")]
 use std::time::Duration;
@@ -132,7 +133,6 @@ impl Net {
 
     /// What takes the place of this one: with these proxies, and with bundle and roots as their files are now. TLS
     /// sessions are forgotten; the resolver's threads, the budget and the sweep stay one. Fails as the start does.
-    #[allow(dead_code)]
     pub fn renewed(&self, network: &config::Network) -> Result<Net, Error> {
         let former = &self.shared;
         let shared = Shared {
@@ -246,6 +246,12 @@ impl Net {
     /// The certificates of `ca-bundle`.
     pub fn ca_bundle(&self) -> Option<Loaded> {
         self.shared.bundle.loaded
+    }
+
+    /// Where the system's roots are looked for, where they are trusted.
+    pub(crate) fn bundles(&self) -> Vec<PathBuf> {
+        let is_used = self.shared.trust.get().is_some();
+        roots::bundles(&self.shared.network).iter().filter(|_| is_used).map(PathBuf::from).collect()
     }
 
     /// Number and source of the trusted roots, for the start-up log.

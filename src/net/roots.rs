@@ -52,6 +52,16 @@ pub(super) struct Bundle {
 /// A source in words, and the certificates that it gave.
 type Found = (String, Vec<CertificateDer<'static>>);
 
+/// Files of the system that are looked for; none where others take their place.
+pub(super) fn bundles(network: &Network) -> &'static [&'static str] {
+    let is_named = network.ssl_cert_file.is_some() || network.ssl_cert_dir.is_some();
+    match network.roots {
+        config::Roots::System => &SYSTEM_BUNDLES,
+        config::Roots::Automatic if !is_named => &SYSTEM_BUNDLES,
+        _ => &[],
+    }
+}
+
 /// Loads the roots that `network` asks for, with `added` (the certificates of `ca-bundle`) on top.
 pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Result<Roots, Error> {
     let found = match network.roots {

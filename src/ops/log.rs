@@ -48,6 +48,20 @@ pub struct Identity {
     pub tunnel_id: String,
 }
 
+/// The least level that is written: without a chosen format records below info are not, at any level. The reference's
+/// default logger has none, and its lines are for a person at a terminal.
+fn level(settings: &config::Log) -> LevelFilter {
+    match settings.format {
+        LogFormat::Unset => settings.level.min(LevelFilter::Info),
+        LogFormat::StructText | LogFormat::Json => settings.level,
+    }
+}
+
+/// Has other levels written from now on.
+pub(crate) fn renew(settings: &config::Log) {
+    ::log::set_max_level(level(settings));
+}
+
 /// Starts logging. May be called once a process; a second call is an error and changes nothing.
 /// Should come before whatever may log a secret, since the redactor is fixed from here on. `log_file` learns the
 /// name of the file, if there is one, and has it opened anew.
@@ -58,25 +72,22 @@ pub fn init(
     log_file: Arc<LogFile>,
 ) -> Result<(), Error> {
     let lines = Lines { format: settings.format, identity, redactor };
-    let level = match settings.format {
-        // Without a chosen format, records below info are not written at any level: the reference's
-        // default logger has none, and its lines are for a person at a terminal.
-        LogFormat::Unset => settings.level.min(LevelFilter::Info),
-        LogFormat::StructText | LogFormat::Json => settings.level,
-    };
     let file = open(settings)?;
     settings.file.iter().for_each(|path| log_file.name(path));
     let sink = Sink::new(file, log_file);
     Builder::new()
         .filter_level(LevelFilter::Off)
-        .filter_module(OWN_TARGETS, level)
+        // The level stands before the logger, where it can change.
+        .filter_module(OWN_TARGETS, LevelFilter::Trace)
         .target(Target::Pipe(Box::new(sink)))
         .format(move |out, record| {
             use io::Write;
             out.write_all(lines.line(SystemTime::now(), record).as_bytes())
         })
         .try_init()
-        .map_err(|_| Error::new("start logging: it was started before"))
+        .map_err(|_| Error::new("start logging: it was started before"))?;
+    renew(settings);
+    Ok(())
 }
 
 /// Opens the place where lines go: the file, else standard error for people, standard output for programs.

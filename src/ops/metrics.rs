@@ -75,6 +75,9 @@ rows! {
     busy_workers: GAUGE "dispatcher_worker_pool_occupancy" "Busy workers." [];
     // Only while there is an audit record: what is refused had none that could be written, what is lost had no room.
     audit_records: COUNTER "tunnel_client_audit_records_total" "Audit records." ["result"];
+    // A try that changes nothing is a good one.
+    reloads: COUNTER "tunnel_client_config_reloads_total" "Tries to take over other settings." ["result"];
+    last_reload: GAUGE "tunnel_client_config_last_reload_timestamp_seconds" "Unix time of the last try." [];
     // Each is a caller who waited in vain.
     answers_lost: COUNTER "answers_lost_total" "Terminal answers given up." [];
     // Each is half a character, or another text that is no text, of a server.
@@ -253,6 +256,12 @@ impl Metrics {
     /// A server-to-client request was answered locally or dropped.
     pub fn server_request(&self, channel: &Channel, answered: bool) {
         self.server_requests.add([self.channel(channel), truth(answered)], 1);
+    }
+
+    /// Counts a try to take over other settings.
+    pub(crate) fn reloaded(&self, is_good: bool) {
+        self.reloads.add([if is_good { "ok" } else { "failed" }], 1);
+        self.last_reload.set([], unix_now_s());
     }
 
     /// A proxy was checked: how long the connection to it took, how long its answer, and where and why it failed.

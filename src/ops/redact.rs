@@ -39,7 +39,7 @@ const TRIGGERS: &[&str] =
 /// Takes secrets out of text. Built once, shared behind an `Arc`.
 pub struct Redactor {
     /// Longest first, so that a secret within another one does not leave its rest behind.
-    secrets: Vec<Secret>,
+    secrets: RwLock<Vec<Secret>>,
     /// Secrets that were replaced while we ran, the newest last.
     learned: RwLock<Vec<Secret>>,
     /// Pattern and replacement.
@@ -55,11 +55,17 @@ impl std::fmt::Debug for Redactor {
 impl Redactor {
     /// Knows these secrets from now on: API keys, URL credentials, configured header values.
     pub fn new(secrets: Vec<Secret>) -> Redactor {
-        let mut known: Vec<String> = secrets.iter().flat_map(|secret| forms(secret.expose())).collect();
-        known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        known.dedup();
-        let secrets = known.into_iter().map(Secret::new).collect();
-        Redactor { secrets, learned: RwLock::default(), rules: rules() }
+        Redactor { secrets: RwLock::new(sorted(&secrets)), learned: RwLock::default(), rules: rules() }
+    }
+
+    /// Knows these secrets in the place of the former ones, of which the last are still known as learned ones: calls
+    /// that began with them may say them yet.
+    pub(crate) fn renew(&self, secrets: &[Secret]) {
+        let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        let now = sorted(secrets);
+        let former = known.iter().filter(|secret| !now.contains(secret));
+        former.for_each(|secret| self.learn(secret));
+        *known = now;
     }
 
     /// Knows one secret more, in the place of the oldest that was learned when there are too many.
@@ -77,8 +83,9 @@ impl Redactor {
     /// The text without secrets; the same text when it has none.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        for secret in self.secrets.iter().chain(learned.iter()) {
+        for secret in secrets.iter().chain(learned.iter()) {
             if clean.contains(secret.expose()) {
                 clean = Cow::Owned(clean.replace(secret.expose(), REDACTED));
             }
@@ -104,6 +111,14 @@ impl Redactor {
 pub(super) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     NAMES.split(' ').any(|name| name == key)
+}
+
+/// All forms of secrets, the longest first.
+fn sorted(secrets: &[Secret]) -> Vec<Secret> {
+    let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret.expose())).collect();
+    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    forms.dedup();
+    forms.into_iter().map(Secret::new).collect()
 }
 
 /// A secret as it may appear: itself, the credential after a scheme word, the password after a

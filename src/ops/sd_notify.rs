@@ -9,6 +9,8 @@ mod notify;
 
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::heartbeat::Heartbeats;
 use super::readiness::Readiness;
 use super::redact::Redactor;
@@ -103,6 +105,15 @@ impl ServiceManager {
             *told = next;
         }
         Some(sent)
+    }
+
+    /// Says that other settings are being read, or that they were. Who has not heard of the end of the start hears
+    /// nothing of this either.
+    pub(crate) fn reloading(&mut self, is_over: bool) {
+        let Some((notify, _)) = self.present.as_mut().filter(|(_, told)| told.started) else { return };
+        let since = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+        let begins = format!("RELOADING=1\nMONOTONIC_USEC={}\n", since.as_micros());
+        notify.send(if is_over { "READY=1\n" } else { &begins });
     }
 
     /// Says that the end has begun, and what is awaited.

@@ -1,8 +1,8 @@
 //! Signals, received as data by the main thread.
 //!
 //! They are blocked before any thread starts and read from a descriptor, so no handler ever runs in
-//! the middle of other code. `SIGTERM`, `SIGINT` and `SIGQUIT` ask for a stop, `SIGHUP` for a new log file
-//! or, of a command that runs in a terminal, for a stop too. Signals that tools send by habit, and that would end
+//! the middle of other code. `SIGTERM`, `SIGINT` and `SIGQUIT` ask for a stop, `SIGHUP` for a new log file and
+//! settings that are read again or, of a command that runs in a terminal, for a stop too. Signals that tools send by habit, and that would end
 //! the process without a drain, stay blocked and have no effect. `SIGPIPE` is ignored by the standard library. A
 //! child inherits the blocked set: who starts one must empty it there.
 
@@ -34,13 +34,22 @@ pub struct Signals {
     hangup: Hangup,
 }
 
+/// What somebody asks for by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A stop.
+    Stop(Signal),
+    /// Settings that are read again. The log and the audit record have been opened anew.
+    Reload,
+}
+
 /// Has the audit record go to what then has the file's name.
 pub type Reopen = Box<dyn Fn() + Send + Sync>;
 
 /// Effect of `SIGHUP`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hangup {
-    /// A new log file, as daemons take it.
+    /// A new log file and other settings, as daemons take it.
     Reopens,
     /// A stop, when a terminal closes; unless whoever started this process had it ignored, as `nohup` does.
     Stops,
@@ -59,8 +68,8 @@ impl Signals {
         Ok(Signals { descriptor, log_file: Arc::default(), audit: OnceLock::new(), hangup })
     }
 
-    /// Waits for a stop signal, at most so long. May return earlier without one.
-    pub fn wait(&self, timeout: Duration) -> Option<Signal> {
+    /// Waits for a signal, at most so long. May return earlier without one.
+    pub fn wait(&self, timeout: Duration) -> Option<Event> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
         // An interrupted wait is a short wait; the caller waits in a loop.
@@ -69,18 +78,15 @@ impl Signals {
         let number = i32::try_from(received.ssi_signo).ok()?;
         let signal = Signal::try_from(number).ok()?;
         if signal != Signal::SIGHUP || self.hangup == Hangup::Stops {
-            return Some(signal);
+            return Some(Event::Stop(signal));
         }
-        let audit = self.audit.get();
-        if let Some(reopen) = audit {
+        if let Some(reopen) = self.audit.get() {
             reopen();
         }
-        match self.log_file.reopen() {
-            Some(path) => log::info!(path = path.display().to_string().as_str(); "reopening the log file"),
-            None if audit.is_some() => {}
-            None => log::info!("SIGHUP has no effect: there is no log file to open anew"),
+        if let Some(path) = self.log_file.reopen() {
+            log::info!(path = path.display().to_string().as_str(); "reopening the log file");
         }
-        None
+        Some(Event::Reload)
     }
 }
 
@@ -104,7 +110,7 @@ mod tests {
             assert_eq!(signals.wait(Duration::ZERO), None);
             // Raised in this thread, where it is blocked and stays pending.
             nix::sys::signal::raise(Signal::SIGTERM).unwrap();
-            assert_eq!(signals.wait(Duration::from_secs(5)), Some(Signal::SIGTERM));
+            assert_eq!(signals.wait(Duration::from_secs(5)), Some(Event::Stop(Signal::SIGTERM)));
             assert_eq!(signals.wait(Duration::ZERO), None);
         });
         test.join().unwrap();

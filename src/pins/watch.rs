@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ const NAME_SHOWN_BYTES_MAX: usize = 200;
 pub(crate) struct Watch {
     mode: PinMode,
     /// Whether what is refused is refused, or only told.
-    enforces: bool,
+    enforces: AtomicBool,
     channels: HashMap<Channel, Mutex<State>>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
@@ -102,7 +103,7 @@ impl Watch {
         };
         let channels = channels.map(state).collect();
         let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
-        let (audit, lines) = Default::default();
+        let (enforces, audit, lines) = (AtomicBool::new(enforces), OnceLock::new(), LineLimit::default());
         Watch { mode, enforces, channels, metrics, readiness, audit, lines }
     }
 
@@ -111,9 +112,27 @@ impl Watch {
         let (pins, warnings) = Pins::read(file)?;
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         for (channel, state) in &self.channels {
-            sync::lock(state).accepted = pins.of(channel.as_str()).to_vec();
+            let mut state = sync::lock(state);
+            let State { accepted, trusted, is_stale, .. } = &mut *state;
+            let now = pins.of(channel.as_str());
+            // Other tools are compared when the list is read again.
+            trusted.retain(|tool| find(accepted, tool) == find(now, tool));
+            *is_stale |= *accepted != now;
+            *accepted = now.to_vec();
         }
         Ok(())
+    }
+
+    /// Begins to refuse what was only told.
+    pub(crate) fn enforce(&self) {
+        self.enforces.store(true, Ordering::Relaxed);
+        for (channel, state) in &self.channels {
+            self.readiness.tools_unread(channel, sync::lock(state).unread.as_deref());
+        }
+    }
+
+    fn enforces(&self) -> bool {
+        self.enforces.load(Ordering::Relaxed)
     }
 
     /// Whether tools of this channel are refused that are not as they were accepted.
@@ -242,12 +261,12 @@ impl Watch {
             Ok(offered) => (offered, None),
             Err(why) => (Vec::new(), Some(why)),
         };
-        self.readiness.tools_unread(channel, why.as_deref().filter(|_| self.enforces));
+        self.readiness.tools_unread(channel, why.as_deref().filter(|_| self.enforces()));
         let mut state = sync::lock(state);
         let State { accepted, trusted, told, unread, is_tried, .. } = &mut *state;
         match &why {
             Some(why) if unread.as_ref() != Some(why) => {
-                let event = if self.enforces { "is not" } else { "would not be" };
+                let event = if self.enforces() { "is not" } else { "would not be" };
                 log::warn!(
                     channel = channel.as_str(), error = why.as_str();
                     "the channel {event} served, since its tools cannot be listed and compared"

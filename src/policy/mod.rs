@@ -14,7 +14,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use crate::config::{self, Channel};
@@ -33,9 +33,17 @@ use lists::{List, Unreadable};
 use rules::Rules;
 
 /// The rules of all channels, compiled.
-pub(crate) struct Policy {
+#[derive(Default)]
+struct Book {
     enforces: bool,
     channels: HashMap<Channel, Rules>,
+}
+
+/// The operator's policy, as it is now.
+pub(crate) struct Policy {
+    now: RwLock<Arc<Book>>,
+    /// The channels that are served.
+    served: Vec<Channel>,
     /// What was accepted of tools, where the operator has said so.
     pins: Option<Arc<Watch>>,
     metrics: Arc<Metrics>,
@@ -51,19 +59,33 @@ impl Policy {
         pins: Option<Arc<Watch>>,
         metrics: Arc<Metrics>,
     ) -> Policy {
+        let (now, lines) = (RwLock::default(), LineLimit::default());
+        let policy = Policy { now, served, pins, metrics, lines };
+        policy.renew(settings);
+        policy
+    }
+
+    /// Goes over to other rules. What they limit counts from the start; calls that run hold their places in the former
+    /// ones.
+    pub(crate) fn renew(&self, settings: &config::Policy) {
         let of =
             |channel: Option<&Channel>| settings.channels.iter().find(|(known, _)| known.as_ref() == channel);
         // Where tools are refused that were not accepted, requests have to be as clear as where rules refuse some.
         let mut clear = config::ChannelPolicy::default();
         clear.names.iter_mut().for_each(|names| names.place = "policy.pins".to_owned());
-        let blocks = |channel: &Channel| pins.as_ref().is_some_and(|pins| pins.blocks(channel));
-        let channels = served.into_iter().filter_map(|channel| {
-            let given = of(Some(&channel)).or_else(|| of(None)).map(|(_, given)| given);
-            let given = given.or_else(|| blocks(&channel).then_some(&clear))?;
-            Some((channel, Rules::new(given)))
+        let blocks = |channel: &Channel| self.pins.as_ref().is_some_and(|pins| pins.blocks(channel));
+        let channels = self.served.iter().filter_map(|channel| {
+            let given = of(Some(channel)).or_else(|| of(None)).map(|(_, given)| given);
+            let given = given.or_else(|| blocks(channel).then_some(&clear))?;
+            Some((channel.clone(), Rules::new(given)))
         });
-        let (channels, lines) = (channels.collect(), LineLimit::default());
-        Policy { enforces: settings.enforces, channels, pins, metrics, lines }
+        let book = Book { enforces: settings.enforces, channels: channels.collect() };
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+
+    /// The rules in force.
+    fn now(&self) -> Arc<Book> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the operator's pins let a tool be called where tools alone may be that only read.
@@ -130,7 +152,8 @@ fn is_judged(message: &Message) -> bool {
 impl Governor for Policy {
     fn judge(&self, command: &Command) -> Judgement {
         let message = command.message().filter(|message| is_judged(message));
-        let (Some(rules), Some(message)) = (self.channels.get(&command.channel), message) else {
+        let book = self.now();
+        let (Some(rules), Some(message)) = (book.channels.get(&command.channel), message) else {
             return Judgement::default();
         };
         let subject = Subject::of(message).on(&command.channel, message);
@@ -149,7 +172,7 @@ impl Governor for Policy {
         }
         let decision = match &ruling {
             Ok(_) => Decision::Allow,
-            Err(_) if self.enforces => Decision::Deny,
+            Err(_) if book.enforces => Decision::Deny,
             Err(_) => Decision::Observe,
         };
         self.metrics.policy_decided(&command.channel, subject.kind.word(), decision.word());
@@ -162,21 +185,23 @@ impl Governor for Policy {
                 if message.kind() == Kind::Notification && failure.status < 400 {
                     failure.status = 400;
                 }
-                (Some(rule), self.enforces.then_some(failure))
+                (Some(rule), book.enforces.then_some(failure))
             }
         };
         Judgement { decision: Some(decision), rule, refusal, hold }
     }
 
     fn offers(&self, channel: &Channel, tool: &str) -> bool {
-        let rules = self.channels.get(channel).filter(|_| self.enforces);
+        let book = self.now();
+        let rules = book.channels.get(channel).filter(|_| book.enforces);
         rules.is_none_or(|rules| rules.offers(List::Tools)(tool.into()) && self.reads(rules, channel, tool))
     }
 
     fn filter(&self, command: &Command, payload: Payload) -> Result<Payload, Failure> {
         let (channel, method) = (&command.channel, command.message().and_then(|message| message.method()));
         let Some(list) = method.and_then(List::of_method) else { return Ok(payload) };
-        let rules = self.channels.get(channel).filter(|_| self.enforces);
+        let book = self.now();
+        let rules = book.channels.get(channel).filter(|_| book.enforces);
         let pins = self.pins.as_ref().filter(|_| list == List::Tools);
         if rules.is_none() && pins.is_none() {
             return Ok(payload);

@@ -28,7 +28,7 @@ struct Endpoints {
 pub(super) fn prepare(shared: &Shared) -> Result<Arc<dyn BuiltIn>, Error> {
     let settings = shared.settings;
     let captures = shared.redactor.clone().filter(|_| settings.harpoon.capture_payloads);
-    let harpoon = Harpoon::new(shared.net, settings, &shared.metrics, captures, shared.governor.clone());
+    let harpoon = Harpoon::new(shared.net, settings, &shared.metrics, captures, shared.governor());
     let harpoon = harpoon.map_err(Error::Settings)?;
     Ok(Arc::new(Endpoints { harpoon: Arc::new(harpoon), settings: settings.harpoon.clone() }))
 }

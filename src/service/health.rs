@@ -10,6 +10,7 @@ use crate::config::{Channel, Settings};
 use crate::ops::health::{Clock, Component, Object, Snapshot, SnapshotMaker, Status};
 use crate::ops::timestamp;
 use crate::relay::stop::Phase;
+use crate::sync;
 
 use super::routes::PLANE;
 use super::tunnel::Tunnel;
@@ -62,7 +63,20 @@ impl Tunnel {
         let proxies = self.proxies();
         let mut all = vec![polls, posts, oauth, queue, dispatcher, cloudflared, proxies, self.mcp(clock)];
         all.extend(catalog);
+        all.push(self.reload(clock));
         all
+    }
+
+    /// The last try to take over other settings.
+    fn reload(&self, clock: Clock) -> Component {
+        let last = *sync::lock(&self.last_reload);
+        let (status, state, reason) = match last {
+            None => (Status::Ok, "idle", None),
+            Some((_, true)) => (Status::Ok, "taken", None),
+            Some((_, false)) => (Status::Degraded, "refused", Some("last_good_kept")),
+        };
+        let details = Object::default().with("last_try", clock.time(last.map(|(at, _)| at)));
+        Component { reason, details, ..Component::new("reload", status, state) }
     }
 
     /// The server inside this program, whose endpoints the search for metadata may add to.

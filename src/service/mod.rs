@@ -8,8 +8,10 @@ pub(crate) mod daemon;
 pub(crate) mod help;
 pub(crate) mod run;
 
+mod reload;
 pub(crate) mod start;
 mod summary;
+mod watched;
 
 // One tunnel.
 mod health;

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::ops::listener::PageMaker;
 use crate::ops::redact::Redactor;
 use crate::ops::timestamp;
+use crate::sync;
 
 use super::html::Page;
 use super::tunnel::Tunnel;
@@ -34,6 +35,8 @@ impl Tunnel {
                 page.row(&[name, value]);
             }
             page.row(&["running for", &format!("{} s", started.0.elapsed().as_secs())]);
+            let reload = tunnel.last_reload_text();
+            page.row(&["last reload", &reload]);
             page.row(&["version", &format!("{} {}", crate::CLIENT_NAME, crate::VERSION)]);
             page.end_table();
             tunnel.show_servers(&mut page, words_too);
@@ -42,6 +45,17 @@ impl Tunnel {
             }
             page.text
         })
+    }
+
+    /// The last try to take over other settings, in words.
+    fn last_reload_text(&self) -> String {
+        match *sync::lock(&self.last_reload) {
+            None => "none".to_owned(),
+            Some((at, is_good)) => {
+                let outcome = if is_good { "all taken over" } else { "not all could be used: see the log" };
+                format!("{} s ago; {outcome}", at.elapsed().as_secs())
+            }
+        }
     }
 
     /// Each channel with its server, how that does, and what it last complained about, where that may be seen.

@@ -53,8 +53,8 @@ pub(crate) struct Shared<'a> {
     pub(super) watch: Option<Arc<Watch>>,
     pub(super) heartbeats: Heartbeats,
     pub(super) stop: Arc<Stop>,
-    /// What judges commands, where the operator has a policy.
-    pub(super) governor: Option<Arc<dyn Governor>>,
+    /// The operator's policy, where there is one.
+    pub(super) policy: Option<Arc<Policy>>,
     /// What cleans records and payloads that are kept.
     pub(super) redactor: Option<Arc<Redactor>>,
 }
@@ -82,13 +82,14 @@ impl<'a> Shared<'a> {
         let pins = settings.policy.as_ref().and_then(|policy| Some((policy.enforces, policy.pins.as_ref()?)));
         let watch = pins
             .map(|(enforces, pins)| Arc::new(Watch::new(pins.mode, enforces, watched, &metrics, &readiness)));
-        let governor = settings.policy.as_ref().map(|policy| -> Arc<dyn Governor> {
-            Arc::new(Policy::new(policy, channels, watch.clone(), Arc::clone(&metrics)))
-        });
+        let policy = settings
+            .policy
+            .as_ref()
+            .map(|policy| Arc::new(Policy::new(policy, channels, watch.clone(), Arc::clone(&metrics))));
         Shared {
             settings,
             net,
-            governor,
+            policy,
             metrics,
             readiness,
             watch,
@@ -96,6 +97,11 @@ impl<'a> Shared<'a> {
             stop: Arc::default(),
             redactor: None,
         }
+    }
+
+    /// What judges commands, where the operator has a policy.
+    pub(super) fn governor(&self) -> Option<Arc<dyn Governor>> {
+        self.policy.as_ref().map(|policy| -> Arc<dyn Governor> { Arc::<Policy>::clone(policy) })
     }
 
     /// How many threads post answers.
@@ -265,7 +271,7 @@ impl<'a> Shared<'a> {
             targets,
             allowed: plane.poll_channels.clone(),
             outbox: Arc::<Couriers>::clone(couriers),
-            governor: self.governor.clone(),
+            governor: self.governor(),
             recorder: audit.map(|audit| -> Arc<dyn Recorder> { Arc::<Audit>::clone(audit) }),
             call_max: mcp.connection_max_ttl,
             forwards_trace: mcp.forward_trace_context && !has_own,

@@ -7,11 +7,12 @@
 
 use std::process::ExitCode;
 
-use crate::config::{Environment, Flags, Settings};
+use crate::config::{Environment, Flags, Reading};
 use crate::ops::sd_notify::{self, ServiceManager};
 use crate::ops::signals::Hangup;
 
 use super::error::Error;
+use super::reload::Reload;
 use super::start::{Process, Service};
 use super::{Failure, complain};
 
@@ -24,11 +25,13 @@ pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         Ok(environment) => environment,
         Err(error) => return refuse(error.into()),
     };
-    #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
-    let mut settings = match Settings::load(flags, &environment) {
-        Ok(settings) => settings,
+    let reading = match Reading::begin(flags, &environment) {
+        Ok(reading) => reading,
         Err(error) => return refuse(error.into()),
     };
+    let reload = Reload::begin(reading)?;
+    #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
+    let mut settings = reload.settings().clone();
     let process = Process::begin(Hangup::Reopens)?;
     #[cfg(feature = "dev")]
     let stub = crate::dev::embed::embed(&mut settings).map_err(Failure)?;
@@ -43,7 +46,7 @@ pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     };
     let mut service = service.reporting_to(ServiceManager::of(&environment));
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
-    service.attend(&process);
+    service.attend(&process, reload);
     let clean = service.stop(settings.process.drain_timeout, &process);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "dev")]
 use nix::sys::signal::Signal;
 
 use crate::config::Settings;
@@ -20,10 +21,11 @@ use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
 use crate::ops::redact::Redactor;
 use crate::ops::sd_notify::ServiceManager;
-use crate::ops::signals::{Hangup, Signals};
+use crate::ops::signals::{Event, Hangup, Signals};
 use crate::sync;
 
 use super::error::Error;
+use super::reload::{Reload, Running};
 use super::summary;
 use super::tunnel::Tunnel;
 
@@ -78,19 +80,34 @@ impl Process {
         Ok(Process { signals, instance_id })
     }
 
-    /// Blocks until somebody ends the process, or `time` is over. All threads have signals blocked, so they
-    /// arrive here only.
+    /// Blocks until somebody ends the process, or `time` is over.
+    #[cfg(feature = "dev")]
     pub(crate) fn wait(&self, time: Option<Duration>) -> Option<Signal> {
         let end = time.and_then(|time| Instant::now().checked_add(time));
         loop {
-            let left = end.map_or(QUIET, |end| end.saturating_duration_since(Instant::now()));
-            let signal = self.signals.wait(left.min(QUIET));
-            if let Some(signal) = signal {
-                log::info!(signal = signal.as_str(); "stopping");
-                return Some(signal);
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            match self.event(left) {
+                Some(Event::Stop(signal)) => return Some(signal),
+                Some(Event::Reload) => {
+                    log::info!("SIGHUP has no effect: there are no settings to read again")
+                }
+                None => return None,
             }
-            if left.is_zero() {
-                return None;
+        }
+    }
+
+    /// Blocks until somebody sends a signal, or `time` is over. All threads have signals blocked, so they arrive here
+    /// only.
+    fn event(&self, time: Option<Duration>) -> Option<Event> {
+        let end = time.and_then(|time| Instant::now().checked_add(time));
+        loop {
+            let left = end.map_or(QUIET, |end| end.saturating_duration_since(Instant::now()));
+            let event = self.signals.wait(left.min(QUIET));
+            if let Some(Event::Stop(signal)) = event {
+                log::info!(signal = signal.as_str(); "stopping");
+            }
+            if event.is_some() || left.is_zero() {
+                return event;
             }
         }
     }
@@ -134,17 +151,27 @@ impl Service {
         Service { manager, ..self }
     }
 
-    /// Blocks until somebody ends the process. Meanwhile it tells the service manager how it is, and closes what
-    /// rests too long.
-    pub(crate) fn attend(&mut self, process: &Process) {
+    /// Blocks until somebody ends the process. Meanwhile it tells the service manager how it is, closes what rests too
+    /// long, and takes over what has changed in files.
+    pub(crate) fn attend(&mut self, process: &Process, mut reload: Reload<'_>) {
         loop {
             self.net.sweep();
             let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.heartbeats, &self.redactor);
             let pause = pause.map_or(SWEEP_INTERVAL, |pause| pause.min(SWEEP_INTERVAL));
-            if process.wait(Some(pause)).is_some() {
-                return;
+            match process.event(Some(pause)) {
+                Some(Event::Stop(_)) => return,
+                Some(Event::Reload) => {
+                    self.manager.reloading(false);
+                    reload.asked(self.running());
+                    self.manager.reloading(true);
+                }
+                None => reload.look(self.running()),
             }
         }
+    }
+
+    fn running(&mut self) -> Running<'_> {
+        Running { tunnel: &self.tunnel, net: &mut self.net, redactor: &self.redactor }
     }
 
     /// Stops the tunnel within `time`, and says whether that was clean.
@@ -199,10 +226,12 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
     };
     let began = Instant::now();
     while !draining.is_finished() {
-        let signal = signals.wait(DRAIN_LOOK);
-        if let Some(signal) = signal.filter(|_| began.elapsed() >= SAME_STOP) {
-            log::warn!(signal = signal.as_str(); "second signal: stopping at once");
-            return false;
+        match signals.wait(DRAIN_LOOK) {
+            Some(Event::Stop(signal)) if began.elapsed() >= SAME_STOP => {
+                log::warn!(signal = signal.as_str(); "second signal: stopping at once");
+                return false;
+            }
+            _ => {}
         }
         if Instant::now() >= end {
             log::error!("shutdown took longer than its bound; stopping at once");

@@ -5,7 +5,7 @@
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::audit::{self, Audit};
@@ -26,6 +26,7 @@ use crate::pins::{self, Watch};
 use crate::plane::client::Plane;
 use crate::plane::courier::Couriers;
 use crate::plane::poller::Poller;
+use crate::policy::Policy;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
 use crate::relay::stop::{Phase, Stop};
@@ -56,7 +57,8 @@ pub(crate) struct Tunnel {
     pub(super) relay: Arc<Relay>,
     pub(super) poller: Arc<Poller>,
     prober: Arc<Prober>,
-    watch: Option<Arc<Watch>>,
+    pub(super) watch: Option<Arc<Watch>>,
+    pub(super) policy: Option<Arc<Policy>>,
     pub(super) stop: Arc<Stop>,
     pub(super) flight: InFlight,
     pub(super) servers: Vec<Arc<HttpTarget>>,
@@ -68,6 +70,8 @@ pub(crate) struct Tunnel {
     pub(super) discovery: Option<Arc<Discovery>>,
     /// Only when the operator wants a record of every command.
     pub(super) audit: Option<Arc<Audit>>,
+    /// When it last tried to take over other settings, and whether it could.
+    pub(super) last_reload: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Tunnel {
@@ -109,7 +113,7 @@ impl Tunnel {
         let relay = Arc::new(shared.relay(targets, counted, &post_room, audit.as_ref()));
         let (flight, prober) = (InFlight::default(), Arc::new(shared.prober(&servers, search)));
         let poller = Arc::new(shared.poller(&plane, &relay, &flight));
-        let Shared { metrics, readiness, heartbeats, stop, watch, .. } = shared;
+        let Shared { metrics, readiness, heartbeats, stop, watch, policy, .. } = shared;
         Ok(Tunnel {
             metrics,
             readiness,
@@ -120,6 +124,7 @@ impl Tunnel {
             poller,
             prober,
             watch,
+            policy,
             stop,
             flight,
             servers,
@@ -128,7 +133,14 @@ impl Tunnel {
             #[cfg(feature = "harpoon")]
             discovery,
             audit,
+            last_reload: Mutex::default(),
         })
+    }
+
+    /// Remembers a try to take over other settings.
+    pub(super) fn reloaded(&self, is_good: bool) {
+        self.metrics.reloaded(is_good);
+        *sync::lock(&self.last_reload) = Some((Instant::now(), is_good));
     }
 
     /// How many connections and pipes calls and answers may hold at once.

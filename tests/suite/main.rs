@@ -81,6 +81,7 @@ mod proxies;
 mod readiness;
 mod real_servers;
 mod redirects;
+mod reload;
 mod reload_key;
 mod response_timing;
 mod results;

@@ -57,8 +57,8 @@ impl Notifications {
         let Ok(count) = self.socket.recv(&mut bytes) else { return false };
         let text = std::str::from_utf8(&bytes[..count]).unwrap();
         for line in text.lines() {
-            let known =
-                ["READY=1", "STOPPING=1", "WATCHDOG=1"].contains(&line) || line.starts_with("STATUS=");
+            let known = ["READY=1", "RELOADING=1", "STOPPING=1", "WATCHDOG=1"].contains(&line)
+                || ["STATUS=", "MONOTONIC_USEC="].iter().any(|known| line.starts_with(known));
             assert!(known && !line.contains(char::is_control), "{line:?}");
             self.lines.push(line.to_owned());
         }

@@ -1,0 +1,230 @@
+//! Settings that are read again while the process runs.
+//!
+//! The profile in force is kept as it was read, and so is what stood in the files that its values refer to. So a file
+//! is read anew for the settings in force, whatever has become of the profile; and the profile is read anew by the
+//! code of the start, whole or not at all. A file that cannot be used keeps its last good content, and keeps no other
+//! file from being taken. What would need a restart is refused with a sentence that names it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::binding::Entry;
+use super::document::{self, Document, File, Raw};
+use super::lookup::Lookup;
+use super::profile::{self, Source};
+use super::reference::Contents;
+use super::settings::Kind;
+use super::trust::Stamp;
+use super::{Channel, Environment, Error, Flags, HttpServer, Origin, Policy, Proxy, Server, Settings};
+
+/// Settings beside those of a reloading kind that may change.
+const RELOADED: [&str; 2] = ["log.level", "policy"];
+
+/// Keys of an entry whose values may.
+const RELOADED_KEYS: [&str; 4] = ["client_cert", "client_key", "headers", "http_proxy"];
+
+/// What is said of settings that may not.
+const FIXED: &str = "cannot change while the program runs: restart it";
+
+/// A file that was taken over, with digests of what it held and of what it holds.
+pub(crate) type Taken = (PathBuf, [String; 2]);
+
+/// The settings in force, with what they were read from.
+pub(crate) struct Reading<'a> {
+    flags: &'a Flags,
+    environment: &'a Environment,
+    source: Source,
+    file: Option<File>,
+    contents: Contents,
+    settings: Settings,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads for the first time.
+    pub(crate) fn begin(flags: &'a Flags, environment: &'a Environment) -> Result<Reading<'a>, Error> {
+        let source = profile::select(flags, environment)?;
+        let reading = Reading::of(flags, environment, &source);
+        #[cfg(feature = "operator")]
+        let reading = reading.map_err(|error| profile::advise(error, &source, flags, environment));
+        reading
+    }
+
+    fn of(flags: &'a Flags, environment: &'a Environment, source: &Source) -> Result<Reading<'a>, Error> {
+        let file = source.path.as_deref().map(document::read).transpose()?;
+        let (settings, contents) = read(source, flags, environment, file.as_ref(), Contents::default())?;
+        Ok(Reading { flags, environment, source: source.clone(), file, contents, settings })
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The settings in force, which are not read again.
+    #[cfg(any(test, feature = "operator", feature = "dev"))]
+    pub(crate) fn into_settings(self) -> Settings {
+        self.settings
+    }
+
+    /// Files with values that may change, each with what the system said of it when it was read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&PathBuf, Stamp)> {
+        let files = self.contents.iter().filter(|(_, content)| !content.lasts);
+        files.map(|(path, content)| (path, content.stamp))
+    }
+
+    /// Takes over what stands now in those of its files that have changed. Gives those that cannot be used, each with a
+    /// complaint.
+    pub(crate) fn take_files(&mut self, changed: &BTreeSet<PathBuf>) -> Vec<(PathBuf, String)> {
+        let named: Vec<PathBuf> =
+            self.files().map(|(path, _)| path).filter(|path| changed.contains(*path)).cloned().collect();
+        if named.is_empty() || self.take(&named).is_ok() {
+            return Vec::new();
+        }
+        // One by one: of many, the others may be whole.
+        let refused = named.into_iter().filter_map(|path| {
+            let why = self.take(std::slice::from_ref(&path)).err()?;
+            Some((path, why))
+        });
+        refused.collect()
+    }
+
+    fn take(&mut self, paths: &[PathBuf]) -> Result<(), String> {
+        let mut known = self.contents.clone();
+        known.retain(|path, _| !paths.contains(path));
+        let read = read(&self.source, self.flags, self.environment, self.file.as_ref(), known);
+        let (settings, contents) = read.map_err(|error| error.to_string())?;
+        self.settings.check_fixed(&settings)?;
+        (self.settings, self.contents) = (settings, contents);
+        Ok(())
+    }
+
+    /// Takes over the profile as it stands now, if what it names is `usable`. Gives it when it is another one.
+    pub(crate) fn take_profile(
+        &mut self,
+        usable: impl FnOnce(&Settings) -> Result<(), String>,
+    ) -> Result<Option<Taken>, String> {
+        let Some(old) = &self.file else { return Ok(None) };
+        let failed = |error: Error| error.to_string();
+        // A link may have been put in its place.
+        profile::select(self.flags, self.environment).map_err(failed)?;
+        let file = document::read(&old.path).map_err(failed)?;
+        if file.digest == old.digest {
+            return Ok(None);
+        }
+        let fixed = fixed(&old.document, &file.document);
+        if !fixed.is_empty() {
+            return Err(format!("{} {FIXED}", fixed.join(", ")));
+        }
+        let mut known = self.contents.clone();
+        known.retain(|_, content| content.lasts);
+        let read = read(&self.source, self.flags, self.environment, Some(&file), known);
+        let (settings, contents) = read.map_err(failed)?;
+        self.settings.check_fixed(&settings)?;
+        usable(&settings)?;
+        let digests = [old.digest.clone(), file.digest.clone()];
+        (self.settings, self.contents) = (settings, contents);
+        let path = file.path.clone();
+        self.file = Some(file);
+        Ok(Some((path, digests)))
+    }
+}
+
+/// Reads settings; what is known of files is not read from them.
+fn read(
+    source: &Source,
+    flags: &Flags,
+    environment: &Environment,
+    file: Option<&File>,
+    known: Contents,
+) -> Result<(Settings, Contents), Error> {
+    let lookup = Lookup::of(flags, environment, file, false);
+    lookup.references.contents.replace(known);
+    let settings = Settings::of(source, &lookup)?;
+    Ok((settings, lookup.references.contents.take()))
+}
+
+impl Settings {
+    /// Files whose content is read when connections are made, or when tools are compared: those with certificates and
+    /// keys, and the pin file.
+    pub(crate) fn material(&self) -> Vec<&Path> {
+        let network = &self.network;
+        let identities = self.http_servers().filter_map(|(_, server)| server.identity.as_ref());
+        let identities = identities.chain(&self.control_plane.identity);
+        let mut files: Vec<&Path> = identities.flat_map(|one| [&*one.certificate, &*one.key]).collect();
+        files
+            .extend([&network.ca_bundle, &network.ssl_cert_file].into_iter().flatten().map(PathBuf::as_path));
+        let directories = network.ssl_cert_dir.iter().flat_map(|list| list.split(':'));
+        files.extend(directories.filter(|directory| !directory.is_empty()).map(Path::new));
+        files.extend(self.pin_file());
+        files
+    }
+
+    /// The file of the tools that the operator has accepted.
+    pub(crate) fn pin_file(&self) -> Option<&Path> {
+        Some(&self.policy.as_ref()?.pins.as_ref()?.file)
+    }
+
+    /// The proxies of all purposes.
+    pub(crate) fn proxies(&self) -> Vec<Option<&Proxy>> {
+        let (network, environment) = (&self.network, &self.network.environment);
+        let own = [&network.proxy, &self.control_plane.proxy, &self.mcp.proxy];
+        let own = own.into_iter().chain([&environment.http, &environment.https]);
+        let proxies = own.chain(self.http_servers().map(|(_, server)| &server.proxy));
+        #[cfg(feature = "harpoon")]
+        let proxies = proxies.chain([&self.harpoon.proxy]);
+        proxies.map(Option::as_ref).collect()
+    }
+
+    /// The servers over HTTP, each with its channel.
+    pub(crate) fn http_servers(&self) -> impl Iterator<Item = (&Channel, &HttpServer)> {
+        self.mcp.bindings.iter().filter_map(|binding| match &binding.server {
+            Server::Http(server) => Some((&binding.channel, server)),
+            Server::Stdio(_) => None,
+        })
+    }
+
+    /// Refuses settings that cannot take the place of these. What differs as it is written was seen before.
+    fn check_fixed(&self, new: &Settings) -> Result<(), String> {
+        let addresses = |settings: &Settings| -> Vec<Option<Origin>> {
+            settings.proxies().iter().map(|one| Some(one.as_ref()?.origin.clone())).collect()
+        };
+        let pins = |policy: &Option<Policy>| policy.as_ref().map(|policy| format!("{:?}", policy.pins));
+        let what = match (&self.policy, &new.policy) {
+            _ if addresses(self) != addresses(new) => "the address of a proxy",
+            (old, new) if old.is_some() != new.is_some() => "whether there is a policy",
+            (Some(old), Some(new)) if old.enforces && !new.enforces => "policy.mode from enforce to observe",
+            (old, new) if pins(old) != pins(new) => "policy.pins",
+            _ => return Ok(()),
+        };
+        Err(format!("{what} {FIXED}"))
+    }
+}
+
+/// Settings that differ and cannot change while the process runs, as the file names them.
+fn fixed(old: &Document, new: &Document) -> Vec<&'static str> {
+    let value = |document: &'_ Document, yaml: &str| {
+        let found = document.iter().find(|(row, ..)| row.yaml == yaml);
+        found.map(|(_, _, raw)| lasting(raw))
+    };
+    let rows: BTreeSet<&'static str> = old
+        .iter()
+        .chain(new)
+        .filter_map(|(row, ..)| {
+            let reloads = matches!(row.kind, Kind::Headers | Kind::Path | Kind::Proxy | Kind::Secret);
+            (!reloads && !RELOADED.contains(&row.flag)).then_some(row.yaml)
+        })
+        .collect();
+    rows.into_iter().filter(|yaml| value(old, yaml) != value(new, yaml)).collect()
+}
+
+/// A value without those parts that may change.
+fn lasting(raw: &Raw) -> Raw {
+    let Raw::Entries(entries) = raw else { return raw.clone() };
+    let entries = entries.iter().map(|entry| {
+        let pairs = entry.pairs.iter();
+        let lasts = |key: &str| !RELOADED_KEYS.contains(&key.split('.').next().unwrap_or_default());
+        let pairs = pairs.filter(|(key, _)| lasts(key)).cloned().collect();
+        Entry { pairs, tree: entry.tree.clone(), ..Entry::default() }
+    });
+    Raw::Entries(entries.collect())
+}

@@ -1,0 +1,213 @@
+//! Reload: other files and another profile, taken over by a tunnel that runs.
+//!
+//! Everything happens on the main thread, at the moments at which it wakes anyway. Files are looked at now and then;
+//! a signal has them read at once, and the profile too. Settings are read by the code of the start, and each part makes
+//! of them what it would make at a start, whole, before it lets go of what it had: so what cannot be used changes
+//! nothing. Calls that run end with what they began with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::config::trust::{self, Stamp};
+use crate::config::{Reading, Settings, Taken};
+use crate::crypto::{self, Keyed};
+use crate::net::Net;
+use crate::ops::log as logging;
+use crate::ops::redact::Redactor;
+use crate::pins;
+use crate::text;
+
+use super::error::Error;
+use super::parts;
+use super::tunnel::Tunnel;
+use super::watched::Watched;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The largest file whose digest is recorded: no larger one is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What may change, and what it was read from.
+pub(crate) struct Reload<'a> {
+    reading: Reading<'a>,
+    watched: Watched,
+    look_at: Instant,
+    /// What files held when they were taken over: digests for the audit record.
+    digests: BTreeMap<PathBuf, String>,
+    key: Keyed,
+    /// Files of the last try that could not be taken over.
+    refused: BTreeSet<PathBuf>,
+}
+
+/// The parts of a process that runs.
+pub(super) struct Running<'s> {
+    pub(super) tunnel: &'s Tunnel,
+    /// What new connections are made by.
+    pub(super) net: &'s mut Net,
+    pub(super) redactor: &'s Redactor,
+}
+
+impl<'a> Reload<'a> {
+    /// Remembers what the settings were read from.
+    pub(crate) fn begin(reading: Reading<'a>) -> Result<Reload<'a>, Error> {
+        let (watched, digests, refused) = Default::default();
+        let (look_at, key) = (Instant::now() + LOOK, Keyed::new().map_err(Error::system)?);
+        let mut reload = Reload { reading, watched, look_at, digests, key, refused };
+        reload.watch(&[]);
+        Ok(reload)
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &Settings {
+        self.reading.settings()
+    }
+
+    /// Watches the files that are named now, and these of the system.
+    fn watch(&mut self, bundles: &[PathBuf]) {
+        let material = self.settings().material().into_iter().chain(bundles.iter().map(PathBuf::as_path));
+        let files = self.reading.files().map(|(path, stamp)| (path.as_path(), Some(stamp)));
+        let files = files.chain(material.map(|path| (path, Stamp::at(path))));
+        let files: Vec<_> = files.map(|(path, stamp)| (path.to_owned(), stamp)).collect();
+        for (path, stamp) in &files {
+            self.watched.read(path, *stamp);
+            if !self.digests.contains_key(path) {
+                self.digests.insert(path.clone(), self.digest(path));
+            }
+        }
+        let named = files.into_iter().map(|(path, _)| path).collect();
+        self.watched.retain(&named);
+        self.digests.retain(|path, _| named.contains(path));
+    }
+
+    /// What stands for the content of a file. What others may not read cannot be guessed from it.
+    fn digest(&self, path: &Path) -> String {
+        match trust::read_regular(path, FILE_BYTES_MAX) {
+            Ok((bytes, metadata)) if trust::is_public(&metadata) => crypto::sha256_hex(&bytes),
+            Ok((bytes, _)) => self.key.digest(&bytes),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Looks at the files, when that is due.
+    pub(super) fn look(&mut self, running: Running<'_>) {
+        if Instant::now() >= self.look_at {
+            self.look_at = Instant::now() + LOOK;
+            let changed = self.watched.look(true, Stamp::at);
+            if !changed.is_empty() {
+                self.take(running, changed, false);
+            }
+        }
+    }
+
+    /// Reads what has changed at once, the profile too, because somebody asks for it.
+    pub(super) fn asked(&mut self, running: Running<'_>) {
+        let changed = self.watched.look(false, Stamp::at);
+        self.take(running, changed, true);
+    }
+
+    /// Takes over files, and the profile when that is wanted, as far as they can be used.
+    fn take(&mut self, running: Running<'_>, mut changed: BTreeSet<PathBuf>, with_profile: bool) {
+        changed.append(&mut self.refused);
+        let (before, mut complaints, mut profile) = (self.settings().clone(), Vec::new(), None);
+        if with_profile {
+            match self.reading.take_profile(|settings| usable(running.net, settings)) {
+                Ok(taken) => profile = taken,
+                Err(why) => complaints.push(why),
+            }
+        }
+        for (path, why) in self.reading.take_files(&changed) {
+            self.refused.insert(path);
+            complaints.push(why);
+        }
+        let now = self.reading.settings();
+        // Before anything uses one of them.
+        running.redactor.renew(&now.secrets());
+        if profile.is_some() || !changed.is_empty() {
+            logging::renew(&now.log);
+            complaints.extend(running.tunnel.follow(&before, now, &changed));
+            let material: BTreeSet<_> = now.material().into_iter().map(Path::to_owned).collect();
+            let material: BTreeSet<_> = material.into_iter().chain(running.net.bundles()).collect();
+            let connects =
+                profile.is_some() || before.proxies() != now.proxies() || !material.is_disjoint(&changed);
+            let mut refused = Vec::new();
+            if connects {
+                match running.net.renewed(&now.network) {
+                    Ok(net) => *running.net = net,
+                    Err(error) => refused.push(error.to_string()),
+                }
+            }
+            refused.extend(running.tunnel.renew(running.net, connects, now));
+            if !refused.is_empty() {
+                self.refused.extend(material.intersection(&changed).cloned());
+            }
+            complaints.extend(refused);
+        }
+        running.tunnel.reloaded(complaints.is_empty());
+        for why in &complaints {
+            log::warn!(error = why.as_str(); "a file cannot be taken over; what it held before stays in use");
+        }
+        let taken = self.taken(changed, profile);
+        if taken.is_empty() && complaints.is_empty() {
+            log::info!("neither the settings nor the files that they name have changed");
+        }
+        tell(running.tunnel, taken);
+        self.watch(&running.net.bundles());
+    }
+
+    /// What was taken over, each with its digests, from and to.
+    fn taken(&mut self, changed: BTreeSet<PathBuf>, profile: Option<Taken>) -> Vec<Taken> {
+        let mut taken: Vec<_> = profile.into_iter().collect();
+        for path in changed.into_iter().filter(|path| !self.refused.contains(path)) {
+            let digest = self.digest(&path);
+            let former = self.digests.insert(path.clone(), digest.clone()).unwrap_or_default();
+            taken.push((path, [former, digest]));
+        }
+        taken
+    }
+}
+
+/// Says what was taken over.
+fn tell(tunnel: &Tunnel, taken: Vec<Taken>) {
+    for (path, [former, digest]) in taken {
+        let path = path.display().to_string();
+        log::info!(path = path.as_str(); "taken over: {path}");
+        if let Some(audit) = &tunnel.audit {
+            let mut event = "\"event\":\"reload\",\"file\":".to_owned();
+            text::json(&mut event, &path);
+            event.push_str(&format!(",\"from\":\"{former}\",\"to\":\"{digest}\""));
+            audit.event(event);
+        }
+    }
+}
+
+/// Whether connections can be made by these settings.
+fn usable(net: &Net, settings: &Settings) -> Result<(), String> {
+    let made = || -> Result<(), Error> {
+        let net = net.renewed(&settings.network)?;
+        parts::clients(settings, &net)?;
+        for (_, server) in settings.http_servers() {
+            net.mcp(server, &settings.mcp.proxy, 0)?;
+        }
+        Ok(())
+    };
+    made().map_err(|error| error.to_string())
+}
+
+impl Tunnel {
+    /// Goes over to other rules, and to what the operator has accepted meanwhile.
+    fn follow(&self, before: &Settings, now: &Settings, changed: &BTreeSet<PathBuf>) -> Option<String> {
+        let (policy, former, rules) = (self.policy.as_ref()?, before.policy.as_ref()?, now.policy.as_ref()?);
+        // What they limit would count anew.
+        if format!("{former:?}") != format!("{rules:?}") {
+            policy.renew(rules);
+        }
+        let watch = self.watch.as_ref()?;
+        if rules.enforces && !former.enforces {
+            watch.enforce();
+        }
+        let file = now.pin_file().filter(|file| changed.contains(*file))?;
+        Some(pins::unread(file, &watch.read(file).err()?))
+    }
+}

@@ -1,0 +1,197 @@
+//! Reload: what a running client takes over from its profile and from the files that this names, and what it says.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::client::Builder;
+use crate::support::command::Command;
+use crate::support::mcp::Mcp;
+use crate::support::notify::Notifications;
+use crate::support::plane::Plane;
+use crate::support::rig::Rig;
+use crate::support::temp::TempDir;
+
+/// The line about a profile or file that was taken over.
+const TAKEN: &str = "taken over: ";
+
+/// The line about what could not be.
+const REFUSED: &str = "a file cannot be taken over; what it held before stays in use";
+
+/// A client with this profile.
+fn with_profile(text: &str) -> Rig {
+    Rig::with(|b| b.without("log.level").yaml(text))
+}
+
+/// Writes the profile anew and has it read; gives the line that tells of it, which holds this.
+fn reload(rig: &Rig, profile: &str, line: &str) -> String {
+    let before = rig.client.log().lines().filter(|text| text.contains(line)).count();
+    fs::write(rig.client.path("config.yaml"), profile).unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_logs(before + 1, |text| text.contains(line))
+}
+
+fn tool(name: &str) -> Command {
+    let params = json!({ "name": name, "arguments": {} });
+    Command::rpc(json!({ "jsonrpc": "2.0", "id": "c-1", "method": "tools/call", "params": params }))
+}
+
+/// Whether a call of this tool reaches the server.
+fn passes(rig: &Rig, name: &str) -> bool {
+    rig.send(&tool(name)).payload().get("result").is_some()
+}
+
+fn rules(tool: &str) -> String {
+    format!("policy:\n  channels:\n    main:\n      tools: {{ allow: [{tool}] }}\n")
+}
+
+/// DESIGN, Reload: a profile may change the level of the log and the policy; a change is told, counted and shown.
+#[test]
+fn a_profile_changes_the_level_and_the_policy() {
+    let mut rig = with_profile(&rules("a"));
+    assert!(passes(&rig, "a") && !passes(&rig, "b"));
+    assert!(!rig.client.log().contains("\"DEBUG\""));
+    reload(&rig, &(rules("b") + "log:\n  level: debug\n"), TAKEN);
+    assert!(!passes(&rig, "a") && passes(&rig, "b"));
+    rig.client.wait_log(|line| line.contains("\"DEBUG\""));
+    let metrics = rig.client.get("/metrics").body;
+    assert!(metrics.contains("tunnel_client_config_reloads_total{result=\"ok\"} 1"), "{metrics}");
+    assert!(metrics.contains("tunnel_client_config_last_reload_timestamp_seconds 1"), "{metrics}");
+    let health = rig.client.get("/health?details=true").body;
+    let health: Value = serde_json::from_str(&health).unwrap();
+    let component = &health["components"]["reload"];
+    assert_eq!((&component["status"], &component["state"]), (&json!("ok"), &json!("taken")), "{health}");
+    assert!(rig.client.stop().success());
+}
+
+/// An unchanged policy goes on counting, whatever else changes.
+#[test]
+fn a_policy_that_stays_counts_on() {
+    let limited = |level: &str| {
+        let limit = "{ tools: [a], per_minute: 1, burst: 1 }";
+        format!("policy:\n  channels:\n    main:\n      limits: [{limit}]\nlog:\n  level: {level}\n")
+    };
+    let rig = with_profile(&limited("info"));
+    assert!(passes(&rig, "a") && !passes(&rig, "a"));
+    reload(&rig, &limited("debug"), TAKEN);
+    assert!(!passes(&rig, "a"));
+}
+
+/// What needs a restart is named, and then nothing of the profile is taken. A profile that is broken changes nothing
+/// either, and the log is opened anew all the same.
+#[test]
+fn a_profile_is_taken_whole_or_not_at_all() {
+    let directory = TempDir::new();
+    let log = directory.join("log");
+    let profile = |rest: &str| rules("a") + &format!("log:\n  file: {}\n", log.display()) + rest;
+    let rig = Rig::with(|b| b.without("log.level").yaml(&profile("")));
+    let told = |line: &str| {
+        let end = std::time::Instant::now() + crate::support::BOUND;
+        while !fs::read_to_string(&log).unwrap_or_default().contains(line) {
+            assert!(
+                std::time::Instant::now() < end,
+                "{line}: {}",
+                fs::read_to_string(&log).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    rig.assert_alive();
+    let moved = directory.join("moved");
+    for (text, line) in [
+        (
+            profile("mcp:\n  max_concurrent_requests: 3\n").replace("[a]", "[b]"),
+            "mcp.max_concurrent_requests cannot change while the program runs: restart it",
+        ),
+        (profile("bogus: 1\n").replace("[a]", "[b]"), "unknown key \\\"bogus\\\""),
+        (
+            profile("").replace("channels", "mode: observe\n  channels"),
+            "policy.mode from enforce to observe cannot",
+        ),
+        (format!("log:\n  file: {}\n", log.display()), "whether there is a policy cannot change"),
+        (profile("audit: { file: /tmp/none }\n"), "audit cannot change while the program runs: restart it"),
+    ] {
+        fs::rename(&log, &moved).unwrap();
+        fs::write(rig.client.path("config.yaml"), text).unwrap();
+        rig.client.signal(Signal::SIGHUP);
+        // In the new file, which the same signal has made.
+        told(line);
+        assert!(passes(&rig, "a") && !passes(&rig, "b"), "{line}");
+    }
+    fs::write(rig.client.path("config.yaml"), profile("").replace("[a]", "[b]")).unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    told(TAKEN);
+    assert!(!passes(&rig, "a") && passes(&rig, "b"));
+}
+
+/// Files are taken one by one: one that cannot be used keeps its last good content and no other from being taken. It
+/// is tried again when somebody asks. No text of a file is ever told.
+#[test]
+fn a_file_that_is_broken_holds_up_no_other() {
+    let directory = TempDir::new();
+    let (one, two) = (directory.write("one", "secret-one-1"), directory.write("two", "secret-two-1"));
+    let headers = format!("mcp:\n  extra_headers: {{ X-One: 'file:{one}', X-Two: 'file:{two}' }}\n");
+    let mut rig = with_profile(&headers);
+    let sent = |rig: &Rig| {
+        let request = rig.forwarded(&tool("a"), "tools/call");
+        ["x-one", "x-two"].map(|name| request.header(name).unwrap_or_default().to_owned())
+    };
+    assert_eq!(sent(&rig), ["secret-one-1", "secret-two-1"]);
+    fs::write(&one, "secret-one-2\nanother line").unwrap();
+    fs::write(&two, "secret-two-2").unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains(REFUSED));
+    rig.client.wait_log(|line| line.contains(TAKEN) && line.contains(&two));
+    assert_eq!(sent(&rig), ["secret-one-1", "secret-two-2"]);
+    let metrics = rig.client.get("/metrics").body;
+    assert!(metrics.contains("tunnel_client_config_reloads_total{result=\"failed\"} 1"), "{metrics}");
+    fs::write(&one, "secret-one-3").unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains(TAKEN) && line.contains(&one));
+    assert_eq!(sent(&rig), ["secret-one-3", "secret-two-2"]);
+    fs::remove_file(&one).unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains(REFUSED) && line.contains("No such file"));
+    assert_eq!(sent(&rig), ["secret-one-3", "secret-two-2"]);
+    for text in [rig.client.log(), rig.client.get("/metrics").body, rig.client.get("/ui").body] {
+        assert!(!text.contains("secret-one") && !text.contains("secret-two"), "{text}");
+    }
+}
+
+/// DESIGN, Reload: a file that has changed and stays so is taken by itself, also where a link was put in the place of
+/// another one, as Kubernetes does.
+#[test]
+fn a_file_that_has_changed_is_taken_by_itself() {
+    let directory = TempDir::new();
+    directory.write("v1", "value-1");
+    let link = directory.join("link");
+    std::os::unix::fs::symlink("v1", &link).unwrap();
+    let rig = with_profile(&format!("mcp:\n  extra_headers: {{ X-One: 'file:{}' }}\n", link.display()));
+    rig.assert_alive();
+    directory.write("v2", "value-2");
+    std::os::unix::fs::symlink("v2", directory.join("new")).unwrap();
+    fs::rename(directory.join("new"), &link).unwrap();
+    rig.client.wait_log(|line| line.contains(TAKEN));
+    assert_eq!(rig.forwarded(&tool("a"), "tools/call").header("x-one"), Some("value-2"));
+}
+
+/// The service manager is told when a reload begins, with the time of its clock, and when it is over.
+#[test]
+fn the_service_manager_hears_of_a_reload() {
+    let directory = TempDir::new();
+    let mut notifications = Notifications::at(&directory.join("notify"));
+    let rig = Rig::over(Plane::start(), Mcp::start(), |b: Builder| {
+        b.env("NOTIFY_SOCKET", directory.join("notify").to_str().unwrap())
+    });
+    notifications.wait(|line| line == "READY=1");
+    rig.client.signal(Signal::SIGHUP);
+    notifications.wait(|line| line == "RELOADING=1");
+    let clock = notifications.wait(|line| line.starts_with("MONOTONIC_USEC="));
+    assert!(clock.trim_start_matches("MONOTONIC_USEC=").parse::<u64>().unwrap() > 0);
+    notifications.wait(|line| line == "READY=1");
+    rig.client
+        .wait_log(|line| line.contains("neither the settings nor the files that they name have changed"));
+    rig.assert_alive();
+}
