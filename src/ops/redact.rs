@@ -245,6 +245,16 @@ mod tests {
     }
 
     #[test]
+    fn former_secrets_stay_known() {
+        let secret = |text: &str| Secret::new(text.into());
+        let redactor = Redactor::new(vec![secret("one-of-them"), secret("stays-here")]);
+        redactor.renew(&[secret("another-one"), secret("stays-here")]);
+        for text in ["one-of-them", "another-one", "stays-here"] {
+            assert_eq!(redactor.clean(text), REDACTED);
+        }
+    }
+
+    #[test]
     fn clean_text_is_not_copied() {
         let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
         for text in ["poll cycle started", "cmd_0123456789", "a code word, a token, an API @ home"] {

@@ -62,7 +62,7 @@ def table():
 
 def rows(page):
     """The tests that each row of the threat model names, but for those of what remains."""
-    labelled = (row for row in threat_model.rows(page) if row.label and row.label[0] in "ABCDEFGHIJK")
+    labelled = (row for row in threat_model.rows(page) if row.label and row.label[0] in "ABCDEFGHIJKL")
     return {row.label: row.names("Test") for row in labelled}
 
 

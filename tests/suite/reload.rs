@@ -1,11 +1,13 @@
 //! Reload: what a running client takes over from its profile and from the files that this names, and what it says.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::audit::{verify, wait_records};
 use crate::support::client::Builder;
 use crate::support::command::Command;
 use crate::support::mcp::Mcp;
@@ -31,6 +33,11 @@ fn reload(rig: &Rig, profile: &str, line: &str) -> String {
     fs::write(rig.client.path("config.yaml"), profile).unwrap();
     rig.client.signal(Signal::SIGHUP);
     rig.client.wait_logs(before + 1, |text| text.contains(line))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn tool(name: &str) -> Command {
@@ -175,6 +182,36 @@ fn a_file_that_has_changed_is_taken_by_itself() {
     fs::rename(directory.join("new"), &link).unwrap();
     rig.client.wait_log(|line| line.contains(TAKEN));
     assert_eq!(rig.forwarded(&tool("a"), "tools/call").header("x-one"), Some("value-2"));
+}
+
+/// Every change is an event of the audit record, with digests of what was and what is. A secret cannot be guessed from
+/// its own.
+#[test]
+fn changes_are_recorded() {
+    let directory = TempDir::new();
+    let (file, value) = (directory.join("audit.jsonl"), directory.write("value", "secret-1"));
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(&value, private).unwrap();
+    let profile = |rest: &str| {
+        let headers = format!("mcp:\n  extra_headers: {{ X-One: 'file:{value}' }}\n");
+        format!("audit: {{ file: {} }}\n{headers}{rest}", file.display())
+    };
+    let rig = with_profile(&profile(""));
+    rig.assert_alive();
+    let text = profile("log: { level: debug }\n");
+    reload(&rig, &text, TAKEN);
+    fs::write(&value, "secret-2").unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_logs(2, |line| line.contains(TAKEN));
+    let mut events = wait_records(&file, 3);
+    events.retain(|record| record["event"] == "reload");
+    let digest = |text: &str| sha256(text.as_bytes());
+    assert_eq!((&events[0]["event"], &events[0]["to"]), (&json!("reload"), &json!(digest(&text))));
+    assert_eq!(events[0]["from"], digest(&profile("")));
+    assert_eq!((&events[1]["event"], &events[1]["file"]), (&json!("reload"), &json!(value)));
+    let digests = ["from", "to"].map(|name| events[1][name].as_str().unwrap().to_owned());
+    assert!(digests[0] != digests[1] && digests.iter().all(|one| one.len() == 32), "{digests:?}");
+    assert_eq!(verify(&[file.to_str().unwrap()]).0, Some(0));
 }
 
 /// The service manager is told when a reload begins, with the time of its clock, and when it is over.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{Site, pins, remove, search};
@@ -83,6 +84,26 @@ impl Run {
     fn listed(&self, count: usize) {
         self.rig.mcp.server.wait_requests(count, |r| r.rpc_method() == "tools/list");
     }
+}
+
+/// DESIGN, Reload: what the operator accepts meanwhile may be called, and what they take back may not.
+#[test]
+fn pins_are_taken_over_while_calls_run() {
+    let run = start(json!([search()]), json!([search(), remove()]), BLOCK);
+    run.passes("search");
+    run.refuses("remove");
+    let file = run.directory.join("pins.json");
+    let one: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let args = |words: &str| pins(words, file.to_str().unwrap()).flag("mcp.server-url", &run.rig.mcp.url());
+    assert_eq!(args("accept").outcome().code, Some(0));
+    run.rig.client.signal(Signal::SIGHUP);
+    run.rig.client.wait_log(|line| line.contains("taken over"));
+    while run.call("remove").payload().get("error").is_some() {}
+    fs::write(&file, one.to_string()).unwrap();
+    run.rig.client.signal(Signal::SIGHUP);
+    run.rig.client.wait_logs(2, |line| line.contains("taken over"));
+    run.refuses("remove");
+    run.passes("search");
 }
 
 fn changed() -> Value {
