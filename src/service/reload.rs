@@ -83,6 +83,9 @@ impl<'a> Reload<'a> {
 
     /// What stands for the content of a file. What others may not read cannot be guessed from it.
     fn digest(&self, path: &Path) -> String {
+        if self.settings().audit.is_none() {
+            return String::new();
+        }
         match trust::read_regular(path, FILE_BYTES_MAX) {
             Ok((bytes, metadata)) if trust::is_public(&metadata) => crypto::sha256_hex(&bytes),
             Ok((bytes, _)) => self.key.digest(&bytes),

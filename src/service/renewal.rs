@@ -17,14 +17,17 @@ impl Tunnel {
     /// Has everything that talks to others do so by other settings and, where it `connects` anew, on connections of its
     /// own. Gives a complaint about each part that goes on as it was.
     pub(super) fn renew(&self, net: &Net, connects: bool, settings: &Settings) -> Vec<String> {
-        let given = connects.then_some(net);
-        let mut complaints: Vec<String> = Vec::new();
-        complaints.extend(self.renew_plane(given, settings).err().map(|error| error.to_string()));
+        let part = |renew: &dyn Fn(Option<&Net>) -> Result<(), Error>| {
+            let why = renew(connects.then_some(net)).err()?;
+            // Where no connections can be made, keys and headers are taken over all the same.
+            let other = if connects { renew(None).err() } else { None };
+            Some(other.unwrap_or(why).to_string())
+        };
+        let mut complaints: Vec<String> = part(&|net| self.renew_plane(net, settings)).into_iter().collect();
         for (channel, server) in settings.http_servers() {
             for target in self.servers.iter().filter(|target| target.channel() == channel) {
-                let renewed = target.renew(given, &settings.mcp, server);
-                complaints
-                    .extend(renewed.err().map(|error| format!("channel {}: {error}", channel.as_str())));
+                let why = part(&|net| Ok(target.renew(net, &settings.mcp, server)?));
+                complaints.extend(why.map(|why| format!("channel {}: {why}", channel.as_str())));
             }
         }
         complaints.extend(self.renew_built_in(net, settings).err().map(|error| error.to_string()));
