@@ -25,7 +25,7 @@ mod protocol;
 mod redirects;
 mod rewriting;
 mod template_discovery;
-mod templates;
+pub mod templates;
 mod ways;
 
 /// A tunnel with endpoints on one server; the client goes first.

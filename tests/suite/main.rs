@@ -83,6 +83,7 @@ mod real_servers;
 mod redirects;
 mod reload;
 mod reload_key;
+mod reload_wire;
 mod response_timing;
 mod results;
 mod secrets;
