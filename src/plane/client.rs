@@ -171,8 +171,8 @@ impl Plane {
         head.insert("x-tunnel-client-capabilities", HeaderValue::from_static(CAPABILITY));
         let given = head.get(header::AUTHORIZATION).cloned();
         let mut link = sync::lock(&self.link);
-        if link.given == given {
-            head.extend(link.head.get(header::AUTHORIZATION).map(|key| (header::AUTHORIZATION, key.clone())));
+        if let Some(key) = link.head.get(header::AUTHORIZATION).filter(|_| link.given == given) {
+            head.insert(header::AUTHORIZATION, key.clone());
         }
         let clients = match clients {
             Some(clients) => clients.in_place_of(&link.clients),

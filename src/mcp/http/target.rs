@@ -61,9 +61,8 @@ impl HttpTarget {
         Ok(HttpTarget { channel: channel.clone(), upstream: Mutex::new(Arc::new(upstream)) })
     }
 
-    /// Calls from now on with the headers, the credentials and the query of these settings; and, with a `net`, on new
-    /// connections, with its roots and proxies and the client certificate as it is now. When that fails, nothing has
-    /// changed.
+    /// Calls from now on with the headers of these settings; and, with a `net`, on new connections, with its roots and
+    /// proxies and the client certificate as it is now. When that fails, nothing has changed.
     pub fn renew(
         &self,
         net: Option<&Net>,
@@ -71,21 +70,14 @@ impl HttpTarget {
         server: &config::HttpServer,
     ) -> Result<(), Error> {
         let former = self.upstream();
-        let [mut calls, mut subscriptions] = match net {
-            Some(net) => clients(net, mcp, server)?,
-            None => {
-                let same = |client: &Client| client.clone().with_credentials(&server.credentials);
-                [same(&former.calls)?, same(&former.subscriptions)?]
-            }
-        };
-        if net.is_some() {
-            calls.replace(&former.calls);
-            subscriptions.replace(&former.subscriptions);
+        let mut next = Upstream::clone(&former);
+        if let Some(net) = net {
+            [next.calls, next.subscriptions] = clients(net, mcp, server)?;
+            next.calls.replace(&former.calls);
+            next.subscriptions.replace(&former.subscriptions);
         }
-        let (url, static_headers) = (server.url.clone(), mcp.extra_headers.clone());
-        let probe_headers = mcp.discovery_extra_headers.clone();
-        let rest = Upstream::clone(&former);
-        let next = Upstream { url, calls, subscriptions, static_headers, probe_headers, ..rest };
+        next.static_headers.clone_from(&mcp.extra_headers);
+        next.probe_headers.clone_from(&mcp.discovery_extra_headers);
         *sync::lock(&self.upstream) = Arc::new(next);
         Ok(())
     }
