@@ -90,6 +90,7 @@ put 0644 SECURITY.md "$documents/SECURITY.md"
 put 0644 src/threat-model.md "$documents/threat-model.md"
 put 0644 packaging/README.md "$documents/packaging.md"
 put 0644 packaging/audit.md "$documents/audit.md"
+put 0644 packaging/rotation.md "$documents/rotation.md"
 put 0644 packaging/controls.md "$documents/controls.md"
 put 0644 packaging/DEPENDENCIES.md "$documents/DEPENDENCIES.md"
 for example in packaging/systemd/examples/*; do

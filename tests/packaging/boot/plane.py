@@ -22,7 +22,7 @@ HOLD_SECONDS = 5
 ANSWER_SECONDS = 20
 commands = queue.Queue()
 answers = {}
-key = ""
+key_path = None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,7 +48,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Plane(Handler):
     def known(self):
-        if self.headers.get("Authorization") == f"Bearer {key}":
+        # Read each time: the scenario replaces the key.
+        if self.headers.get("Authorization") == f"Bearer {key_path.read_text().strip()}":
             return True
         self.reply(401, {"error": {"message": "unauthorized"}})
         return False
@@ -111,8 +112,8 @@ class Mcp(Handler):
 
 
 def serve(key_file, folder):
-    global key
-    key = pathlib.Path(key_file).read_text().strip()
+    global key_path
+    key_path = pathlib.Path(key_file)
     for handler, name in ((Plane, "plane.url"), (Mcp, "mcp.url")):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         server.daemon_threads = True

@@ -215,6 +215,38 @@ service() {
     no "the key is nowhere in the journal" grep -qF "$key" <(journalctl)
 }
 
+# A key that is replaced while the service runs: by the drop-in of the package, since a credential would stay the same.
+reload() {
+    local dropins=/etc/systemd/system/$unit.d before waited
+    install -D -m 0644 -t "$dropins" /usr/share/doc/tunnel-client/examples/rotating-files.conf
+    chown root:tunnel-client /etc/tunnel-client/prod.key
+    chmod 0640 /etc/tunnel-client/prod.key
+    systemctl daemon-reload
+    ok "with rotating-files.conf it starts again" systemctl restart "$unit"
+    before=$(property "$unit" MainPID)
+    key=sk-boot-$(cat /proc/sys/kernel/random/uuid)
+    install -m 0640 -g tunnel-client /dev/stdin /etc/tunnel-client/prod.key.new <<< "$key"
+    mv /etc/tunnel-client/prod.key.new /etc/tunnel-client/prod.key
+    ok "systemctl reload reaches it out of the cage" systemctl reload "$unit"
+    for ((waited = 0; waited < 100; waited++)); do
+        grep -q 'taken over: /etc/tunnel-client/prod.key' <(journalctl --unit "$unit") && break
+        sleep 0.1
+    done
+    ok "and the journal names the key's file" test "$waited" -lt 100
+    same "state" active "$(property "$unit" ActiveState)"
+    # From here on the new key alone is accepted.
+    echo "$key" > /run/check.new
+    mv /run/check.new /run/check.key
+    same "a call with the new key" '{"text": "over http: renewed"}' "$(call tools/call '{"text":"renewed"}')"
+    same "process that runs" "$before" "$(property "$unit" MainPID)"
+    no "the new key is nowhere in the journal" grep -qF "$key" <(journalctl)
+    rm -r "$dropins"
+    chown root:root /etc/tunnel-client/prod.key
+    chmod 0600 /etc/tunnel-client/prod.key
+    systemctl daemon-reload
+    ok "with a credential it starts again" systemctl restart "$unit"
+}
+
 # The servers of tunnel-client-stdio@ run in its cage, so one of them looks at it.
 stdio_service() {
     profile stdio <<END
@@ -338,6 +370,7 @@ refusal
 start
 cage
 service
+reload
 stdio_service
 upgrade
 watchdog
