@@ -31,7 +31,7 @@ pub(super) struct Shown {
 pub(super) fn load(identity: &Identity, whose: &str, provider: &CryptoProvider) -> Result<Shown, Error> {
     match check(identity, provider) {
         Ok(key) => {
-            let loaded = Loaded::chain(&key.cert);
+            let loaded = Loaded::now(&key.cert, false);
             Ok(Shown { certified: Arc::new(SingleCertAndKey::from(key)), loaded })
         }
         Err(why) => Err(Error::setup(format!("invalid {whose} client certificate configuration: {why}"))),

@@ -2,9 +2,7 @@
 //!
 //! No name is kept of them. What does not parse is passed over: TLS has judged it by then.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::der;
 use super::validity::Validity;
@@ -19,22 +17,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What a client shows: it is refused as soon as one part of its chain has ended.
-    pub(super) fn chain(certificates: &[CertificateDer<'static>]) -> Option<Loaded> {
+    /// What is read now. A client is refused as soon as one part of its chain has ended; of a bundle, those that have ended
+    /// are a rest, unless all have.
+    pub(super) fn now(certificates: &[CertificateDer<'static>], is_bundle: bool) -> Option<Loaded> {
+        let at = UnixTime::now().as_secs();
         let all = certificates.iter().filter_map(|one| der::validity(one));
-        Some(Loaded { validity: all.min_by_key(|one| one.not_after)?, at: now() })
-    }
-
-    /// What is trusted: of a bundle, those that have ended are a rest, unless all have.
-    pub(super) fn bundle(certificates: &[CertificateDer<'static>]) -> Option<Loaded> {
-        let (all, at) = (certificates.iter().filter_map(|one| der::validity(one)), now());
-        let validity = all.min_by_key(|one| (one.not_after < at, one.not_after))?;
+        let validity = all.min_by_key(|one| (is_bundle && one.not_after < at, one.not_after))?;
         Some(Loaded { validity, at })
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
@@ -51,8 +41,11 @@ mod tests {
         let [old, older, near, far] = [2002, 2001, 2400, 2500].map(ends);
         let end = |loaded: Option<Loaded>| loaded.map(|loaded| loaded.validity.not_after / 31_556_952 + 1970);
         let mixed = [far, old.clone(), near];
-        assert_eq!((end(Loaded::chain(&mixed)), end(Loaded::bundle(&mixed))), (Some(2002), Some(2400)));
-        assert_eq!(end(Loaded::bundle(&[old, older])), Some(2001));
-        assert_eq!((Loaded::chain(&[]), Loaded::bundle(&[vec![1].into()])), (None, None));
+        assert_eq!(
+            (end(Loaded::now(&mixed, false)), end(Loaded::now(&mixed, true))),
+            (Some(2002), Some(2400))
+        );
+        assert_eq!(end(Loaded::now(&[old, older], true)), Some(2001));
+        assert_eq!((Loaded::now(&[], false), Loaded::now(&[vec![1].into()], true)), (None, None));
     }
 }

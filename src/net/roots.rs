@@ -99,8 +99,7 @@ pub(super) fn ca_bundle(network: &Network) -> Result<Bundle, Error> {
             "invalid ca-bundle {path:?}: PEM bundle contained no certificates"
         )));
     }
-    let loaded = Loaded::bundle(&certificates);
-    Ok(Bundle { certificates, loaded })
+    Ok(Bundle { loaded: Loaded::now(&certificates, true), certificates })
 }
 
 /// The PEM certificates of a file. What is no certificate is passed over: bundles carry comments, and a key

@@ -298,9 +298,12 @@ impl Metrics {
 
     /// Begin and end of the certificate of a purpose, and when it was loaded, as Unix times.
     pub fn certificate(&self, purpose: &str) -> Option<[u64; 3]> {
-        let [begins, ends, loads] =
-            [&self.certificate_begins, &self.certificate_ends, &self.certificate_loads];
-        Some([begins.value([purpose])?, ends.value([purpose])?, loads.value([purpose])?])
+        let value = |one: &Metric<1>| one.value([purpose]);
+        Some([
+            value(&self.certificate_begins)?,
+            value(&self.certificate_ends)?,
+            value(&self.certificate_loads)?,
+        ])
     }
 
     /// What the last check of a proxy found, and the Unix times of it and of the last good one, if there was any.

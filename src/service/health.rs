@@ -76,6 +76,7 @@ impl Tunnel {
             Some((_, false)) => (Status::Degraded, "refused", Some("last_good_kept")),
         };
         let details = Object::default().with("last_try", clock.time(last.map(|(at, _)| at)));
+        let details = details.objects("certificates", &self.certificates());
         Component { reason, details, ..Component::new("reload", status, state) }
     }
 

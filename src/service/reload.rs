@@ -142,6 +142,7 @@ impl<'a> Reload<'a> {
                 }
             }
             refused.extend(running.tunnel.renew(running.net, connects, now));
+            running.tunnel.measure_certificates(running.net);
             if !refused.is_empty() {
                 self.refused.extend(material.intersection(&changed).cloned());
             }

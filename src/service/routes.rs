@@ -17,9 +17,6 @@ use crate::sync;
 
 use super::tunnel::Tunnel;
 
-/// Certificates that `/health` shows one by one.
-const CERTIFICATES_MAX: usize = 32;
-
 /// What the certificates of `ca-bundle` are called beside those of the ways.
 const BUNDLE: &str = "ca-bundle";
 
@@ -44,17 +41,16 @@ impl Tunnel {
     }
 
     /// The certificates in force as `/health` shows them: for what, from when to when they hold, since when they are.
-    #[expect(dead_code)]
     pub(super) fn certificates(&self) -> Vec<Object> {
         let purposes = self.routes().map(|(name, _)| purpose(name)).chain([BUNDLE.to_owned()]);
-        let shown = purposes.filter_map(|purpose| {
+        let shown = |purpose: String| {
             let times = self.metrics.certificate(&purpose)?;
             let [begins, ends, loads] =
                 times.map(|at| timestamp::rfc3339_ms(UNIX_EPOCH + Duration::from_secs(at)));
             let object = Object::default().with("purpose", purpose).with("not_before", begins);
             Some(object.with("not_after", ends).with("loaded_at", loads))
-        });
-        shown.take(CERTIFICATES_MAX).collect()
+        };
+        purposes.filter_map(shown).collect()
     }
 
     /// Checks the proxies on all ways at once, then at every interval; nothing where there is none. A check asks the

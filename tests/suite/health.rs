@@ -73,7 +73,7 @@ fn a_running_client_is_healthy() {
     let row = |name: &str| table.iter().find(|row| row.split_whitespace().next() == Some(name)).unwrap();
     assert_eq!(row("cloudflared").split_whitespace().collect::<Vec<_>>()[1..], ["disabled", "disabled"]);
     assert_eq!(row("control-plane").split_whitespace().nth(1), Some("ok"));
-    assert_eq!(table.len(), 8 + usize::from(cfg!(feature = "harpoon")));
+    assert_eq!(table.len(), 9 + usize::from(cfg!(feature = "harpoon")));
     let (_, json) = report(&["--url-file", url_file]);
     assert_eq!(json["health"]["runtime"]["lifecycle"], "running");
 

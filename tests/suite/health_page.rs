@@ -198,6 +198,7 @@ fn every_part_is_there() {
         "oauth",
         "proxy",
         "queue",
+        "reload",
         "response-delivery",
     ];
     expected.retain(|name| cfg!(feature = "harpoon") || *name != "harpoon");

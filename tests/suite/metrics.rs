@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::Signal;
+
 use crate::support::certs::{Authority, DAY};
 use crate::support::client::Client;
 use crate::support::command::Command;
@@ -273,4 +275,43 @@ fn certificates_are_measured_by_purpose() {
     assert!(bundle("expiry") > bundle("loaded") && bundle("loaded") > bundle("not_before"), "{text}");
     let samples = text.lines().filter(|line| line.starts_with("tunnel_client_certificate_"));
     assert_eq!(samples.count(), 9, "{text}");
+}
+
+/// A renewal is measured anew, here and in `/health`; what cannot be used leaves the certificate that is in force.
+#[test]
+fn a_renewed_certificate_is_measured_anew() {
+    let (servers, clients) = (Authority::new("Servers"), Authority::new("Clients"));
+    let mcp = Mcp::start_with(Some(servers.server_demanding(&clients)));
+    let files = clients.client_of_age("m", [DAY, DAY]);
+    let mut rig = Rig::over(Plane::start(), mcp, |b| {
+        b.flag("ca-bundle", &servers.bundle())
+            .flag("mcp.client-cert", &files.certificate)
+            .flag("mcp.client-key", &files.key)
+    });
+    rig.assert_alive();
+    let expiry = |text: &str| {
+        sample(text, "tunnel_client_certificate_expiry_timestamp_seconds", &["purpose=\"mcp:main\""]).unwrap()
+    };
+    let first = expiry(&rig.client.get("/metrics").body);
+    // Of the new pair the certificate comes first, and is of no use without its key.
+    let old_key = std::fs::read(&files.key).unwrap();
+    clients.client_of_age("m", [0, 3 * DAY]);
+    let new_key = std::fs::read(&files.key).unwrap();
+    std::fs::write(&files.key, old_key).unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    let failed = ["result=\"failed\""];
+    let text = wait_sample(&mut rig.client, "tunnel_client_config_reloads_total", &failed, 1.0);
+    assert_eq!(expiry(&text), first, "{text}");
+    std::fs::write(&files.key, new_key).unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    let text = wait_sample(&mut rig.client, "tunnel_client_config_reloads_total", &["result=\"ok\""], 1.0);
+    let days = (expiry(&text) - first) / 86_400.0;
+    assert!((1.9..2.1).contains(&days), "{text}");
+    let health = rig.client.get("/health/reload").body;
+    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    let shown = health["details"]["certificates"].as_array().unwrap();
+    assert_eq!(shown.iter().map(|one| &one["purpose"]).collect::<Vec<_>>(), ["mcp:main", "ca-bundle"]);
+    assert!(shown[0]["not_after"].as_str().unwrap().ends_with(".000Z"), "{health}");
+    assert!(shown[0]["loaded_at"].as_str() >= shown[0]["not_before"].as_str(), "{health}");
+    rig.assert_alive();
 }
