@@ -30,10 +30,7 @@ pub(super) struct Shown {
 /// Loads and checks a client certificate; `whose` opens the error text (`control-plane` or `MCP`).
 pub(super) fn load(identity: &Identity, whose: &str, provider: &CryptoProvider) -> Result<Shown, Error> {
     match check(identity, provider) {
-        Ok(key) => {
-            let loaded = Loaded::now(&key.cert, false);
-            Ok(Shown { certified: Arc::new(SingleCertAndKey::from(key)), loaded })
-        }
+        Ok(key) => Ok(Shown { loaded: Loaded::now(&key.cert, false), certified: Arc::new(key.into()) }),
         Err(why) => Err(Error::setup(format!("invalid {whose} client certificate configuration: {why}"))),
     }
 }

@@ -34,9 +34,8 @@ pub(super) fn summarise(certificate: &[u8]) -> Option<Summary> {
 /// Reads the first and the last second of a DER certificate, counted from the epoch. Dates before it are the
 /// epoch itself.
 pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
-    let [not_before, not_after] =
-        fields(certificate)?.validity.map(|(tag, text)| seconds(&digits(tag, text)?));
-    Some(Validity { not_before: not_before?, not_after: not_after? })
+    let [first, last] = fields(certificate)?.validity.map(|(tag, text)| seconds(&digits(tag, text)?));
+    Some(Validity { not_before: first?, not_after: last? })
 }
 
 /// The fields of a certificate that matter here, undecoded; dates with their tags.

@@ -210,8 +210,7 @@ impl Verifier {
     /// Ends the sessions with the first certificate of a chain that was accepted. Servers also send some that
     /// ended long ago; webpki does without them.
     fn accepted<'a>(&self, chain: impl Iterator<Item = &'a CertificateDer<'a>>, now: u64) {
-        let ends =
-            chain.map(|certificate| der::validity(certificate).map_or(now, |validity| validity.not_after));
+        let ends = chain.map(|certificate| der::validity(certificate).map_or(now, |one| one.not_after));
         if let Some(end) = ends.filter(|end| *end >= now).min() {
             self.until.fetch_min(end, Ordering::AcqRel);
         }
