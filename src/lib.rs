@@ -153,6 +153,23 @@ pub use relay::message::Message;
 /// The name that this implementation goes by on every wire.
 pub const CLIENT_NAME: &str = "tunnel-client-rs";
 
+/// Features that this program was built with.
+const FEATURES: &[&str] = &[
+    #[cfg(feature = "operator")]
+    "operator",
+    #[cfg(feature = "harpoon")]
+    "harpoon",
+    #[cfg(feature = "page")]
+    "page",
+    #[cfg(feature = "dev")]
+    "dev",
+];
+
+/// The same in words.
+fn features() -> String {
+    if FEATURES.is_empty() { "none".to_owned() } else { FEATURES.join(",") }
+}
+
 /// Its version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -339,7 +339,7 @@ impl Pages {
             }
             // Its `readiness` sample is the same verdict that `/readyz` would give.
             "/metrics" => {
-                let body = self.metrics.render(self.readiness.verdict().0);
+                let body = self.metrics.render(&self.readiness);
                 let content_type = "text/plain; version=0.0.4; charset=utf-8";
                 Reply { content_type, ..Reply::text(200, body) }
             }

@@ -16,9 +16,13 @@ mod prometheus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Channel, Origin};
+
+use super::readiness::Readiness;
 use crate::net::Loaded;
 use process::Process;
-use prometheus::{COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED};
+use prometheus::{
+    CALL_SECONDS, COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED,
+};
 
 pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
 
@@ -127,6 +131,18 @@ rows! {
     proxy_phases: SECONDS "proxy_check_phase_duration_seconds" "Duration of the phases of proxy checks." ["proxy_id", "phase"];
     // By phase and reason, in words of ours: what a proxy says about itself is not a label.
     proxy_failures: COUNTER "proxy_check_failures_total" "Failed proxy checks." ["proxy_id", "phase", "reason"];
+    // The second set, in base units and with names of its own: what alerts and dashboards are made of.
+    up: GAUGE "tunnel_client_up" "1 while nothing is known to be wrong with the server of a channel." ["channel"];
+    plane_up: GAUGE "tunnel_client_control_plane_up" "1 while the control plane counts as reached." [];
+    calls: COUNTER "tunnel_client_calls_total" "Calls that have ended." ["channel", "method", "outcome"];
+    call_durations: CALL_SECONDS "tunnel_client_call_duration_seconds" "Time from the poll to the end of a call."
+        ["channel", "method", "outcome"];
+    calls_in_flight: GAUGE "tunnel_client_calls_in_flight" "Calls that run." ["channel"];
+    last_good_poll: GAUGE "tunnel_client_last_poll_timestamp_seconds" "Unix time of the last good poll." [];
+    calls_unanswered: COUNTER "tunnel_client_answers_lost_total" "Terminal answers given up." [];
+    posts_refused: COUNTER "tunnel_client_posts_refused_total" "Answers that the control plane did not take." ["status"];
+    child_restarts: COUNTER "tunnel_client_child_restarts_total" "Starts of stdio servers after the first." ["channel"];
+    build: GAUGE "tunnel_client_build_info" "The running version." ["version", "features"];
 }
 
 /// A command whose terminal answer was accepted.
@@ -176,14 +192,19 @@ impl Metrics {
         metrics.liveness.set([], 1);
         // Its value says nothing; the version is a label because that is where dashboards join it.
         metrics.build_info.set([env!("CARGO_PKG_VERSION")], 1);
+        metrics.build.set([env!("CARGO_PKG_VERSION"), &crate::features()], 1);
         metrics.queue_capacity.set([], queue_capacity);
         metrics.workers.set([], workers);
         metrics
     }
 
-    /// The text of `/metrics`; `ready` is what `/readyz` would say now.
-    pub fn render(&self, ready: bool) -> String {
-        self.readiness.set([], ready);
+    /// The text of `/metrics`, with the verdict that `/readyz` would give now.
+    pub fn render(&self, verdict: &Readiness) -> String {
+        self.readiness.set([], verdict.verdict().0);
+        self.plane_up.set([], verdict.plane_reached());
+        for channel in &self.served {
+            self.up.set([channel.as_str()], verdict.is_up(channel));
+        }
         self.process.look();
         self.table.page()
     }
@@ -192,7 +213,10 @@ impl Metrics {
     pub fn poll_ended(&self, took: Duration, error: Option<PollError>) {
         self.poll_latency.add([truth(error.is_some())], took.as_micros());
         match error {
-            None => self.last_poll.set([], unix_now_s()),
+            None => {
+                self.last_poll.set([], unix_now_s());
+                self.last_good_poll.set([], unix_now_s());
+            }
             Some(error) => self.poll_errors.add([error.word()], 1),
         }
     }
@@ -235,6 +259,33 @@ impl Metrics {
             .add([method, &status, route, "http", "1.1", host, port, scheme], took.as_micros());
         if body_bytes > 0 {
             self.http_body_sizes.add([method, route, "http", "1.1", host, port, scheme], body_bytes);
+        }
+    }
+
+    /// An answer was not taken; `status` is absent when no reply came.
+    pub(crate) fn post_refused(&self, status: Option<u16>) {
+        self.posts_refused.add([&status.map_or("none".to_owned(), labels::status)], 1);
+    }
+
+    /// A call begins to run.
+    pub(crate) fn call_began(&self, channel: &Channel) {
+        self.calls_in_flight.add([self.channel(channel)], 1);
+    }
+
+    /// A call has ended, whether it had begun to run or not.
+    pub(crate) fn call_ended(
+        &self,
+        channel: &Channel,
+        method: &str,
+        outcome: &'static str,
+        has_begun: bool,
+        took: Duration,
+    ) {
+        let key = [self.channel(channel), labels::asked(method), outcome];
+        self.calls.add(key, 1);
+        self.call_durations.add(key, took.as_micros());
+        if has_begun {
+            self.calls_in_flight.take([key[0]], 1);
         }
     }
 

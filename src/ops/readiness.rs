@@ -208,6 +208,12 @@ impl Readiness {
         state.targets.get(channel).is_some_and(|target| !target.pending && target.trouble().is_none())
     }
 
+    /// True when nothing is known to be wrong with the server of this channel, and no probe of it is awaited.
+    pub fn is_up(&self, channel: &Channel) -> bool {
+        let state = self.state();
+        state.targets.get(channel).is_none_or(|target| !target.pending && target.trouble().is_none())
+    }
+
     /// State of the server of this channel, in the words of the verdict.
     #[cfg(feature = "page")]
     pub fn target_text(&self, channel: &Channel) -> String {

@@ -144,6 +144,7 @@ impl Couriers {
             self.parts.readiness.posts(|posts, now| posts.give_up(now, refusal.fault(&why), is_repeat));
             return self.give_up(&pending.command);
         }
+        self.parts.metrics.post_refused(refusal.status().map(|said| said.status));
         let (fate, number) = (self.fate(&mut pending, &refusal), pending.number);
         let refused = || {
             self.parts
@@ -242,6 +243,7 @@ impl Couriers {
         }
         self.parts.readiness.posts(|posts, now| posts.lose(now, why == STOPS));
         self.parts.metrics.answers_lost.add([], 1);
+        self.parts.metrics.calls_unanswered.add([], 1);
         log::error!(
             request_id = pending.command.request_id.as_str(), error = why;
             "failed to post response to control plane"

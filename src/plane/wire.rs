@@ -8,7 +8,7 @@
 //! payload is never decoded into a tree. A member that is named twice makes its command unreadable.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
@@ -99,6 +99,7 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
         trace: TraceContext::of_command(raw, &members),
         judgement: Judgement::default(),
         record: None,
+        started: OnceLock::new(),
         ticket: flight.enter(bytes),
     })
 }

@@ -5,7 +5,7 @@
 //! log line prints a header of it but its request and session ids.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, HeaderValue};
@@ -59,6 +59,8 @@ pub struct Command {
     pub judgement: Judgement,
     /// Its record, which is written when it is dropped: before the command stops to be counted.
     pub record: Option<Box<dyn Record>>,
+    /// When a worker began to run it.
+    pub started: OnceLock<Instant>,
     /// Counts the command among those in flight until it is dropped.
     pub ticket: Ticket,
 }
@@ -154,6 +156,7 @@ impl Command {
             trace: None,
             judgement: Judgement::default(),
             record: None,
+            started: OnceLock::new(),
             ticket,
         }
     }

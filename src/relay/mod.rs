@@ -11,6 +11,7 @@
 
 mod answer;
 pub mod backoff;
+pub mod calls;
 pub mod command;
 pub mod failure;
 pub mod fate;

@@ -20,6 +20,7 @@ use crate::ops::readiness::Readiness;
 use crate::sync;
 
 use super::answer;
+use super::calls::Calls;
 use super::command::{Body, Command, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_TTL};
 use super::failure::{self, Class, Failure, Source};
 use super::fate;
@@ -49,6 +50,8 @@ pub struct Relay {
     pub outbox: Arc<dyn Outbox>,
     /// Takes down what is asked and what becomes of it, where the operator wants that.
     pub recorder: Option<Arc<dyn Recorder>>,
+    /// The last calls.
+    pub calls: Calls,
     /// Whether trace contexts go on to servers outside this process.
     pub forwards_trace: bool,
     /// Whether answers tell how long their servers took.
@@ -205,6 +208,7 @@ impl Relay {
         };
         let call_max = if command.is_subscription() { SUBSCRIPTION_TTL } else { self.call_max };
         let deadline = command.deadline(call_max);
+        self.calls.begin(&command);
         heartbeat.until(deadline.end());
         let mut stream = Stream { relay: self, command: &command, broken: false, afterwards: None };
         let outcome = call.run(deadline, &mut stream);
@@ -226,8 +230,7 @@ impl Relay {
         match verdict {
             Verdict::Unsupported => {
                 let answer = self.unsupported_channel(&command);
-                let fate = command.record.as_ref().map(|_| Fate::new("refused", Some("unsupported_channel")));
-                self.deliver(command, answer, fate)
+                self.deliver(command, answer, Fate::new("refused", Some("unsupported_channel")))
             }
             Verdict::Fail(failure) => self.finish(command, Outcome::Failed(failure)),
         }
@@ -278,7 +281,7 @@ impl Relay {
             }
             (_, outcome) => outcome,
         };
-        let fate = command.record.as_ref().map(|_| fate::of(&command, &outcome));
+        let fate = fate::of(&command, &outcome);
         let mut answer = answer::of(&command, outcome);
         answer.timing = answer.timing.filter(|_| self.tells_timing);
         self.deliver(command, answer, fate)
@@ -286,15 +289,17 @@ impl Relay {
 
     /// Hands over the one terminal answer of a command, unless nobody waits for it any more: a caller may have given
     /// less time than the way here takes, and past the deadline nothing is posted. Tells its status.
-    fn deliver(&self, command: Arc<Command>, answer: Answer, fate: Option<Fate>) -> Option<u16> {
+    fn deliver(&self, command: Arc<Command>, answer: Answer, fate: Fate) -> Option<u16> {
         let expired = command.expired();
-        if let Some((record, fate)) = command.record.as_ref().zip(fate) {
-            let bytes = answer.payload.as_ref().map_or(0, Payload::bytes);
-            record.end(match expired {
-                true => Fate::new("expired", fate.failure),
-                false => Fate { status: Some(answer.status), bytes, ..fate },
-            });
+        let bytes = answer.payload.as_ref().map_or(0, Payload::bytes);
+        let fate = match expired {
+            true => Fate::new("expired", fate.failure),
+            false => Fate { status: Some(answer.status), bytes, ..fate },
+        };
+        if let Some(record) = &command.record {
+            record.end(fate);
         }
+        self.calls.end(&command, fate);
         if expired {
             log::info!(
                 request_id = command.request_id.as_str();

@@ -92,18 +92,6 @@ pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Features that this program was built with.
-const FEATURES: &[&str] = &[
-    #[cfg(feature = "operator")]
-    "operator",
-    #[cfg(feature = "harpoon")]
-    "harpoon",
-    #[cfg(feature = "page")]
-    "page",
-    #[cfg(feature = "dev")]
-    "dev",
-];
-
 /// Prints the version, first and alone: scripts take it so from the reference's `VERSION (git sha: X)` too.
 pub(crate) fn version() -> ExitCode {
     let libc = match () {
@@ -111,7 +99,7 @@ pub(crate) fn version() -> ExitCode {
         () if cfg!(target_env = "gnu") => "-gnu",
         () => "",
     };
-    let features = if FEATURES.is_empty() { "none".to_owned() } else { FEATURES.join(",") };
+    let features = crate::features();
     print(&format!(
         "{} ({}, {}-{}{libc}, features: {features})\n",
         crate::VERSION,

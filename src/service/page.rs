@@ -15,6 +15,9 @@ use crate::sync;
 use super::html::Page;
 use super::tunnel::Tunnel;
 
+/// Calls that the page shows.
+const CALLS_SHOWN: usize = 50;
+
 impl Tunnel {
     /// What makes the page. It holds on to the tunnel, which lives as long as the process anyway.
     pub(crate) fn page(self: &Arc<Self>, settings: &Settings, redactor: Arc<Redactor>) -> PageMaker {
@@ -39,12 +42,45 @@ impl Tunnel {
             page.row(&["last reload", &reload]);
             page.row(&["version", &format!("{} {}", crate::CLIENT_NAME, crate::VERSION)]);
             page.end_table();
+            tunnel.show_calls(&mut page);
             tunnel.show_servers(&mut page, words_too);
             if let Some(built_in) = &tunnel.built_in {
                 built_in.show(&mut page);
             }
             page.text
         })
+    }
+
+    /// The newest calls, the last first.
+    fn show_calls(&self, page: &mut Page) {
+        let columns = ["ended", "channel", "method", "name", "outcome", "status", "ms waiting", "ms running"];
+        page.table("Calls", &[&columns[..], &["bytes in", "bytes out", "request", "session"]].concat());
+        for call in self.relay.calls.last().iter().rev().take(CALLS_SHOWN) {
+            let fate = &call.fate;
+            let numbers = [
+                fate.status.map(u128::from).unwrap_or_default(),
+                call.waited.as_millis(),
+                call.ran.as_millis(),
+                u128::try_from(call.bytes_in).unwrap_or_default(),
+                u128::try_from(fate.bytes).unwrap_or_default(),
+            ];
+            let [status, waited, ran, bytes_in, bytes_out] = numbers.map(|number| number.to_string());
+            page.row(&[
+                &timestamp::plain(call.at),
+                call.channel.as_str(),
+                &call.method,
+                &call.name,
+                fate.failure.unwrap_or(fate.outcome),
+                &status,
+                &waited,
+                &ran,
+                &bytes_in,
+                &bytes_out,
+                &call.request_id,
+                &call.session,
+            ]);
+        }
+        page.end_table();
     }
 
     /// The last try to take over other settings, in words.

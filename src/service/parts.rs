@@ -28,6 +28,7 @@ use crate::plane::poll_wait::PollWait;
 use crate::plane::poller::{self, Poller};
 use crate::plane::server_info::{self, Declaration, ServerInfo};
 use crate::policy::Policy;
+use crate::relay::calls::Calls;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::{Governor, Recorder, Target};
 use crate::relay::queue::{LISTENERS, Queue};
@@ -274,6 +275,7 @@ impl<'a> Shared<'a> {
             governor: self.governor(),
             recorder: audit.map(|audit| -> Arc<dyn Recorder> { Arc::<Audit>::clone(audit) }),
             call_max: mcp.connection_max_ttl,
+            calls: Calls::new(Arc::clone(&self.metrics)),
             forwards_trace: mcp.forward_trace_context && !has_own,
             tells_timing: plane.response_timing,
             metrics: Arc::clone(&self.metrics),

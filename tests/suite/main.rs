@@ -23,6 +23,7 @@ mod audit;
 mod audit_faults;
 mod audit_mappings;
 mod bad_answers;
+mod calls;
 mod channels;
 mod commands;
 mod compatibility;

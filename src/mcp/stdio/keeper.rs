@@ -17,7 +17,7 @@ use crate::crypto;
 use crate::net::{self, Budget};
 use crate::ops::health::{Clock, Component, Object, Status};
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
-use crate::ops::metrics::{ChildEvent, Metrics};
+use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::relay::inflight::Ticket;
 use crate::relay::message::Message;
@@ -296,12 +296,12 @@ impl Keeper {
     }
 
     fn keep(self: &Arc<Keeper>, heartbeat: &Heartbeat) {
-        let mut backoff = pause::backoff();
+        let (mut backoff, mut has_started) = (pause::backoff(), false);
         while self.wait_wanted() {
             let started = Instant::now();
             // A folder or a program on a file system that does not answer.
             heartbeat.within(START_MAX);
-            self.happened(ChildEvent::Start);
+            self.starts(std::mem::replace(&mut has_started, true));
             let (change, cause, why) = match self.shared.guards.start(&self.launch) {
                 Ok(process) => self.attend(process, heartbeat),
                 Err(error) => (Change::NotStarted, "not_started", format!("cannot be started: {error}")),

@@ -29,6 +29,17 @@ pub(super) fn mcp_method(name: &str) -> &'static str {
     one_of(MCP_METHODS, name)
 }
 
+/// Commands that are no message.
+const OTHER_COMMANDS: &str = "oauth_discovery session_termination";
+
+/// What a call asks for: a method, or what is no message; else `other`.
+pub(super) fn asked(name: &str) -> &'static str {
+    match one_of(MCP_METHODS, name) {
+        OTHER => one_of(OTHER_COMMANDS, name),
+        method => method,
+    }
+}
+
 /// The verb, or `other`.
 pub(super) fn http_method(name: &str) -> &'static str {
     one_of(HTTP_METHODS, name)

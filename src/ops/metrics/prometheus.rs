@@ -44,6 +44,12 @@ const USUAL_BOUNDS: &[u64] = &[
 /// The boundaries for the duration of HTTP requests: 5 ms to 10 s.
 const REQUEST_BOUNDS: &[u64] = &[5, 10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000];
 
+/// The boundaries for calls, which may take as long as their longest time: 1 ms to 10 min.
+const CALL_BOUNDS: &[u64] = &[
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000,
+    600_000,
+];
+
 /// Type of a metric and how its numbers are written.
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -67,6 +73,9 @@ pub(super) const NUMBERS: Kind = Kind { word: "histogram", bounds: USUAL_BOUNDS,
 pub(super) const SECONDS: Kind = Kind { per_unit: 1_000_000, ..NUMBERS };
 /// Histogram of microseconds with boundaries for HTTP requests.
 pub(super) const REQUEST_SECONDS: Kind = Kind { bounds: REQUEST_BOUNDS, ..SECONDS };
+
+/// Histogram of microseconds with boundaries for calls.
+pub(super) const CALL_SECONDS: Kind = Kind { bounds: CALL_BOUNDS, ..SECONDS };
 
 /// All metrics, in the order of the page.
 #[derive(Debug, Default)]
@@ -120,6 +129,13 @@ impl<const N: usize> Metric<N> {
                 bucket.fetch_add(1, Ordering::Relaxed);
             }
             sample.value.fetch_add(value, Ordering::Relaxed);
+        });
+    }
+
+    /// Takes from a gauge what was added to it.
+    pub(crate) fn take(&self, labels: [&str; N], value: u64) {
+        self.sample(labels, |sample| {
+            sample.value.fetch_sub(value, Ordering::Relaxed);
         });
     }
 

@@ -6,6 +6,12 @@ fn metrics() -> Metrics {
     Metrics::new("tunnel_0123456789abcdef0123456789abcdef", 20, 10, &[Channel::main()])
 }
 
+fn ready() -> Readiness {
+    let readiness = Readiness::new(Duration::from_secs(60), &[]);
+    readiness.poll_succeeded();
+    readiness
+}
+
 fn place() -> Destination {
     Destination::new("mcp", &Origin { tls: false, host: "h".into(), port: 80 })
 }
@@ -29,7 +35,7 @@ fn an_idle_process_shows_its_names_in_little_text() {
     metrics.http(&place(), "GET", Some(200), Duration::from_millis(3), 0);
     metrics.http(&place(), "GET", Some(204), Duration::from_secs(30), 0);
     metrics.http(&place(), "GET", Some(200), Duration::from_secs(30), 0);
-    let text = metrics.render(true);
+    let text = metrics.render(&ready());
     assert!(text.len() < 16 * 1024, "{}", text.len());
     for line in [
         "liveness 1",
@@ -58,7 +64,7 @@ fn every_sample_belongs_to_a_family_that_is_described_once() {
     metrics.target_failure(&channel, "connect");
     metrics.server_request(&channel, true);
     metrics.unsupported_channel(&channel, "jsonrpc");
-    let text = metrics.render(true);
+    let text = metrics.render(&ready());
     let mut family = "";
     let mut seen = Vec::new();
     for line in text.lines() {
@@ -84,7 +90,7 @@ fn labels_from_outside_are_bounded() {
         metrics.answered(&call(&channel, &format!("tools/call{n}"), n));
         metrics.http(&place(), "POST", Some(n), Duration::ZERO, 1);
     }
-    let text = metrics.render(true);
+    let text = metrics.render(&ready());
     let sets = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     // 500 statuses and one for all others.
     assert_eq!(sets("command_end_to_end_latency_milliseconds_count"), 501);
@@ -98,7 +104,7 @@ fn labels_from_outside_are_bounded() {
 fn an_exchange_without_a_reply_has_no_status() {
     let metrics = metrics();
     metrics.http(&place(), "POST", None, Duration::from_millis(5), 10);
-    let text = metrics.render(true);
+    let text = metrics.render(&ready());
     let labels = "http_request_method=\"POST\",http_route=\"mcp\",network_protocol_name=\"http\",\
         network_protocol_version=\"1.1\",server_address=\"h\",server_port=\"80\",url_scheme=\"http\"";
     assert!(text.contains(&format!("http_client_request_body_size_bytes_sum{{{labels}}} 10\n")), "{text}");

@@ -7,6 +7,7 @@ use crate::config::Channel;
 use crate::ops::heartbeat::Heartbeats;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
+use crate::relay::calls::Calls;
 use crate::relay::command;
 use crate::relay::failure::{Class, Failure};
 use crate::relay::judgement::Judgement;
@@ -111,9 +112,10 @@ impl Governor for Refusing {
 
 fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answers>) -> Relay {
     let (channel, target): (_, Arc<dyn Target>) = (Channel::main(), Arc::new(target));
+    let metrics = Arc::new(Metrics::new("t", 10, 1, std::slice::from_ref(&channel)));
     Relay {
         queue: Queue::new(10, 1, 1),
-        targets: HashMap::from([(channel.clone(), target)]),
+        targets: HashMap::from([(channel, target)]),
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(answers),
         governor,
@@ -121,7 +123,8 @@ fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answer
         call_max: Duration::from_secs(1),
         forwards_trace: false,
         tells_timing: false,
-        metrics: Arc::new(Metrics::new("t", 10, 1, &[channel])),
+        calls: Calls::new(Arc::clone(&metrics)),
+        metrics,
         readiness: Arc::new(Readiness::new(Duration::from_secs(60), &[])),
     }
 }

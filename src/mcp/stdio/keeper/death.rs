@@ -32,6 +32,12 @@ impl Keeper {
         self.shared.metrics.channel(&self.channel)
     }
 
+    /// Counts a start of a child, which may be one after another.
+    pub(super) fn starts(&self, again: bool) {
+        self.happened(ChildEvent::Start);
+        self.shared.metrics.child_restarts.add([self.label()], usize::from(again));
+    }
+
     /// Counts what happened to a child.
     pub(super) fn happened(&self, event: ChildEvent) {
         self.shared.metrics.child_events.add([self.label(), event.word()], 1);
