@@ -110,7 +110,7 @@ pub struct StdioServer {
 }
 
 /// PEM files of a client certificate and its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
     /// Certificate chain.
     pub certificate: PathBuf,

@@ -22,6 +22,7 @@ use crate::config::{Identity, trust};
 const KEY_MAX_BYTES: u64 = 1 << 20;
 
 /// Client certificate with its key.
+#[derive(Debug, Clone)]
 pub(super) struct Shown {
     pub(super) certified: Arc<SingleCertAndKey>,
     pub(super) loaded: Option<Loaded>,

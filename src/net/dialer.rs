@@ -4,10 +4,11 @@
 //! has none. Whatever fails here failed before any byte of the request was sent, so every error keeps
 //! `request_sent` false and the caller may try again.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::UnixAddr;
@@ -29,7 +30,7 @@ use super::route::{Routes, Way, proxy_url};
 use super::socket::{Liveness, PLANE, Sockets};
 use super::tls;
 use super::wire::Wire;
-use crate::config::{Network, Origin, Proxy};
+use crate::config::{Identity, Network, Origin, Proxy};
 
 /// Longest time of each step to a connection: connecting in all, the proxy's answer, a handshake. The kernel
 /// finds a dead peer, but a proxy that is alive hides one from it, and so does whoever accepts and then says nothing.
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     /// Loaded when the first purpose needs TLS: a plain-http set-up never reads 150 certificates.
     pub(super) trust: OnceLock<Trust>,
     pub(super) pools: Arc<Pools>,
+    /// Client certificates that could be used, each as it was read last.
+    pub(super) usable: Arc<Mutex<BTreeMap<Identity, Shown>>>,
 }
 
 /// Trusted authorities.

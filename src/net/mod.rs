@@ -73,7 +73,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config;
-use crate::crypto;
+use crate::{crypto, sync};
 
 pub use budget::{Budget, FREE_BYTES, Reservation};
 #[cfg(any(test, feature = "operator"))]
@@ -103,6 +103,7 @@ pub struct Net {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
     dump: bool,
+    forgives: bool,
 }
 
 /// Summaries of the PEM certificates of a file, in their order. Fails when it cannot be read.
@@ -127,8 +128,10 @@ impl Net {
             guarded_names: resolve::Names::new(),
             trust: OnceLock::new(),
             pools: Arc::default(),
+            usable: Arc::default(),
         };
-        Ok(Net { shared: Arc::new(shared), budget: Budget::new(network.body_budget_bytes), dump: false })
+        let budget = Budget::new(network.body_budget_bytes);
+        Ok(Net { shared: Arc::new(shared), budget, dump: false, forgives: false })
     }
 
     /// What takes the place of this one: with these proxies, and with bundle and roots as their files are now. TLS
@@ -144,6 +147,7 @@ impl Net {
             guarded_names: former.guarded_names.clone(),
             trust: OnceLock::new(),
             pools: Arc::clone(&former.pools),
+            usable: Arc::clone(&former.usable),
         };
         if former.trust.get().is_some() {
             shared.trust()?;
@@ -155,6 +159,11 @@ impl Net {
     pub fn dumping(mut self, dump: bool) -> Net {
         self.dump = dump;
         self
+    }
+
+    /// The same, whose clients show the client certificate of before where the files of one cannot be used.
+    pub fn forgiving(&self) -> Net {
+        Net { forgives: true, ..self.clone() }
     }
 
     /// A client towards the control plane, keeping up to `idle_max` idle connections for 50 s. Fails when
@@ -262,6 +271,17 @@ impl Net {
 
     /// The client certificate of a purpose; `whose` opens the text of a failure.
     fn identity(&self, identity: Option<&config::Identity>, whose: &str) -> Result<Option<Shown>, Error> {
-        identity.map(|identity| client_certificate::load(identity, whose, &self.shared.provider)).transpose()
+        let Some(identity) = identity else { return Ok(None) };
+        let mut usable = sync::lock(&self.shared.usable);
+        match client_certificate::load(identity, whose, &self.shared.provider) {
+            Ok(shown) => {
+                usable.insert(identity.clone(), shown.clone());
+                Ok(Some(shown))
+            }
+            Err(error) => {
+                let last = usable.get(identity).filter(|_| self.forgives);
+                Ok(Some(last.ok_or(error)?.clone()))
+            }
+        }
     }
 }

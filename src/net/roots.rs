@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 
 use super::error::{Error, Kind};
 use super::loaded::Loaded;
@@ -103,10 +103,16 @@ pub(super) fn ca_bundle(network: &Network) -> Result<Bundle, Error> {
 }
 
 /// The PEM certificates of a file. What is no certificate is passed over: bundles carry comments, and a key
-/// may stand in the same file.
+/// may stand in the same file. A file that ends within one is still being written.
 pub(super) fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let (pem, _) = trust::read_regular(path, FILE_MAX_BYTES)?;
-    Ok(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect())
+    let found = CertificateDer::pem_slice_iter(&pem).filter_map(|one| match one {
+        Err(pem::Error::MissingSectionEnd { .. }) => {
+            Some(Err(io::Error::other("it ends within a PEM block")))
+        }
+        one => one.ok().map(Ok),
+    });
+    found.collect()
 }
 
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, which replace everything else when set: who sets them means to narrow

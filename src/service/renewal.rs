@@ -19,8 +19,9 @@ impl Tunnel {
     pub(super) fn renew(&self, net: &Net, connects: bool, settings: &Settings) -> Vec<String> {
         let part = |renew: &dyn Fn(Option<&Net>) -> Result<(), Error>| {
             let why = renew(connects.then_some(net)).err()?;
-            // Where no connections can be made, keys and headers are taken over all the same.
-            let other = if connects { renew(None).err() } else { None };
+            // Authorities are taken over where a certificate cannot be; keys and headers where neither can.
+            let other =
+                connects.then(|| renew(Some(&net.forgiving())).or_else(|_| renew(None)).err()).flatten();
             Some(other.unwrap_or(why).to_string())
         };
         let mut complaints: Vec<String> = part(&|net| self.renew_plane(net, settings)).into_iter().collect();

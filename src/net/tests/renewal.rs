@@ -97,9 +97,14 @@ fn bundle_roots_and_sessions_are_those_of_the_new_room() {
     let renewed = net.renewed(&settings).unwrap();
     assert_eq!(kinds(&client_of(&renewed, &server(&urls[0])).unwrap()), ["Full", "Resumed"]);
 
-    // Half a file changes nothing, and is said.
-    std::fs::write(&bundle, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
-    assert_eq!(net.renewed(&settings).unwrap_err().kind, Kind::Setup);
+    // Half a file changes nothing, and is said, although a whole certificate stands in it.
+    let [first, second] = [&two, &one].map(|authority| std::fs::read_to_string(authority.bundle()).unwrap());
+    for half in
+        ["-----BEGIN CERTIFICATE-----\nMIIB", &format!("{first}{}", second.split_at(second.len() / 2).0)]
+    {
+        std::fs::write(&bundle, half).unwrap();
+        assert_eq!(net.renewed(&settings).unwrap_err().kind, Kind::Setup, "{half}");
+    }
     get(&former, &urls[0]).unwrap();
 
     std::fs::copy(two.bundle(), &bundle).unwrap();
@@ -113,4 +118,24 @@ fn bundle_roots_and_sessions_are_those_of_the_new_room() {
     settings.roots = crate::config::Roots::Automatic;
     settings.ssl_cert_file = Some(one.directory.join("none"));
     assert_eq!(net.renewed(&settings).unwrap_err().kind, Kind::Setup);
+}
+
+#[test]
+fn authorities_are_taken_over_beside_a_client_certificate_that_cannot_be() {
+    let (one, two) = (Authority::new("One CA"), Authority::new("Two CA"));
+    let url = tells_how_it_began(two.server(Some(true)));
+    let bundle = one.bundle();
+    let settings = network(Some(&bundle));
+    let (net, mut server) = (Net::new(&settings).unwrap(), server(&url));
+    let identity = two.identity("agent");
+    let (key, path) = (std::fs::read(&identity.key).unwrap(), identity.key.clone());
+    server.identity = Some(identity);
+    assert_eq!(get(&client_of(&net, &server).unwrap(), &url).unwrap_err().kind, Kind::Tls);
+
+    std::fs::copy(two.bundle(), &bundle).unwrap();
+    std::fs::write(&path, &key[..key.len() / 2]).unwrap();
+    let renewed = net.renewed(&settings).unwrap();
+    assert_eq!(client_of(&renewed, &server).unwrap_err().kind, Kind::Setup);
+    get(&client_of(&renewed.forgiving(), &server).unwrap(), &url).unwrap();
+    assert_eq!(client_of(&Net::new(&settings).unwrap().forgiving(), &server).unwrap_err().kind, Kind::Setup);
 }
