@@ -280,6 +280,14 @@ fn serve_mcp(stream: impl Read + Write, style: Style) {
 
 /// Reads one request: its first line and its body.
 pub fn request(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
+    request_seeing(stream, |_, _| ())
+}
+
+/// The same, and shows every header.
+pub fn request_seeing(
+    stream: &mut BufReader<impl Read>,
+    mut see: impl FnMut(&str, &str),
+) -> Option<(String, Vec<u8>)> {
     let mut first = String::new();
     if stream.read_line(&mut first).ok()? == 0 {
         return None;
@@ -292,6 +300,7 @@ pub fn request(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
             break;
         }
         if let Some((name, value)) = line.split_once(':') {
+            see(name, value.trim());
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().ok()?;
             }

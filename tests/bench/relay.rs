@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
 //! those whose name begins with the given word, `-- governed` what policy and audit cost, `-- faults` the faults of the plane, which lose no answer,
-//! `-- recorded` the audit records of 200 000 calls under faults, and `-- soak SECONDS` the soak alone.
+//! `-- recorded` the audit records of 200 000 calls under faults, `-- soak SECONDS` the soak alone, and
+//! `-- rotate [SECONDS]` calls while keys and certificates change.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
 #![allow(unreachable_pub, reason = "a benchmark has no outside")]
@@ -17,6 +18,9 @@
 
 #[path = "beside.rs"]
 mod beside;
+#[path = "../support/certs.rs"]
+#[allow(dead_code, reason = "the suite uses the rest")]
+mod certs;
 #[path = "echo.rs"]
 mod echo;
 #[path = "faults.rs"]
@@ -29,8 +33,19 @@ mod peers;
 mod process;
 #[path = "recorded.rs"]
 mod recorded;
+#[path = "rotate.rs"]
+mod rotate;
+#[path = "rotate_files.rs"]
+mod rotate_files;
+#[path = "rotate_ledger.rs"]
+mod rotate_ledger;
+#[path = "rotate_peers.rs"]
+mod rotate_peers;
 #[path = "soak.rs"]
 mod soak;
+#[path = "../support/temp.rs"]
+#[allow(dead_code, reason = "the suite uses the rest")]
+mod temp;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -64,10 +79,13 @@ fn main() -> ExitCode {
     if wanted == ["recorded"] {
         return recorded::run();
     }
-    if let [word, seconds] = wanted.as_slice() {
-        if word == "soak" {
-            return soak::run(Duration::from_secs(seconds.parse().expect("a number of seconds")));
+    let seconds = |text: &String| Duration::from_secs(text.parse().expect("a number of seconds"));
+    match wanted.as_slice() {
+        [word, length] if word == "soak" => return soak::run(seconds(length)),
+        [word, rest @ ..] if word == "rotate" => {
+            return rotate::run(rest.first().map_or(rotate::LONG, seconds));
         }
+        _ => {}
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word.as_str()));
     println!(

@@ -60,15 +60,20 @@ impl Authority {
 
     /// The same, demanding a client certificate of `clients`.
     pub fn server_demanding(&self, clients: &Authority) -> Arc<ServerConfig> {
+        self.server_demanding_one_of(&[clients])
+    }
+
+    /// The same, demanding a client certificate of any of them.
+    pub fn server_demanding_one_of(&self, clients: &[&Authority]) -> Arc<ServerConfig> {
         self.server_asking(Some((clients, true)))
     }
 
     /// The same, accepting clients with and without a certificate of `clients`.
     pub fn server_inviting(&self, clients: &Authority) -> Arc<ServerConfig> {
-        self.server_asking(Some((clients, false)))
+        self.server_asking(Some((&[clients], false)))
     }
 
-    fn server_asking(&self, clients: Option<(&Authority, bool)>) -> Arc<ServerConfig> {
+    fn server_asking(&self, clients: Option<(&[&Authority], bool)>) -> Arc<ServerConfig> {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         self.server_with(self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, LONG), clients)
     }
@@ -83,7 +88,7 @@ impl Authority {
     fn server_with(
         &self,
         (chain, key): (Vec<CertificateDer<'static>>, KeyPair),
-        clients: Option<(&Authority, bool)>,
+        clients: Option<(&[&Authority], bool)>,
     ) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -91,9 +96,11 @@ impl Authority {
             .unwrap();
         let builder = match clients {
             None => builder.with_no_client_auth(),
-            Some((authority, demanded)) => {
+            Some((authorities, demanded)) => {
                 let mut roots = RootCertStore::empty();
-                roots.add(authority.issuer.der().clone()).unwrap();
+                for authority in authorities {
+                    roots.add(authority.issuer.der().clone()).unwrap();
+                }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 let verifier = if demanded { verifier } else { verifier.allow_unauthenticated() };
                 builder.with_client_cert_verifier(verifier.build().unwrap())
