@@ -93,6 +93,9 @@ put 0644 packaging/audit.md "$documents/audit.md"
 put 0644 packaging/rotation.md "$documents/rotation.md"
 put 0644 packaging/controls.md "$documents/controls.md"
 put 0644 packaging/DEPENDENCIES.md "$documents/DEPENDENCIES.md"
+for file in packaging/monitoring/*; do
+    put 0644 "$file" "$documents/monitoring/${file##*/}"
+done
 for example in packaging/systemd/examples/*; do
     put 0644 "$example" "$documents/examples/${example##*/}"
 done
