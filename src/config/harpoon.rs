@@ -38,17 +38,14 @@ impl HostRules {
             IpAddr::V4(address) => address.is_private(),
             IpAddr::V6(address) => address.is_unique_local(),
         });
-        if self.loopback && is_loopback {
-            return Some("loopback".into());
-        }
-        if self.private && is_private {
-            return Some("private-ip".into());
-        }
         let covers = |suffix: &&String| host.ends_with(*suffix) || suffix.strip_prefix('.') == Some(host);
-        if let Some(suffix) = self.suffixes.iter().find(covers) {
-            return Some(format!("suffix:{suffix}"));
+        let matching = || self.regexes.iter().find(|regex| regex.is_match(host));
+        match self.suffixes.iter().find(covers) {
+            _ if self.loopback && is_loopback => Some("loopback".into()),
+            _ if self.private && is_private => Some("private-ip".into()),
+            Some(suffix) => Some(format!("suffix:{suffix}")),
+            None => matching().map(|regex| format!("regex:{regex}")),
         }
-        self.regexes.iter().find(|regex| regex.is_match(host)).map(|regex| format!("regex:{regex}"))
     }
 }
 

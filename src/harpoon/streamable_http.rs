@@ -72,13 +72,8 @@ pub fn answer(server: &dyn Server, sessions: &Sessions, asking: &Asking) -> Answ
 
 /// A client's good-bye; one who is not known is told so, as with every other request.
 fn delete(sessions: &Sessions, asking: &Asking) -> Answer {
-    match session_of(sessions, asking) {
-        Ok((id, _)) => {
-            sessions.end(id);
-            Answer::empty(204)
-        }
-        Err(refusal) => Answer::refused(&refusal, "null"),
-    }
+    let ended = session_of(sessions, asking).map(|(id, _)| sessions.end(id));
+    ended.map_or_else(|refusal| Answer::refused(&refusal, "null"), |_| Answer::empty(204))
 }
 
 fn post(server: &dyn Server, sessions: &Sessions, asking: &Asking) -> Answer {

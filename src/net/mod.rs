@@ -1,6 +1,6 @@
 //! Outbound connections: the one place that makes them.
 //!
-//! A [`Net`] is built once from the settings; it hands out one [`Client`] a purpose. Everything that
+//! A [`Net`] is built from the settings, and anew when its files have changed; it hands out one [`Client`] a purpose. Everything that
 //! differs between purposes (roots, client certificate, proxy, socket, idle time) is decided here.
 //! It knows nothing of tunnels or MCP. It fails with an [`Error`] whose `kind` names the cause.
 //!

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, header};
 
-use crate::config;
+use crate::config::{HttpServer, Mcp};
 use crate::mcp::http::reply::{self, Content};
 use crate::net::{Error, Net, Reservation};
 use crate::ops::readiness::{self, Readiness};
@@ -69,8 +69,8 @@ impl Discovery {
     /// Prepares the ways; nothing is dialled yet. From now on readiness waits for the first search.
     pub fn new(
         net: &Net,
-        mcp: &config::Mcp,
-        server: &config::HttpServer,
+        mcp: &Mcp,
+        server: &HttpServer,
         registrar: Option<Box<dyn Register>>,
         readiness: &Arc<Readiness>,
     ) -> Result<Discovery, Error> {
@@ -81,10 +81,14 @@ impl Discovery {
         Ok(Discovery { server, fetcher, registrar, readiness, known })
     }
 
-    /// Asks from now on with the headers, the credentials and the certificate of these settings, over `net`. When that
-    /// fails, nothing has changed.
-    pub fn renew(&self, net: &Net, mcp: &config::Mcp, server: &config::HttpServer) -> Result<(), Error> {
-        let next = Fetcher::new(net, mcp, server)?.in_place_of(&self.fetcher());
+    /// Asks from now on with the headers of these settings; with a `net` also on its connections, with the certificate as
+    /// it is now. When that fails, nothing has changed.
+    pub fn renew(&self, net: Option<&Net>, mcp: &Mcp, server: &HttpServer) -> Result<(), Error> {
+        let former = self.fetcher();
+        let next = match net {
+            Some(net) => Fetcher::new(net, mcp, server)?.in_place_of(&former),
+            None => former.with_headers(mcp),
+        };
         *sync::lock(&self.fetcher) = Arc::new(next);
         Ok(())
     }

@@ -31,6 +31,7 @@ const UNTRUSTED: &str = "oauth discovery: destination origin is not trusted; con
                          additional metadata or authorization servers";
 
 /// Asks for documents. No `Debug`: the headers are often credentials.
+#[derive(Clone)]
 pub(super) struct Fetcher {
     /// The origins that may be asked: the configured server's, then those that the operator named.
     clients: Vec<(Origin, Client)>,
@@ -67,10 +68,16 @@ impl Fetcher {
             let client = net.learned(origin, trusted, &[&server.proxy, &mcp.proxy], 0)?;
             clients.push((origin.clone(), client));
         }
+        let (server, headers, budget) = (server.origin.clone(), HeaderMap::new(), Arc::clone(net.budget()));
+        Ok(Fetcher { clients, server, headers, budget }.with_headers(mcp))
+    }
+
+    /// The same with the headers of these settings.
+    pub(super) fn with_headers(&self, mcp: &config::Mcp) -> Fetcher {
         let mut headers = mcp.extra_headers.clone();
         // `extend` replaces headers of the same name.
         headers.extend(mcp.discovery_extra_headers.clone());
-        Ok(Fetcher { clients, server: server.origin.clone(), headers, budget: Arc::clone(net.budget()) })
+        Fetcher { headers, ..self.clone() }
     }
 
     /// Takes the place of a former one with the same origins.

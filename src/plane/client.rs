@@ -368,7 +368,7 @@ impl Transport for Plane {
     }
 }
 
-/// The headers of every request. Our own names win over extra headers. They are built once: what could
+/// The headers of every request. Our own names win over extra headers. They are built with the settings: what could
 /// make a request unsendable is found at start, not at the first poll.
 pub(crate) fn head(settings: &config::ControlPlane, instance_id: &str) -> Result<HeaderMap, String> {
     let mut head = settings.extra_headers.clone();

@@ -1,6 +1,6 @@
 //! The parts of a tunnel, made from the settings: connections, servers, discovery.
 //!
-//! Each is made once, at start; nothing is dialled, and only servers over stdio are started. It fails before a
+//! Each is made at start, and some of it again when files have changed; nothing is dialled, and only servers over stdio are started. It fails before a
 //! command was polled.
 
 use std::collections::HashMap;

@@ -31,7 +31,12 @@ impl Tunnel {
                 complaints.extend(why.map(|why| format!("channel {}: {why}", channel.as_str())));
             }
         }
-        complaints.extend(self.renew_built_in(net, settings).err().map(|error| error.to_string()));
+        #[cfg(feature = "harpoon")]
+        if let Some((discovery, server)) = self.discovery.as_ref().zip(discovered(settings)) {
+            complaints.extend(part(&|net| Ok(discovery.renew(net, &settings.mcp, server)?)));
+        }
+        let failed = self.built_in.as_ref().and_then(|built_in| built_in.renew(net, settings).err());
+        complaints.extend(failed.map(|error| error.to_string()));
         complaints
     }
 
@@ -42,14 +47,5 @@ impl Tunnel {
         self.plane.renew(clients, &settings.control_plane).map_err(Error::Settings)?;
         self.poller.hurry();
         Ok(())
-    }
-
-    /// Renews the search for metadata, and the endpoints of the server inside this program.
-    fn renew_built_in(&self, net: &Net, settings: &Settings) -> Result<(), Error> {
-        #[cfg(feature = "harpoon")]
-        if let Some((discovery, server)) = self.discovery.as_ref().zip(discovered(settings)) {
-            discovery.renew(net, &settings.mcp, server)?;
-        }
-        self.built_in.as_ref().map_or(Ok(()), |built_in| built_in.renew(net, settings))
     }
 }

@@ -1,6 +1,6 @@
 //! What a caller is told of a template: JSON Schemas of what it takes, an example, and what binds a call to them.
 //!
-//! It is made once, at the start. Where the template leads, the names in its query, the operator's headers and the
+//! It is made once for the settings. Where the template leads, the names in its query, the operator's headers and the
 //! names under which a caller's go on are not in it.
 //!
 //! A caller that read a policy yesterday and calls today must not be judged by another one unawares. A write

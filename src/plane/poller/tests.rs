@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::super::refusal::StatusError;
+use super::super::retry::RETRY_AFTER_MAX;
 use super::*;
 use crate::config::Channel;
 use crate::ops::heartbeat::Heartbeats;
@@ -129,22 +131,29 @@ fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answer
     }
 }
 
-/// Polls until the script ends; returns what waits in the queue, what was answered, and the verdict on the plane.
-fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
-    let (stop, answers) = (Arc::new(Stop::default()), Arc::new(Answers::default()));
+/// A poller of these polls, with what it polls.
+fn poller(polls: Vec<Result<Body, Refusal>>, relay: &Arc<Relay>) -> (Poller, Arc<Script>) {
+    let stop = Arc::new(Stop::default());
     let polled = |body| Polled { received: Instant::now(), body, tunnel_request_id: None };
     let polls = Mutex::new(polls.into_iter().map(|poll| poll.map(polled)).collect());
-    let relay = Arc::new(relay(Idle { is_served: true }, None, &answers));
+    let script = Arc::new(Script { polls, stop: Arc::clone(&stop) });
     let poller = Poller::new(Parts {
-        plane: Arc::new(Script { polls, stop: Arc::clone(&stop) }),
-        relay: Arc::clone(&relay),
+        plane: Arc::<Script>::clone(&script),
+        relay: Arc::clone(relay),
         stop,
         flight: InFlight::default(),
         capacity: 10,
         bytes_max: 1 << 20,
         wait: wait(),
     });
-    poller.run(&Heartbeats::default().add("poller"));
+    (poller, script)
+}
+
+/// Polls until the script ends; returns what waits in the queue, what was answered, and the verdict on the plane.
+fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
+    let answers = Arc::new(Answers::default());
+    let relay = Arc::new(relay(Idle { is_served: true }, None, &answers));
+    poller(polls, &relay).0.run(&Heartbeats::default().add("poller"));
     let answers = sync::lock(&answers.0).clone();
     (relay.queue.load().0, answers, relay.readiness.plane_reached())
 }
@@ -187,4 +196,24 @@ fn the_poller_answers_what_finds_no_place() {
 fn polls_that_are_too_large_are_made_smaller_without_a_pause() {
     let large = || Err(Error::new(Kind::TooLarge, "too large").into());
     assert_eq!(run(vec![large(), large(), Ok(commands("tools/list", 1))]), (1, Vec::new(), true));
+}
+
+/// What polls are made with may have been what made the last one fail.
+#[test]
+fn a_renewal_ends_the_wait_after_a_failure() {
+    let answers = Arc::new(Answers::default());
+    let relay = Arc::new(relay(Idle { is_served: true }, None, &answers));
+    let away = StatusError { status: 503, retry_after: Some(RETRY_AFTER_MAX), ..StatusError::default() };
+    let polls = vec![Err(Refusal::Status(Box::new(away))), Ok(commands("tools/list", 1))];
+    let ((poller, script), began) = (poller(polls, &relay), Instant::now());
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| poller.run(&Heartbeats::default().add("poller")));
+        while sync::lock(&script.polls).len() == 2 {
+            std::thread::yield_now();
+        }
+        poller.hurry();
+        running.join().unwrap();
+    });
+    assert_eq!(relay.queue.load().0, 1);
+    assert!(began.elapsed() < RETRY_AFTER_MAX, "{:?}", began.elapsed());
 }
