@@ -76,7 +76,7 @@ section! {
     /// otherwise fail on the day on which the socket is taken out.
     Health(lookup: &Lookup) {
         /// TCP address, ignored while a socket is set. Host and port as written, and resolved.
-        listen: ListenAddress = listen(lookup, "health.listen-addr")?;
+        listen: ListenAddress = lookup.listen.map_or_else(|| listen(lookup, "health.listen-addr"), |known| Ok(known.clone()))?;
         /// Unix socket to listen on instead.
         unix_socket: Option<PathBuf> = lookup.plain_path("health.unix-socket")?;
         /// File that receives the listener's URL.

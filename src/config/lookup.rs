@@ -14,7 +14,7 @@ use super::document::{self, File, Raw};
 use super::reference::References;
 use super::settings::{Kind, Least, ROWS, Row};
 use super::yaml::{Fault, Node};
-use super::{Environment, Error, Flags, literal, value};
+use super::{Environment, Error, Flags, ListenAddress, literal, value};
 
 /// Answers questions about settings.
 pub(crate) struct Lookup<'a> {
@@ -22,6 +22,8 @@ pub(crate) struct Lookup<'a> {
     file: Option<&'a File>,
     /// The API key is not asked for.
     pub(crate) keyless: bool,
+    /// The address of the listener, where its name was resolved before.
+    pub(crate) listen: Option<&'a ListenAddress>,
     /// Resolves what values refer to.
     pub(crate) references: References<'a>,
 }
@@ -62,7 +64,7 @@ impl<'a> Lookup<'a> {
             references.warn(file.warnings.iter().cloned());
             references.warn(literal::of_file(&file.path, &file.document));
         }
-        Lookup { flags, file, keyless, references }
+        Lookup { flags, file, keyless, listen: None, references }
     }
 
     /// The value of a setting, be it given or the default; `None` when there is neither.

@@ -121,7 +121,9 @@ impl<'a> References<'a> {
     /// read it is only said, for a container's mount may allow nothing else.
     fn content(&self, path: &str, lasts: bool) -> io::Result<String> {
         let path = self.locate(path);
-        if let Some(known) = self.contents.borrow().get(&path) {
+        if let Some(known) = self.contents.borrow_mut().get_mut(&path) {
+            // What one value holds until the end of the process, another one cannot change.
+            known.lasts |= lasts;
             return Ok(known.text.expose().to_owned());
         }
         let found = trust::read(&path, REFERENCED_FILE_MAX_BYTES)?;

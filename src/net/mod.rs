@@ -67,6 +67,7 @@ mod tests;
 
 #[cfg(feature = "operator")]
 use std::path::Path;
+#[cfg(feature = "operator")]
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 #[cfg(feature = "operator")]
@@ -85,6 +86,7 @@ pub use der::Summary as Certificate;
 pub use error::{Error, Kind, Source};
 pub use loaded::Loaded;
 pub use reply::Reply;
+pub use roots::bundles;
 #[cfg(feature = "operator")]
 pub use validity::{Remaining, Validity};
 
@@ -255,12 +257,6 @@ impl Net {
     /// The certificates of `ca-bundle`.
     pub fn ca_bundle(&self) -> Option<Loaded> {
         self.shared.bundle.loaded
-    }
-
-    /// Where the system's roots are looked for, where they are trusted.
-    pub(crate) fn bundles(&self) -> Vec<PathBuf> {
-        let is_used = self.shared.trust.get().is_some();
-        roots::bundles(&self.shared.network).iter().filter(|_| is_used).map(PathBuf::from).collect()
     }
 
     /// Number and source of the trusted roots, for the start-up log.

@@ -53,7 +53,7 @@ pub(super) struct Bundle {
 type Found = (String, Vec<CertificateDer<'static>>);
 
 /// Files of the system that are looked for; none where others take their place.
-pub(super) fn bundles(network: &Network) -> &'static [&'static str] {
+pub fn bundles(network: &Network) -> &'static [&'static str] {
     let is_named = network.ssl_cert_file.is_some() || network.ssl_cert_dir.is_some();
     match network.roots {
         config::Roots::System => &SYSTEM_BUNDLES,

@@ -5,7 +5,7 @@
 //! while it was idle, and a request whose key is refused when another one has come to stand in its file; waiting and
 //! trying again belong to the poller and the couriers. It fails with a [`Refusal`].
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -68,7 +68,7 @@ pub struct Plane {
     link: Mutex<Arc<Link>>,
     instance_id: String,
     /// Learns a key before it is used. Without one no key is read but by the settings.
-    redactor: OnceLock<Arc<Redactor>>,
+    redactor: Option<Arc<Redactor>>,
     poll_budget: Arc<Budget>,
     info: ServerInfo,
     metadata_uri: Uri,
@@ -135,6 +135,7 @@ impl Plane {
         instance_id: &str,
         info: ServerInfo,
         metrics: Arc<Metrics>,
+        redactor: Option<Arc<Redactor>>,
     ) -> Result<Plane, String> {
         let path = format!("{}/v1/tunnels/{}", settings.url_path, settings.tunnel_id);
         let place = |further: &str| Destination::new(&format!("{path}{further}"), &settings.origin);
@@ -146,7 +147,7 @@ impl Plane {
         let plane = Plane {
             link: Mutex::new(Arc::new(link)),
             instance_id: instance_id.to_owned(),
-            redactor: OnceLock::new(),
+            redactor,
             info,
             // One body at a time, so this is its bound and no queue.
             poll_budget: Budget::new(POLL_BYTES_MAX),
@@ -182,12 +183,6 @@ impl Plane {
         Ok(())
     }
 
-    /// Lets the key be read again when it is refused.
-    pub fn renew_with(&self, redactor: &Arc<Redactor>) {
-        // The first one stays; there is one in a process.
-        drop(self.redactor.set(Arc::clone(redactor)));
-    }
-
     /// The connections that are used now.
     pub fn clients(&self) -> Clients {
         self.link().clients.clone()
@@ -200,7 +195,7 @@ impl Plane {
     /// Whether another key than that of a refused request is to be used: one that its file has come to hold, or one
     /// that others have found since.
     fn has_other_key(&self, refused: &Link) -> bool {
-        if let Some(redactor) = self.redactor.get().filter(|_| self.key_may_change()) {
+        if let Some(redactor) = self.redactor.as_ref().filter(|_| self.key_may_change()) {
             if let Some(key) = key::of_file(&refused.key_label, redactor) {
                 let mut link = sync::lock(&self.link);
                 let mut next = Link::clone(&link);
@@ -364,7 +359,7 @@ impl Transport for Plane {
     }
 
     fn key_may_change(&self) -> bool {
-        config::ControlPlane::key_is_in_file(&self.link().key_label) && self.redactor.get().is_some()
+        config::ControlPlane::key_is_in_file(&self.link().key_label) && self.redactor.is_some()
     }
 }
 

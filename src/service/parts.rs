@@ -204,7 +204,8 @@ impl<'a> Shared<'a> {
     pub(crate) fn plane(&self, instance_id: &str, late: Arc<AtomicBool>) -> Result<Plane, Error> {
         let (plane, clients) = (&self.settings.control_plane, clients(self.settings, self.net)?);
         let info = self.server_info(late)?;
-        Plane::new(plane, clients, instance_id, info, Arc::clone(&self.metrics)).map_err(Error::Settings)
+        let (metrics, redactor) = (Arc::clone(&self.metrics), self.redactor.clone());
+        Plane::new(plane, clients, instance_id, info, metrics, redactor).map_err(Error::Settings)
     }
 
     /// What the channels declare, in the order of configuration: those of the bindings, and the one that may come

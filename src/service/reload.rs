@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::config::trust::{self, Stamp};
 use crate::config::{Reading, Settings, Taken};
 use crate::crypto::{self, Keyed};
-use crate::net::Net;
+use crate::net::{self, Net};
 use crate::ops::log as logging;
 use crate::ops::redact::Redactor;
 use crate::pins;
@@ -55,7 +55,7 @@ impl<'a> Reload<'a> {
         let (watched, digests, refused) = Default::default();
         let (look_at, key) = (Instant::now() + LOOK, Keyed::new().map_err(Error::system)?);
         let mut reload = Reload { reading, watched, look_at, digests, key, refused };
-        reload.watch(&[]);
+        reload.watch();
         Ok(reload)
     }
 
@@ -64,11 +64,17 @@ impl<'a> Reload<'a> {
         self.reading.settings()
     }
 
-    /// Watches the files that are named now, and these of the system.
-    fn watch(&mut self, bundles: &[PathBuf]) {
-        let material = self.settings().material().into_iter().chain(bundles.iter().map(PathBuf::as_path));
+    /// Files that connections are made by, those of the system too.
+    fn material(&self) -> impl Iterator<Item = &Path> {
+        let of_system = net::bundles(&self.settings().network).iter().map(Path::new);
+        self.settings().material().into_iter().chain(of_system)
+    }
+
+    /// Watches the files that are named now. To be called before those are read that are read by others.
+    fn watch(&mut self) {
+        let read_by_others = self.material().chain(self.settings().pin_file());
         let files = self.reading.files().map(|(path, stamp)| (path.as_path(), Some(stamp)));
-        let files = files.chain(material.map(|path| (path, Stamp::at(path))));
+        let files = files.chain(read_by_others.map(|path| (path, Stamp::at(path))));
         let files: Vec<_> = files.map(|(path, stamp)| (path.to_owned(), stamp)).collect();
         for (path, stamp) in &files {
             self.watched.read(path, *stamp);
@@ -81,13 +87,15 @@ impl<'a> Reload<'a> {
         self.digests.retain(|path, _| named.contains(path));
     }
 
-    /// What stands for the content of a file. What others may not read cannot be guessed from it.
+    /// What stands for the content of a file. What others may not read, and what a value is, cannot be guessed from it:
+    /// Kubernetes lets everybody read, and nobody come near.
     fn digest(&self, path: &Path) -> String {
         if self.settings().audit.is_none() {
             return String::new();
         }
+        let is_value = self.reading.files().any(|(file, _)| file == path);
         match trust::read_regular(path, FILE_BYTES_MAX) {
-            Ok((bytes, metadata)) if trust::is_public(&metadata) => crypto::sha256_hex(&bytes),
+            Ok((bytes, metadata)) if trust::is_public(&metadata) && !is_value => crypto::sha256_hex(&bytes),
             Ok((bytes, _)) => self.key.digest(&bytes),
             Err(_) => String::new(),
         }
@@ -124,14 +132,20 @@ impl<'a> Reload<'a> {
             self.refused.insert(path);
             complaints.push(why);
         }
+        self.watch();
+        let material: BTreeSet<_> = self.material().map(Path::to_owned).collect();
         let now = self.reading.settings();
         // Before anything uses one of them.
         running.redactor.renew(&now.secrets());
+        for warning in now.warnings.iter().filter(|one| !before.warnings.contains(one)) {
+            log::warn!("{warning}");
+        }
         if profile.is_some() || !changed.is_empty() {
             logging::renew(&now.log);
-            complaints.extend(running.tunnel.follow(&before, now, &changed));
-            let material: BTreeSet<_> = now.material().into_iter().map(Path::to_owned).collect();
-            let material: BTreeSet<_> = material.into_iter().chain(running.net.bundles()).collect();
+            if let Some(why) = running.tunnel.follow(&before, now, &changed) {
+                self.refused.extend(now.pin_file().map(Path::to_owned));
+                complaints.push(why);
+            }
             let connects =
                 profile.is_some() || before.proxies() != now.proxies() || !material.is_disjoint(&changed);
             let mut refused = Vec::new();
@@ -157,16 +171,17 @@ impl<'a> Reload<'a> {
             log::info!("neither the settings nor the files that they name have changed");
         }
         tell(running.tunnel, taken);
-        self.watch(&running.net.bundles());
     }
 
-    /// What was taken over, each with its digests, from and to.
+    /// What was taken over of what is named, each with its digests, from and to.
     fn taken(&mut self, changed: BTreeSet<PathBuf>, profile: Option<Taken>) -> Vec<Taken> {
         let mut taken: Vec<_> = profile.into_iter().collect();
         for path in changed.into_iter().filter(|path| !self.refused.contains(path)) {
             let digest = self.digest(&path);
-            let former = self.digests.insert(path.clone(), digest.clone()).unwrap_or_default();
-            taken.push((path, [former, digest]));
+            if let Some(known) = self.digests.get_mut(&path) {
+                let former = std::mem::replace(known, digest.clone());
+                taken.push((path, [former, digest]));
+            }
         }
         taken
     }
@@ -213,5 +228,28 @@ impl Tunnel {
         }
         let file = now.pin_file().filter(|file| changed.contains(*file))?;
         Some(pins::unread(file, &watch.read(file).err()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags};
+
+    #[test]
+    fn the_bundles_of_the_system_are_looked_at_from_the_start() {
+        let watched = |more: (&str, &str)| {
+            let environment = Environment::of([
+                ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
+                ("CONTROL_PLANE_API_KEY", "sk-runtime_1"),
+                ("MCP_SERVER_URL", "http://h/"),
+                more,
+            ]);
+            let flags = Flags::default();
+            let reload = Reload::begin(Reading::begin(&flags, &environment).unwrap()).unwrap();
+            reload.digests.into_keys().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert!(watched(("A", "b")).contains(&"/etc/ssl/certs/ca-certificates.crt".to_owned()));
+        assert_eq!(watched(("SSL_CERT_FILE", "/roots.pem")), ["/roots.pem"]);
     }
 }

@@ -128,7 +128,6 @@ impl Service {
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
         let net = Net::new(&settings.network)?.dumping(dump);
         let tunnel = Tunnel::prepare(settings, &net, &process.instance_id, &redactor)?;
-        tunnel.plane.renew_with(&redactor);
         if let Some(audit) = tunnel.audit.clone() {
             // There is one tunnel a process.
             let _ = process.signals.audit.set(Box::new(move || audit.reopen()));

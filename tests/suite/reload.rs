@@ -162,8 +162,20 @@ fn a_file_that_is_broken_holds_up_no_other() {
     rig.client.signal(Signal::SIGHUP);
     rig.client.wait_log(|line| line.contains(REFUSED) && line.contains("No such file"));
     assert_eq!(sent(&rig), ["secret-one-3", "secret-two-2"]);
-    for text in [rig.client.log(), rig.client.get("/metrics").body, rig.client.get("/ui").body] {
-        assert!(!text.contains("secret-one") && !text.contains("secret-two"), "{text}");
+    // What nothing names any more was not taken over; what is named instead is warned of as at a start.
+    let three = directory.write("three", "secret-three-1");
+    fs::set_permissions(&three, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(rig.client.path("config.yaml"), headers.replace(&one, &three)).unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains(TAKEN) && line.contains("config.yaml"));
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains("have changed"));
+    assert_eq!(sent(&rig), ["secret-three-1", "secret-two-2"]);
+    let log = rig.client.log();
+    assert_eq!(log.matches(&format!("{TAKEN}{one}")).count(), 1, "{log}");
+    assert_eq!(log.matches(&format!("{three} can be read by every user")).count(), 1, "{log}");
+    for text in [log, rig.client.get("/metrics").body, rig.client.get("/ui").body] {
+        assert!(!text.contains("secret-"), "{text}");
     }
 }
 
@@ -190,8 +202,8 @@ fn a_file_that_has_changed_is_taken_by_itself() {
 fn changes_are_recorded() {
     let directory = TempDir::new();
     let (file, value) = (directory.join("audit.jsonl"), directory.write("value", "secret-1"));
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(&value, private).unwrap();
+    // As Kubernetes mounts it, in a directory that others do not enter.
+    fs::set_permissions(&value, fs::Permissions::from_mode(0o644)).unwrap();
     let profile = |rest: &str| {
         let headers = format!("mcp:\n  extra_headers: {{ X-One: 'file:{value}' }}\n");
         format!("audit: {{ file: {} }}\n{headers}{rest}", file.display())

@@ -97,11 +97,16 @@ fn pins_are_taken_over_while_calls_run() {
     let args = |words: &str| pins(words, file.to_str().unwrap()).flag("mcp.server-url", &run.rig.mcp.url());
     assert_eq!(args("accept").outcome().code, Some(0));
     run.rig.client.signal(Signal::SIGHUP);
-    run.rig.client.wait_log(|line| line.contains("taken over"));
+    run.rig.client.wait_log(|line| line.contains("taken over: "));
     while run.call("remove").payload().get("error").is_some() {}
+    fs::write(&file, "{").unwrap();
+    run.rig.client.signal(Signal::SIGHUP);
+    run.rig.client.wait_log(|line| line.contains("a file cannot be taken over"));
+    run.passes("remove");
+    assert_eq!(run.rig.client.log().matches("taken over: ").count(), 1);
     fs::write(&file, one.to_string()).unwrap();
     run.rig.client.signal(Signal::SIGHUP);
-    run.rig.client.wait_logs(2, |line| line.contains("taken over"));
+    run.rig.client.wait_logs(2, |line| line.contains("taken over: "));
     run.refuses("remove");
     run.passes("search");
 }
