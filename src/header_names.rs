@@ -40,8 +40,8 @@ pub fn plain(name: &HeaderName) -> String {
 /// Whether no caller may send this, in any spelling that a server could take for it.
 pub fn is_refused(name: &HeaderName) -> bool {
     let name = plain(name);
-    REFUSED.split(' ').any(|refused| name == refused)
-        || REFUSED_PREFIXES.split(' ').any(|prefix| name.starts_with(prefix))
+    REFUSED.split_ascii_whitespace().any(|refused| name == refused)
+        || REFUSED_PREFIXES.split_ascii_whitespace().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -159,11 +159,9 @@ impl Writer {
         let (lines, from) = (&self.lines.0, self.lines.1);
         let rest = lines.get(from..).unwrap_or_default();
         let (count, result) = sink.write(rest);
-        let written = rest.get(..count).unwrap_or_default();
-        let records = written.iter().filter(|byte| **byte == b'\n').count();
-        self.metrics.audit_records.add(["written"], records);
         self.lines.1 += count;
         if !self.has_lines() {
+            self.metrics.audit_records.add(["written"], self.head.seq - self.written.seq);
             self.written = self.head.clone();
         }
         // Of all others what is at fault may be gone, so that they are opened anew.

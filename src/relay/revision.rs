@@ -80,7 +80,9 @@ impl Era {
     pub(super) fn of_method(method: Option<&str>) -> Option<Era> {
         match method {
             None | Some("") => Some(Era::Legacy),
-            Some(method) if LEGACY_METHODS.split(' ').any(|legacy| legacy == method) => Some(Era::Legacy),
+            Some(method) if LEGACY_METHODS.split_ascii_whitespace().any(|legacy| legacy == method) => {
+                Some(Era::Legacy)
+            }
             Some(method) => MODERN_METHODS.contains(&method).then_some(Era::Modern),
         }
     }
@@ -88,7 +90,7 @@ impl Era {
 
 /// Whether clients make this request in some revision.
 pub fn is_request(method: &str) -> bool {
-    REQUESTS.split(' ').any(|known| known == method)
+    REQUESTS.split_ascii_whitespace().any(|known| known == method)
 }
 
 /// Whether requests of this revision bring it in [`VERSION_HEADER`].

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// The argument by which the binary becomes the server. Whatever follows it only marks the process.
 pub const ARGUMENT: &str = "--stdio-server";
 
+/// The list of tools, as a member of a result: the one that is called.
+pub const OFFERS: &str = "\"tools\":[{\"name\":\"echo\",\"inputSchema\":{\"type\":\"object\"}}],";
+
 /// The command line of a server with these marks.
 pub fn command(marks: &str) -> String {
     let own = std::env::current_exe().expect("the path of this binary");
@@ -31,8 +34,13 @@ pub fn serve() {
         let n = member(&line, "n").unwrap_or("null");
         let bytes = number(&line, "bytes").and_then(|bytes| usize::try_from(bytes).ok());
         let text = "y".repeat(bytes.unwrap_or(1024));
+        let offers = match member(&line, "method") {
+            Some("\"initialize\"") => "\"protocolVersion\":\"2025-06-18\",",
+            Some("\"tools/list\"") => OFFERS,
+            _ => "",
+        };
         answer.push_str(&format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"n\":{n},\"text\":\"{text}\"}}}}\n"
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{{offers}\"n\":{n},\"text\":\"{text}\"}}}}\n"
         ));
         if out.write_all(answer.as_bytes()).and_then(|()| out.flush()).is_err() {
             return;

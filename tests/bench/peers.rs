@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::echo::OFFERS;
+
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What the control plane hands out.
@@ -58,6 +60,7 @@ struct Plane {
     progress: Mutex<Progress>,
     changed: Condvar,
     connections: AtomicUsize,
+    polls: AtomicUsize,
     errors: AtomicUsize,
     stopped: AtomicBool,
 }
@@ -77,6 +80,7 @@ impl Peers {
             progress: Mutex::default(),
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
+            polls: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
@@ -147,6 +151,10 @@ impl Peers {
         self.plane.connections.load(Ordering::Relaxed)
     }
 
+    pub fn polls(&self) -> usize {
+        self.plane.polls.load(Ordering::Relaxed)
+    }
+
     pub fn mcp_connections(&self) -> usize {
         self.mcp_connections.load(Ordering::Relaxed)
     }
@@ -188,6 +196,7 @@ impl Plane {
     }
 
     fn poll(&self, line: &str) -> String {
+        self.polls.fetch_add(1, Ordering::Relaxed);
         let limit: usize =
             line.split("limit=").nth(1).and_then(|rest| rest.split('&').next()).unwrap().parse().unwrap();
         let mut progress = self.progress.lock().unwrap();
@@ -258,7 +267,7 @@ fn serve_mcp(stream: impl Read + Write, style: Style) {
         let id =
             text.split("\"id\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap_or("null");
         let result = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"supportedVersions\":[\"2026-07-28\"],\"content\":[{{\"type\":\"text\",\"text\":\"{filler}\"}}]}}}}"
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"supportedVersions\":[\"2026-07-28\"],{OFFERS}\"content\":[{{\"type\":\"text\",\"text\":\"{filler}\"}}]}}}}"
         );
         let sent = match style {
             Style::Json(_) | Style::Stdio => respond(stream.get_mut(), "application/json", result.as_bytes()),

@@ -46,7 +46,7 @@ pub(super) fn http_method(name: &str) -> &'static str {
 }
 
 fn one_of(words: &'static str, name: &str) -> &'static str {
-    words.split(' ').find(|word| *word == name).unwrap_or(OTHER)
+    words.split_ascii_whitespace().find(|word| *word == name).unwrap_or(OTHER)
 }
 
 /// The code itself when it is one, else `other`: a server may send any three digits.
