@@ -242,7 +242,7 @@ impl List {
     }
 
     /// Ends what has begun, and waits until all is written, for `time` at most. Gives what is not.
-    pub(super) fn finish(&self, time: Duration) -> (Lines, Vec<Ready>) {
+    pub(super) fn finish(&self, time: Duration) -> (Lines, Vec<Ready>, Gap) {
         let mut state = self.state();
         for (_, open) in std::mem::take(&mut state.open) {
             state.add(open.ended());
@@ -251,7 +251,8 @@ impl List {
         self.bell.notify_one();
         let mut state = sync::wait_while(&self.end, state, time, |state| !state.ended);
         state.ready_bytes = 0;
-        (std::mem::take(&mut state.in_hand), state.ready.drain(..).collect())
+        let (lines, ready) = (std::mem::take(&mut state.in_hand), state.ready.drain(..).collect());
+        (lines, ready, std::mem::take(&mut state.gap))
     }
 
     /// The thread has ended.
@@ -302,7 +303,9 @@ mod tests {
         list.close(first, &one);
         list.close(first, &one);
         assert_eq!(list.take(soon(), false).records.len(), 1);
-        let (_, left) = list.finish(Duration::ZERO);
+        assert!(list.refuse());
+        let (_, left, gap) = list.finish(Duration::ZERO);
+        assert!(gap.refused == 1 && gap.lost == 0);
         assert_eq!(left.len(), 1);
         assert!(left[0].members.starts_with("2,\"outcome\":\"cancelled\""), "{}", left[0].members);
         list.close(second, &other);

@@ -25,7 +25,9 @@ use crate::relay::port::Recorder;
 use crate::relay::record::{Fate, Record};
 use crate::sync;
 
-use list::{List, Open};
+use list::{Gap, List, Open};
+#[cfg(feature = "operator")]
+pub(crate) use sink::look;
 use writer::Writer;
 
 /// How long the end of the process waits for the last records.
@@ -86,6 +88,11 @@ impl Audit {
         self.list.event(members);
     }
 
+    /// Whether records can be written now.
+    pub(crate) fn works(&self) -> bool {
+        self.list.fault().is_none()
+    }
+
     /// Goes over to the file that has the name now.
     pub(crate) fn reopen(&self) {
         self.list.reopen();
@@ -93,7 +100,7 @@ impl Audit {
 
     /// Writes what is left, commands that still run among it, and says what could not be written.
     pub(crate) fn close(&self) {
-        let ((lines, from), ready) = self.list.finish(END_TIME);
+        let ((lines, from), ready, gap) = self.list.finish(END_TIME);
         let lines = String::from_utf8_lossy(lines.get(from..).unwrap_or_default());
         let ready = ready.iter().map(|record| format!("{{{}}}", record.members));
         let lost: Vec<String> = lines.lines().map(str::to_owned).chain(ready).collect();
@@ -104,6 +111,9 @@ impl Audit {
         }
         if !lost.is_empty() {
             log::error!("audit records lost at the end: {}", lost.len());
+        }
+        if gap != Gap::default() {
+            log::error!(refused = gap.refused, lost = gap.lost; "the audit record does not tell of commands that have none");
         }
     }
 

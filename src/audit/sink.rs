@@ -12,6 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -93,6 +94,26 @@ impl Sink {
     }
 }
 
+/// Looks whether records could go to this place, of which nothing is changed or locked.
+#[cfg(feature = "operator")]
+pub(crate) fn look(place: &AuditPlace) -> io::Result<()> {
+    use nix::unistd::{AccessFlags, access};
+
+    match place {
+        AuditPlace::Output => Ok(()),
+        AuditPlace::Socket(path) => UnixDatagram::unbound()?.connect(path),
+        AuditPlace::File(path) => match path.symlink_metadata() {
+            Ok(found) if !found.is_file() => Err(io::Error::other("not a regular file")),
+            Ok(found) => trust::is_closed(&found).and_then(|()| Ok(access(path, AccessFlags::W_OK)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                Ok(access(folder.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)?)
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
 /// Writes as much as can be written.
 fn write(file: &mut File, lines: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
@@ -126,8 +147,19 @@ fn open_file(path: &Path) -> io::Result<Flock<File>> {
         return Err(io::Error::other("not a regular file; for standard output write -"));
     }
     trust::is_closed(&metadata)?;
-    let used = |_| io::Error::other("another process writes it; every profile needs a file of its own");
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| used(error))
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| unlocked(error))
+}
+
+/// Why a file is not locked.
+fn unlocked(error: Errno) -> io::Error {
+    match error {
+        Errno::EWOULDBLOCK => {
+            io::Error::other("another process writes it; every profile needs a file of its own")
+        }
+        error => {
+            io::Error::other(format!("it cannot be locked, as its file system must allow: {}", error.desc()))
+        }
+    }
 }
 
 /// Finds the last whole line of a file, and cuts off what stands behind it. Of a file that holds something else it
@@ -223,6 +255,14 @@ mod tests {
         fs::hard_link(&path, &name).unwrap();
         assert!(refusal(&AuditPlace::File(name)).contains("hard link"));
         assert!(refusal(&AuditPlace::File("/dev/null".into())).contains("regular file"));
+    }
+
+    /// NFS without a lock daemon, for one.
+    #[test]
+    fn a_file_that_cannot_be_locked_is_told_from_one_in_use() {
+        let (used, other) = (unlocked(Errno::EAGAIN).to_string(), unlocked(Errno::ENOLCK).to_string());
+        assert!(used.contains("another process") && !other.contains("another process"), "{used}; {other}");
+        assert!(other.ends_with("locks available"), "{other}");
     }
 
     #[test]

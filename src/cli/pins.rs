@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::config::{Environment, Flags, Settings};
 use crate::net::Net;
+use crate::ops::os_text;
 use crate::ops::redact::Redactor;
-use crate::ops::{files, os_text};
 use crate::pins::{self, Pins, Server, Tool};
 use crate::relay::port::Target;
 use crate::service::{Shared, complain};
@@ -62,8 +62,7 @@ pub(super) fn accept(flags: &Flags) -> Result<ExitCode, Failure> {
     if before.as_ref() == Some(&after) {
         return Ok(print(&format!("{shown} has these {count} tools already\n")));
     }
-    files::write_shared(path, &after.text())
-        .map_err(|error| Failure(format!("write pin file {shown}: {}", os_text(&error))))?;
+    after.write(path).map_err(|error| Failure(format!("write pin file {shown}: {}", os_text(&error))))?;
     Ok(print(&format!("{}accepted {count} tools in {shown}\n", text.concat())))
 }
 

@@ -1,7 +1,7 @@
 //! Validates `audit`: where a record of every command goes, and what of it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::lookup::Lookup;
 use super::members::Members;
@@ -43,7 +43,7 @@ pub enum AuditArguments {
 
 /// Reads the section. Lines of the log and records must not meet on standard output.
 pub(super) fn load(lookup: &Lookup, log: &Log) -> Result<Option<Audit>, Error> {
-    let audit = lookup.tree("audit", |node| audit(node, log.file.is_none() && !log.on_stderr))?;
+    let audit = lookup.tree("audit", |node| audit(node, Some(log)))?;
     if let Some(AuditPlace::File(path) | AuditPlace::Socket(path)) = audit.as_ref().map(|audit| &audit.place)
     {
         lookup.references.warn(trust::beside(path));
@@ -51,8 +51,10 @@ pub(super) fn load(lookup: &Lookup, log: &Log) -> Result<Option<Audit>, Error> {
     Ok(audit)
 }
 
-/// The section as it is written, and whether the log has standard output.
-pub(super) fn audit(node: Node, output_is_taken: bool) -> Result<Audit, Fault> {
+/// The section as it is written, beside the log where that is known.
+pub(super) fn audit(node: Node, log: Option<&Log>) -> Result<Audit, Fault> {
+    let output_is_taken = log.is_some_and(|log| log.file.is_none() && !log.on_stderr);
+    let log_file = log.and_then(|log| log.file.as_deref());
     let mut members = Members::of("audit", node)?;
     let place = members.take("file", |path, node| {
         let line = node.line;
@@ -66,6 +68,9 @@ pub(super) fn audit(node: Node, output_is_taken: bool) -> Result<Audit, Fault> {
             ("-", _) => AuditPlace::Output,
             ("", _) | (_, Some("")) => return Err(Fault::at(line, format!("{path} names no path"))),
             (_, Some(path)) => AuditPlace::Socket(path.into()),
+            (file, None) if log_file.is_some_and(|log| is_same(log, Path::new(file))) => {
+                return Err(Fault::at(line, format!("{path} is the file of log.file; name another one")));
+            }
             (path, None) => AuditPlace::File(path.into()),
         })
     })?;
@@ -76,6 +81,11 @@ pub(super) fn audit(node: Node, output_is_taken: bool) -> Result<Audit, Fault> {
     let place = place.ok_or_else(|| members.fault("must have file: a path, -, or unix:PATH"))?;
     members.end()?;
     Ok(Audit { place, arguments, refuses })
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 impl fmt::Display for AuditPlace {

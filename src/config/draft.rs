@@ -25,7 +25,7 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<Vec<String>, Error> {
     for (row, line, raw) in &document {
         if let Raw::Tree(node) = raw {
             let read = match row.yaml {
-                "audit" => audit::audit(node.clone(), false).map(drop),
+                "audit" => audit::audit(node.clone(), None).map(drop),
                 // Its channels may be named by a variable.
                 _ => policy::policy(node.clone(), |_| true).map(drop),
             };

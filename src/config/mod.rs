@@ -89,6 +89,8 @@ pub use harpoon::HostRules;
 pub use local::{Health, Log, Network, Process};
 pub use mcp::Mcp;
 pub use plane::ControlPlane;
+#[cfg(feature = "operator")]
+pub use policy::Pins;
 pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, PinMode, Policy};
 #[cfg(test)]
 pub use policy::{Limit, Names};

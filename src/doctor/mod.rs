@@ -121,7 +121,11 @@ impl Examination {
         endpoints::check(&settings.harpoon, &usable, self, offline);
         if let Some(policy) = &settings.policy {
             policy::check(policy, &settings.harpoon, main.iter().chain(&others), self, offline);
+            if let Some(pins) = &policy.pins {
+                policy::pins(pins, main.iter().chain(&others), self, offline);
+            }
         }
+        self.now(settings.audit.iter().map(policy::records));
         self.now([certificates::expiry(settings)]);
         self.now([match &net {
             Ok(net) => Check::pass(ROOTS, net.roots_summary()),

@@ -1,9 +1,11 @@
-//! The operator's policy: what would be in force, beside what servers offer now.
+//! The operator's policy: what would be in force, beside what servers offer now; and where audit records go.
 //!
 //! A rule that matches nothing, or a tool that no rule mentions, is no failure: servers change. Only tools are compared,
 //! and only those of servers over HTTP and of Harpoon: a child is started once, for its handshake alone.
 
-use crate::config::{Channel, ChannelPolicy, Harpoon, Policy};
+use crate::audit;
+use crate::config::{Audit, Channel, ChannelPolicy, Harpoon, PinMode, Pins, Policy};
+use crate::ops::os_text;
 use crate::pins;
 use crate::policy::matches;
 
@@ -49,6 +51,62 @@ pub(super) fn check<'a>(
             }
             _ => all.now([check]),
         }
+    }
+}
+
+/// Adds a check of the pin file, beside what servers over HTTP offer now.
+pub(super) fn pins<'a>(
+    pins: &Pins,
+    sites: impl Iterator<Item = &'a Site<'a>>,
+    all: &mut Examination,
+    offline: bool,
+) {
+    const ID: &str = "pins";
+    let accepted = match pins::Pins::read(&pins.file) {
+        Ok((accepted, _)) => accepted,
+        Err(error) => {
+            let why = "run reads it at the start, and would not start.";
+            let next = ["tunnel-client pins accept"];
+            return all.now([Check::fail(ID, pins::unread(&pins.file, &error), why, next)]);
+        }
+    };
+    let mode = match pins.mode {
+        PinMode::Off => "nothing is compared",
+        PinMode::Warn => "a change is told",
+        PinMode::Block => "what is not accepted is refused",
+    };
+    let count: usize = accepted.channels.iter().map(|channel| channel.tools.len()).sum();
+    let check = Check::pass(ID, format!("{count} tools accepted in {}; {mode}", pins.file.display()));
+    let targets = sites.filter_map(|site| Some((site.channel().clone(), site.http()?)));
+    let targets: Vec<_> = targets.filter(|_| !offline).collect();
+    let time = all.server_time();
+    all.announce(ID.to_owned(), None);
+    all.job(false, move || {
+        let lines = targets.into_iter().flat_map(|(channel, target)| {
+            let name = channel.as_str();
+            match pins::list(&pins::Server::Http(target), time) {
+                Ok(tools) => {
+                    let drift = pins::drift(accepted.of(name), &tools).into_iter();
+                    drift.map(|(tool, change)| format!("{name}: {tool}: {change}")).collect()
+                }
+                Err(why) => vec![format!("{name}: the tools of the server are not known: {why}")],
+            }
+        });
+        vec![check.evidence(lines.take(NAMES_MAX).collect::<Vec<String>>())]
+    });
+}
+
+/// Whether audit records could go where they shall.
+pub(super) fn records(audit: &Audit) -> Check {
+    const ID: &str = "audit";
+    match audit::look(&audit.place) {
+        Ok(()) => Check::pass(ID, format!("{} can be written by this user", audit.place)),
+        Err(error) => Check::fail(
+            ID,
+            format!("{} cannot be written by this user: {}", audit.place, os_text(&error)),
+            "run opens it at the start, and would not start.",
+            ["ask again as the user of the service, or choose another audit.file: tunnel-client help audit"],
+        ),
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::trust;
+#[cfg(feature = "operator")]
+use crate::ops::files;
 
 use super::definition::Tool;
 
@@ -86,8 +88,17 @@ impl Pins {
         self.channels.sort_unstable_by(|one, other| one.channel.cmp(&other.channel));
     }
 
+    /// Replaces the file. What could not be read again is not written.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let text = self.text();
+        if u64::try_from(text.len()).is_ok_and(|bytes| bytes <= FILE_BYTES_MAX) {
+            return files::write_shared(path, &text);
+        }
+        Err(io::Error::other("the tools of all channels take more than 16 MiB, which run would not read"))
+    }
+
     /// The text of the file.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut out = format!("{{\n  \"version\": {},\n  \"channels\": [", self.version);
         for (at, channel) in self.channels.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
@@ -137,6 +148,7 @@ fn string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::files::tests::Scratch;
 
     fn tools(names: &[&str]) -> Vec<Tool> {
         let definition = |name: &&str| format!(r#"{{"name":{},"description":"\u202e"}}"#, string(name));
@@ -154,6 +166,19 @@ mod tests {
         assert_eq!(Pins::parse(text.as_bytes()), Ok(pins.clone()), "{text}");
         assert!(text.is_ascii() && text.contains(r#""name": "b\u202e\"\n""#), "{text}");
         assert_eq!((pins.of("main").len(), pins.of("docs").len(), pins.of("other").len()), (2, 0, 0));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        let scratch = Scratch::new("pins-large");
+        let (path, mut pins) = (scratch.0.join("pins.json"), Pins::default());
+        let all: Vec<Tool> =
+            (0..4096).flat_map(|at| tools(&[&format!("{at:04}{}", "n".repeat(900))])).collect();
+        (0..4).for_each(|channel| pins.accept(&channel.to_string(), all.clone()));
+        assert!(pins.write(&path).unwrap_err().to_string().contains("16 MiB") && !path.exists());
+        pins.channels.truncate(1);
+        pins.write(&path).unwrap();
+        assert_eq!(Pins::read(&path).unwrap().0, pins);
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Patterns {
         Patterns(patterns)
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The first pattern that a name matches.
     pub(super) fn find(&self, name: &str) -> Option<&Pattern> {
         self.0.iter().find(|pattern| pattern.matches(name))

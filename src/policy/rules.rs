@@ -181,7 +181,8 @@ impl Names {
         }?;
         // A server may read another URI out of it than the pattern was written for.
         let is_loose = subject.kind == Kind::Resource && pattern.is_some_and(|pattern| !pattern.is_exact());
-        if is_loose && is_disguised(start.unwrap_or(name)) {
+        let uri = start.unwrap_or(name);
+        if is_loose && (is_disguised(uri) || (!self.deny.is_empty() && is_respelled(uri))) {
             return Err(self.because("the URI leads elsewhere than it seems"));
         }
         Ok(pattern.map(|pattern| Arc::clone(&pattern.rule)))
@@ -214,6 +215,16 @@ impl Names {
     fn because(&self, what: &str) -> Arc<str> {
         format!("{}: {what}", self.place).into()
     }
+}
+
+/// Whether a URI has another spelling that many servers take for the same one, and that a `deny` may name: an empty
+/// segment, or an escape of a character that needs none.
+fn is_respelled(uri: &str) -> bool {
+    let path = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let escapes = uri.split('%').skip(1).filter_map(|rest| u8::from_str_radix(rest.get(..2)?, 16).ok());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    path.contains("//") || escapes.into_iter().any(is_plain)
 }
 
 /// Whether a URI holds a separator in disguise, or a segment that leads up or nowhere.

@@ -98,14 +98,26 @@ fn a_subscription_keeps_no_place_among_calls() {
 fn uris_that_lead_elsewhere_match_no_star() {
     let given = rules(&[("resources", Some(&["file:///srv/docs/*", "file:///../x"]), &["*secret*"])]);
     let read = |uri: &str| refused(&given, "resources/read", &format!("{{\"uri\":{}}}", Value::from(uri)));
-    for uri in ["file:///srv/docs/a", "file:///srv/docs/a..b/.c/...", "file:///../x", "file:///srv/docs/%41"]
-    {
+    for uri in [
+        "file:///srv/docs/a",
+        "file:///srv/docs/a..b/.c/...",
+        "file:///../x",
+        "file:///srv/docs/%C3%a9?u=x://y",
+    ] {
         assert_eq!(read(uri), None, "{uri}");
     }
     for tail in ["../etc", "a/..", "a/./b", "a%2Fb", "%2e%2E/x", "a\\b", "%5C..", "..;x", "a/..?b", "a/..#b"]
+        .into_iter()
+        .chain(["/secre%74", "a//b", "%73", "%5f", "a?%7E"])
     {
         let rule = "main.resources: the URI leads elsewhere than it seems";
         assert_eq!(read(&format!("file:///srv/docs/{tail}")).unwrap(), rule, "{tail}");
+    }
+    // Where nothing is denied, no spelling leads past it.
+    let open = rules(&[("resources", Some(&["file:///srv/docs/*"]), &[])]);
+    for tail in ["%73ecret", "a//b"] {
+        let uri = format!("{{\"uri\":\"file:///srv/docs/{tail}\"}}");
+        assert_eq!(refused(&open, "resources/read", &uri), None, "{tail}");
     }
     assert_eq!(read("file:///etc/passwd").unwrap(), "main.resources: not in allow");
     assert_eq!(read("file:///srv/docs/secret").unwrap(), "main.resources.deny: *secret*");
@@ -215,8 +227,10 @@ impl Numbers {
     }
 }
 
-const PIECES: [&str; 16] =
-    ["a", "b", "ab", "B", "/", "..", "/../", "%2e", "\\", "{x}", " ", "\0", "\u{e9}", "x:", "*", "a"];
+const PIECES: [&str; 18] = [
+    "a", "b", "ab", "B", "/", "..", "/../", "%2e", "%61", "//", "\\", "{x}", " ", "\0", "\u{e9}", "x:", "*",
+    "a",
+];
 const PATTERNS: [&str; 9] = ["a", "b", "ab", "*", "x:", "/", "\u{e9}", "..", "{x}"];
 const METHODS: [&str; 14] = [
     "tools/call",
@@ -364,7 +378,12 @@ fn plainly_listed(names: &Names, name: &str, is_uri: bool, may_be_template: bool
     let text = start.unwrap_or(name).to_lowercase();
     let strange = ["%2e", "%2f", "%5c", "\\"].iter().any(|what| text.contains(what))
         || text.split(['/', '?', '#', ';']).any(|part| part == "." || part == "..");
-    !(is_uri && strange) && allow.iter().any(covers)
+    let escaped = |byte: u8| text.contains(&format!("%{byte:02x}"));
+    let plain = (b'a'..=b'z').chain(b'A'..=b'Z').chain(b'0'..=b'9').chain(*b"-._~");
+    let path = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
+    let path = path.split(['?', '#']).next().unwrap();
+    let respelled = !names.deny.is_empty() && (path.contains("//") || plain.into_iter().any(escaped));
+    !(is_uri && (strange || respelled)) && allow.iter().any(covers)
 }
 
 #[test]

@@ -64,6 +64,13 @@ impl Tunnel {
         let mut all = vec![polls, posts, oauth, queue, dispatcher, cloudflared, proxies, self.mcp(clock)];
         all.extend(catalog);
         all.push(self.reload(clock));
+        all.extend(self.audit.as_ref().map(|audit| {
+            let (status, state, reason) = match audit.works() {
+                true => (Status::Ok, "written", None),
+                false => (Status::Degraded, "unwritten", Some("audit_unavailable")),
+            };
+            Component { reason, ..Component::new("audit", status, state) }
+        }));
         all
     }
 

@@ -1,6 +1,6 @@
 //! What policy, pins and audit cost a call: the same rows without them, with the policy, and with all, by turns.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::peers::{Mcp, Peers, Style};
@@ -65,7 +65,7 @@ pub fn run(rows: &[Row], names: &[String]) {
 }
 
 /// Accepts what the server of a row offers.
-fn accept(row: &Row, profile: &PathBuf) {
+fn accept(row: &Row, profile: &Path) {
     let peers = Peers::start(row.load, Mcp { style: row.style });
     let server = match row.style {
         Style::Stdio => format!("--mcp.command={}", echo::command("bench")),

@@ -58,6 +58,22 @@ pub fn tool(name: &str, id: u32) -> Command {
     ))
 }
 
+/// The log would break the chain, by whatever name it goes there.
+#[test]
+fn log_and_records_have_a_file_each() {
+    let directory = TempDir::new();
+    let file = directory.join("one.log");
+    std::fs::write(&file, "").unwrap();
+    let link = directory.join("link.log");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for log in [&file, &link] {
+        let text = format!("audit:\n  file: {}\nlog:\n  file: {}\n", file.display(), log.display());
+        let (code, output) =
+            Builder::run("http://127.0.0.1:1", "http://127.0.0.1:1/mcp").yaml(&text).finish();
+        assert!(code == Some(1) && output.contains("line 2: audit.file is the file of log.file"), "{output}");
+    }
+}
+
 /// Every command has one record, in order, whatever became of it; none shows what was sent.
 #[test]
 fn every_command_has_one_record() {

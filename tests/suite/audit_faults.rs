@@ -77,6 +77,8 @@ fn a_full_disk_refuses_commands_where_that_is_wanted() {
         unready.body.contains("audit unavailable: ") && unready.body.contains("file too large"),
         "{unready:?}"
     );
+    let part = rig.client.get("/health/audit").json();
+    assert_eq!((&part["status"], &part["reason_code"]), (&"degraded".into(), &"audit_unavailable".into()));
     let before = rig.mcp.calls_of("ping").len();
     assert_eq!(rig.send(&Command::notification("notifications/initialized")).code(), 503);
     assert_eq!(ping(&rig).0, 503);
@@ -89,6 +91,7 @@ fn a_full_disk_refuses_commands_where_that_is_wanted() {
         metrics.contains(&format!("tunnel_client_audit_records_total{{result=\"refused\"}} {refused}\n")),
         "{metrics}"
     );
+    assert_eq!(rig.client.get("/health/audit").json()["state"], "written");
     assert!(rig.client.stop().success());
     let (own, gap) = counted(&file);
     assert_eq!((own, gap), (ran + 2, refused));
@@ -114,6 +117,23 @@ fn a_full_disk_delays_records_otherwise() {
     assert!(rig.client.stop().success());
     assert_eq!(counted(&file), (11, 0));
     assert_whole(&[&file]);
+}
+
+/// How many were refused is in the log at least, where no line can say it any more.
+#[test]
+fn a_gap_without_a_line_is_logged() {
+    let directory = TempDir::new();
+    let file = directory.join("audit.jsonl");
+    let mut rig = Rig::with(|b| audited(b, &file, "  on_error: refuse\n"));
+    rig.assert_alive();
+    wait_records(&file, 1);
+    limit_files(&rig.client, Some(std::fs::metadata(&file).unwrap().len()));
+    ping_until(&rig, 503);
+    assert_eq!(ping(&rig).0, 503);
+    rig.client.stop();
+    let log = rig.client.log();
+    let told = |line: &str| line.contains("the audit record does not tell") && line.contains("\"refused\":2");
+    assert!(log.lines().any(told), "{log}");
 }
 
 /// What cannot be written until the end is named by its id.

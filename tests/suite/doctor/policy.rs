@@ -4,6 +4,7 @@ use super::{Findings, doctor};
 use crate::support::mcp::Mcp;
 use crate::support::plane::Plane;
 use crate::support::reply::result_for;
+use crate::support::temp::TempDir;
 
 const RULES: &str = "policy:
   mode: observe
@@ -48,4 +49,34 @@ fn rules_are_compared_with_what_is_offered() {
         "refused, since no rule mentions them (1): get_oauth_target_audience"
     ]);
     assert_eq!(found.check("policy:harpoon")["evidence"], evidence);
+}
+
+/// The pin file and the place of audit records: what `run` would find, and nothing of it is made or changed.
+#[test]
+fn pins_and_records_are_looked_at() {
+    let (plane, mcp, directory) = (Plane::start(), Mcp::start(), TempDir::new());
+    mcp.hook(|request| {
+        let tools = r#"{"tools":[{"name":"search"}]}"#;
+        (request.rpc_method() == "tools/list").then(|| result_for(&request.body, tools))
+    });
+    let (pins, audit) = (directory.join("pins.json"), directory.join("audit.jsonl"));
+    let look = |mode: &str| {
+        let yaml = format!(
+            "policy:\n  pins: {{ file: {}, mode: {mode} }}\naudit:\n  file: {}\n",
+            pins.display(),
+            audit.display()
+        );
+        Findings::of(doctor(&plane.server.origin()).yaml(&yaml).flag("mcp.server-url", &mcp.url()))
+    };
+    let found = look("warn");
+    assert_eq!((found.status("pins"), found.status("audit")), ("FAIL", "PASS"));
+    assert!(found.summary("pins").contains("make it with tunnel-client pins accept"));
+    assert!(!audit.exists());
+    std::fs::write(&pins, r#"{"version": 1, "channels": []}"#).unwrap();
+    std::fs::create_dir(&audit).unwrap();
+    let found = look("block");
+    assert_eq!((found.status("pins"), found.status("audit")), ("PASS", "FAIL"));
+    assert!(found.summary("pins").ends_with("; what is not accepted is refused"));
+    assert_eq!(found.check("pins")["evidence"], serde_json::json!(["main: search: new"]));
+    assert!(found.summary("audit").ends_with("not a regular file"));
 }
