@@ -8,6 +8,8 @@
 mod limits;
 mod lists;
 mod patterns;
+#[cfg(test)]
+mod plain_tests;
 mod rules;
 #[cfg(test)]
 mod tests;
