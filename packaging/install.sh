@@ -76,6 +76,7 @@ fi
 put 0644 packaging/systemd/tunnel-client.sysusers /usr/lib/sysusers.d/tunnel-client.conf
 
 put 0644 packaging/etc/example.yaml /etc/tunnel-client/example.yaml
+put 0644 packaging/profile.schema.json /usr/share/tunnel-client/profile.schema.json
 chmod 0755 "$destdir/etc/tunnel-client"
 
 for page in man/*.[1-8]; do

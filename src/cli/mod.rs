@@ -28,6 +28,7 @@ mod init;
 mod pins;
 mod profiles;
 mod samples;
+mod schema;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ const COMMANDS: &[Command] = &[
         .with_options(profiles::ADD_OPTIONS).with_arguments(&["<name>"]),
     Command::new(&["profiles", "edit"], "Change a profile in an editor and check it", edit::command)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
+    Command::new(&["profiles", "schema"], "Print the JSON Schema of a profile, for editors", schema::command),
     Command::new(&["profiles", "samples", "list"], "List the samples of profiles", profiles::samples_list)
         .with_options(profiles::OPTIONS),
     Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", profiles::samples_show)

@@ -224,7 +224,7 @@ pub const ROWS: &[Row] = &[
 
 /// Sections that only a file can hold, each read by its own file as one structure.
 #[rustfmt::skip]
-pub(super) const TREES: &[Row] = &[
+pub const TREES: &[Row] = &[
     new("policy", &[], "policy", Kind::Tree, "", "", ""),
     new("audit", &[], "audit", Kind::Tree, "", "", ""),
 ];
