@@ -22,7 +22,7 @@ use crate::relay::port::{Answer, AnswerKind};
 use crate::sync;
 
 use super::answer_json;
-use super::key;
+use super::key::{self, KeyFile};
 use super::oversized;
 use super::oversized::Body;
 use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
@@ -67,8 +67,7 @@ const OWNED: [&str; 5] = [
 pub struct Plane {
     link: Mutex<Arc<Link>>,
     instance_id: String,
-    /// Learns a key before it is used. Without one no key is read but by the settings.
-    redactor: Option<Arc<Redactor>>,
+    key_file: KeyFile,
     poll_budget: Arc<Budget>,
     info: ServerInfo,
     metadata_uri: Uri,
@@ -147,7 +146,7 @@ impl Plane {
         let plane = Plane {
             link: Mutex::new(Arc::new(link)),
             instance_id: instance_id.to_owned(),
-            redactor,
+            key_file: KeyFile::new(redactor),
             info,
             // One body at a time, so this is its bound and no queue.
             poll_budget: Budget::new(POLL_BYTES_MAX),
@@ -195,13 +194,11 @@ impl Plane {
     /// Whether another key than that of a refused request is to be used: one that its file has come to hold, or one
     /// that others have found since.
     fn has_other_key(&self, refused: &Link) -> bool {
-        if let Some(redactor) = self.redactor.as_ref().filter(|_| self.key_may_change()) {
-            if let Some(key) = key::of_file(&refused.key_label, redactor) {
-                let mut link = sync::lock(&self.link);
-                let mut next = Link::clone(&link);
-                next.head.insert(header::AUTHORIZATION, key);
-                *link = Arc::new(next);
-            }
+        if let Some(key) = self.key_file.read(&refused.key_label) {
+            let mut link = sync::lock(&self.link);
+            let mut next = Link::clone(&link);
+            next.head.insert(header::AUTHORIZATION, key);
+            *link = Arc::new(next);
         }
         self.link().head.get(header::AUTHORIZATION) != refused.head.get(header::AUTHORIZATION)
     }
@@ -359,7 +356,7 @@ impl Transport for Plane {
     }
 
     fn key_may_change(&self) -> bool {
-        config::ControlPlane::key_is_in_file(&self.link().key_label) && self.redactor.is_some()
+        self.key_file.may_change(&self.link().key_label)
     }
 }
 

@@ -33,7 +33,10 @@ impl Tunnel {
         }
         #[cfg(feature = "harpoon")]
         if let Some((discovery, server)) = self.discovery.as_ref().zip(discovered(settings)) {
-            complaints.extend(part(&|net| Ok(discovery.renew(net, &settings.mcp, server)?)));
+            let why = part(&|net| Ok(discovery.renew(net, &settings.mcp, server)?));
+            // Most often it is the fault of the server itself.
+            let why = why.map(|why| format!("channel main: {why}"));
+            complaints.extend(why.filter(|why| !complaints.contains(why)));
         }
         let failed = self.built_in.as_ref().and_then(|built_in| built_in.renew(net, settings).err());
         complaints.extend(failed.map(|error| error.to_string()));
