@@ -49,6 +49,10 @@ const LIST_CHANGED: &str = "notifications/tools/list_changed";
 /// Longest name in a log line.
 const NAME_SHOWN_BYTES_MAX: usize = 200;
 
+/// Tools of a channel that the page names.
+#[cfg(feature = "page")]
+const SHOWN_MAX: usize = 50;
+
 /// The accepted tools of all channels, and what became of them.
 pub(crate) struct Watch {
     mode: PinMode,
@@ -74,8 +78,8 @@ struct State {
     unread: Option<String>,
     /// Tools whose last seen definition is the accepted one.
     trusted: BTreeSet<String>,
-    /// The definitions of which the operator was told, by their tools.
-    told: BTreeMap<String, String>,
+    /// What the operator was told, by tools: the digest of the definition, and what became of it.
+    told: BTreeMap<String, [String; 2]>,
 }
 
 /// Why a request is refused.
@@ -193,6 +197,19 @@ impl Watch {
         self.mode != PinMode::Block
     }
 
+    /// Tools that are not as they were accepted, as far as is known: channel, name and change.
+    #[cfg(feature = "page")]
+    pub(crate) fn drifted(&self) -> Vec<[String; 3]> {
+        let of = |(channel, state): (&Channel, &Mutex<State>)| -> Vec<[String; 3]> {
+            let row = |(tool, [_, change]): (&String, &[String; 2])| {
+                let name = text::bounded(tool, NAME_SHOWN_BYTES_MAX);
+                [channel.as_str().to_owned(), name, change.clone()]
+            };
+            sync::lock(state).told.iter().take(SHOWN_MAX).map(row).collect()
+        };
+        self.channels.iter().flat_map(of).collect()
+    }
+
     /// A list passes that cannot be read.
     pub(crate) fn passes_unread(&self, channel: &Channel, why: &str) {
         if self.mode == PinMode::Off || !self.channels.contains_key(channel) {
@@ -220,7 +237,7 @@ impl Watch {
     /// Tells the operator what became of a tool, unless that was told before.
     fn tell(
         &self,
-        told: &mut BTreeMap<String, String>,
+        told: &mut BTreeMap<String, [String; 2]>,
         channel: &Channel,
         tool: String,
         change: &str,
@@ -228,7 +245,8 @@ impl Watch {
     ) {
         // A server that thinks of new names for ever is told of until there are too many, which hides no change of a
         // tool that was accepted.
-        if told.get(&tool) == Some(&digest) || (told.len() > TOOLS_MAX && change.starts_with("new")) {
+        let is_known = told.get(&tool).is_some_and(|[known, _]| *known == digest);
+        if is_known || (told.len() > TOOLS_MAX && change.starts_with("new")) {
             return;
         }
         self.metrics.pin_drift(channel, change);
@@ -252,7 +270,7 @@ impl Watch {
                 ]));
             }
         }
-        told.insert(tool, digest);
+        told.insert(tool, [digest, change.to_owned()]);
     }
 
     /// Takes the whole list of a server, or why there is none.

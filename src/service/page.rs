@@ -44,6 +44,11 @@ impl Tunnel {
             page.end_table();
             tunnel.show_calls(&mut page);
             tunnel.show_servers(&mut page, words_too);
+            if let Some(watch) = &tunnel.watch {
+                page.table("Tools that are not as they were accepted", &["channel", "tool", "change"]);
+                watch.drifted().iter().for_each(|row| page.row(&row.each_ref().map(String::as_str)));
+                page.end_table();
+            }
             if let Some(built_in) = &tunnel.built_in {
                 built_in.show(&mut page);
             }

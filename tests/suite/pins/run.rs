@@ -145,6 +145,10 @@ fn drift_is_taken_down() {
     let policy = format!("{WARN}audit: {{ file: FILE.audit }}\n");
     let mut run = start(json!([search()]), json!([changed(), remove()]), &policy);
     assert_eq!((run.shown().len(), run.shown().len()), (2, 2));
+    if cfg!(feature = "page") {
+        let page = run.rig.client.wait_get("/ui", |page| page.body.contains("changed (description)")).body;
+        assert!(page.contains("not as they were accepted") && page.contains("remove"), "{page}");
+    }
     assert!(run.rig.client.stop().success());
     let file = run.directory.join("pins.json.audit");
     let events = records(&file).into_iter().filter(|record| record["event"] == "drift");
