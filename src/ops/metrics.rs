@@ -21,7 +21,7 @@ use super::readiness::Readiness;
 use crate::net::Loaded;
 use process::Process;
 use prometheus::{
-    CALL_SECONDS, COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED,
+    ABSENT, CALL_SECONDS, COUNTER, GAUGE, Metric, NUMBERS, OTHER, REQUEST_SECONDS, SECONDS, Table, UNSERVED,
 };
 
 pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
@@ -340,11 +340,14 @@ impl Metrics {
         }
     }
 
-    /// Certificates of a purpose are in force. There are few purposes: the control plane, channels, the bundle.
-    pub fn certificate_loaded(&self, purpose: &str, loaded: Loaded) {
-        self.certificate_begins.set([purpose], loaded.validity.not_before);
-        self.certificate_ends.set([purpose], loaded.validity.not_after);
-        self.certificate_loads.set([purpose], loaded.at);
+    /// These certificates of a purpose are in force, or none. There are few purposes: the control plane, channels, the
+    /// bundle.
+    pub fn certificate_loaded(&self, purpose: &str, loaded: Option<Loaded>) {
+        let times = |loaded: Loaded| [loaded.validity.not_before, loaded.validity.not_after, loaded.at];
+        let [begins, ends, loads] = loaded.map_or([ABSENT; 3], times);
+        self.certificate_begins.set([purpose], begins);
+        self.certificate_ends.set([purpose], ends);
+        self.certificate_loads.set([purpose], loads);
     }
 
     /// Begin and end of the certificate of a purpose, and when it was loaded, as Unix times.

@@ -315,3 +315,23 @@ fn a_renewed_certificate_is_measured_anew() {
     assert!(shown[0]["loaded_at"].as_str() >= shown[0]["not_before"].as_str(), "{health}");
     rig.assert_alive();
 }
+
+/// A certificate that a profile names no longer is measured no longer.
+#[test]
+fn a_certificate_that_is_taken_out_has_no_sample() {
+    let (servers, clients) = (Authority::new("Servers"), Authority::new("Clients"));
+    let mcp = Mcp::start_with(Some(servers.server_inviting(&clients)));
+    let (files, bundle) = (clients.client_of_age("m", [DAY, DAY]), servers.bundle());
+    let identity = format!("mcp:\n  client_cert: {}\n  client_key: file:{}\n", files.certificate, files.key);
+    let mut rig = Rig::over(Plane::start(), mcp, |b| b.flag("ca-bundle", &bundle).yaml(&identity));
+    rig.assert_alive();
+    let name = "tunnel_client_certificate_expiry_timestamp_seconds";
+    let ends = |text: &str| sample(text, name, &["purpose=\"mcp:main\""]);
+    assert!(ends(&rig.client.get("/metrics").body).is_some());
+    std::fs::write(rig.client.path("config.yaml"), "mcp: {}\n").unwrap();
+    rig.client.signal(Signal::SIGHUP);
+    let text = rig.client.wait_get("/metrics", |answer| ends(&answer.body).is_none()).body;
+    assert!(sample(&text, name, &["purpose=\"ca-bundle\""]).is_some(), "{text}");
+    assert!(!rig.client.get("/health/reload").body.contains("mcp:main"));
+    rig.assert_alive();
+}

@@ -20,6 +20,9 @@ const SETS_MAX: usize = 512;
 /// profile that misspells a channel invents a handful.
 const UNSERVED_MAX: usize = 64;
 
+/// Value of a gauge that has none any more: samples stay, and this one is not shown.
+pub(super) const ABSENT: u64 = u64::MAX;
+
 /// Label value of everything that has none of its own.
 pub(super) const OTHER: &str = "other";
 
@@ -148,7 +151,8 @@ impl<const N: usize> Metric<N> {
     /// The value of a counter or gauge; nothing before its first change.
     pub(crate) fn value(&self, labels: [&str; N]) -> Option<u64> {
         let mut samples = self.0.sets.samples();
-        Some(samples.find(|one| one.labels.iter().eq(&labels))?.value.load(Ordering::Relaxed))
+        let value = samples.find(|one| one.labels.iter().eq(&labels))?.value.load(Ordering::Relaxed);
+        Some(value).filter(|value| *value != ABSENT)
     }
 
     fn sample(&self, mut labels: [&str; N], change: impl FnOnce(&Sample)) {
@@ -225,6 +229,7 @@ impl Family {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {}", kind.word);
         let mut samples: Vec<&Sample> = self.sets.samples().chain(self.overflow.samples()).collect();
+        samples.retain(|one| one.value.load(Ordering::Relaxed) != ABSENT);
         samples.sort_by(|a, b| a.labels.cmp(&b.labels));
         for sample in samples {
             let labels = self.labels.iter().copied().zip(sample.labels.iter().map(String::as_str));
