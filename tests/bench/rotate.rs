@@ -43,9 +43,9 @@ const BROKEN: Duration = Duration::from_millis(300);
 const REVOKED: Duration = Duration::from_secs(1);
 /// How long the last answers may take.
 const SETTLE: Duration = Duration::from_secs(90);
-/// What caches and threads of the allocator may still take after the first half.
-const GROWTH_MB: f64 = 3.0;
-const GROWTH_FILES: usize = 12;
+/// What may still be added after the first half: by the allocator, and by connections of a moment without a processor.
+const GROWTH_MB: f64 = 6.0;
+const GROWTH_FILES: usize = 64;
 
 struct Run {
     peers: Arc<Peers>,
