@@ -151,8 +151,11 @@ impl Net {
             pools: Arc::clone(&former.pools),
             usable: Arc::clone(&former.usable),
         };
-        if former.trust.get().is_some() {
-            shared.trust()?;
+        if let Some(trust) = former.trust.get() {
+            // A bundle that is being replaced would else have everybody believed for a while.
+            if shared.trust()?.roots.is_built_in && !trust.roots.is_built_in {
+                return Err(Error::setup("the CA bundle of the system is gone or cannot be read"));
+            }
         }
         Ok(Net { shared: Arc::new(shared), ..self.clone() })
     }

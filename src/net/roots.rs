@@ -38,6 +38,8 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 pub(super) struct Roots {
     /// Store that rustls verifies against.
     pub(super) store: Arc<RootCertStore>,
+    /// Whether they are those of this program, because nobody named others and the system has none.
+    pub(super) is_built_in: bool,
     /// One sentence for the start-up log.
     pub(super) summary: String,
 }
@@ -73,7 +75,7 @@ pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Resu
         }
         config::Roots::Automatic => named(network)?.or_else(system),
     };
-    let mut store = RootCertStore::empty();
+    let (mut store, is_built_in) = (RootCertStore::empty(), found.is_none());
     let (mut source, certificates) = found.unwrap_or_else(|| {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         ("the built-in Mozilla bundle".to_owned(), Vec::new())
@@ -84,7 +86,7 @@ pub(super) fn load(network: &Network, added: &[CertificateDer<'static>]) -> Resu
     let all = certificates.into_iter().chain(added.iter().cloned());
     let (_, skipped) = store.add_parsable_certificates(all);
     let summary = format!("{} roots from {source}, {skipped} skipped", store.len());
-    Ok(Roots { store: Arc::new(store), summary })
+    Ok(Roots { store: Arc::new(store), is_built_in, summary })
 }
 
 /// The certificates of `ca-bundle`, checked even when nothing uses TLS yet.

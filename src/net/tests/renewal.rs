@@ -114,6 +114,13 @@ fn bundle_roots_and_sessions_are_those_of_the_new_room() {
     assert_eq!(first.unwrap_err().kind, Kind::Tls);
     second.unwrap();
 
+    // The built-in roots stand in for others at a start alone.
+    settings.roots = crate::config::Roots::Webpki;
+    assert_eq!(net.renewed(&settings).unwrap_err().kind, Kind::Setup);
+    let built_in = Net::new(&settings).unwrap();
+    client_of(&built_in, &server(&urls[1])).unwrap();
+    built_in.renewed(&settings).unwrap();
+
     // What the start finds is found here too, although nobody has asked for a client yet.
     settings.roots = crate::config::Roots::Automatic;
     settings.ssl_cert_file = Some(one.directory.join("none"));
