@@ -2,6 +2,7 @@
 
 use super::{held, reload_all, replace, wait_until};
 use crate::support::certs::{Authority, Files};
+use crate::support::command::Command;
 use crate::support::http::Request;
 use crate::support::mcp::Mcp;
 use crate::support::plane::{Plane, is_poll};
@@ -129,4 +130,25 @@ fn a_half_replaced_certificate_changes_nothing() {
     reload_all(&rig.client, &[&shown.files[0], &shown.files[1]]);
     rig.assert_alive();
     assert_eq!(rig.mcp.calls().last().unwrap().certificate, second.der);
+}
+
+/// A certificate that cannot be used keeps no authority from being trusted: the former one is shown to its servers.
+#[test]
+fn a_broken_certificate_holds_up_no_authority() {
+    let [former, servers, clients] = ["Former", "Servers", "Clients"].map(Authority::new);
+    let first = clients.client("first");
+    let shown = Shown::new(&first);
+    let mcp = Mcp::start_with(Some(servers.server_demanding(&clients)));
+    let rig = Rig::over(Plane::start(), mcp, |b| {
+        b.flag("ca-bundle", &former.bundle())
+            .flag("mcp.client-cert", &shown.files[0])
+            .flag("mcp.client-key", &shown.files[1])
+    });
+    assert_eq!(rig.send(&Command::method("ping", "1")).code(), 502);
+    replace(&shown.files[1], "");
+    replace(&former.bundle(), std::fs::read(servers.bundle()).unwrap());
+    rig.client.signal(nix::sys::signal::Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains("cannot be taken over"));
+    rig.assert_alive();
+    assert_eq!(rig.mcp.calls().last().unwrap().certificate, first.der);
 }
