@@ -26,6 +26,9 @@ use super::watched::Watched;
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// Files that are logged of one try. Each line is searched for all secrets, of which there may be thousands.
+const FILES_LOGGED_MAX: usize = 20;
+
 /// The largest file whose digest is recorded: no larger one is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -163,8 +166,8 @@ impl<'a> Reload<'a> {
             complaints.extend(refused);
         }
         running.tunnel.reloaded(complaints.is_empty());
-        for why in &complaints {
-            log::warn!(error = why.as_str(); "a file cannot be taken over; what it held before stays in use");
+        for why in complaints.iter().take(FILES_LOGGED_MAX) {
+            log::warn!(error = why.as_str(), errors = complaints.len(); "a file cannot be taken over; what it held before stays in use");
         }
         let taken = self.taken(changed, profile);
         if taken.is_empty() && complaints.is_empty() {
@@ -189,9 +192,14 @@ impl<'a> Reload<'a> {
 
 /// Says what was taken over.
 fn tell(tunnel: &Tunnel, taken: Vec<Taken>) {
-    for (path, [former, digest]) in taken {
+    if let Some(more) = taken.len().checked_sub(FILES_LOGGED_MAX).filter(|more| *more > 0) {
+        log::info!(files = more; "taken over: {more} files more than those of the next lines");
+    }
+    for (number, (path, [former, digest])) in taken.into_iter().enumerate() {
         let path = path.display().to_string();
-        log::info!(path = path.as_str(); "taken over: {path}");
+        if number < FILES_LOGGED_MAX {
+            log::info!(path = path.as_str(); "taken over: {path}");
+        }
         if let Some(audit) = &tunnel.audit {
             let mut event = "\"event\":\"reload\",\"file\":".to_owned();
             text::json(&mut event, &path);

@@ -196,6 +196,24 @@ fn a_file_that_has_changed_is_taken_by_itself() {
     assert_eq!(rig.forwarded(&tool("a"), "tools/call").header("x-one"), Some("value-2"));
 }
 
+/// However many files change, the log has a few lines about them.
+#[test]
+fn many_files_fill_no_log() {
+    let directory = TempDir::new();
+    let files: Vec<String> = (0..30).map(|n| directory.write(&format!("f{n}"), "value-1")).collect();
+    let headers: String = (0..30).map(|n| format!("X-{n}: 'file:{}', ", files[n])).collect();
+    let rig = with_profile(&format!("mcp:\n  extra_headers: {{ {headers} }}\n"));
+    rig.assert_alive();
+    files.iter().for_each(|file| fs::write(file, "value-2").unwrap());
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains("taken over: 10 files more than"));
+    assert_eq!(rig.forwarded(&tool("a"), "tools/call").header("x-29"), Some("value-2"));
+    rig.client.wait_logs(21, |line| line.contains(TAKEN));
+    rig.client.signal(Signal::SIGHUP);
+    rig.client.wait_log(|line| line.contains("have changed"));
+    assert_eq!(rig.client.log().matches(TAKEN).count(), 21);
+}
+
 /// Every change is an event of the audit record, with digests of what was and what is. A secret cannot be guessed from
 /// its own.
 #[test]
