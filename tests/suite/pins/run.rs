@@ -90,22 +90,19 @@ impl Run {
 #[test]
 fn pins_are_taken_over_while_calls_run() {
     let run = start(json!([search()]), json!([search(), remove()]), BLOCK);
-    run.passes("search");
     run.refuses("remove");
     let file = run.directory.join("pins.json");
-    let one: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    let args = |words: &str| pins(words, file.to_str().unwrap()).flag("mcp.server-url", &run.rig.mcp.url());
-    assert_eq!(args("accept").outcome().code, Some(0));
-    run.rig.client.signal(Signal::SIGHUP);
-    run.rig.client.wait_log(|line| line.contains("taken over: "));
+    let one = fs::read(&file).unwrap();
+    let hang_up = || run.rig.client.signal(Signal::SIGHUP);
+    let accept = pins("accept", file.to_str().unwrap()).flag("mcp.server-url", &run.rig.mcp.url());
+    assert_eq!(accept.outcome().code, Some(0));
+    hang_up();
     while run.call("remove").payload().get("error").is_some() {}
-    fs::write(&file, "{").unwrap();
-    run.rig.client.signal(Signal::SIGHUP);
+    fs::write(&file, "{").map(|()| hang_up()).unwrap();
     run.rig.client.wait_log(|line| line.contains("a file cannot be taken over"));
-    run.passes("remove");
     assert_eq!(run.rig.client.log().matches("taken over: ").count(), 1);
-    fs::write(&file, one.to_string()).unwrap();
-    run.rig.client.signal(Signal::SIGHUP);
+    run.passes("remove");
+    fs::write(&file, one).map(|()| hang_up()).unwrap();
     run.rig.client.wait_logs(2, |line| line.contains("taken over: "));
     run.refuses("remove");
     run.passes("search");
