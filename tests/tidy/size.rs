@@ -9,10 +9,10 @@ use super::root;
 
 /// Features in the order in which they are added, each with the most code lines that it may add. Of the service's, the
 /// operator's policy with its limits and lists, the pins of tools, and the audit record are 2 600: they decide about every
-/// command, so no build is without them. What takes over other files and another profile while calls run is 700. The bounds
-/// follow every step down.
+/// command, so no build is without them. What takes over other files and another profile while calls run is 950, what is
+/// kept and counted of each call 150. The bounds follow every step down.
 const BOUNDS: [(&str, usize); 4] =
-    [("service", 20_400), ("page", 300), ("harpoon", 4_800), ("operator", 4_400)];
+    [("service", 20_750), ("page", 340), ("harpoon", 4_800), ("operator", 4_650)];
 
 #[test]
 fn each_program_is_small() {
