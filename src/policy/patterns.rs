@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-/// List of patterns, compiled. Those without `*` stand first, so that a name is found as it is.
-pub(super) struct Patterns(Vec<Pattern>);
+/// List of patterns, compiled.
+pub(super) struct Patterns {
+    /// Those without `*`, which are looked at first and sorted, so that few of many are compared.
+    exact: Vec<Pattern>,
+    open: Vec<Pattern>,
+}
 
 /// One of them.
 pub(super) struct Pattern {
+    /// The first byte of what it matches, when that is known: most of many are passed over by it.
+    lead: Option<u8>,
     /// What stands before, between and behind its `*`.
     parts: Vec<Box<str>>,
     /// The rule, as the log names it.
@@ -17,28 +23,30 @@ impl Patterns {
     /// Compiles a list that stands at this place of the file.
     pub(super) fn new(list: &[String], place: &str) -> Patterns {
         let pattern = |text: &String| Pattern {
+            lead: text.bytes().next().filter(|byte| *byte != b'*'),
             parts: text.split('*').map(Box::from).collect(),
             rule: format!("{place}: {text}").into(),
         };
-        let mut patterns: Vec<Pattern> = list.iter().map(pattern).collect();
-        patterns.sort_by_key(|pattern| !pattern.is_exact());
-        Patterns(patterns)
+        let (mut exact, open): (Vec<_>, Vec<_>) = list.iter().map(pattern).partition(Pattern::is_exact);
+        exact.sort_by(|one, other| one.start().cmp(other.start()));
+        Patterns { exact, open }
     }
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.exact.is_empty() && self.open.is_empty()
     }
 
     /// The first pattern that a name matches.
     pub(super) fn find(&self, name: &str) -> Option<&Pattern> {
-        self.0.iter().find(|pattern| pattern.matches(name))
+        let exact = self.exact.binary_search_by(|pattern| pattern.start().cmp(name)).ok();
+        exact.and_then(|at| self.exact.get(at)).or_else(|| self.open.iter().find(|one| one.matches(name)))
     }
 
     /// The first pattern that all names match which begin so.
     pub(super) fn find_all(&self, start: &str) -> Option<&Pattern> {
         let is_open = |pattern: &Pattern| pattern.parts.last().is_some_and(|end| end.is_empty());
-        self.0.iter().find(|one| !one.is_exact() && is_open(one) && one.matches(start))
+        self.open.iter().find(|one| is_open(one) && one.matches(start))
     }
 }
 
@@ -48,11 +56,17 @@ impl Pattern {
         self.parts.len() == 1
     }
 
+    /// What stands before its first `*`.
+    fn start(&self) -> &str {
+        self.parts.first().map_or("", |start| start)
+    }
+
     /// Each part is taken where it first occurs: that leaves the most for those behind it, so nothing is tried twice.
     fn matches(&self, name: &str) -> bool {
-        let [start, middle @ .., end] = self.parts.as_slice() else {
-            return self.parts.iter().any(|part| **part == *name);
-        };
+        if self.lead.is_some() && self.lead != name.bytes().next() {
+            return false;
+        }
+        let [start, middle @ .., end] = self.parts.as_slice() else { return false };
         let inner = name.strip_prefix(&**start).and_then(|rest| rest.strip_suffix(&**end));
         middle.iter().fold(inner, |rest, part| rest?.split_once(&**part).map(|(_, rest)| rest)).is_some()
     }
