@@ -233,6 +233,7 @@ make_files() {
         -keyout "$scratch/credentials/client-key" -out "$scratch/files/client.pem" 2>/dev/null
     # Not a server: it ends at once.
     touch "$scratch/files/server.py"
+    echo '{"version": 1, "channels": []}' >"$scratch/files/pins.json"
     cp "$scratch/files/client.pem" "$scratch/files/company-ca.pem"
     chmod 0600 "$scratch"/credentials/*
 }
@@ -245,6 +246,7 @@ check_profile() {
     # A comment has a blank after its sign, a setting has none. Of the two ways to give the proxy the second stays.
     sed -E -e 's/^( *)#([^ #])/\1\2/' "$example" | awk '!/^http_proxy: "http:/' |
         sed -e "s,/etc/tunnel-client/client.pem,$scratch/files/client.pem," \
+            -e "s,/etc/tunnel-client/prod.pins.json,$scratch/files/pins.json," \
             -e "s,/etc/pki/tls/certs,$scratch/files," -e "s,/opt/mcp-files,$scratch/files,g" >"$full"
     cmp -s "$example" "$full" && complain "$example has nothing to take in"
     # There is no such server here; that it was tried shows that everything before it is in order.
