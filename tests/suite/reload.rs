@@ -73,17 +73,19 @@ fn a_profile_changes_the_level_and_the_policy() {
     assert!(rig.client.stop().success());
 }
 
-/// An unchanged policy goes on counting, whatever else changes.
+/// A limit that changes holds at once; an unchanged policy goes on counting, whatever else changes.
 #[test]
-fn a_policy_that_stays_counts_on() {
-    let limited = |level: &str| {
-        let limit = "{ tools: [a], per_minute: 1, burst: 1 }";
+fn limits_are_taken_over_and_those_that_stay_count_on() {
+    let limited = |burst: u32, level: &str| {
+        let limit = format!("{{ tools: [a], per_minute: 1, burst: {burst} }}");
         format!("policy:\n  channels:\n    main:\n      limits: [{limit}]\nlog:\n  level: {level}\n")
     };
-    let rig = with_profile(&limited("info"));
+    let rig = with_profile(&limited(1, "info"));
     assert!(passes(&rig, "a") && !passes(&rig, "a"));
-    reload(&rig, &limited("debug"), TAKEN);
+    reload(&rig, &limited(1, "debug"), TAKEN);
     assert!(!passes(&rig, "a"));
+    reload(&rig, &limited(2, "debug"), TAKEN);
+    assert!(passes(&rig, "a") && passes(&rig, "a") && !passes(&rig, "a"));
 }
 
 /// What needs a restart is named, and then nothing of the profile is taken. A profile that is broken changes nothing
