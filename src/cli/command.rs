@@ -22,6 +22,8 @@ pub(super) struct Command {
     selected: &'static [&'static str],
     /// What its help says after the flags.
     pub(super) details: &'static str,
+    /// How it is typed, for example, behind the program's name.
+    pub(super) example: &'static str,
     pub(super) run: fn(&Flags) -> Result<ExitCode, Failure>,
 }
 
@@ -30,10 +32,11 @@ impl Command {
     pub(super) const fn new(
         path: &'static [&'static str],
         summary: &'static str,
+        example: &'static str,
         run: fn(&Flags) -> Result<ExitCode, Failure>,
     ) -> Command {
         let (arguments, options, selected): (&[&str], &[Row], &[&str]) = (&[], &[], &[]);
-        Command { path, summary, arguments, options, settings: false, selected, details: "", run }
+        Command { path, summary, arguments, options, settings: false, selected, details: "", example, run }
     }
 
     /// Takes these options.

@@ -40,51 +40,51 @@ use command::Command;
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     #[cfg(feature = "dev")]
-    Command::new(&["demo"], "Watch a whole tunnel work on this machine, with nothing to configure", dev::demo::command)
+    Command::new(&["demo"], "Watch a whole tunnel work here, with nothing to configure", "demo --once", dev::demo::command)
         .with_options(dev::demo::OPTIONS),
-    Command::new(&["init"], "Write a first profile", init::command).with_options(init::OPTIONS),
-    Command::new(&["doctor"], "Check settings, connections and servers before run does", doctor::command)
+    Command::new(&["init"], "Write a first profile", "init --tunnel-id tunnel_... --mcp-server-url http://127.0.0.1:8000/mcp", init::command).with_options(init::OPTIONS),
+    Command::new(&["doctor"], "Check settings, connections and servers before run does", "doctor --profile default --explain", doctor::command)
         .with_options(doctor::OPTIONS).with_settings(),
-    Command::new(&["run"], "Relay commands until a signal ends it", run::command).with_settings(),
-    Command::new(&["health"], "Ask a running client how it is", health::command)
+    Command::new(&["run"], "Relay commands until a signal ends it", "run --profile default", run::command).with_settings(),
+    Command::new(&["health"], "Ask a running client how it is", "health --port 8080 --require-control-plane-poll", health::command)
         .with_options(health::OPTIONS).with_details(include_str!("help/health.txt")),
-    Command::new(&["profiles", "list"], "List the profiles", profiles::list)
+    Command::new(&["profiles", "list"], "List the profiles", "profiles list --json", profiles::list)
         .with_options(profiles::LIST_OPTIONS).with_details(include_str!("help/profiles_list.txt")),
-    Command::new(&["profiles", "add"], "Add a profile from a file or a sample", profiles::add)
+    Command::new(&["profiles", "add"], "Add a profile from a file or a sample", "profiles add work --from-file work.yaml", profiles::add)
         .with_options(profiles::ADD_OPTIONS).with_arguments(&["<name>"]),
-    Command::new(&["profiles", "edit"], "Change a profile in an editor and check it", edit::command)
+    Command::new(&["profiles", "edit"], "Change a profile in an editor and check it", "profiles edit work", edit::command)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
-    Command::new(&["profiles", "schema"], "Print the JSON Schema of a profile, for editors", schema::command),
-    Command::new(&["profiles", "samples", "list"], "List the samples of profiles", profiles::samples_list)
+    Command::new(&["profiles", "schema"], "Print the JSON Schema of a profile, for editors", "profiles schema > profile.schema.json", schema::command),
+    Command::new(&["profiles", "samples", "list"], "List the samples of profiles", "profiles samples list", profiles::samples_list)
         .with_options(profiles::OPTIONS),
-    Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", profiles::samples_show)
+    Command::new(&["profiles", "samples", "show"], "Show a sample and what it needs", "profiles samples show sample_mcp_stdio_local", profiles::samples_show)
         .with_options(profiles::OPTIONS).with_arguments(&["<name>"]),
-    Command::new(&["admin", "tunnels", "create"], "Create a tunnel", admin::create)
+    Command::new(&["admin", "tunnels", "create"], "Create a tunnel", "admin tunnels create --name tickets --organization-id org_...", admin::create)
         .with_options(admin::FORM).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
-    Command::new(&["admin", "tunnels", "get"], "Show a tunnel; the runtime key will do", admin::get)
+    Command::new(&["admin", "tunnels", "get"], "Show a tunnel; the runtime key will do", "admin tunnels get tunnel_... --json", admin::get)
         .with_arguments(&["<id>"]).with_options(admin::GET).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
-    Command::new(&["admin", "tunnels", "list"], "List the tunnels of an organization, workspace or tenant", admin::list)
+    Command::new(&["admin", "tunnels", "list"], "List the tunnels of an organization, workspace or tenant", "admin tunnels list --organization-id org_...", admin::list)
         .with_options(admin::LIST).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
-    Command::new(&["admin", "tunnels", "update"], "Change what is given, and nothing else", admin::update)
+    Command::new(&["admin", "tunnels", "update"], "Change what is given, and nothing else", "admin tunnels update tunnel_... --description 'Tickets of the shop'", admin::update)
         .with_arguments(&["<id>"]).with_options(admin::FORM).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
-    Command::new(&["admin", "tunnels", "delete"], "Delete a tunnel", admin::delete)
+    Command::new(&["admin", "tunnels", "delete"], "Delete a tunnel", "admin tunnels delete tunnel_... --confirm", admin::delete)
         .with_arguments(&["<id>"]).with_options(admin::DELETE).with_selected(admin::SETTINGS).with_details(admin::DETAILS),
-    Command::new(&["audit", "verify"], "Check that files of audit records are whole", audit::verify)
+    Command::new(&["audit", "verify"], "Check that files of audit records are whole", "audit verify /var/log/tunnel-client/prod.audit.jsonl", audit::verify)
         .with_arguments(&["<file>", "[file...]"]).with_options(audit::OPTIONS).with_details(include_str!("help/audit_verify.txt")),
-    Command::new(&["pins", "accept"], "Accept the tools that servers offer, of all channels or of some", pins::accept)
+    Command::new(&["pins", "accept"], "Accept the tools that servers offer, of all channels or of some", "pins accept --profile work", pins::accept)
         .with_arguments(&["[channel...]"]).with_settings().with_details(pins::DETAILS),
-    Command::new(&["pins", "show"], "Show the tools that were accepted", pins::show)
+    Command::new(&["pins", "show"], "Show the tools that were accepted", "pins show --profile work", pins::show)
         .with_settings().with_details(pins::DETAILS),
-    Command::new(&["pins", "diff"], "Tell which tools are not as they were accepted", pins::diff)
+    Command::new(&["pins", "diff"], "Tell which tools are not as they were accepted", "pins diff main --profile work", pins::diff)
         .with_arguments(&["[channel...]"]).with_settings().with_details(pins::DETAILS),
     #[cfg(feature = "dev")]
-    Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", dev::proxy::command)
+    Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", "dev proxy --mcp-server-url http://127.0.0.1:8000/mcp", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS).with_details(include_str!("help/dev_proxy.txt")),
     #[cfg(feature = "dev")]
-    Command::new(&["dev", "mcp-stub"], "Serve a stub MCP server to try a tunnel with", dev::mcp_stub::command)
+    Command::new(&["dev", "mcp-stub"], "Serve a stub MCP server to try a tunnel with", "dev mcp-stub --listen-addr 127.0.0.1:8000", dev::mcp_stub::command)
         .with_options(dev::mcp_stub::OPTIONS),
-    Command::new(&["help"], "Explain a topic or a command", help::command).with_arguments(&["[topic|command...]"]),
-    Command::new(&["completion"], "Print a script that completes commands and flags", completion::command)
+    Command::new(&["help"], "Explain a topic or a command", "help troubleshooting", help::command).with_arguments(&["[topic|command...]"]),
+    Command::new(&["completion"], "Print a script that completes commands and flags", "completion bash > ~/.local/share/bash-completion/completions/tunnel-client", completion::command)
         .with_arguments(&["<bash|zsh|fish>"]),
 ];
 

@@ -68,7 +68,7 @@ pub(super) fn of_command(command: &Command) -> String {
     if !command.details.is_empty() {
         text.push_str(&format!("\n{}", command.details));
     }
-    text
+    text + &format!("\nExample:\n  tunnel-client {}\n", command.example)
 }
 
 /// A command with its arguments.
@@ -90,6 +90,23 @@ mod tests {
                 .lines()
                 .find(|line| line.trim().contains(' ') && line.chars().count() > help::LINE_CHARS_MAX);
             assert_eq!(long, None, "{}", command.name());
+            assert!(command.example.starts_with(&command.name()), "{}", command.example);
+        }
+        for text in [of_group(super::super::COMMANDS, &[]), help::of_program("tunnel-client run")] {
+            let long = text.lines().find(|line| line.trim().contains(' ') && line.chars().count() > 100);
+            assert_eq!(long, None);
+        }
+    }
+
+    /// What an example shows is taken.
+    #[test]
+    fn examples_are_taken() {
+        for command in super::super::COMMANDS {
+            let typed = command.example.split(" > ").next().unwrap().replace('\'', "");
+            let words = typed.split(' ').skip(command.path.len());
+            let words: Vec<_> = words.map(std::ffi::OsString::from).collect();
+            let parsed = crate::config::Flags::of_command(words, &command.tables(), usize::MAX);
+            assert!(matches!(parsed, Ok(crate::config::Request::Run(_))), "{}", command.example);
         }
     }
 

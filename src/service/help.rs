@@ -13,6 +13,7 @@ const RUNNING: &str = "\
 Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
   READY=1     once the control plane was reached, or has been waited for 30 s
   STATUS=     what /readyz says, whenever it changes
+  RELOADING=1 at SIGHUP, which has files and the profile read again; then READY=1
   STOPPING=1  at SIGTERM and SIGINT; then the answers under way are finished,
               within process.drain-timeout and 18 s
   WATCHDOG=1  at half the time of WATCHDOG_USEC, while no thread is stuck
@@ -31,12 +32,6 @@ pub(crate) fn of_program(program: &str) -> String {
     for row in listed() {
         flag(&mut text, row);
     }
-    text.push_str("\nNext steps:\n");
-    text.push_str("  Set the tunnel id, the API key and one MCP server, for example:\n");
-    text.push_str(&format!("  {program} --control-plane.tunnel-id tunnel_... \\\n"));
-    text.push_str("    --control-plane.api-key file:/etc/tunnel-client/key \\\n");
-    text.push_str("    --mcp.server-url http://127.0.0.1:3000/mcp\n");
-    text.push_str(&format!("  Or name a profile: {program} --profile prod\n"));
     text.push_str(&format!("\n{RUNNING}\nEnvironment variables:\n"));
     // Below the flags and not beside them: a unit's author looks for these alone.
     for row in listed() {
@@ -44,7 +39,12 @@ pub(crate) fn of_program(program: &str) -> String {
             wrapped(&mut text, &format!("  {name}\t"), "      ", &of_variable(row, name));
         }
     }
-    text
+    text.push_str("\nNext steps:\n");
+    text.push_str("  Set the tunnel id, the API key and one MCP server, for example:\n");
+    text.push_str(&format!("  {program} --control-plane.tunnel-id tunnel_... \\\n"));
+    text.push_str("    --control-plane.api-key file:/etc/tunnel-client/key \\\n");
+    text.push_str("    --mcp.server-url http://127.0.0.1:3000/mcp\n");
+    text + &format!("  Or name a profile:\n  {program} --profile prod\n")
 }
 
 /// What a variable holds. That of a secret may hold the secret itself, which a flag never does.
