@@ -73,6 +73,15 @@ fn a_profile_changes_the_level_and_the_policy() {
     assert!(rig.client.stop().success());
 }
 
+/// What was only told is refused once the operator says so: no restart is needed to become stricter.
+#[test]
+fn rules_that_were_observed_are_enforced() {
+    let rig = with_profile(&rules("a").replace("policy:", "policy:\n  mode: observe"));
+    assert!(passes(&rig, "a") && passes(&rig, "b"));
+    reload(&rig, &rules("a"), TAKEN);
+    assert!(passes(&rig, "a") && !passes(&rig, "b"));
+}
+
 /// A limit that changes holds at once; an unchanged policy goes on counting, whatever else changes.
 #[test]
 fn limits_are_taken_over_and_those_that_stay_count_on() {
