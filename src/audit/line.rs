@@ -10,12 +10,11 @@ use std::time::Duration;
 use crate::config::AuditArguments;
 use crate::crypto::{self, Keyed};
 use crate::ops::redact::Redactor;
-use crate::relay::command::{Body, Command};
+use crate::relay::command::Command;
 use crate::relay::json;
 use crate::relay::judgement::Decision;
 use crate::relay::message::Message;
 use crate::relay::record::Fate;
-use crate::relay::subject::{Kind, Subject};
 use crate::relay::trace::TraceContext;
 use crate::text;
 
@@ -83,23 +82,13 @@ pub(super) fn begun(command: &Command, sessions: &Keyed, redactor: &Redactor) ->
         }
     }
     members.text("trace_id", command.trace.as_ref().map(TraceContext::id), VALUE_BYTES_MAX);
-    // The caller's conversation, and where it has no name, the caller.
-    let session = ["mcp-session-id", "authorization"].iter().find_map(|name| command.headers.get(*name));
+    let session = command.conversation();
     let session = session.map(|session| sessions.digest(session.as_bytes()));
     members.text("session", session.as_deref(), VALUE_BYTES_MAX);
-    let message = command.message();
-    let method = match &command.body {
-        Body::Message(message) => message.method(),
-        Body::SessionTermination => Some("session_termination"),
-        Body::OauthDiscovery => Some("oauth_discovery"),
-        Body::Unusable { .. } => None,
-    };
-    members.text("method", method, VALUE_BYTES_MAX);
-    let subject = message.map(|message| Subject::of(message).on(&command.channel, message));
-    let subject = subject.filter(|subject| subject.kind != Kind::Method);
-    if let Some(name) = subject.as_ref().and_then(|subject| subject.name.as_deref()) {
+    members.text("method", command.asked(), VALUE_BYTES_MAX);
+    if let Some(name) = command.named() {
         // A URI may hold a credential.
-        let head = text::head(name, VALUE_BYTES_MAX * CLEANED_PER_SHOWN);
+        let head = text::head(&name, VALUE_BYTES_MAX * CLEANED_PER_SHOWN);
         members.text("name", Some(&redactor.clean(head)), VALUE_BYTES_MAX);
         members.cut |= head.len() < name.len();
     }
@@ -157,6 +146,7 @@ pub(super) fn dropped(request_id: Option<&str>) -> Members {
 mod tests {
     use super::*;
     use crate::config::Secret;
+    use crate::relay::command::Body;
     use crate::relay::inflight::InFlight;
     use serde_json::{Value, json};
     use std::sync::Arc;

@@ -18,9 +18,8 @@ use crate::ops::metrics::Metrics;
 use crate::sync;
 use crate::text;
 
-use super::command::{Body, Command};
+use super::command::Command;
 use super::record::Fate;
-use super::subject::{Kind, Subject};
 
 /// Records that are kept: enough to find the call of somebody who complains.
 #[cfg(feature = "page")]
@@ -117,24 +116,15 @@ impl Calls {
     fn call(&self, command: &Command, fate: Fate) -> Call {
         let (now, bounded) = (Instant::now(), |text: &str| text::head(text, TEXT_BYTES_MAX).to_owned());
         let started = command.started.get().copied().unwrap_or(now);
-        let session = ["mcp-session-id", "authorization"].iter().find_map(|name| command.headers.get(*name));
-        let digest = session.zip(self.sessions.as_ref()).map(|(session, key)| key.digest(session.as_bytes()));
-        let method = match &command.body {
-            Body::Message(message) => message.method().unwrap_or_default(),
-            Body::SessionTermination => "session_termination",
-            Body::OauthDiscovery => "oauth_discovery",
-            Body::Unusable { .. } => "",
-        };
-        let subject = command.message().map(|message| Subject::of(message).on(&command.channel, message));
-        let name = subject.filter(|subject| subject.kind != Kind::Method).and_then(|subject| subject.name);
+        let session = command.conversation().zip(self.sessions.as_ref());
         Call {
             at: SystemTime::now(),
             request_id: bounded(&command.request_id),
             rpc_id: bounded(command.id().unwrap_or_default()),
-            session: digest.unwrap_or_default(),
+            session: session.map(|(session, key)| key.digest(session.as_bytes())).unwrap_or_default(),
             channel: command.channel.clone(),
-            method: bounded(method),
-            name: bounded(name.as_deref().unwrap_or_default()),
+            method: bounded(command.asked().unwrap_or_default()),
+            name: bounded(command.named().as_deref().unwrap_or_default()),
             trace_id: command.trace.as_ref().map(|trace| trace.id().to_owned()).unwrap_or_default(),
             fate,
             waited: started.saturating_duration_since(command.received),

@@ -4,6 +4,7 @@
 //! carries the caller's credentials and the token of its answer, so its `Debug` shows neither, and no
 //! log line prints a header of it but its request and session ids.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +19,7 @@ use super::inflight::Ticket;
 use super::judgement::Judgement;
 use super::message::{Kind, Message};
 use super::record::Record;
+use super::subject::{self, Subject};
 use super::trace::TraceContext;
 
 /// How long a subscription may stay open. It has no answer to wait for, and a caller that vanished without a
@@ -138,6 +140,28 @@ impl Command {
             Body::Unusable { id, .. } => id.as_deref(),
             _ => None,
         }
+    }
+
+    /// What is asked for in a word: the method of a message, or what is none.
+    pub fn asked(&self) -> Option<&str> {
+        match &self.body {
+            Body::Message(message) => message.method(),
+            Body::SessionTermination => Some(RequestKind::SessionTermination.word()),
+            Body::OauthDiscovery => Some(RequestKind::OauthDiscovery.word()),
+            Body::Unusable { .. } => None,
+        }
+    }
+
+    /// The tool, prompt or resource that it is about.
+    pub fn named(&self) -> Option<Cow<'_, str>> {
+        let message = self.message()?;
+        let subject = Subject::of(message).on(&self.channel, message);
+        subject.name.filter(|_| subject.kind != subject::Kind::Method)
+    }
+
+    /// The caller's conversation, and where it has no name, the caller.
+    pub fn conversation(&self) -> Option<&HeaderValue> {
+        ["mcp-session-id", "authorization"].iter().find_map(|name| self.headers.get(*name))
     }
 
     /// A command of channel `main` for unit tests, which say themselves what matters to them.
