@@ -205,13 +205,13 @@ impl Readiness {
     /// True when the server of this channel is known and nothing is wrong with it.
     pub fn is_well(&self, channel: &Channel) -> bool {
         let state = self.state();
-        state.targets.get(channel).is_some_and(|target| !target.pending && target.trouble().is_none())
+        state.targets.get(channel).is_some_and(Target::is_well)
     }
 
     /// True when nothing is known to be wrong with the server of this channel, and no probe of it is awaited.
     pub fn is_up(&self, channel: &Channel) -> bool {
         let state = self.state();
-        state.targets.get(channel).is_none_or(|target| !target.pending && target.trouble().is_none())
+        state.targets.get(channel).is_none_or(Target::is_well)
     }
 
     /// State of the server of this channel, in the words of the verdict.

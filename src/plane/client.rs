@@ -242,7 +242,9 @@ impl Plane {
         let started = Instant::now();
         let mut headers = link.head.clone();
         headers.insert(SERVER_INFO, self.info.now().clone());
-        headers.extend(request.headers.clone());
+        for (name, value) in &request.headers {
+            headers.insert(name, value.clone());
+        }
         let (method, bytes) = (request.method.clone(), request.body.unwrap_or_default());
         let bytes = bytes.iter().map(|part| part.len()).sum();
         let result = over(&link.clients).send(Request { method, headers, ..*request });

@@ -98,6 +98,11 @@ impl Target {
         Target { pending: true, ..Target::default() }
     }
 
+    /// Whether nothing is known to be wrong with it, and no probe of it is awaited.
+    pub(super) fn is_well(&self) -> bool {
+        !self.pending && self.trouble().is_none()
+    }
+
     /// The reason for which it is not ready: its child comes before anything that calls have met.
     pub(super) fn trouble(&self) -> Option<&(Trouble, String)> {
         self.child.as_ref().or(self.unread.as_ref()).or(self.fault.as_ref())
