@@ -16,7 +16,8 @@ use super::reference::Contents;
 use super::settings::{Kind, Row};
 use super::trust::Stamp;
 use super::{
-    Channel, Environment, Error, Flags, HttpServer, ListenAddress, Origin, Policy, Proxy, Server, Settings,
+    Channel, Environment, Error, Flags, HttpServer, ListenAddress, Origin, Policy, Proxy, Secret, Server,
+    Settings,
 };
 
 /// Settings beside those of a reloading kind that may change.
@@ -73,6 +74,11 @@ impl<'a> Reading<'a> {
     pub(crate) fn files(&self) -> impl Iterator<Item = (&PathBuf, Stamp)> {
         let files = self.contents.iter().filter(|(_, content)| !content.lasts);
         files.map(|(path, content)| (path, content.stamp))
+    }
+
+    /// What stood in a file with a value that may change, when it was taken.
+    pub(crate) fn value(&self, path: &Path) -> Option<&Secret> {
+        self.contents.get(path).filter(|content| !content.lasts).map(|content| &content.text)
     }
 
     /// Takes over what stands now in those of its files that have changed. Gives those that cannot be used, each with a

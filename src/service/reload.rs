@@ -96,9 +96,11 @@ impl<'a> Reload<'a> {
         if self.settings().audit.is_none() {
             return String::new();
         }
-        let is_value = self.reading.files().any(|(file, _)| file == path);
+        if let Some(value) = self.reading.value(path) {
+            return self.key.digest(value.expose().as_bytes());
+        }
         match trust::read_regular(path, FILE_BYTES_MAX) {
-            Ok((bytes, metadata)) if trust::is_public(&metadata) && !is_value => crypto::sha256_hex(&bytes),
+            Ok((bytes, metadata)) if trust::is_public(&metadata) => crypto::sha256_hex(&bytes),
             Ok((bytes, _)) => self.key.digest(&bytes),
             Err(_) => String::new(),
         }
@@ -201,10 +203,8 @@ fn tell(tunnel: &Tunnel, taken: Vec<Taken>) {
             log::info!(path = path.as_str(); "taken over: {path}");
         }
         if let Some(audit) = &tunnel.audit {
-            let mut event = "\"event\":\"reload\",\"file\":".to_owned();
-            text::json(&mut event, &path);
-            event.push_str(&format!(",\"from\":\"{former}\",\"to\":\"{digest}\""));
-            audit.event(event);
+            let event = [("event", "reload"), ("file", &path), ("from", &former), ("to", &digest)];
+            audit.event(text::members(event));
         }
     }
 }
