@@ -169,10 +169,8 @@ fn alive(builder: impl FnOnce(Builder) -> Builder) -> Rig {
     rig
 }
 
-/// Files that cannot be used change nothing, one by one; what they come to hold then is taken.
-#[test]
-fn what_cannot_be_used_changes_nothing_and_its_neighbours_are_taken() {
-    let directory = TempDir::new();
+/// A tunnel whose key and one further header of the control plane stand in files, with these.
+fn with_key_and_header(directory: &TempDir) -> (Rig, String, String) {
     let key = directory.write("key", "sk-first-key-of-this-test");
     let extra = directory.write("extra", "first-extra");
     let rig = alive(|b| {
@@ -180,6 +178,14 @@ fn what_cannot_be_used_changes_nothing_and_its_neighbours_are_taken() {
             .flag("control-plane.api-key", &format!("file:{key}"))
             .yaml(&format!("control_plane:\n  extra_headers: {{X-Extra: 'file:{extra}'}}\n"))
     });
+    (rig, key, extra)
+}
+
+/// Files that cannot be used change nothing, one by one; what they come to hold then is taken.
+#[test]
+fn what_cannot_be_used_changes_nothing_and_its_neighbours_are_taken() {
+    let directory = TempDir::new();
+    let (rig, key, extra) = with_key_and_header(&directory);
     let shown = || {
         let request = rig.call(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).request;
         let value = |name| request.header(name).unwrap().to_owned();
@@ -205,13 +211,7 @@ fn what_cannot_be_used_changes_nothing_and_its_neighbours_are_taken() {
 #[test]
 fn a_key_that_a_refusal_found_outlives_its_file() {
     let directory = TempDir::new();
-    let key = directory.write("key", "sk-first-key-of-this-test");
-    let extra = directory.write("extra", "first-extra");
-    let rig = alive(|b| {
-        b.without_env("CONTROL_PLANE_API_KEY")
-            .flag("control-plane.api-key", &format!("file:{key}"))
-            .yaml(&format!("control_plane:\n  extra_headers: {{X-Extra: 'file:{extra}'}}\n"))
-    });
+    let (rig, key, extra) = with_key_and_header(&directory);
     replace(&key, "sk-second-key-of-this-test");
     rig.plane.accept_keys(&["sk-second-key-of-this-test"]);
     let has =

@@ -26,6 +26,17 @@ impl Shown {
         Shown { files, _directory: directory }
     }
 
+    /// A tunnel that shows it to an MCP server of one authority, which trusts clients of another one, and itself trusts a
+    /// third.
+    fn to_server(&self, servers: &Authority, clients: &Authority, trusted: &Authority) -> Rig {
+        let mcp = Mcp::start_with(Some(servers.server_demanding(clients)));
+        Rig::over(Plane::start(), mcp, |b| {
+            b.flag("ca-bundle", &trusted.bundle())
+                .flag("mcp.client-cert", &self.files[0])
+                .flag("mcp.client-key", &self.files[1])
+        })
+    }
+
     /// Puts another one in its place; key first, so that both stand wrong for a moment.
     fn replace(&self, next: &Files) {
         replace(&self.files[1], std::fs::read(&next.key).unwrap());
@@ -82,12 +93,7 @@ fn a_server_is_shown_the_new_certificate() {
     let (servers, clients) = (Authority::new("Servers"), Authority::new("Clients"));
     let (first, second) = (clients.client("first"), clients.client("second"));
     let shown = Shown::new(&first);
-    let mcp = Mcp::start_with(Some(servers.server_demanding(&clients)));
-    let rig = Rig::over(Plane::start(), mcp, |b| {
-        b.flag("ca-bundle", &servers.bundle())
-            .flag("mcp.client-cert", &shown.files[0])
-            .flag("mcp.client-key", &shown.files[1])
-    });
+    let rig = shown.to_server(&servers, &clients, &servers);
     let (running, gate) = held(&rig);
     shown.replace(&second);
     reload_all(&rig.client, &[&shown.files[0], &shown.files[1]]);
@@ -109,12 +115,7 @@ fn a_half_replaced_certificate_changes_nothing() {
     let (servers, clients) = (Authority::new("Servers"), Authority::new("Clients"));
     let (first, second) = (clients.client("first"), clients.client("second"));
     let shown = Shown::new(&first);
-    let mcp = Mcp::start_with(Some(servers.server_demanding(&clients)));
-    let rig = Rig::over(Plane::start(), mcp, |b| {
-        b.flag("ca-bundle", &servers.bundle())
-            .flag("mcp.client-cert", &shown.files[0])
-            .flag("mcp.client-key", &shown.files[1])
-    });
+    let rig = shown.to_server(&servers, &clients, &servers);
     rig.assert_alive();
     let pem = std::fs::read_to_string(&second.certificate).unwrap();
     let half = pem.lines().take(3).collect::<Vec<_>>().join("\n");
@@ -138,12 +139,7 @@ fn a_broken_certificate_holds_up_no_authority() {
     let [former, servers, clients] = ["Former", "Servers", "Clients"].map(Authority::new);
     let first = clients.client("first");
     let shown = Shown::new(&first);
-    let mcp = Mcp::start_with(Some(servers.server_demanding(&clients)));
-    let rig = Rig::over(Plane::start(), mcp, |b| {
-        b.flag("ca-bundle", &former.bundle())
-            .flag("mcp.client-cert", &shown.files[0])
-            .flag("mcp.client-key", &shown.files[1])
-    });
+    let rig = shown.to_server(&servers, &clients, &former);
     assert_eq!(rig.send(&Command::method("ping", "1")).code(), 502);
     replace(&shown.files[1], "");
     replace(&former.bundle(), std::fs::read(servers.bundle()).unwrap());
