@@ -5,6 +5,10 @@
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "page")]
+use base64::Engine;
+#[cfg(feature = "page")]
+use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -18,6 +22,12 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// SHA-256 of `data`, in lower-case hexadecimal digits.
 pub(crate) fn sha256_hex(data: &[u8]) -> String {
     hex(digest(&SHA256, data).as_ref())
+}
+
+/// SHA-256 of `data`, in base64, as policies of content have it.
+#[cfg(feature = "page")]
+pub(crate) fn sha256_base64(data: &[u8]) -> String {
+    STANDARD.encode(digest(&SHA256, data))
 }
 
 /// The first 48 bits of SHA-256, in hexadecimal digits: tells equal texts from different ones without showing either.

@@ -44,7 +44,7 @@ use health::Health;
 use http::{Reply, Request};
 
 #[cfg(feature = "page")]
-pub(crate) use page::PageMaker;
+pub(crate) use page::{Made, PageMaker};
 
 /// Connections at once, at most: above what monitoring opens, below a quarter of the usual 1024 descriptors. Where
 /// the process may have fewer, a quarter of those: the rest is for answers.
@@ -348,7 +348,9 @@ impl Pages {
                 self.health.reply(request, is_near && (self.is_unix || is_from_here(request, name)))
             }
             #[cfg(feature = "page")]
-            "/ui" | "/ui/" => self.page.reply().unwrap_or_else(none),
+            "/ui" | "/ui/" => self.page.reply(request).unwrap_or_else(none),
+            #[cfg(feature = "page")]
+            "/" => self.page.way().unwrap_or_else(none),
             _ => none(),
         }
     }

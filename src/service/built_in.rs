@@ -18,7 +18,7 @@ use crate::relay::port::Target;
 
 use super::error::Error;
 #[cfg(feature = "page")]
-use super::html::Page;
+use super::page::Page;
 
 /// Server inside this program, which is served while it has endpoints.
 pub(super) trait BuiltIn: Send + Sync {

@@ -14,9 +14,9 @@ use crate::relay::port::Target;
 
 use super::built_in::BuiltIn;
 use super::error::Error;
-use super::parts::Shared;
 #[cfg(feature = "page")]
-use super::{endpoints_page, html::Page};
+use super::page::{self, Page};
+use super::parts::Shared;
 
 /// Harpoon with its settings.
 struct Endpoints {
@@ -97,6 +97,6 @@ impl BuiltIn for Endpoints {
 
     #[cfg(feature = "page")]
     fn show(&self, page: &mut Page<'_>) {
-        endpoints_page::show(page, &self.harpoon, self.settings.over_http);
+        page::endpoints::show(page, &self.harpoon, self.settings.over_http);
     }
 }

@@ -28,10 +28,6 @@ mod built_in;
 mod endpoints;
 
 // The operator's page.
-#[cfg(all(feature = "harpoon", feature = "page"))]
-mod endpoints_page;
-#[cfg(feature = "page")]
-mod html;
 #[cfg(feature = "page")]
 mod page;
 

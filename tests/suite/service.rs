@@ -78,7 +78,9 @@ fn code_for_people_is_not_in_it() {
 #[cfg(not(feature = "page"))]
 fn without_the_page_nothing_is_there() {
     let mut rig = Rig::with(|builder| builder.daemon());
-    assert_eq!(rig.client.get("/ui").status, 404);
+    for path in ["/", "/ui"] {
+        assert_eq!(rig.client.get(path).status, 404, "{path}");
+    }
     assert!(!rig.client.log().contains("WEB UI"));
 }
 

@@ -3,49 +3,68 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::http::Reply;
+use super::http::{Reply, Request};
 
-/// How long a page is shown again before it is made anew. Making one may take a part of a second, and everybody
-/// on this host may ask for it.
+/// How long a page is shown again before it is made anew: everybody on this host may ask for it, again and again.
 const PAGE_TIME: Duration = Duration::from_secs(1);
 
-/// Makes a page of HTML.
-pub(crate) type PageMaker = Box<dyn Fn() -> String + Send + Sync>;
+/// A page of HTML.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    /// The whole page.
+    pub(crate) html: String,
+    /// After how many seconds the browser asks again by itself, when its reader wants that.
+    pub(crate) refresh: Option<u64>,
+}
 
-/// Page with what was made of it last, and when.
+/// Makes pages of HTML, each for the text behind the question mark.
+pub(crate) struct PageMaker {
+    /// The one style sheet on them, as a policy of content names it.
+    pub(crate) style: String,
+    /// Makes one.
+    pub(crate) make: Box<dyn Fn(&str) -> Made + Send + Sync>,
+}
+
+/// Page with what was made of it last, when, and for which query.
 pub(super) struct Page {
-    make: Option<PageMaker>,
-    made: Cell<Option<(Instant, String)>>,
+    maker: Option<PageMaker>,
+    made: Cell<Option<(Instant, String, Made)>>,
 }
 
 impl Page {
     /// Nothing is made yet.
-    pub(super) fn new(make: Option<PageMaker>) -> Page {
-        Page { make, made: Cell::default() }
+    pub(super) fn new(maker: Option<PageMaker>) -> Page {
+        Page { maker, made: Cell::default() }
     }
 
     /// The page, if there is one.
-    pub(super) fn reply(&self) -> Option<Reply> {
-        let make = self.make.as_ref()?;
-        let made = self.made.take().filter(|(at, _)| at.elapsed() < PAGE_TIME);
-        let (at, page) = made.unwrap_or_else(|| {
-            let page = make();
-            (Instant::now(), page)
-        });
-        self.made.set(Some((at, page.clone())));
-        Some(html(page))
+    pub(super) fn reply(&self, request: &Request) -> Option<Reply> {
+        let maker = self.maker.as_ref()?;
+        let query = request.query.as_deref().unwrap_or_default();
+        let made = self.made.take().filter(|(at, of, _)| of == query && at.elapsed() < PAGE_TIME);
+        let made = made.unwrap_or_else(|| (Instant::now(), query.to_owned(), (maker.make)(query)));
+        let page = made.2.clone();
+        self.made.set(Some(made));
+        Some(html(page, &maker.style))
+    }
+
+    /// The way from the root to the page, if there is one.
+    pub(super) fn way(&self) -> Option<Reply> {
+        self.maker.as_ref()?;
+        Some(Reply { headers: vec![("Location", "/ui".to_owned())], ..Reply::text(302, "") })
     }
 }
 
 /// A page that may do nothing but be looked at, and by nobody but who asked for it.
-fn html(body: String) -> Reply {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+fn html(made: Made, style: &str) -> Reply {
+    let policy = format!(
+        "default-src 'none'; style-src {style}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    );
+    let headers = [("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer".to_owned())];
+    let refresh = made.refresh.map(|seconds| ("Refresh", seconds.to_string()));
     Reply {
         content_type: "text/html; charset=utf-8",
-        headers: vec![
-            ("Content-Security-Policy", policy.to_owned()),
-            ("Referrer-Policy", "no-referrer".to_owned()),
-        ],
-        ..Reply::text(200, body)
+        headers: headers.into_iter().chain(refresh).collect(),
+        ..Reply::text(200, made.html)
     }
 }

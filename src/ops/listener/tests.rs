@@ -80,7 +80,7 @@ fn the_three_pages_answer_every_method_and_nothing_else_is_there() {
     let reply = ask(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(reply.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     assert!(body(&reply).contains("\nreadiness 0\n"));
-    for path in ["/", "/healthz/", "/ui", "/api/status", "/harpoon/mcp", "http://localhost/healthz"] {
+    for path in ["/x", "/healthz/", "/ui", "/api/status", "/harpoon/mcp", "http://localhost/healthz"] {
         let reply = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert!(reply.starts_with("HTTP/1.1 404 "), "{path}");
         assert_eq!(body(&reply), "404 page not found\n");
@@ -158,14 +158,24 @@ fn half_open_connections_do_not_hold_up_a_scrape() {
 fn a_page_is_not_made_anew_for_everybody() {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
-    let page = move || format!("page {}", count.fetch_add(1, Ordering::Relaxed));
-    let extras = Extras { page: Some(Box::new(page)), ..Extras::default() };
+    let make = move |query: &str| {
+        let html = format!("page {}{query}", count.fetch_add(1, Ordering::Relaxed));
+        Made { html, refresh: query.is_empty().then_some(9) }
+    };
+    let page = PageMaker { style: "'sha256-x'".to_owned(), make: Box::new(make) };
+    let extras = Extras { page: Some(page), ..Extras::default() };
     let listener = start_with(&tcp("127.0.0.1", "127.0.0.1:0"), extras).unwrap();
     let address: SocketAddr = listener.base_url().strip_prefix("http://").unwrap().parse().unwrap();
     for _ in 0..100 {
         assert!(body(&ask(address, "GET /ui HTTP/1.1\r\nHost: localhost\r\n\r\n")).starts_with("page "));
     }
     assert!(made.load(Ordering::Relaxed) < 50, "{made:?}");
+    let head = ask(address, "GET /ui HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(head.contains("\r\nRefresh: 9\r\n") && head.contains("; style-src 'sha256-x'; "), "{head}");
+    let other = ask(address, "GET /ui?a=b HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(body(&other).ends_with("a=b") && !other.contains("Refresh"), "{other}");
+    let root = ask(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(root.starts_with("HTTP/1.1 302 ") && root.contains("\r\nLocation: /ui\r\n"), "{root}");
     drop(listener);
 }
 

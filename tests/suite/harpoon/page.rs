@@ -25,6 +25,9 @@ fn the_page_shows_calls_and_no_secrets() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    assert!(policy.contains("style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+    let root = harbour.rig.client.get("/");
+    assert_eq!((root.status, root.header("location")), (302, Some("/ui")));
     let origin = harbour.server.origin();
     let main = harbour.rig.mcp.url();
     let main = main.strip_prefix("http://").unwrap().split('/').next().unwrap();

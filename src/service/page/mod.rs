@@ -3,17 +3,22 @@
 //! It is made anew from memory for each look at it. It shows origins and no paths, because paths can be secrets. It
 //! cannot fail.
 
+#[cfg(feature = "harpoon")]
+pub(super) mod endpoints;
+mod html;
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::Settings;
-use crate::ops::listener::PageMaker;
+use crate::ops::listener::{Made, PageMaker};
 use crate::ops::redact::Redactor;
 use crate::ops::timestamp;
 use crate::sync;
 
-use super::html::Page;
 use super::tunnel::Tunnel;
+
+pub(super) use html::Page;
 
 /// Calls that the page shows.
 const CALLS_SHOWN: usize = 50;
@@ -29,7 +34,7 @@ impl Tunnel {
         ];
         // Servers print what they work on. A TCP port would show that to every user of this host.
         let words_too = settings.health.unix_socket.is_some();
-        Box::new(move || {
+        let make = move |_: &str| {
             let mut page = Page { text: String::new(), redactor: &redactor };
             let (ready, verdict) = tunnel.readiness.verdict();
             page.begin(if ready { "ready" } else { "not ready" });
@@ -52,8 +57,9 @@ impl Tunnel {
             if let Some(built_in) = &tunnel.built_in {
                 built_in.show(&mut page);
             }
-            page.text
-        })
+            Made { html: page.text, refresh: None }
+        };
+        PageMaker { style: html::style_source(), make: Box::new(make) }
     }
 
     /// The newest calls, the last first.

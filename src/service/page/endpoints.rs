@@ -13,7 +13,7 @@ use super::html::{Page, escaped};
 const ENDPOINTS_MAX: usize = 200;
 
 /// Writes both tables.
-pub(super) fn show(page: &mut Page<'_>, harpoon: &Harpoon, over_http: bool) {
+pub(in crate::service) fn show(page: &mut Page<'_>, harpoon: &Harpoon, over_http: bool) {
     show_endpoints(page, harpoon, over_http);
     show_calls(page, &harpoon.calls());
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::{Display, Write};
 
+use crate::crypto;
 use crate::ops::redact::Redactor;
 use crate::text::{MAX_FOREIGN_BYTES, bounded};
 
@@ -12,18 +13,22 @@ const STYLE: &str = "body{font:14px/1.4 sans-serif;margin:2em auto;max-width:75e
     table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #999;padding:.2em .6em;text-align:left;\
     vertical-align:top}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;max-height:20em;overflow:auto}";
 
+/// The style sheet, as a policy of content names it.
+pub(super) fn style_source() -> String {
+    format!("'sha256-{}'", crypto::sha256_base64(STYLE.as_bytes()))
+}
+
 /// HTML page that is being written.
-pub(super) struct Page<'a> {
+pub(in crate::service) struct Page<'a> {
     pub(super) text: String,
     pub(super) redactor: &'a Redactor,
 }
 
 impl Page<'_> {
-    /// Everything up to the first table. The page fetches itself anew, since there is no script that could.
+    /// Everything up to the first table.
     pub(super) fn begin(&mut self, title: &str) {
         self.write(format_args!(
-            "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><meta http-equiv=refresh content=10>\
-             <title>tunnel-client: {title}</title><style>{STYLE}</style></head><body>\n\
+            "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>tunnel-client: {title}</title><style>{STYLE}</style></head><body>\n\
              <h1>tunnel-client: {title}</h1>\n<p>Also here: <a href=/healthz>/healthz</a> \
              <a href=/readyz>/readyz</a> <a href=/metrics>/metrics</a></p>\n<table>\n"
         ));
