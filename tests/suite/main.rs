@@ -23,6 +23,8 @@ mod audit;
 mod audit_faults;
 mod audit_mappings;
 mod bad_answers;
+#[cfg(all(feature = "harpoon", feature = "page"))]
+mod browser;
 mod calls;
 mod channels;
 mod commands;
