@@ -98,7 +98,7 @@ pub(crate) fn entries(found: &Found) -> Result<Vec<Entry>, String> {
 
 /// `label=L,url=U[,unix-socket=P][,desc=D]`. The reference ignores keys that it does not know; here `methods`
 /// would be ignored among them, and everything allowed.
-fn of_text(text: &str) -> Result<Entry, String> {
+pub(super) fn of_text(text: &str) -> Result<Entry, String> {
     let shown = without_credentials(text.trim());
     let invalid = |what: &str| format!("invalid harpoon target {shown:?}: {what}");
     let mut pairs = Pairs::new();

@@ -61,8 +61,10 @@ mod policy;
 #[cfg(feature = "dev")]
 mod stub;
 
-// Settings whose values are secret.
+// Settings whose values are secret, and settings as people see them.
 mod secrets;
+#[cfg(feature = "page")]
+pub(crate) mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -141,6 +143,9 @@ pub struct Settings {
     pub proxy_check_interval: Duration,
     /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
+    /// All of it, as people may see it.
+    #[cfg(feature = "page")]
+    pub shown: Vec<shown::Shown>,
 }
 
 impl Settings {
@@ -194,6 +199,8 @@ impl Settings {
             health,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,
             warnings: lookup.references.warnings.take(),
+            #[cfg(feature = "page")]
+            shown: shown::of(lookup),
         })
     }
 }

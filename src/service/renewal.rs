@@ -6,6 +6,8 @@
 
 use crate::config::Settings;
 use crate::net::Net;
+#[cfg(feature = "page")]
+use crate::sync;
 
 #[cfg(feature = "harpoon")]
 use super::built_in::discovered;
@@ -38,6 +40,8 @@ impl Tunnel {
             let why = why.map(|why| format!("channel main: {why}"));
             complaints.extend(why.filter(|why| !complaints.contains(why)));
         }
+        #[cfg(feature = "page")]
+        sync::lock(&self.shown).clone_from(&settings.shown);
         let failed = self.built_in.as_ref().and_then(|built_in| built_in.renew(net, settings).err());
         complaints.extend(failed.map(|error| error.to_string()));
         complaints

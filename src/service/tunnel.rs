@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::audit::{self, Audit};
+#[cfg(feature = "page")]
+use crate::config::shown::Shown;
 use crate::config::{Channel, Server, Settings};
 use crate::mcp::http::HttpTarget;
 use crate::mcp::prober::Prober;
@@ -72,6 +74,9 @@ pub(crate) struct Tunnel {
     pub(super) audit: Option<Arc<Audit>>,
     /// When it last tried to take over other settings, and whether it could.
     pub(super) last_reload: Mutex<Option<(Instant, bool)>>,
+    /// The settings in force, for people.
+    #[cfg(feature = "page")]
+    pub(super) shown: Mutex<Vec<Shown>>,
 }
 
 impl Tunnel {
@@ -83,8 +88,8 @@ impl Tunnel {
         redactor: &Arc<Redactor>,
     ) -> Result<Tunnel, Error> {
         let shared = Shared { redactor: Some(Arc::clone(redactor)), ..Shared::new(settings, net) };
-        let servers = shared.read_pins().and_then(|()| shared.servers())?;
-        let built_in = shared.built_in()?;
+        shared.read_pins()?;
+        let (servers, built_in) = (shared.servers()?, shared.built_in()?);
         let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
         for server in &servers {
             targets.insert(server.channel().clone(), Arc::<HttpTarget>::clone(server));
@@ -93,12 +98,10 @@ impl Tunnel {
         let discovery = shared.protect(built_in.as_ref(), &servers, &mut targets)?;
         let search = None;
         #[cfg(feature = "harpoon")]
-        let search =
-            search.or(discovery.clone().map(|one| -> Search { Box::new(move |pause| one.round(pause)) }));
+        let search = search.or(discovery.clone().map(|it| -> Search { Box::new(move |by| it.round(by)) }));
         let late = built_in.as_ref().map(|built_in| built_in.served()).unwrap_or_default();
         let plane = Arc::new(shared.plane(instance_id, late)?);
-        let post_room = shared.post_room(&plane)?;
-        let audit = shared.audit(instance_id)?;
+        let (post_room, audit) = (shared.post_room(&plane)?, shared.audit(instance_id)?);
         // The last thing that can fail: nothing has to be taken back when it does.
         let children = shared.children()?;
         for child in &children {
@@ -134,6 +137,8 @@ impl Tunnel {
             discovery,
             audit,
             last_reload: Mutex::default(),
+            #[cfg(feature = "page")]
+            shown: Mutex::new(settings.shown.clone()),
         })
     }
 

@@ -57,6 +57,7 @@ impl Tunnel {
             if let Some(built_in) = &tunnel.built_in {
                 built_in.show(&mut page);
             }
+            tunnel.show_settings(&mut page);
             Made { html: page.text, refresh: None }
         };
         PageMaker { style: html::style_source(), make: Box::new(make) }
@@ -90,6 +91,15 @@ impl Tunnel {
                 &call.request_id,
                 &call.session,
             ]);
+        }
+        page.end_table();
+    }
+
+    /// The settings in force that are other than the defaults.
+    fn show_settings(&self, page: &mut Page) {
+        page.table("Settings", &["setting", "value", "given by"]);
+        for one in sync::lock(&self.shown).iter().filter(|one| one.differs) {
+            page.row(&[one.key, &one.value, &one.giver]);
         }
         page.end_table();
     }
