@@ -34,8 +34,9 @@
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | `cli` | commands | everything |
 //!
-//! Below all rooms stand modules that every room may use: `crypto` (digests, random numbers), `header_names` (which no
-//! caller may send), `secret`, `sync` (locks, threads), `text` (what is cut and escaped before it is shown) and `url`.
+//! Below all rooms stand modules that every room may use: `calendar` (dates as seconds), `crypto` (digests, random
+//! numbers), `header_names` (which no caller may send), `secret`, `sync` (locks, threads), `text` (what is cut and escaped
+//! before it is shown) and `url`.
 //!
 //! # Glossary
 //!
@@ -112,6 +113,7 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod audit;
+mod calendar;
 #[cfg(feature = "operator")]
 mod cli;
 mod config;

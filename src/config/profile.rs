@@ -61,17 +61,12 @@ pub(crate) fn select(flags: &Flags, environment: &Environment) -> Result<Source,
         "profile" => file(flags, environment, text)?,
         _ => expanded(environment, text)?,
     };
-    match way {
-        "config" => {}
-        "profile" => confine(&path)?,
+    match (way, path.file_name().and_then(|name| name.to_str()?.strip_suffix(".yaml"))) {
+        ("config", _) => {}
+        ("profile", _) => confine(&path)?,
         // It must look like a profile, so that what manages profiles can use it as well.
-        _ => {
-            match path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml"))
-            {
-                Some(name) => check_name(name)?,
-                None => return Err(Error::invalid(format!("profile file {text:?} must end with .yaml"))),
-            }
-        }
+        (_, Some(name)) => check_name(name)?,
+        _ => return Err(Error::invalid(format!("profile file {text:?} must end with .yaml"))),
     }
     let name = if way == "profile" { text.to_owned() } else { path.display().to_string() };
     Ok(Source { way, name, path: Some(path) })

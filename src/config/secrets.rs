@@ -5,7 +5,7 @@
 
 use ureq::http::{HeaderMap, Uri};
 
-use super::{Proxy, Secret, Server, Settings};
+use super::{Secret, Server, Settings};
 
 impl Settings {
     /// Everything that was configured and must never be shown: whatever text these occur in, the log
@@ -17,14 +17,11 @@ impl Settings {
         for headers in [&plane.extra_headers, &mcp.extra_headers, &mcp.discovery_extra_headers] {
             found.extend(of_headers(headers));
         }
-        let environment = &self.network.environment;
-        let own = [&plane.proxy, &mcp.proxy, &self.network.proxy];
-        let proxies = own.into_iter().chain([&environment.http, &environment.https]);
-        found.extend(proxies.filter_map(of_proxy));
+        let proxies = self.proxies().into_iter().flatten();
+        found.extend(proxies.filter_map(|proxy| proxy.credentials.clone()));
         for binding in &mcp.bindings {
             match &binding.server {
                 Server::Http(server) => {
-                    found.extend(of_proxy(&server.proxy));
                     found.extend(server.credentials.clone());
                     found.extend(of_query(&server.url));
                 }
@@ -46,17 +43,12 @@ impl Settings {
 impl super::Harpoon {
     /// Those of Harpoon.
     fn secrets(&self) -> Vec<Secret> {
-        let mut found: Vec<Secret> = self.token.iter().cloned().chain(of_proxy(&self.proxy)).collect();
+        let mut found: Vec<Secret> = self.token.iter().cloned().collect();
         for target in &self.targets {
             found.extend(of_headers(&target.headers).chain(of_query(&target.uri)));
         }
         found
     }
-}
-
-/// The credentials for a proxy.
-fn of_proxy(proxy: &Option<Proxy>) -> Option<Secret> {
-    proxy.as_ref().and_then(|proxy| proxy.credentials.clone())
 }
 
 /// The values of headers.

@@ -5,19 +5,18 @@
 
 use std::time::{Duration, SystemTime};
 
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+use crate::calendar;
 
 /// The moment that `text` names, or nothing when it is no RFC 3339 date-time with a zone. Without a zone a
 /// clock time means nothing, and before 1970 nothing was queued.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
-    let marks = (text.get(4..5)?, text.get(7..8)?, text.get(10..11)?);
-    let ("-", "-", "T" | "t" | " ") = marks else { return None };
-    let month = MONTHS.get(usize::try_from(number(text.get(5..7)?)?.checked_sub(1)?).ok()?)?;
-    // The form of HTTP, which has a reader already. It wants the right day of the week, and knows the calendar.
-    let date = format!("{} {month} {} {} GMT", text.get(8..10)?, text.get(..4)?, text.get(11..19)?);
-    let moment = DAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{day}, {date}")).ok())?;
+    let [b'-', b'-', b'T' | b't' | b' ', b':', b':'] =
+        [4, 7, 10, 13, 16].map(|at| *text.as_bytes().get(at).unwrap_or(&0))
+    else {
+        return None;
+    };
+    let digits = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19].map(|part| text.get(part).unwrap_or_default());
+    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(calendar::seconds(&digits.concat())?);
     let rest = text.get(19..)?;
     let (fraction, zone) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-'])?)?;
     let moment = moment.checked_add(fraction_of_second(fraction)?)?;

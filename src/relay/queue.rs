@@ -51,7 +51,7 @@ pub enum Lane {
 }
 
 /// The queue. Shared behind an `Arc`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Queue {
     capacity: usize,
     limits: Limits,
@@ -108,16 +108,7 @@ impl Queue {
         let (running, waiting) = (workers - workers / 4, places - (places / 4).max(1));
         let several = Limits { running, waiting, listens: LISTENERS_OF_ONE, ..alone };
         let (capacity, limits) = if channels > 1 { (places, several) } else { (capacity, alone) };
-        Queue {
-            capacity,
-            limits,
-            state: Mutex::new(State::default()),
-            ordinary: Condvar::new(),
-            quick: Condvar::new(),
-            listen: Condvar::new(),
-            room: Condvar::new(),
-            overdue: Condvar::new(),
-        }
+        Queue { capacity, limits, ..Queue::default() }
     }
 
     /// Waits for room and appends. `Ok` may hold a command that has to be refused, this one or the newest of the

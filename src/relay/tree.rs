@@ -25,6 +25,12 @@ impl<'de> Deserialize<'de> for Tree {
 
 struct Grow;
 
+macro_rules! leaves {
+    ($($visit:ident($kind:ty))*) => {
+        $(fn $visit<E>(self, value: $kind) -> Result<Value, E> { Ok(value.into()) })*
+    };
+}
+
 impl<'de> Visitor<'de> for Grow {
     type Value = Value;
 
@@ -36,25 +42,7 @@ impl<'de> Visitor<'de> for Grow {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
+    leaves! { visit_bool(bool) visit_u64(u64) visit_i64(i64) visit_f64(f64) visit_str(&str) }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();

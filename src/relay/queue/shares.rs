@@ -24,7 +24,7 @@ use crate::config::Channel;
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// What one channel may take of everything, and all of them together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Limits {
     /// Commands that run at once, those that are the only one of their channel left aside.
     pub(super) workers: usize,
