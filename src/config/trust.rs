@@ -35,19 +35,15 @@ const OVERFLOW_USER: u32 = 65_534;
 
 /// What the system says of a file, which is another text when somebody writes it or puts another one in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    of: [i128; 3],
-    modified: [i128; 2],
-    changed: [i128; 2],
-}
+pub(crate) struct Stamp([i128; 7]);
 
 impl Stamp {
     /// Of what was looked at.
     fn of(metadata: &Metadata) -> Stamp {
         let [device, inode, size] = [metadata.dev(), metadata.ino(), metadata.size()].map(i128::from);
-        let modified = [metadata.mtime(), metadata.mtime_nsec()].map(i128::from);
-        let changed = [metadata.ctime(), metadata.ctime_nsec()].map(i128::from);
-        Stamp { of: [device, inode, size], modified, changed }
+        let (modified, changed) = (metadata.mtime().into(), metadata.ctime().into());
+        let [modified_ns, changed_ns] = [metadata.mtime_nsec(), metadata.ctime_nsec()].map(i128::from);
+        Stamp([device, inode, size, modified, modified_ns, changed, changed_ns])
     }
 
     /// Of what a path leads to now; nothing where it leads nowhere.

@@ -30,103 +30,86 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 /// Code of what the tunnel answers in a server's place while nothing has failed.
 const SERVER_ERROR: i64 = -32000;
 
-/// Failure class: how a command can end without an answer of its server. `Class::row` has one row for each, from
-/// which the posted JSON, the log and the metrics take their words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The exchange with the server broke.
-    Exchange(net::Kind),
+/// Makes the enumeration of failures and their table: the status that is posted, the published `source`, the published
+/// `transport_error_kind`, and for what the tunnel says in its own name a code and a message.
+macro_rules! classes {
+    ($($(#[$about:meta])* $class:ident = $status:literal $source:ident $word:literal $($code:ident $text:literal)?,)*) => {
+        /// Failure class: how a command can end without an answer of its server. The posted JSON, the log and the
+        /// metrics take their words from its row.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Class {
+            /// The exchange with the server broke.
+            Exchange(net::Kind),
+            $($(#[$about])* $class,)*
+        }
+
+        impl Class {
+            fn row(self) -> (u16, Source, &'static str) {
+                match self {
+                    Class::Exchange(kind) => (502, kind.words().0, kind.words().1),
+                    $(Class::$class => ($status, Source::$source, $word),)*
+                }
+            }
+
+            /// Code and message of what the tunnel says in its own name, where nothing has failed on the way to a
+            /// server. The word of the class stands beside them.
+            fn own(self) -> Option<(i64, &'static str)> {
+                match self {
+                    Class::Exchange(_) => None,
+                    $(Class::$class => [$(($code, $text))?].first().copied(),)*
+                }
+            }
+        }
+    };
+}
+
+// Illegal headers are 502 as with the reference, where they fail the connection.
+classes! {
     /// The time that the caller gave is over.
-    Deadline,
+    Deadline = 504 Timeout "timeout" SERVER_ERROR "the server did not answer in time",
     /// The reply is compressed, which was not asked for.
-    Encoding,
+    Encoding = 502 Protocol "unsupported_encoding",
     /// The reply has no body.
-    NoBody,
+    NoBody = 502 Protocol "response_body_missing",
     /// The body is larger than its bound, or the byte budget stayed spent.
-    BodyTooLarge,
+    BodyTooLarge = 502 Protocol "response_body_too_large",
     /// The body could not be read to its end.
-    BodyUnreadable,
+    BodyUnreadable = 502 Protocol "response_body_unreadable",
     /// The body is not JSON.
-    MalformedJson,
+    MalformedJson = 502 Protocol "malformed_json",
     /// The body holds no answer to the request.
-    InvalidAnswer,
+    InvalidAnswer = 502 Protocol "invalid_protocol_response",
     /// The body of an error status is no JSON-RPC error.
-    InvalidError,
+    InvalidError = 502 Protocol "invalid_mcp_error",
     /// Something on this side; no server was at fault.
-    Internal,
+    Internal = 502 ClientInternal "unknown",
     /// The payload is no JSON-RPC message.
-    InvalidMessage,
+    InvalidMessage = 400 ClientInternal "invalid_mcp_request",
     /// A header has a name or value that HTTP does not allow, or there are too many.
-    InvalidHeader,
+    InvalidHeader = 502 ClientInternal "invalid_header",
     /// A session is to be ended, but none is named.
-    NoSession,
+    NoSession = 400 ClientInternal "missing_session",
     /// The command is larger than what is held of one poll.
-    CommandTooLarge,
+    CommandTooLarge = 413 ClientInternal "command_too_large",
     /// The subscription is larger than one may be.
-    SubscriptionTooLarge,
+    SubscriptionTooLarge = 413 ClientInternal "subscription_too_large",
     /// As many subscriptions as there are workers for them are open.
-    SubscriptionLimit,
+    SubscriptionLimit = 503 ClientInternal "subscription_limit",
     /// The channel lags behind, and the other channels need the places that are left.
-    ChannelBusy,
+    ChannelBusy = 503 ClientInternal "channel_busy",
     /// The operator's policy refuses it.
-    PolicyDenied,
+    PolicyDenied = 200 ClientInternal "policy_denied" INVALID_PARAMS "refused by the operator's policy",
     /// What was accepted of the channel's tools cannot be compared with what its server offers.
-    ToolsUnknown,
+    ToolsUnknown = 503 ClientInternal "tools_unknown" SERVER_ERROR "the tools of the server cannot be compared now",
     /// A limit of the operator's policy is reached.
-    RateLimited,
+    RateLimited = 429 ClientInternal "rate_limited" SERVER_ERROR "the operator's limit is reached",
     /// A header and the body name different things.
-    HeaderMismatch,
+    HeaderMismatch = 400 ClientInternal "header_mismatch" HEADER_MISMATCH "a header differs from the body",
     /// The audit log, without which nothing may run, cannot be written.
-    AuditUnavailable,
+    AuditUnavailable = 503 ClientInternal "audit_unavailable" SERVER_ERROR "the audit log cannot be written",
 }
 
 impl Class {
-    /// The status that is posted, the published `source`, and the published `transport_error_kind`. Illegal headers
-    /// are 502 as with the reference, where they fail the connection.
-    fn row(self) -> (u16, Source, &'static str) {
-        match self {
-            Class::Exchange(kind) => {
-                let (source, word) = kind.words();
-                (502, source, word)
-            }
-            Class::Deadline => (504, Source::Timeout, "timeout"),
-            Class::Encoding => (502, Source::Protocol, "unsupported_encoding"),
-            Class::NoBody => (502, Source::Protocol, "response_body_missing"),
-            Class::BodyTooLarge => (502, Source::Protocol, "response_body_too_large"),
-            Class::BodyUnreadable => (502, Source::Protocol, "response_body_unreadable"),
-            Class::MalformedJson => (502, Source::Protocol, "malformed_json"),
-            Class::InvalidAnswer => (502, Source::Protocol, "invalid_protocol_response"),
-            Class::InvalidError => (502, Source::Protocol, "invalid_mcp_error"),
-            Class::Internal => (502, Source::ClientInternal, "unknown"),
-            Class::InvalidMessage => (400, Source::ClientInternal, "invalid_mcp_request"),
-            Class::InvalidHeader => (502, Source::ClientInternal, "invalid_header"),
-            Class::NoSession => (400, Source::ClientInternal, "missing_session"),
-            Class::CommandTooLarge => (413, Source::ClientInternal, "command_too_large"),
-            Class::SubscriptionTooLarge => (413, Source::ClientInternal, "subscription_too_large"),
-            Class::SubscriptionLimit => (503, Source::ClientInternal, "subscription_limit"),
-            Class::ChannelBusy => (503, Source::ClientInternal, "channel_busy"),
-            Class::PolicyDenied => (200, Source::ClientInternal, "policy_denied"),
-            Class::ToolsUnknown => (503, Source::ClientInternal, "tools_unknown"),
-            Class::RateLimited => (429, Source::ClientInternal, "rate_limited"),
-            Class::HeaderMismatch => (400, Source::ClientInternal, "header_mismatch"),
-            Class::AuditUnavailable => (503, Source::ClientInternal, "audit_unavailable"),
-        }
-    }
-
-    /// Code and message of what the tunnel says in its own name, where nothing has failed on the way to a server. The
-    /// word of the class stands beside them.
-    fn own(self) -> Option<(i64, &'static str)> {
-        Some(match self {
-            Class::Deadline => (SERVER_ERROR, "the server did not answer in time"),
-            Class::PolicyDenied => (INVALID_PARAMS, "refused by the operator's policy"),
-            Class::ToolsUnknown => (SERVER_ERROR, "the tools of the server cannot be compared now"),
-            Class::RateLimited => (SERVER_ERROR, "the operator's limit is reached"),
-            Class::HeaderMismatch => (HEADER_MISMATCH, "a header differs from the body"),
-            Class::AuditUnavailable => (SERVER_ERROR, "the audit log cannot be written"),
-            _ => return None,
-        })
-    }
-
     /// Whether the operator's settings refuse the command. Who refuses says so in the log, with the rule.
     pub fn is_refusal(self) -> bool {
         self != Class::Deadline && self.own().is_some()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::text::words;
 
 use super::command::{Command, Deadline};
 use super::failure::Failure;
@@ -147,30 +148,18 @@ pub struct Answer {
     pub timing: Option<Timing>,
 }
 
-/// The types of posts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerKind {
-    /// Terminal: a JSON-RPC response.
-    Response,
-    /// On the way: a notification of a running call.
-    Notification,
-    /// Terminal: a notification was handed over.
-    Acknowledgement,
-    /// Terminal: a session's end.
-    SessionTermination,
-    /// Terminal: a metadata document, or why there is none.
-    OauthDiscovery,
-}
-
-impl AnswerKind {
-    /// The word on the wire.
-    pub fn word(self) -> &'static str {
-        match self {
-            AnswerKind::Response => "jsonrpc_response",
-            AnswerKind::Notification => "jsonrpc_notify",
-            AnswerKind::Acknowledgement => "notify_ack",
-            AnswerKind::SessionTermination => "session_termination_response",
-            AnswerKind::OauthDiscovery => "oauth_discovery_response",
-        }
+words! {
+    /// The types of posts, with their words on the wire.
+    AnswerKind {
+        /// Terminal: a JSON-RPC response.
+        Response = "jsonrpc_response",
+        /// On the way: a notification of a running call.
+        Notification = "jsonrpc_notify",
+        /// Terminal: a notification was handed over.
+        Acknowledgement = "notify_ack",
+        /// Terminal: a session's end.
+        SessionTermination = "session_termination_response",
+        /// Terminal: a metadata document, or why there is none.
+        OauthDiscovery = "oauth_discovery_response",
     }
 }

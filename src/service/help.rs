@@ -8,21 +8,8 @@ use crate::config::settings::{Kind, ROWS, Row};
 /// Longest line of a help text whose words can be parted; two columns of it still fit a wide terminal.
 pub(crate) const LINE_CHARS_MAX: usize = 96;
 
-/// What a unit's author has to know of `run`, and cannot see in its flags.
-const RUNNING: &str = "\
-Under a service manager (NOTIFY_SOCKET is set, as with Type=notify of systemd):
-  READY=1     once the control plane was reached, or has been waited for 30 s
-  STATUS=     what /readyz says, whenever it changes
-  RELOADING=1 at SIGHUP, which has files and the profile read again; then READY=1
-  STOPPING=1  at SIGTERM and SIGINT; then the answers under way are finished,
-              within process.drain-timeout and 18 s
-  WATCHDOG=1  at half the time of WATCHDOG_USEC, while no thread is stuck
-
-Exit codes: 0 stopped, every caller told by an answer or a failure; 1 not
-started, made to stop at once, or answers lost in the drain; 78 in place of 1
-under a service manager when settings cannot be used, for
-RestartPreventExitStatus=78.
-";
+/// What stands between the lists of flags and variables, and behind them, in two parts.
+const PROSE: &str = include_str!("help.txt");
 
 /// What `tunnel-clientd --help` and `tunnel-client run --help` print. Settings whose features are absent are not
 /// listed.
@@ -32,19 +19,16 @@ pub(crate) fn of_program(program: &str) -> String {
     for row in listed() {
         flag(&mut text, row);
     }
-    text.push_str(&format!("\n{RUNNING}\nEnvironment variables:\n"));
+    let prose = PROSE.replace("PROGRAM", program);
+    let (running, next) = prose.split_once("Next steps:").unwrap_or_default();
+    text.push_str(running);
     // Below the flags and not beside them: a unit's author looks for these alone.
     for row in listed() {
         for name in row.env {
             wrapped(&mut text, &format!("  {name}\t"), "      ", &of_variable(row, name));
         }
     }
-    text.push_str("\nNext steps:\n");
-    text.push_str("  Set the tunnel id, the API key and one MCP server, for example:\n");
-    text.push_str(&format!("  {program} --control-plane.tunnel-id tunnel_... \\\n"));
-    text.push_str("    --control-plane.api-key file:/etc/tunnel-client/key \\\n");
-    text.push_str("    --mcp.server-url http://127.0.0.1:3000/mcp\n");
-    text + &format!("  Or name a profile:\n  {program} --profile prod\n")
+    text + "\nNext steps:" + next
 }
 
 /// What a variable holds. That of a secret may hold the secret itself, which a flag never does.
