@@ -105,6 +105,7 @@ clean_cargo() {
         TMPDIR="${TMPDIR:-/tmp}" ${CARGO_BUILD_JOBS:+CARGO_BUILD_JOBS="$CARGO_BUILD_JOBS"} \
         CARGO="$cargo" RUSTC="$rustc" RUSTC_BOOTSTRAP=1 CARGO_NET_OFFLINE=true CARGO_TARGET_DIR="$work" \
         CARGO_ENCODED_RUSTFLAGS="$encoded_flags" CARGO_BUILD_SBOM=true SOURCE_DATE_EPOCH="$epoch" \
+        ${commit:+TUNNEL_CLIENT_COMMIT="$commit"} \
         CARGO_ZIGBUILD_PYTHON_PATH="$tools/bin/python" CARGO_ZIGBUILD_CACHE_DIR="$work/zig/wrappers" \
         ZIG_GLOBAL_CACHE_DIR="$work/zig/global" ZIG_LOCAL_CACHE_DIR="$work/zig/local" \
         "$@"
@@ -170,6 +171,7 @@ deliver() {
 
 read_options "$@"
 epoch=$(packaging/source-date.sh)
+commit=$(packaging/commit.sh)
 choose_toolchain "$target"
 install_tools
 fetch_crates

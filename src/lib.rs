@@ -172,6 +172,19 @@ fn features() -> String {
     if FEATURES.is_empty() { "none".to_owned() } else { FEATURES.join(",") }
 }
 
+/// What this program was built from and with.
+fn build() -> String {
+    let libc = match () {
+        () if cfg!(target_env = "musl") => "-musl",
+        () if cfg!(target_env = "gnu") => "-gnu",
+        () => "",
+    };
+    let (platform, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    let commit = option_env!("TUNNEL_CLIENT_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or("unknown");
+    let features = features();
+    format!("{VERSION} ({CLIENT_NAME}, {platform}-{os}{libc}, features: {features}, commit {commit})")
+}
+
 /// Its version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

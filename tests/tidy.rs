@@ -28,6 +28,7 @@ const CRATES_MAX: usize = 48;
 const TOP_LEVEL: &[&str] = &[
     ".cargo", // the number of test threads
     ".ci",
+    ".gitattributes", // an archive carries its commit
     ".gitignore",
     "CHANGELOG.md",
     "CONTRIBUTING.md",

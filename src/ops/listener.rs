@@ -44,7 +44,7 @@ use health::Health;
 use http::{Reply, Request};
 
 #[cfg(feature = "page")]
-pub(crate) use page::{Made, PageMaker};
+pub(crate) use page::{Made, PageMaker, SupportMaker};
 
 /// Connections at once, at most: above what monitoring opens, below a quarter of the usual 1024 descriptors. Where
 /// the process may have fewer, a quarter of those: the rest is for answers.
@@ -63,6 +63,9 @@ pub(crate) struct Extras {
     /// Makes the page for people, out of memory.
     #[cfg(feature = "page")]
     pub(crate) page: Option<PageMaker>,
+    /// Makes a text for support, out of memory.
+    #[cfg(feature = "page")]
+    pub(crate) support: Option<SupportMaker>,
     /// Starts the threads for calls of programs of this host.
     #[cfg(feature = "harpoon")]
     pub(crate) offer: Option<calls::Starter>,
@@ -109,7 +112,7 @@ impl Listener {
             is_unix: health.unix_socket.is_some(),
             health: Health { take, shows_details: health.show_details },
             #[cfg(feature = "page")]
-            page: page::Page::new(extras.page),
+            page: page::Page::new(extras.page, extras.support),
             #[cfg(feature = "harpoon")]
             calls: extras.offer.map(|offer| offer(heartbeats)).transpose().map_err(failed)?,
         };
@@ -349,6 +352,8 @@ impl Pages {
             }
             #[cfg(feature = "page")]
             "/ui" | "/ui/" => self.page.reply(request).unwrap_or_else(none),
+            #[cfg(feature = "page")]
+            "/ui/support.txt" => self.page.support().unwrap_or_else(none),
             #[cfg(feature = "page")]
             "/" => self.page.way().unwrap_or_else(none),
             _ => none(),

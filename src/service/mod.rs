@@ -90,17 +90,5 @@ pub(crate) fn complain(line: &str) {
 
 /// Prints the version, first and alone: scripts take it so from the reference's `VERSION (git sha: X)` too.
 pub(crate) fn version() -> ExitCode {
-    let libc = match () {
-        () if cfg!(target_env = "musl") => "-musl",
-        () if cfg!(target_env = "gnu") => "-gnu",
-        () => "",
-    };
-    let features = crate::features();
-    print(&format!(
-        "{} ({}, {}-{}{libc}, features: {features})\n",
-        crate::VERSION,
-        crate::CLIENT_NAME,
-        std::env::consts::ARCH,
-        std::env::consts::OS
-    ))
+    print(&format!("{}\n", crate::build()))
 }

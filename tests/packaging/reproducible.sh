@@ -42,6 +42,17 @@ same_archive() {
     echo "ok: an archive of the same files has the same bytes"
 }
 
+# The archives carry the commit that they were made of. Changes that are not committed have one of their own there.
+same_commit() {
+    commit=$(cat "$scratch/host/$name/packaging/COMMIT")
+    [[ $commit =~ ^[0-9a-f]{40}$ ]] || fail "packaging/COMMIT of the source archive holds no commit: $commit"
+    if test -z "$(git status --porcelain --untracked-files=no)"; then
+        test "$(packaging/commit.sh)" = "${commit:0:12}" || fail "the source archive is of commit $commit, not of this tree's"
+    fi
+    test "$("$scratch/host/$name/packaging/commit.sh")" = "${commit:0:12}" || fail "the unpacked source does not know its commit"
+    echo "ok: the source archive knows its commit"
+}
+
 choose_cage() {
     cage=(unshare --net)
     test "$(id -u)" = 0 || cage=(unshare --map-current-user --net)
@@ -77,10 +88,11 @@ esac
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 name=tunnel-client-$(package_version <Cargo.toml)
-packaging/build.sh
 make_archives
 unpack
 same_archive
+same_commit
+TUNNEL_CLIENT_COMMIT=$commit packaging/build.sh
 choose_cage
 build_there
 compare

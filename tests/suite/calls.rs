@@ -71,6 +71,30 @@ fn the_page_shows_the_last_calls() {
     assert!(!page.contains("argument-inside") && !page.contains("session-of-a-caller"), "{page}");
 }
 
+/// The page's text for support holds what a first look needs, to be saved as a file, and nothing of what was said.
+#[cfg(feature = "page")]
+#[test]
+fn a_running_tunnel_says_what_support_needs() {
+    let mut rig = Rig::start();
+    assert_eq!(rig.send(&tool("search")).code(), 200);
+    let text = rig.client.wait_get("/ui/support.txt", |text| text.body.contains("| search | ok |"));
+    let place = text.header("Content-Disposition").unwrap();
+    assert!(place.starts_with("attachment; filename="), "{place}");
+    for part in [
+        "commit ",
+        "== settings in force ==\ncontrol_plane.base_url = http://127.0.0.1:",
+        "mcp.max_concurrent_requests = 10  (default)\n",
+        "\"schema_version\": 1",
+        " | main | tools/call | search | ok | 200 | ",
+        "\nThreads:",
+        "\ntunnel_client_calls_total{",
+    ] {
+        assert!(text.body.contains(part), "{part}: {}", text.body);
+    }
+    assert!(text.body.len() < 512 * 1024);
+    assert!(!text.body.contains("argument-inside") && !text.body.contains("session-of-a-caller"));
+}
+
 /// Lines about calls that did not end well are limited; the rest is counted, and told in the next second.
 #[test]
 fn lines_about_failed_calls_are_limited() {

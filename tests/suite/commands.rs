@@ -4,6 +4,12 @@ use crate::support::client::{Builder, Outcome};
 use crate::support::plane::TUNNEL;
 use crate::support::short::Home;
 
+/// The commit of this build, as `--version` names it.
+const COMMIT: &str = match option_env!("TUNNEL_CLIENT_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 fn outcome(words: &[&str]) -> Outcome {
     words[1..].iter().fold(Builder::bare(words[0]), |builder, word| builder.argument(word)).outcome()
 }
@@ -99,7 +105,11 @@ fn the_version_is_one_line() {
         let said = words.iter().fold(Builder::none(), |builder, word| builder.argument(word)).outcome();
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{words:?}");
         assert!(said.stdout.starts_with(&version), "{}", said.stdout);
-        assert!(said.stdout.ends_with(&format!(", features: {features})\n")), "{}", said.stdout);
+        assert!(
+            said.stdout.ends_with(&format!(", features: {features}, commit {COMMIT})\n")),
+            "{}",
+            said.stdout
+        );
         assert_eq!(said.stdout.lines().count(), 1);
     }
 }

@@ -17,6 +17,12 @@ const FEATURES: &[&str] = &[
     "dev",
 ];
 
+/// The commit of this build, as `--version` names it.
+const COMMIT: &str = match option_env!("TUNNEL_CLIENT_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 #[test]
 fn it_relays_calls() {
     Rig::with(|builder| builder.daemon()).assert_alive();
@@ -48,7 +54,7 @@ fn commands_are_refused() {
 fn it_explains_itself() {
     let said = Builder::bare("--version").daemon().outcome();
     let features = if FEATURES.is_empty() { "none".to_owned() } else { FEATURES.join(",") };
-    assert!(said.stdout.ends_with(&format!(", features: {features})\n")), "{}", said.stdout);
+    assert!(said.stdout.ends_with(&format!(", features: {features}, commit {COMMIT})\n")), "{}", said.stdout);
     let said = Builder::bare("--help").daemon().outcome();
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
     assert!(

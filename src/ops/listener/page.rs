@@ -25,16 +25,33 @@ pub(crate) struct PageMaker {
     pub(crate) make: Box<dyn Fn(&str) -> Made + Send + Sync>,
 }
 
+/// Makes a text for support.
+pub(crate) type SupportMaker = Box<dyn Fn() -> String + Send>;
+
 /// Page with what was made of it last, when, and for which query.
 pub(super) struct Page {
     maker: Option<PageMaker>,
+    support: Option<SupportMaker>,
+    /// The text for support that was made last, and when.
+    supported: Cell<Option<(Instant, String)>>,
     made: Cell<Option<(Instant, String, Made)>>,
 }
 
 impl Page {
     /// Nothing is made yet.
-    pub(super) fn new(maker: Option<PageMaker>) -> Page {
-        Page { maker, made: Cell::default() }
+    pub(super) fn new(maker: Option<PageMaker>, support: Option<SupportMaker>) -> Page {
+        Page { maker, support, supported: Cell::default(), made: Cell::default() }
+    }
+
+    /// The text for support, if there is one.
+    pub(super) fn support(&self) -> Option<Reply> {
+        let make = self.support.as_ref()?;
+        let made = self.supported.take().filter(|(at, _)| at.elapsed() < PAGE_TIME);
+        let made = made.unwrap_or_else(|| (Instant::now(), make()));
+        let text = made.1.clone();
+        self.supported.set(Some(made));
+        let place = "attachment; filename=\"tunnel-client-support.txt\"".to_owned();
+        Some(Reply { headers: vec![("Content-Disposition", place)], ..Reply::text(200, text) })
     }
 
     /// The page, if there is one.

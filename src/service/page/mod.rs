@@ -6,6 +6,7 @@
 #[cfg(feature = "harpoon")]
 pub(super) mod endpoints;
 mod html;
+mod support;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

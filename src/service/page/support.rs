@@ -1,0 +1,110 @@
+//! What a running tunnel says for support: one text that a person can read before sending it.
+//!
+//! Made from memory when somebody asks, as the page is, and within bounds; every line passes the redactor. It cannot
+//! fail.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::config::shown::Shown;
+use crate::ops::listener::SupportMaker;
+use crate::ops::redact::Redactor;
+use crate::ops::timestamp;
+use crate::relay::calls::Call;
+use crate::sync;
+use crate::text::bounded;
+
+use super::Tunnel;
+
+/// What the text begins with.
+const HEAD: &str = include_str!("support_head.txt");
+
+/// Longest text of a section; of the five that may be long, all are below 512 KiB.
+const SECTION_BYTES_MAX: usize = 96 * 1024;
+
+/// What stands in a line about a call.
+const COLUMNS: &str = "ended | channel | method | name | outcome | status | ms waiting | ms running | bytes in | bytes out | request | rpc id | session | trace\n";
+
+/// Longest line.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Lines of the kernel about this process that matter.
+const STATUS: [&str; 6] = ["Threads", "VmPeak", "VmSize", "VmHWM", "VmRSS", "voluntary_ctxt_switches"];
+
+impl Tunnel {
+    /// What makes the text. It holds on to the tunnel, which lives as long as the process anyway.
+    pub(crate) fn support(
+        self: &Arc<Self>,
+        settings: &Settings,
+        instance_id: &str,
+        redactor: Arc<Redactor>,
+    ) -> SupportMaker {
+        let (tunnel, health) = (Arc::clone(self), self.health(settings, instance_id));
+        Box::new(move || {
+            let line = |one: &Shown| format!("{} = {}  ({})\n", one.key, one.value, one.giver);
+            let settings: String = sync::lock(&tunnel.shown).iter().map(line).collect();
+            let health = health().whole(true).unwrap_or_default();
+            let health: serde_json::Value = serde_json::from_str(&health).unwrap_or_default();
+            let calls = tunnel.relay.calls.last();
+            let calls: String = calls.iter().rev().map(|call| call_line(call)).collect();
+            let drifted = tunnel.watch.as_ref().map(|watch| watch.drifted()).unwrap_or_default();
+            let drifted: String = drifted.iter().map(|row| row.join("  ") + "\n").collect();
+            let sections = [
+                ("program", crate::build()),
+                ("readiness", tunnel.readiness.verdict().1),
+                ("settings in force", settings),
+                ("health", format!("{health:#}")),
+                ("last reload", tunnel.last_reload_text()),
+                ("tools that are not as they were accepted", drifted),
+                ("last calls, the newest first", COLUMNS.to_owned() + &calls),
+                ("process", process()),
+                ("metrics", tunnel.metrics.render(&tunnel.readiness)),
+            ];
+            let mut out = HEAD.to_owned();
+            for (title, text) in sections {
+                section(&mut out, title, &text, &redactor);
+            }
+            out
+        })
+    }
+}
+
+/// Adds lines without secrets, as many as there is room for.
+fn section(out: &mut String, title: &str, text: &str, redactor: &Redactor) {
+    out.extend(["\n== ", title, " ==\n"]);
+    let mut left = SECTION_BYTES_MAX;
+    for line in text.lines() {
+        let line = bounded(&redactor.clean(line), LINE_BYTES_MAX);
+        if line.len() >= left {
+            return out.push_str("(more was left out)\n");
+        }
+        left -= line.len() + 1;
+        out.extend([&line, "\n"]);
+    }
+}
+
+/// What is known of a call, as texts in the order of [`COLUMNS`].
+fn call_line(call: &Call) -> String {
+    let fate = &call.fate;
+    let numbers = [call.waited.as_millis(), call.ran.as_millis()].map(|time| time.to_string());
+    let sizes = [call.bytes_in, fate.bytes].map(|size| size.to_string());
+    let status = fate.status.map_or("-".to_owned(), |status| status.to_string());
+    let ([waited, ran], [sent, got]) = (&numbers, &sizes);
+    let at = timestamp::plain(call.at);
+    let outcome =
+        [&at, call.channel.as_str(), &call.method, &call.name, fate.failure.unwrap_or(fate.outcome)];
+    let ids =
+        [&status, waited, ran, sent, got, &call.request_id, &call.rpc_id, &call.session, &call.trace_id];
+    outcome.join(" | ") + " | " + &ids.map(String::as_str).join(" | ") + "\n"
+}
+
+/// What the kernel says of this process, where it does.
+fn process() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let matters =
+        |line: &&str| STATUS.iter().any(|name| line.starts_with(name)) || line.starts_with("Max open");
+    let lines: Vec<&str> = status.lines().chain(limits.lines()).filter(matters).collect();
+    lines.join("\n")
+}
