@@ -9,17 +9,18 @@ mod sink;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ::log::kv::{self, Key, Value};
-use ::log::{Level, LevelFilter, Log, Metadata, Record};
+use ::log::{Level, LevelFilter, Record};
+use env_logger::{Builder, Target};
 
 use super::Error;
 use super::redact::{self, Redactor};
 use super::timestamp;
 use crate::config::{self, LogFormat};
-use crate::{sync, text};
+use crate::text;
 use sink::{Sink, open_file};
 
 pub use sink::LogFile;
@@ -73,33 +74,20 @@ pub fn init(
     let lines = Lines { format: settings.format, identity, redactor };
     let file = open(settings)?;
     settings.file.iter().for_each(|path| log_file.name(path));
-    let sink = Mutex::new(Sink::new(file, log_file));
-    ::log::set_boxed_logger(Box::new(Logger { lines, sink }))
+    let sink = Sink::new(file, log_file);
+    Builder::new()
+        .filter_level(LevelFilter::Off)
+        // The level stands before the logger, where it can change.
+        .filter_module(OWN_TARGETS, LevelFilter::Trace)
+        .target(Target::Pipe(Box::new(sink)))
+        .format(move |out, record| {
+            use io::Write;
+            out.write_all(lines.line(SystemTime::now(), record).as_bytes())
+        })
+        .try_init()
         .map_err(|_| Error::new("start logging: it was started before"))?;
     renew(settings);
     Ok(())
-}
-
-/// Logger of the process. The level stands before it, where it can change.
-struct Logger {
-    lines: Lines,
-    /// One whole line at a time.
-    sink: Mutex<Sink>,
-}
-
-impl Log for Logger {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with(OWN_TARGETS)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = self.lines.line(SystemTime::now(), record);
-            sync::lock(&self.sink).take(line.as_bytes());
-        }
-    }
-
-    fn flush(&self) {}
 }
 
 /// Opens the place where lines go: the file, else standard error for people, standard output for programs.

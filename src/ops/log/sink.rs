@@ -144,15 +144,22 @@ impl Sink {
         }
         true
     }
+}
 
-    /// Writes one whole line, or counts it as lost.
-    pub(super) fn take(&mut self, line: &[u8]) {
+/// The logger hands over one whole line a call, under its own lock.
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.follow();
         if self.catch_up() && self.line(line) {
             self.impatient_until = None;
         } else {
             self.lost = self.lost.saturating_add(1);
         }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -174,7 +181,7 @@ mod tests {
         let line = [b'x'; 1000];
         let start = Instant::now();
         for _ in 0..10_000 {
-            sink.take(&line);
+            assert_eq!(sink.write(&line).unwrap(), line.len());
         }
         assert!(sink.lost > 1000);
         // One wait, and no more: all others were dropped at once.
@@ -186,7 +193,7 @@ mod tests {
             text
         });
         while sink.lost > 0 {
-            sink.take(b"\nlast\n");
+            sink.write_all(b"\nlast\n").unwrap();
             std::thread::yield_now();
         }
         drop(sink);
@@ -200,7 +207,7 @@ mod tests {
         let (mut sink, reader) = pair();
         drop(reader);
         for _ in 0..3 {
-            sink.take(b"line\n");
+            assert_eq!(sink.write(b"line\n").unwrap(), 5);
         }
         assert_eq!(sink.lost, 3);
     }
@@ -208,7 +215,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_no_error() {
         let mut sink = Sink::new(File::options().write(true).open("/dev/full").unwrap(), Arc::default());
-        sink.take(b"line\n");
+        assert_eq!(sink.write(b"line\n").unwrap(), 5);
         assert_eq!(sink.lost, 1);
     }
 }
