@@ -1,6 +1,7 @@
 //! Pins: what `pins accept`, `show` and `diff` list, write and say.
 
 mod run;
+mod stdio;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -67,6 +67,9 @@ pub(super) enum Event {
 /// What tells the conversation of a command from others; those of which nothing tells it are one.
 pub(super) type Conversation = Option<u64>;
 
+/// Conversation of our own questions. Those of callers have digests that nobody can choose.
+pub(super) const OURS: Conversation = Some(0);
+
 /// What a call is to the state of the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -122,7 +125,7 @@ pub(super) struct Core {
     /// Goes before everything else: the handshake, answers to the child, cancellations.
     urgent: VecDeque<Line>,
     outgoing: VecDeque<Line>,
-    handshake: Handshake,
+    pub(super) handshake: Handshake,
     ended: VecDeque<Ended>,
     /// What an answer to a line that is written now tells about.
     pub(super) stamp: Stamp,
@@ -176,7 +179,7 @@ impl Core {
                 return self.initialize(message, conversation);
             }
             (Kind::Request, method) => {
-                self.ensure_session(method);
+                self.ensure_session(method, conversation);
                 let endless = message.is_subscription();
                 let role = if endless { Role::Endless } else { Role::Plain };
                 let (number, replies, line) = self.call(message, conversation, role);
@@ -193,7 +196,7 @@ impl Core {
                 self.cancelled(message, conversation, held);
             }
             _ => {
-                self.ensure_session(message.method());
+                self.ensure_session(message.method(), conversation);
                 self.outgoing.push_back(Line::of(message, Vec::new(), Some(held)));
             }
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::net::FREE_BYTES;
 use crate::relay::message::Message;
 
@@ -11,12 +13,17 @@ use super::super::questions;
 /// The notification that ends a handshake.
 pub(super) const CONFIRMATION: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
+/// Longest `initialize` that is compared with our own; no client's comes near it.
+const COMPARED_BYTES_MAX: usize = 16 * 1024;
+
 /// Handshake with the present child, and the memory of the last good one.
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
     /// The last `initialize` that a child accepted, its answer, and when that came.
     memory: Option<(Arc<Message>, Arc<Message>, Instant)>,
     stage: Stage,
+    /// Whether the session was opened for a question of our own, and no caller has used it yet.
+    is_ours: bool,
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +82,30 @@ impl Handshake {
         }
     }
 
-    /// The child is gone, or the `initialize` was never sent.
+    /// The child is gone, or the `initialize` was never sent. What no caller has asked for is not asked for again.
     pub(super) fn reset(&mut self) {
         self.stage = Stage::Missing;
+        if std::mem::take(&mut self.is_ours) {
+            self.memory = None;
+        }
+    }
+
+    /// Somebody uses the session of the present child: a caller, or we ourselves, who may have it opened for that.
+    pub(super) fn used(&mut self, by_us: bool) {
+        self.is_ours = by_us && (self.is_ours || (self.is_missing() && !self.is_known()));
+    }
+
+    /// Whether this message is an `initialize` that has to reach the server although a session is open: that one is ours
+    /// alone, and asks for another revision or tells of other capabilities.
+    pub(super) fn yields_to(&self, message: &Message) -> bool {
+        let text = Some(message.text()).filter(|text| text.len() <= COMPARED_BYTES_MAX);
+        let asked = || serde_json::from_str::<Value>(text?).ok();
+        let differs = |asked: Value| {
+            let ours = questions::initialize();
+            let differs = |at: &&str| asked.pointer(at) != ours.pointer(at);
+            ["/params/protocolVersion", "/params/capabilities"].iter().any(differs)
+        };
+        self.is_ours && message.method() == Some("initialize") && asked().is_none_or(differs)
     }
 
     /// What a fresh child is told first: the last good `initialize`, else one of our own, for callers whose session is

@@ -167,7 +167,7 @@ impl Keeper {
         conversation: Conversation,
         held: Ticket,
     ) -> Admission {
-        let mut state = sync::lock(&self.state);
+        let mut state = self.state_for(message);
         let admission = state.core.admit(message, conversation, held);
         if matches!(admission, Admission::Call(..)) && state.core.owes(u64::MAX) {
             state.silence.owed(Instant::now());

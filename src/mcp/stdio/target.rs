@@ -29,7 +29,7 @@ pub struct StdioTarget {
     pub(super) modern: Arc<Keeper>,
     shared: Shared,
     /// The secret of the digests of conversations.
-    pub(super) conversations: RandomState,
+    conversations: RandomState,
 }
 
 impl StdioTarget {

@@ -11,7 +11,7 @@ use crate::relay::inflight::InFlight;
 use crate::relay::message::Message;
 use crate::relay::revision::Era;
 
-use super::core::{Admission, Conversation, Core, Event};
+use super::core::{Admission, Conversation, Core, Event, OURS};
 use super::life::Change;
 use super::replies::{Replies, Reply};
 use super::rewrite::{Line, Numbers};

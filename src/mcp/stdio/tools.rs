@@ -1,6 +1,5 @@
 //! A question of our own to a child that serves callers as well: its list of tools.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use crate::relay::revision::Era;
 
 use super::super::questions;
 use super::call::Waiting;
-use super::core::Admission;
+use super::core::{Admission, OURS};
 use super::target::StdioTarget;
 
 impl StdioTarget {
@@ -29,10 +28,9 @@ impl StdioTarget {
         let question = Message::parse(questions::tools(era, cursor).to_string());
         let question = Arc::new(question.map_err(|(malformed, _)| malformed.to_string())?);
         let keeper = if era == Era::Modern { &self.modern } else { &self.legacy };
-        // It belongs to no conversation of a caller, so that no cancellation of theirs names it.
-        let own = Some(self.conversations.hash_one("tools"));
-        let Admission::Call(number, replies) = keeper.admit(&question, own, InFlight::default().enter(0))
-        else {
+        // No cancellation of a caller names it.
+        let held = InFlight::default().enter(0);
+        let Admission::Call(number, replies) = keeper.admit(&question, OURS, held) else {
             return Err("the server does not speak this revision".to_owned());
         };
         let call = Waiting { keeper: Arc::clone(keeper), replies, number, caller: question, runs: false };

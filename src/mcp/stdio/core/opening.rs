@@ -10,12 +10,13 @@ use super::super::handshake::CONFIRMATION;
 use super::super::life::Change;
 use super::super::replies::{Named, Received, Reply};
 use super::super::rewrite::Line;
-use super::{Admission, Conversation, Core, Role};
+use super::{Admission, Conversation, Core, OURS, Role};
 
 impl Core {
     /// The first `initialize` goes to the child. While its answer is awaited others wait for the same
     /// one, afterwards they are answered from memory: strict servers refuse a second handshake.
     pub(super) fn initialize(&mut self, message: &Arc<Message>, conversation: Conversation) -> Admission {
+        self.handshake.used(false);
         if let Some((answer, _)) = self.handshake.answer() {
             let message = Arc::clone(answer);
             return self.ended_call(Reply::Answer(Received { message, held: None, named: Named::Nowhere }));
@@ -44,9 +45,12 @@ impl Core {
 
     /// Opens the session ourselves when a caller goes ahead without one: its session is older than this
     /// process or this child, and the server must not notice. A ping needs none.
-    pub(super) fn ensure_session(&mut self, method: Option<&str>) {
-        if self.era == Era::Legacy && self.handshake.is_missing() && method != Some("ping") {
-            self.open_on_behalf();
+    pub(super) fn ensure_session(&mut self, method: Option<&str>, conversation: Conversation) {
+        if self.era == Era::Legacy && method != Some("ping") {
+            self.handshake.used(conversation == OURS);
+            if self.handshake.is_missing() {
+                self.open_on_behalf();
+            }
         }
         // Some callers never confirm it, and some servers stay silent until it is.
         self.confirm();

@@ -1,10 +1,12 @@
 //! Events and death of a child: what log, metrics and readiness are told of them.
 
 use std::process::ExitStatus;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::net;
 use crate::ops::metrics::ChildEvent;
+use crate::relay::message::Message;
 use crate::relay::revision::Era;
 use crate::sync;
 
@@ -25,6 +27,17 @@ impl Keeper {
     pub(in super::super) fn generation(&self) -> u64 {
         let stamp = sync::lock(&self.state).core.stamp;
         (stamp.child << 32) + stamp.changed
+    }
+
+    /// The state for a message to be taken. A child that only we have used is ended when a caller asks for another
+    /// session than we did.
+    pub(super) fn state_for(&self, message: &Message) -> MutexGuard<'_, State> {
+        let mut state = sync::lock(&self.state);
+        if state.core.handshake.yields_to(message) {
+            log::info!(channel = self.channel.as_str(); "a caller asks for another session than the one in which the tools were listed; replacing the server");
+            self.end_child(&mut state, net::Kind::Eof, "the server is being replaced");
+        }
+        state
     }
 
     /// The channel as metrics know it.

@@ -138,3 +138,47 @@ fn an_initialize_that_is_given_up_early_blocks_nobody() {
     incoming(&mut core, r#"{"jsonrpc":"2.0","id":3,"result":{}}"#);
     assert_eq!(written(&mut core).len(), 2);
 }
+
+/// What a caller asks for decides about the session, not what we asked for in order to list the tools.
+#[test]
+fn a_session_of_our_own_gives_way_to_that_of_a_caller() {
+    let ask = |revision: &str, more: &str| {
+        let params =
+            format!(r#"{{"protocolVersion":"{revision}","capabilities":{{{more}}},"clientInfo":{{}}}}"#);
+        message(&format!(r#"{{"jsonrpc":"2.0","id":7,"method":"initialize","params":{params}}}"#))
+    };
+    let ours = Era::Legacy.newest();
+    let long = format!(r#""x":"{}""#, "x".repeat(20_000));
+    let list = message(r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#);
+    for (revision, more, gives_way) in [
+        (ours, "", false),
+        ("2025-03-26", "", true),
+        (ours, r#""roots":{}"#, true),
+        (ours, long.as_str(), true),
+    ] {
+        let mut core = running(Era::Legacy);
+        take(&mut core, &list, OURS);
+        assert!(
+            core.handshake.yields_to(&ask(revision, more)) == gives_way,
+            "while it is unanswered: {revision}"
+        );
+        written(&mut core);
+        incoming(&mut core, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert!(core.handshake.yields_to(&ask(revision, more)) == gives_way, "{revision}");
+        assert!(!core.handshake.yields_to(&list));
+        // Once a caller uses it, it is theirs.
+        take(&mut core, &message(r#"{"jsonrpc":"2.0","id":8,"method":"ping"}"#), None);
+        assert!(core.handshake.yields_to(&ask(revision, more)) == gives_way);
+        take(&mut core, &list, None);
+        take(&mut core, &list, OURS);
+        assert!(!core.handshake.yields_to(&ask(revision, more)), "{revision}");
+    }
+    // The next child is not told what no caller has asked for.
+    let mut core = running(Era::Legacy);
+    take(&mut core, &list, OURS);
+    written(&mut core);
+    incoming(&mut core, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    die(&mut core);
+    start(&mut core);
+    assert!(written(&mut core).is_empty());
+}
