@@ -94,6 +94,10 @@ struct State {
     ends: bool,
     ended: bool,
     fault: Option<String>,
+    /// The longest that somebody has waited for the lock, and how many waited for longer than a millisecond, which a
+    /// benchmark asks for.
+    #[cfg(feature = "dev")]
+    waits: (Duration, u64),
 }
 
 /// The list. Shared behind an `Arc`.
@@ -116,7 +120,28 @@ impl List {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
+        #[cfg(feature = "dev")]
+        return self.timed();
+        #[cfg(not(feature = "dev"))]
         sync::lock(&self.state)
+    }
+
+    #[cfg(feature = "dev")]
+    fn timed(&self) -> MutexGuard<'_, State> {
+        if let Ok(state) = self.state.try_lock() {
+            return state;
+        }
+        let began = Instant::now();
+        let mut state = sync::lock(&self.state);
+        let (waited, (longest, many)) = (began.elapsed(), state.waits);
+        state.waits = (longest.max(waited), many + u64::from(waited > Duration::from_millis(1)));
+        state
+    }
+
+    /// The longest that somebody has waited for the lock so far, and how many waited for longer than a millisecond.
+    #[cfg(feature = "dev")]
+    pub(super) fn waits(&self) -> (Duration, u64) {
+        self.state().waits
     }
 
     /// Keeps what is known of a command. Gives its number too.

@@ -101,6 +101,10 @@ impl Audit {
     /// Writes what is left, commands that still run among it, and says what could not be written.
     pub(crate) fn close(&self) {
         let ((lines, from), ready, gap) = self.list.finish(END_TIME);
+        #[cfg(feature = "dev")]
+        let (longest, many) = self.list.waits();
+        #[cfg(feature = "dev")]
+        log::info!(longest_us = longest.as_secs_f64() * 1e6, above_1_ms = many; "waits for the lock of the audit records");
         let lines = String::from_utf8_lossy(lines.get(from..).unwrap_or_default());
         let ready = ready.iter().map(|record| format!("{{{}}}", record.members));
         let lost: Vec<String> = lines.lines().map(str::to_owned).chain(ready).collect();

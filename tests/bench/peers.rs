@@ -48,7 +48,8 @@ pub struct Mcp {
 
 #[derive(Default)]
 struct Progress {
-    started: bool,
+    /// How many calls may be handed out.
+    released: usize,
     handed_out: usize,
     open: usize,
     answered: usize,
@@ -60,7 +61,6 @@ struct Plane {
     progress: Mutex<Progress>,
     changed: Condvar,
     connections: AtomicUsize,
-    polls: AtomicUsize,
     errors: AtomicUsize,
     stopped: AtomicBool,
 }
@@ -80,7 +80,6 @@ impl Peers {
             progress: Mutex::default(),
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
-            polls: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
@@ -131,16 +130,22 @@ impl Peers {
         waited.unwrap().0.first_poll.expect("the client polls within 20 s")
     }
 
+    /// Hands out all calls of the load.
     pub fn go(&self) {
-        self.plane.progress.lock().unwrap().started = true;
+        self.release(self.plane.load.calls);
+    }
+
+    /// Hands out this many calls more.
+    pub fn release(&self, calls: usize) {
+        self.plane.progress.lock().unwrap().released += calls;
         self.plane.changed.notify_all();
     }
 
-    /// Waits for all answers and tells how many came.
+    /// Waits for the answers to all that was released, and tells how many have come in all.
     pub fn wait_done(&self, limit: Duration) -> usize {
-        let calls = self.plane.load.calls;
         let progress = self.plane.progress.lock().unwrap();
-        self.plane.changed.wait_timeout_while(progress, limit, |p| p.answered < calls).unwrap().0.answered
+        let waits = |p: &mut Progress| p.answered < p.released;
+        self.plane.changed.wait_timeout_while(progress, limit, waits).unwrap().0.answered
     }
 
     pub fn errors(&self) -> usize {
@@ -149,10 +154,6 @@ impl Peers {
 
     pub fn plane_connections(&self) -> usize {
         self.plane.connections.load(Ordering::Relaxed)
-    }
-
-    pub fn polls(&self) -> usize {
-        self.plane.polls.load(Ordering::Relaxed)
     }
 
     pub fn mcp_connections(&self) -> usize {
@@ -196,7 +197,6 @@ impl Plane {
     }
 
     fn poll(&self, line: &str) -> String {
-        self.polls.fetch_add(1, Ordering::Relaxed);
         let limit: usize =
             line.split("limit=").nth(1).and_then(|rest| rest.split('&').next()).unwrap().parse().unwrap();
         let mut progress = self.progress.lock().unwrap();
@@ -204,7 +204,7 @@ impl Plane {
         self.changed.notify_all();
         let held = |p: &mut Progress| {
             !self.stopped.load(Ordering::Relaxed)
-                && (!p.started || p.open >= self.load.callers || p.handed_out >= self.load.calls)
+                && (p.open >= self.load.callers || p.handed_out >= p.released)
         };
         let (mut progress, _) =
             self.changed.wait_timeout_while(progress, Duration::from_secs(30), held).unwrap();
@@ -212,9 +212,9 @@ impl Plane {
             .load
             .callers
             .saturating_sub(progress.open)
-            .min(self.load.calls - progress.handed_out)
+            .min(progress.released - progress.handed_out)
             .min(limit);
-        if self.stopped.load(Ordering::Relaxed) || !progress.started {
+        if self.stopped.load(Ordering::Relaxed) || progress.released == 0 {
             return "{\"commands\":[]}".into();
         }
         let commands: Vec<String> = (0..room)

@@ -1,10 +1,11 @@
 //! The release binary under load, and what the kernel says of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::time::ClockId;
 use nix::unistd::Pid;
 
 use super::peers::Peers;
@@ -28,6 +29,11 @@ impl Client {
 
     /// A client of this control plane; the flags name its servers.
     pub fn launch(plane_url: &str, flags: &[&str]) -> Client {
+        Client::launch_logged(plane_url, flags, None)
+    }
+
+    /// The same, which logs to this file.
+    pub fn launch_logged(plane_url: &str, flags: &[&str], log: Option<File>) -> Client {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
         command
             .arg("run")
@@ -39,19 +45,16 @@ impl Client {
             .env("CONTROL_PLANE_API_KEY", "sk-bench-0123456789")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        if std::env::var_os("BENCH_LOG").is_none() {
-            command.stderr(Stdio::null());
+        if log.is_some() || std::env::var_os("BENCH_LOG").is_none() {
+            command.stderr(log.map_or_else(Stdio::null, Stdio::from));
         }
         Client { child: command.spawn().expect("the release binary starts") }
     }
 
     /// User and system time of the process so far.
     pub fn cpu(&self) -> Duration {
-        let stat = self.read("stat");
-        let fields: Vec<&str> = stat.rsplit(") ").next().expect("a command name").split(' ').collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("a number");
-        // The kernel's unit for these two fields is 1/100 s on every Linux that we run on.
-        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+        let clock = ClockId::pid_cpu_clock_id(self.pid()).expect("the client still runs");
+        clock.now().expect("a clock").into()
     }
 
     /// Voluntary context switches of all threads: how often something woke up.
@@ -84,15 +87,17 @@ impl Client {
 
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill(Pid::from_raw(pid), Signal::SIGHUP).expect("the client still runs");
+        kill(self.pid(), Signal::SIGHUP).expect("the client still runs");
     }
 
     /// Asks the client to end and waits for it.
     pub fn end(mut self) -> ExitStatus {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
-        kill(pid, Signal::SIGTERM).expect("the client still runs");
+        kill(self.pid(), Signal::SIGTERM).expect("the client still runs");
         self.child.wait().expect("a child")
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
     }
 
     fn read(&self, file: &str) -> String {

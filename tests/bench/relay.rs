@@ -139,9 +139,6 @@ fn rows() -> [Row; 7] {
 struct Measured {
     calls_per_second: f64,
     cpu_us: f64,
-    /// How often something woke up for each call.
-    wakeups: f64,
-    polls: f64,
     lost: usize,
     /// Errors, memory and connections, as the table has them.
     rest: String,
@@ -163,18 +160,15 @@ fn measure(row: &Row, flags: &[&str]) -> Measured {
         _ => Client::start(&peers, flags),
     };
     peers.wait_first_poll();
-    let (cpu_before, wakeups_before, started) = (client.cpu(), client.wakeups(), Instant::now());
+    let (cpu_before, started) = (client.cpu(), Instant::now());
     peers.go();
     let answered = peers.wait_done(Duration::from_secs(120));
     let (took, cpu) = (started.elapsed(), client.cpu() - cpu_before);
-    let wakeups = client.wakeups() - wakeups_before;
     let (resident, peak) = client.memory_mb();
     let connections = format!("{}/{}", peers.plane_connections(), peers.mcp_connections());
     Measured {
         calls_per_second: answered as f64 / took.as_secs_f64(),
         cpu_us: cpu.as_secs_f64() * 1e6 / row.load.calls as f64,
-        wakeups: wakeups as f64 / row.load.calls as f64,
-        polls: peers.polls() as f64 / row.load.calls as f64,
         lost: row.load.calls - answered,
         rest: format!("{:>7} {resident:>9.1} {peak:>9.1}  {connections}", peers.errors()),
     }
