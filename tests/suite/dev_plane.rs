@@ -1,5 +1,7 @@
 //! The local control plane of `dev proxy`, as a tunnel client of the test meets it on a channel of its own.
 
+mod rehearsal;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::{JoinHandle, spawn};

@@ -121,10 +121,11 @@ impl LocalTunnel {
     /// the caller's.
     pub(in crate::cli) fn start(process: &Process, options: &Options) -> Result<LocalTunnel, Failure> {
         let plane = Plane::new(plane::Options {
-            tunnel_id: options.tunnel_id.clone(),
-            api_key: API_KEY.to_owned(),
+            tunnel_id: Some(options.tunnel_id.clone()),
+            api_key: Some(API_KEY.to_owned()),
             response_timeout: options.response_timeout,
             client_last_seen_timeout: options.client_last_seen_timeout,
+            rehearsal: None,
         });
         let failed = |error| Failure(format!("start local control plane: {error}"));
         let private = Place::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));

@@ -5,4 +5,5 @@
 pub(super) mod demo;
 pub(super) mod local;
 pub(super) mod mcp_stub;
+pub(super) mod plane;
 pub(super) mod proxy;

@@ -5,12 +5,14 @@
 //! here knows HTTP. It fails by refusing: a full board, an unknown request, a wrong token.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::rehearsal::shown;
 use crate::config::Channel;
 use crate::ops::timestamp;
 use crate::sync;
@@ -83,6 +85,14 @@ pub(super) struct Command {
     headers: Headers,
     #[serde(skip_serializing_if = "Option::is_none")]
     jsonrpc: Option<Box<RawValue>>,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Command { request_id, channel, command_type, .. } = self;
+        let message = self.jsonrpc.as_ref().map_or(String::new(), |message| shown(message.get()));
+        write!(f, "{request_id}  {channel} {command_type}  {message}")
+    }
 }
 
 /// A command that was not polled yet.

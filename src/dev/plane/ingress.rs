@@ -61,7 +61,7 @@ impl Plane {
         request: &Request,
         responder: &Responder<'_>,
     ) -> Result<Option<Posted>, Reply> {
-        if id != self.options.tunnel_id {
+        if id != self.tunnel_id() {
             return Err(Reply::not_found());
         }
         if request.method != "GET" {
@@ -115,7 +115,7 @@ impl Plane {
             None => (rest, Some(Channel::main())),
         };
         // A second slash would stand in the channel's name, where it is not legal.
-        let channel = channel.filter(|_| id == self.options.tunnel_id).ok_or_else(Reply::not_found)?;
+        let channel = channel.filter(|_| id == self.tunnel_id()).ok_or_else(Reply::not_found)?;
         let (message, id) = match request.method.as_str() {
             "POST" => message(&request.body).map(|(message, id)| (Some(message), id))?,
             "DELETE" if request.header("mcp-session-id").is_none_or(str::is_empty) => {

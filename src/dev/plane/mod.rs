@@ -4,7 +4,7 @@
 //! endpoint. Both sides are served by the same handler, so any number of listeners may lead to it. It holds
 //! everything in memory, contacts nobody, and refuses in the contract's form: a status and a JSON error.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,15 @@ use super::server::{Handler, Request, Responder};
 use crate::config::Channel;
 
 use board::{Board, Command, Headers, Posted, Refused};
+use rehearsal::shown;
 use reply::Reply;
+
+pub(crate) use rehearsal::{Fail, Rehearsal};
 
 mod board;
 mod ingress;
 mod passing;
+mod rehearsal;
 mod reply;
 
 #[cfg(test)]
@@ -31,22 +35,29 @@ const LIMIT_MAX: usize = 25;
 const HOLD: Duration = Duration::from_millis(500);
 const HOLD_MAX: Duration = Duration::from_secs(600);
 
+/// Longest id of a tunnel that is taken where any is.
+const ID_BYTES_MAX: usize = 128;
+
 /// A control plane.
 pub(crate) struct Plane {
     options: Options,
+    /// The one tunnel: where any is taken, the first whose client asks.
+    tunnel_id: OnceLock<String>,
     board: Board,
 }
 
 /// What a control plane has to know.
 pub(crate) struct Options {
-    /// The one tunnel.
-    pub(crate) tunnel_id: String,
-    /// What its client must show.
-    pub(crate) api_key: String,
+    /// The one tunnel; else the first whose client asks.
+    pub(crate) tunnel_id: Option<String>,
+    /// What its client must show; else any key.
+    pub(crate) api_key: Option<String>,
     /// How long a caller waits for an answer.
     pub(crate) response_timeout: Duration,
     /// For how long a client that is not heard of counts as connected.
     pub(crate) client_last_seen_timeout: Duration,
+    /// What it does besides.
+    pub(crate) rehearsal: Option<Rehearsal>,
 }
 
 /// What says that all is well.
@@ -82,7 +93,20 @@ struct Payload {
 impl Plane {
     /// A plane on which nothing waits. It is reached through the servers that it is given to.
     pub(crate) fn new(options: Options) -> Arc<Plane> {
-        Arc::new(Plane { options, board: Board::new() })
+        let tunnel_id = options.tunnel_id.clone().map_or_else(OnceLock::new, OnceLock::from);
+        Arc::new(Plane { options, tunnel_id, board: Board::new() })
+    }
+
+    /// The id of the one tunnel; empty while it is not known.
+    fn tunnel_id(&self) -> &str {
+        self.tunnel_id.get().map_or("", String::as_str)
+    }
+
+    /// Tells a line of a rehearsal.
+    pub(crate) fn tell(&self, line: &str) {
+        if let Some(rehearsal) = &self.options.rehearsal {
+            rehearsal.tell(line);
+        }
     }
 
     /// Whether anybody has polled.
@@ -92,12 +116,20 @@ impl Plane {
 
     /// Everything below `/v1/tunnels/`, for which a client has to show its key.
     fn serve_client(&self, rest: &str, request: &Request, responder: &Responder<'_>) -> Result<Reply, Reply> {
-        let expected = format!("Bearer {}", self.options.api_key);
-        if request.header("authorization") != Some(expected.as_str()) {
+        let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
+        if let Some(rehearsal) = &self.options.rehearsal {
+            rehearsal.strike(if action.is_empty() { "metadata" } else { action }, responder)?;
+        }
+        let key = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let wanted = self.options.api_key.as_deref();
+        if !key.is_some_and(|key| wanted.map_or(!key.is_empty(), |wanted| key == wanted)) {
             return Err(Reply::refusal(401, "unauthorized", None));
         }
-        let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
-        if id != self.options.tunnel_id {
+        let is_id = id.len() <= ID_BYTES_MAX && id.starts_with("tunnel_");
+        if is_id && self.tunnel_id.set(id.to_owned()).is_ok() {
+            self.tell(&format!("tunnel {id}"));
+        }
+        if id != self.tunnel_id() {
             return Err(Reply::refusal(404, "this local control plane serves another tunnel", None));
         }
         match (action, request.method.as_str()) {
@@ -127,6 +159,7 @@ impl Plane {
         let channels: Vec<Channel> = channels.collect::<Result<_, _>>()?;
         let end = Instant::now() + hold;
         let commands = self.board.poll(&channels, limit, end, || responder.is_gone());
+        commands.iter().for_each(|command| self.tell(&format!("out   {command}")));
         let id = match commands.as_slice() {
             [] => "local-poll-empty".to_owned(),
             _ => {
@@ -162,6 +195,8 @@ impl Plane {
             body: payload.resp_json,
         };
         let token = request.header("x-tunnel-shard-token").unwrap_or_default();
+        let body = posted.body.as_ref().map_or(String::new(), |body| shown(body.get()));
+        self.tell(&format!("back  {id}  {} {kind}  {body}", posted.status));
         self.board.post(&id, token, posted).map_err(|refused| match refused {
             Refused::Token => Reply::refusal(400, "invalid shard token", None),
             Refused::Unknown | Refused::Full | Refused::TooLarge => {
@@ -187,11 +222,11 @@ impl Handler for Plane {
             return self.serve_metadata(id, &request, responder);
         } else if request.path == SHORT_PATH {
             // Clients that post there whatever their URL says.
-            return self.serve_caller(&self.options.tunnel_id, &request, responder);
+            return self.serve_caller(self.tunnel_id(), &request, responder);
         } else if request.path.strip_prefix("/.well-known/oauth-protected-resource") == Some(SHORT_PATH) {
-            return self.serve_metadata(&self.options.tunnel_id, &request, responder);
+            return self.serve_metadata(self.tunnel_id(), &request, responder);
         } else {
-            let text = format!("not found; MCP is spoken at /v1/mcp/{}", self.options.tunnel_id);
+            let text = format!("not found; MCP is spoken at /v1/mcp/{}", self.tunnel_id());
             Err(Reply::refusal(404, &text, None))
         };
         outcome.unwrap_or_else(|refusal| refusal).send(responder);

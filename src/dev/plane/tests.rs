@@ -11,10 +11,11 @@ use crate::dev::server::{Place, Server};
 
 fn plane(seen: Duration) -> (Server, Arc<Plane>) {
     let plane = Plane::new(Options {
-        tunnel_id: "t".to_owned(),
-        api_key: "k".to_owned(),
+        tunnel_id: Some("t".to_owned()),
+        api_key: Some("k".to_owned()),
         response_timeout: Duration::from_secs(20),
         client_last_seen_timeout: seen,
+        rehearsal: None,
     });
     let place = Place::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     (Server::start("test", &place, Arc::<Plane>::clone(&plane)).unwrap(), plane)
