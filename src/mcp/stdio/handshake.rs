@@ -22,7 +22,7 @@ pub(super) struct Handshake {
     /// The last `initialize` that a child accepted, its answer, and when that came.
     memory: Option<(Arc<Message>, Arc<Message>, Instant)>,
     stage: Stage,
-    /// Whether the session was opened for a question of our own, and no caller has used it yet.
+    /// Whether no caller has used a session since one was opened for a question of our own.
     is_ours: bool,
 }
 
@@ -85,9 +85,7 @@ impl Handshake {
     /// The child is gone, or the `initialize` was never sent. What no caller has asked for is not asked for again.
     pub(super) fn reset(&mut self) {
         self.stage = Stage::Missing;
-        if std::mem::take(&mut self.is_ours) {
-            self.memory = None;
-        }
+        self.memory = self.memory.take().filter(|_| !self.is_ours);
     }
 
     /// Somebody uses the session of the present child: a caller, or we ourselves, who may have it opened for that.
@@ -105,7 +103,8 @@ impl Handshake {
             let differs = |at: &&str| asked.pointer(at) != ours.pointer(at);
             ["/params/protocolVersion", "/params/capabilities"].iter().any(differs)
         };
-        self.is_ours && message.method() == Some("initialize") && asked().is_none_or(differs)
+        let is_open = self.is_ours && !self.is_missing();
+        is_open && message.method() == Some("initialize") && asked().is_none_or(differs)
     }
 
     /// What a fresh child is told first: the last good `initialize`, else one of our own, for callers whose session is

@@ -173,12 +173,19 @@ fn a_session_of_our_own_gives_way_to_that_of_a_caller() {
         take(&mut core, &list, OURS);
         assert!(!core.handshake.yields_to(&ask(revision, more)), "{revision}");
     }
-    // The next child is not told what no caller has asked for.
-    let mut core = running(Era::Legacy);
-    take(&mut core, &list, OURS);
-    written(&mut core);
-    incoming(&mut core, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
-    die(&mut core);
-    start(&mut core);
-    assert!(written(&mut core).is_empty());
+    // The next child is not told what no caller has asked for, unless the question still waits.
+    for waits in [false, true] {
+        let mut core = running(Era::Legacy);
+        take(&mut core, &list, OURS);
+        written(&mut core);
+        incoming(&mut core, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        if !waits {
+            written(&mut core);
+        }
+        die(&mut core);
+        assert!(!core.handshake.yields_to(&ask("2025-03-26", "")));
+        start(&mut core);
+        assert!(written(&mut core).is_empty() != waits);
+        assert!(core.handshake.yields_to(&ask("2025-03-26", "")) == waits);
+    }
 }
