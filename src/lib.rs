@@ -101,8 +101,8 @@
 //!   The control plane chooses among what the operator has configured: servers by channel, endpoints by label. What
 //!   the server behind `main` publishes of itself leads to its own origin, and to those that the operator names.
 //! * No shell, no code loaded at run time, no `unsafe`.
-//! * No program is run but those that `mcp.command` names, each under this one as its guard, and the
-//!   operator's editor by `profiles edit` of `tunnel-client`.
+//! * No program is run but those that `mcp.command` names, each under this one as its guard, and by `tunnel-client`
+//!   the operator's editor (`profiles edit`), `systemctl` and `journalctl` (`support`).
 //! * No file is read or written but those that a setting or an option names, the folder of profiles, the system's roots,
 //!   and what the kernel says in `/proc` of this process, its children and IPv6.
 //! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint

@@ -40,7 +40,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     if wait.is_some_and(|wait| wait.is_zero() || wait > WAIT_MAX) {
         return Err(Failure("--wait must be above zero and at most 10m".into()));
     }
-    let asked = Asked { offline: flags.is_on("offline"), wait };
+    let asked = Asked { offline: flags.is_on("offline"), wait, spares_children: false };
     let report = doctor::examine(flags, asked, &|text| progress.show(text));
     drop(progress);
     let word = |status: Status| {

@@ -7,7 +7,7 @@
 //! `help/health.txt`.
 
 mod certificates;
-mod peer;
+pub(super) mod peer;
 
 use std::path::Path;
 use std::process::ExitCode;

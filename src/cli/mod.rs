@@ -29,6 +29,7 @@ mod pins;
 mod profiles;
 mod samples;
 mod schema;
+mod support;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ const COMMANDS: &[Command] = &[
     Command::new(&["run"], "Relay commands until a signal ends it", "run --profile default", run::command).with_settings(),
     Command::new(&["health"], "Ask a running client how it is", "health --port 8080 --require-control-plane-poll", health::command)
         .with_options(health::OPTIONS).with_details(include_str!("help/health.txt")),
+    Command::new(&["support"], "Write one text about a tunnel, running or not, to send to whoever helps", "support --profile default --output support.txt", support::command)
+        .with_options(support::OPTIONS).with_settings().with_details(include_str!("help/support.txt")),
     Command::new(&["profiles", "list"], "List the profiles", "profiles list --json", profiles::list)
         .with_options(profiles::LIST_OPTIONS).with_details(include_str!("help/profiles_list.txt")),
     Command::new(&["profiles", "add"], "Add a profile from a file or a sample", "profiles add work --from-file work.yaml", profiles::add)

@@ -67,7 +67,7 @@ fn found(kind: Kind, name: &str, raw: &Raw) -> Vec<String> {
 }
 
 /// Tells by its name or its form whether a value is a secret.
-fn is_secret(name: &str, value: &str) -> bool {
+pub(super) fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     let named = WORDS.iter().any(|word| name.contains(word)) || name.ends_with("-key");
     let looks = BEGINNINGS.iter().any(|beginning| value.starts_with(beginning));

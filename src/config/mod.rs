@@ -62,6 +62,8 @@ mod policy;
 mod stub;
 
 // Settings whose values are secret, and settings as people see them.
+#[cfg(feature = "operator")]
+pub(crate) mod glimpse;
 mod secrets;
 #[cfg(feature = "page")]
 pub(crate) mod shown;

@@ -54,7 +54,7 @@ fn of_row(lookup: &Lookup, row: &'static Row) -> Option<Shown> {
         Some(Giver::Flag) => format!("--{}", row.flag),
         Some(Giver::Environment(name)) => name.to_owned(),
         Some(Giver::File(_, line)) => format!("profile line {line}"),
-        _ if row.default.is_empty() => return None,
+        _ if row.default.is_empty() || !row.is_live() => return None,
         _ => "default".to_owned(),
     };
     let value = found.map_or_else(|| row.default.to_owned(), |found| value(&found));
@@ -66,7 +66,7 @@ fn value(found: &Found) -> String {
         Kind::Secret => secret(text),
         Kind::Proxy => proxy(text),
         Kind::Headers => text.split_once(':').map_or(HIDDEN.to_owned(), header),
-        Kind::Entries { .. } => of_text(found.row.flag, text),
+        Kind::Entries { .. } => parsed(found.row.flag, text).map_or(HIDDEN.to_owned(), |read| entry(&read)),
         _ => place(text),
     };
     match &found.raw {
@@ -79,15 +79,14 @@ fn value(found: &Found) -> String {
 }
 
 /// An entry that stands in one text.
-fn of_text(flag: &str, text: &str) -> String {
-    let read = match flag {
+pub(super) fn parsed(flag: &str, text: &str) -> Result<Entry, String> {
+    match flag {
         "mcp.server-url" => Entry::server(text),
         "mcp.command" => Entry::command(text),
         #[cfg(feature = "harpoon")]
         "harpoon.target" => super::endpoint::of_text(text),
-        _ => return HIDDEN.to_owned(),
-    };
-    read.map_or(HIDDEN.to_owned(), |read| entry(&read))
+        _ => Err(String::new()),
+    }
 }
 
 fn entry(entry: &Entry) -> String {

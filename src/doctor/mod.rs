@@ -20,7 +20,7 @@ mod servers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, Environment, Flags, Settings, Source};
+use crate::config::{self, Binding, Environment, Flags, Server, Settings, Source};
 use crate::net::Net;
 use crate::ops::redact::Redactor;
 
@@ -45,6 +45,8 @@ pub(crate) struct Asked {
     pub(crate) offline: bool,
     /// How long servers may take to answer, where somebody said so.
     pub(crate) wait: Option<Duration>,
+    /// No server over stdio is started: a tunnel runs that has started them.
+    pub(crate) spares_children: bool,
 }
 
 /// Makes all checks. `progress` is told what is being waited for.
@@ -57,7 +59,7 @@ pub(crate) fn examine(flags: &Flags, asked: Asked, progress: &dyn Fn(&str)) -> R
     let (Some(settings), Some(source)) = (settings, source) else {
         return Report::new(all.finish(began, progress), String::new(), &again, None);
     };
-    all.settings(&settings, asked.offline);
+    all.settings(&settings, asked);
     let redactor = Redactor::new(settings.secrets());
     let next = local::next_command(flags, &source, &redactor);
     Report::new(all.finish(began, progress), next, &again, Some(&redactor))
@@ -101,10 +103,11 @@ fn prepare(flags: &Flags, all: &mut Examination) -> (Option<Settings>, Option<So
 
 impl Examination {
     /// Everything that follows from settings that can be used.
-    fn settings(&mut self, settings: &Settings, offline: bool) {
+    fn settings(&mut self, settings: &Settings, Asked { offline, spares_children, .. }: Asked) {
         let net = Net::new(&settings.network);
         let usable = net.as_ref().map_err(|_| format!("blocked by {ROOTS}"));
-        let sites = settings.mcp.bindings.iter().take(CHANNELS_MAX);
+        let is_tried = |one: &&Binding| !spares_children || matches!(one.server, Server::Http(_));
+        let sites = settings.mcp.bindings.iter().filter(is_tried).take(CHANNELS_MAX);
         let sites: Vec<Site> = sites.map(|binding| Site::new(binding, settings, &usable)).collect();
         let (main, others): (Vec<Site>, Vec<Site>) = sites.into_iter().partition(Site::is_main);
         // Of `main` the target comes before the plane and the handshake after it, which is the order in which

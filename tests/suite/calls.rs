@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+#[cfg(feature = "page")]
+use crate::support::client::API_KEY;
 use crate::support::command::Command;
 use crate::support::reply::Reply;
 use crate::support::rig::Rig;
@@ -76,8 +78,10 @@ fn the_page_shows_the_last_calls() {
 #[test]
 fn a_running_tunnel_says_what_support_needs() {
     let mut rig = Rig::start();
+    assert_eq!(rig.send(&tool(API_KEY)).code(), 200);
     assert_eq!(rig.send(&tool("search")).code(), 200);
     let text = rig.client.wait_get("/ui/support.txt", |text| text.body.contains("| search | ok |"));
+    assert!(text.body.contains("| [REDACTED] | ok |") && !text.body.contains(API_KEY), "{}", text.body);
     let place = text.header("Content-Disposition").unwrap();
     assert!(place.starts_with("attachment; filename="), "{place}");
     for part in [

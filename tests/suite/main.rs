@@ -103,6 +103,8 @@ mod stdio_silence;
 mod stdio_stops;
 mod streaming;
 mod subscriptions;
+#[cfg(feature = "operator")]
+mod support_text;
 mod time_limits;
 mod trace_contexts;
 mod trust;

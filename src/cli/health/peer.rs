@@ -15,7 +15,7 @@ use crate::net::{Client, Net, Request};
 use crate::url::{Origin, percent_decoded};
 
 /// What stands before the path of a socket.
-pub(super) const SOCKET_SCHEME: &str = "http+unix://";
+pub(in crate::cli) const SOCKET_SCHEME: &str = "http+unix://";
 
 /// A listener that takes longer is not well, and a supervisor waits for us.
 const PROBE_TIME: Duration = Duration::from_millis(500);
@@ -25,22 +25,22 @@ const METRICS_TIME: Duration = Duration::from_secs(2);
 /// What one page said.
 #[derive(Serialize, Default)]
 #[rustfmt::skip]
-pub(super) struct Page {
-    #[serde(skip_serializing_if = "String::is_empty")] pub(super) url: String,
-    pub(super) ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")] pub(super) status: Option<u16>,
-    #[serde(skip_serializing_if = "String::is_empty")] pub(super) body: String,
-    #[serde(skip_serializing_if = "String::is_empty")] pub(super) error: String,
+pub(in crate::cli) struct Page {
+    #[serde(skip_serializing_if = "String::is_empty")] pub(in crate::cli) url: String,
+    pub(in crate::cli) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")] pub(in crate::cli) status: Option<u16>,
+    #[serde(skip_serializing_if = "String::is_empty")] pub(in crate::cli) body: String,
+    #[serde(skip_serializing_if = "String::is_empty")] pub(in crate::cli) error: String,
 }
 
 /// What the metrics said of polls.
 #[derive(Serialize, Default)]
 #[rustfmt::skip]
-pub(super) struct Poll {
-    #[serde(skip_serializing_if = "String::is_empty")] pub(super) url: String,
-    #[serde(skip_serializing_if = "Option::is_none")] pub(super) value: Option<i64>,
-    pub(super) ok: bool,
-    #[serde(skip_serializing_if = "String::is_empty")] pub(super) error: String,
+pub(in crate::cli) struct Poll {
+    #[serde(skip_serializing_if = "String::is_empty")] pub(in crate::cli) url: String,
+    #[serde(skip_serializing_if = "Option::is_none")] pub(in crate::cli) value: Option<i64>,
+    pub(in crate::cli) ok: bool,
+    #[serde(skip_serializing_if = "String::is_empty")] pub(in crate::cli) error: String,
 }
 
 /// How much of a page is read; verdicts are one line.
@@ -49,12 +49,14 @@ const PAGE_MAX_BYTES: usize = 4096;
 const HEALTH_MAX_BYTES: usize = 64 * 1024;
 /// The same of the metrics: some 40 families, the largest with a row a channel.
 const METRICS_MAX_BYTES: usize = 4 << 20;
+/// The same of the text for support.
+const SUPPORT_MAX_BYTES: usize = 512 * 1024;
 /// Its value is the Unix time of the last poll that succeeded, or zero.
 const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
 
 /// A listener that can be asked.
-pub(super) struct Peer {
-    pub(super) base: String,
+pub(in crate::cli) struct Peer {
+    pub(in crate::cli) base: String,
     /// What requests are made for; the socket's own URL is none that HTTP knows.
     origin: Origin,
     client: Client,
@@ -63,7 +65,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Takes the address apart. A socket's is what the listener writes, its path in base64, or what people
     /// type: the path as it is, or percent-encoded.
-    pub(super) fn new(base: &str) -> Result<Peer, String> {
+    pub(in crate::cli) fn new(base: &str) -> Result<Peer, String> {
         let (origin, socket) = match base.strip_prefix(SOCKET_SCHEME) {
             Some(name) => {
                 let typed = Some(name).filter(|name| name.starts_with(['/', '%']));
@@ -84,7 +86,7 @@ impl Peer {
     }
 
     /// One page: any status of success is well.
-    pub(super) fn page(&self, path: &str) -> Page {
+    pub(in crate::cli) fn page(&self, path: &str) -> Page {
         let url = format!("{}{path}", self.base);
         match self.get(path, PROBE_TIME, PAGE_MAX_BYTES) {
             Ok((status, body)) => {
@@ -96,15 +98,24 @@ impl Peer {
     }
 
     /// What `/health` says; null where there is none, as in an older client.
-    pub(super) fn health(&self) -> Value {
+    pub(in crate::cli) fn health(&self) -> Value {
         match self.get("/health?details=true", PROBE_TIME, HEALTH_MAX_BYTES) {
             Ok((200, body)) => serde_json::from_str(&body).unwrap_or_default(),
             _ => Value::Null,
         }
     }
 
+    /// The text for support, where there is a page.
+    pub(in crate::cli) fn support(&self) -> Result<String, String> {
+        match self.get("/ui/support.txt", METRICS_TIME, SUPPORT_MAX_BYTES) {
+            Ok((200, text)) => Ok(text),
+            Ok((status, _)) => Err(format!("HTTP {status}: it has no page")),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the metrics say.
-    pub(super) fn metrics(&self) -> Result<String, String> {
+    pub(in crate::cli) fn metrics(&self) -> Result<String, String> {
         match self.get("/metrics", METRICS_TIME, METRICS_MAX_BYTES) {
             Ok((200, page)) => Ok(page),
             Ok((status, _)) => Err(format!("HTTP {status}")),
@@ -113,7 +124,7 @@ impl Peer {
     }
 
     /// Whether a poll has succeeded since the process started.
-    pub(super) fn poll(&self, metrics: &Result<String, String>) -> Poll {
+    pub(in crate::cli) fn poll(&self, metrics: &Result<String, String>) -> Poll {
         let url = format!("{}/metrics", self.base);
         let value = metrics.as_ref().map_err(String::clone);
         match value.and_then(|page| sample(page).ok_or_else(|| format!("missing {LAST_POLL} metric"))) {
@@ -128,7 +139,7 @@ impl Peer {
 
     /// Whether there may be a page for people. Listeners that other machines reach have none; one that says
     /// nothing may have one.
-    pub(super) fn has_page(&self) -> bool {
+    pub(in crate::cli) fn has_page(&self) -> bool {
         !matches!(self.get("/ui", PROBE_TIME, PAGE_MAX_BYTES), Ok((404, _)))
     }
 
