@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::binding::Entry;
+use super::binding::{Entry, arguments};
 use super::document::{self, Raw};
 use super::literal;
 use super::lookup::{Found, Lookup};
@@ -187,9 +187,15 @@ fn named(leaf: &Leaf) -> Option<PathBuf> {
         None if leaf.text.is_empty() => None,
         None if leaf.kind == Kind::Path => Some(PathBuf::from(&leaf.text)),
         None => {
-            let names = ["unix_socket", "client_cert", "client_key", "working_dir", "command.0"];
+            let names = ["unix_socket", "client_cert", "client_key", "working_dir", "command", "command.0"];
             let is_named = names.contains(&leaf.name.as_str()) && leaf.text.starts_with('/');
-            is_named.then(|| PathBuf::from(&leaf.text))
+            // Of a command the program.
+            let path = if leaf.name == "command" {
+                arguments(&leaf.text).ok()?.into_iter().next()?
+            } else {
+                leaf.text.clone()
+            };
+            is_named.then(|| PathBuf::from(path))
         }
     }
 }
@@ -211,6 +217,7 @@ mod tests {
             panic!()
         };
         let environment = Environment::of([
+            ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345"),
             ("B", "hidden-08"),
             ("C", "hidden-09"),
             ("HTTPS_PROXY", "u:hidden-10@p:1"),
