@@ -70,6 +70,17 @@ fn labels_are_judged_as_tools() {
     assert_eq!(labels(&harbour.rig), ["orders", "stock"]);
 }
 
+/// Where one label is denied and all others may be called, the one that is bound to headers is not another one.
+#[test]
+fn a_bound_label_is_denied_as_its_own() {
+    let harbour = harbour("policy:\n  channels:\n    harpoon:\n      tools: { deny: [salaries] }\n");
+    for label in ["salaries", "hr1:00ff:salaries", "hr1::salaries", "hr1:a:b:salaries"] {
+        assert!(is_refused(&harbour.call(label, json!({})).0), "{label}");
+    }
+    assert_eq!(harbour.call("stock", json!({})).body(), "here");
+    assert_eq!(harbour.paths(), ["/stock"]);
+}
+
 /// An endpoint that may be called does not lead to one that may not.
 #[test]
 fn a_redirect_leads_to_no_endpoint_that_is_refused() {
