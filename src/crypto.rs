@@ -52,7 +52,7 @@ impl Keyed {
 
 /// Whether two secrets are the same. It compares digests, so the time that it takes does not tell how much of a
 /// guess was right.
-#[cfg(feature = "harpoon")]
+#[cfg(any(feature = "harpoon", feature = "operator", feature = "page"))]
 pub(crate) fn is_same_secret(one: &str, other: &str) -> bool {
     digest(&SHA256, one.as_bytes()).as_ref() == digest(&SHA256, other.as_bytes()).as_ref()
 }

@@ -74,7 +74,7 @@ struct Report {
 /// Where the listener was looked for.
 #[derive(Serialize, Default)]
 #[rustfmt::skip]
-struct Locator {
+pub(super) struct Locator {
     kind: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")] url: String,
     #[serde(skip_serializing_if = "String::is_empty")] url_file: String,
@@ -132,7 +132,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
 const ONE_LOCATOR: &str = "choose exactly one of --url, --unix-socket, --url-file, or --port";
 
 /// Which of the ways was taken, and the address that it leads to.
-fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> {
+pub(super) fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> {
     let (url, file) = (flags.option("url").trim(), flags.option("url-file").trim());
     let (socket, port) = (flags.option("unix-socket"), number(flags, "port", u16::MAX.into())?);
     match (url, file, port) {
@@ -165,13 +165,13 @@ fn locator(flags: &Flags) -> Result<(Locator, Result<String, String>), Failure> 
 }
 
 /// A file of one line.
-fn content(path: &str) -> Result<String, String> {
+pub(super) fn content(path: &str) -> Result<String, String> {
     let text = read_text(Path::new(path), FILE_MAX_BYTES);
     text.map(|text| text.trim().to_owned()).map_err(|error| format!("read {path}: {}", os_text(&error)))
 }
 
 /// The base of a URL that may have been copied with the path of a page.
-fn normalized(url: &str) -> Result<String, String> {
+pub(super) fn normalized(url: &str) -> Result<String, String> {
     let mut base = url.trim().trim_end_matches('/');
     for page in ["/healthz", "/readyz"] {
         base = base.strip_suffix(page).unwrap_or(base);
@@ -183,7 +183,7 @@ fn normalized(url: &str) -> Result<String, String> {
 }
 
 /// A number above zero; `None` when it was not given.
-fn number(flags: &Flags, name: &str, max: i64) -> Result<Option<i64>, Failure> {
+pub(super) fn number(flags: &Flags, name: &str, max: i64) -> Result<Option<i64>, Failure> {
     match flags.last(name).map(str::parse) {
         None => Ok(None),
         Some(Ok(number)) if (1..=max).contains(&number) => Ok(Some(number)),

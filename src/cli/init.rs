@@ -54,12 +54,6 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let variables = draft::check(&path, &text).map_err(plain)?;
     preflight(flags, &environment, sample)?;
     profiles::write(name, &path, &text, flags.is_on(FORCE.flag))?;
-    // The profile would be refused with it, and a command that worked elsewhere is not worth a failure.
-    if flags.is_on(OPEN_UI.flag) && !samples::opens_ui(flags) {
-        crate::service::complain(
-            "--open-web-ui: this version opens no browser; its page is at /ui of the health listener",
-        );
-    }
 
     let mut summary = format!("Created profile {name} at {}\nSample: {}\n", path.display(), sample.name);
     summary.push_str(&format!("Where things come from:\n{}{CONNECTOR_NOTE}", usage::PLACES));

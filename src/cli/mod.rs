@@ -26,10 +26,12 @@ mod health;
 mod help;
 mod init;
 mod pins;
+mod place;
 mod profiles;
 mod samples;
 mod schema;
 mod support;
+mod ui;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,8 @@ const COMMANDS: &[Command] = &[
         .with_options(health::OPTIONS).with_details(include_str!("help/health.txt")),
     Command::new(&["support"], "Write one text about a tunnel, running or not, to send to whoever helps", "support --profile default --output support.txt", support::command)
         .with_options(support::OPTIONS).with_settings().with_details(include_str!("help/support.txt")),
+    Command::new(&["ui"], "Show the page of a running client in a browser of this host", "ui --profile work", ui::command)
+        .with_options(ui::OPTIONS).with_selected(place::SETTINGS).with_details(include_str!("help/ui.txt")),
     Command::new(&["profiles", "list"], "List the profiles", "profiles list --json", profiles::list)
         .with_options(profiles::LIST_OPTIONS).with_details(include_str!("help/profiles_list.txt")),
     Command::new(&["profiles", "add"], "Add a profile from a file or a sample", "profiles add work --from-file work.yaml", profiles::add)

@@ -65,7 +65,7 @@ mod options {
     pub(in crate::cli) const LISTEN: Row = Row::option("health-listen-addr", Kind::Text, "address", "127.0.0.1:8080",
         "Where health, readiness and metrics are served");
     pub(in crate::cli) const OPEN_UI: Row = Row::option("open-web-ui", Kind::Boolean, "", "false",
-        "Known from the reference client; no browser is opened here, and the profile leaves it off");
+        "Have run say at its start where the page is and how another machine reaches it; no browser is opened");
 }
 
 pub(super) use options::*;
@@ -209,7 +209,7 @@ fn is_local(quoted: &str) -> bool {
     url.as_ref().and_then(Origin::of).is_some_and(|origin| origin.is_loopback())
 }
 
-/// Whether the browser is to be opened: not as long as `run` would refuse that.
+/// Whether a browser is asked for: not where `run` would refuse that.
 pub(super) fn opens_ui(flags: &Flags) -> bool {
     let is_here = ROWS.iter().any(|row| row.flag == OPEN_UI.flag && row.is_live());
     is_here && flags.is_on(OPEN_UI.flag)

@@ -14,7 +14,7 @@ use ureq::http::Method;
 use super::endpoint::{self, HarpoonTarget, Rules};
 use super::lookup::{Found, Lookup};
 use super::section::section;
-use super::{Error, Health, Proxy, Secret, proxy};
+use super::{Error, Health, Proxy, Secret, proxy, token};
 
 /// Which hosts of discovered URLs count as private. Names are compared and never resolved.
 #[derive(Debug, Clone)]
@@ -59,11 +59,6 @@ const TARGET_FLAG: &str = "harpoon.target";
 const TRANSPORT_FLAG: &str = "harpoon.additional-transport";
 const TOKEN_FLAG: &str = "harpoon.transport-token";
 
-/// A token that can be guessed is none: this is what `openssl rand -hex 8` makes, at least.
-const TOKEN_MIN_BYTES: usize = 16;
-/// It has to fit into a request's head.
-const TOKEN_MAX_BYTES: usize = 4096;
-
 section! {
     /// The endpoints that the product may call by name, and how they are called.
     Harpoon(lookup: &Lookup) {
@@ -93,7 +88,7 @@ section! {
         /// `harpoon.http-proxy`.
         proxy: Option<Proxy> = proxy::load(lookup, "harpoon.http-proxy")?;
         /// Token that those programs must show.
-        token: Option<Secret> = lookup.read(TOKEN_FLAG, |found| token(lookup, found))?.flatten();
+        token: Option<Secret> = lookup.read(TOKEN_FLAG, |found| token::read(lookup, found))?.flatten();
         /// Keeps in the record of the last calls what they sent and received.
         capture_payloads: bool = lookup.boolean("harpoon.capture-payloads")?;
         /// In the order given; labels are unique.
@@ -153,21 +148,6 @@ pub(crate) fn check_listener(lookup: &Lookup, harpoon: &Harpoon, health: &Health
         return refused(TRANSPORT_FLAG, why);
     }
     Ok(())
-}
-
-/// Token that programs of this host must show. By reference alone: the command line is everybody's to read.
-fn token(lookup: &Lookup, found: &Found) -> Result<Option<Secret>, String> {
-    let text = found.text();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let token = lookup.references.secret(found.label(), text)?;
-    let is_visible = token.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_visible || !(TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.len()) {
-        let bounds = format!("{TOKEN_MIN_BYTES} to {TOKEN_MAX_BYTES}");
-        return Err(format!("{TOKEN_FLAG} must be {bounds} visible ASCII characters"));
-    }
-    Ok(Some(Secret::new(token)))
 }
 
 /// Checks what must hold among targets: a label names one, and a URL is reached in one way. Two labels may

@@ -13,10 +13,14 @@ use log::LevelFilter;
 
 use crate::sync;
 
+#[cfg(feature = "operator")]
+use super::document;
 use super::document::Raw;
 use super::lookup::{Found, Lookup};
 use super::section::section;
 use super::settings::{Kind, ROWS, Row, Status};
+#[cfg(feature = "operator")]
+use super::{Environment, Flags, profile};
 use super::{EnvironmentProxies, Error, ListenAddress, LogFormat, Proxy, Roots, proxy, trust, value};
 
 /// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
@@ -83,6 +87,16 @@ section! {
         url_file: Option<PathBuf> = lookup.plain_path("health.url-file")?;
         /// Whether `/health` may show what components are doing.
         show_details: bool = lookup.boolean("health.show-details")?;
+    }
+}
+
+#[cfg(feature = "operator")]
+impl Health {
+    /// This section alone, without the secrets of the others: whoever asks a tunnel may not be its user.
+    pub(crate) fn of_listener(flags: &Flags, environment: &Environment) -> Result<Health, Error> {
+        let path = profile::select(flags, environment)?.path;
+        let file = path.as_deref().map(document::read).transpose()?;
+        Health::load(&Lookup::of(flags, environment, file.as_ref(), true))
     }
 }
 

@@ -43,6 +43,8 @@ mod proxy;
 mod reference;
 #[cfg(feature = "harpoon")]
 mod template;
+#[cfg(any(feature = "harpoon", feature = "page"))]
+mod token;
 pub(crate) mod trust;
 mod value;
 
@@ -53,6 +55,8 @@ mod sections;
 
 #[cfg(feature = "operator")]
 mod admin;
+#[cfg(feature = "page")]
+mod admin_ui;
 #[cfg(feature = "harpoon")]
 mod harpoon;
 mod local;
@@ -76,6 +80,8 @@ pub use crate::secret::Secret;
 pub use crate::url::Origin;
 #[cfg(feature = "operator")]
 pub use admin::{Admin, tunnel_id};
+#[cfg(feature = "page")]
+pub use admin_ui::AdminUi;
 pub use audit::{Audit, AuditArguments, AuditPlace};
 pub use binding::Channel;
 pub use cidr::Cidr;
@@ -139,6 +145,9 @@ pub struct Settings {
     pub audit: Option<Audit>,
     /// The operator's listener.
     pub health: Health,
+    /// How the page for people is reached.
+    #[cfg(feature = "page")]
+    pub admin_ui: AdminUi,
     /// Process files and shutdown.
     pub process: Process,
     /// Interval of the checks of proxies (`proxy.check-interval`).
@@ -185,6 +194,8 @@ impl Settings {
         let health = Health::load(lookup)?;
         #[cfg(feature = "harpoon")]
         harpoon::check_listener(lookup, &harpoon, &health)?;
+        #[cfg(feature = "page")]
+        let admin_ui = AdminUi::load(lookup, &health)?;
         let process = Process::load(lookup)?;
         local::look_beside(lookup, &log, &health, &process);
         Ok(Settings {
@@ -198,6 +209,8 @@ impl Settings {
             policy,
             audit: audit::load(lookup, &log)?,
             log,
+            #[cfg(feature = "page")]
+            admin_ui,
             health,
             proxy_check_interval: lookup.duration("proxy.check-interval")?,
             warnings: lookup.references.warnings.take(),

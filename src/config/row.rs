@@ -128,6 +128,8 @@ pub enum Feature {
     Harpoon,
     /// What the listener's page shows of them.
     HarpoonPage,
+    /// The listener's page.
+    Page,
 }
 
 impl Feature {
@@ -137,6 +139,7 @@ impl Feature {
             Feature::Dev => cfg!(feature = "dev"),
             Feature::Harpoon => cfg!(feature = "harpoon"),
             Feature::HarpoonPage => cfg!(all(feature = "harpoon", feature = "page")),
+            Feature::Page => cfg!(feature = "page"),
         }
     }
 
@@ -146,6 +149,7 @@ impl Feature {
             Feature::Dev => "stub server (feature dev)",
             Feature::Harpoon => "Harpoon (feature harpoon)",
             Feature::HarpoonPage => "page of Harpoon (features harpoon and page)",
+            Feature::Page => "page (feature page)",
         }
     }
 }

@@ -33,6 +33,8 @@ impl Settings {
                 }
             }
         }
+        #[cfg(feature = "page")]
+        found.extend(self.admin_ui.token.clone());
         #[cfg(feature = "harpoon")]
         found.extend(self.harpoon.secrets());
         found

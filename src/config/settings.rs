@@ -11,7 +11,7 @@
 pub use super::row::{Feature, Key, Kind, Least, Row, Shape, Status};
 use super::row::{key, new, required};
 
-use Feature::{Dev, Harpoon, HarpoonPage};
+use Feature::{Dev, Harpoon, HarpoonPage, Page};
 use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secret, Text};
 use Least::{AboveZero, Zero};
 use Status::{Absent, Never};
@@ -200,8 +200,14 @@ pub const ROWS: &[Row] = &[
     new("harpoon.capture-payloads", &["HARPOON_CAPTURE_PAYLOADS"], "harpoon.capture_payloads", Boolean, "", "false",
         "Keep the first 16 KiB of what the last calls sent and received, for the page of the health listener; needs health.unix-socket").feature(HarpoonPage),
 
-    new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false", "").status(Absent),
-    new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false", "").status(Absent),
+    new("allow-remote-ui", &["ALLOW_REMOTE_UI"], "admin_ui.allow_remote", Boolean, "", "false",
+        "Show the page of the health listener to whoever shows a token, under the hosts that are allowed").feature(Page),
+    new("admin-ui.token", &["ADMIN_UI_TOKEN"], "admin_ui.token", Secret, "reference", "",
+        "Where the token is that browsers and scripts must show then: file:PATH or env:NAME").feature(Page),
+    new("admin-ui.allowed-host", &["ADMIN_UI_ALLOWED_HOSTS"], "admin_ui.allowed_hosts", List(&[',']), "host", "",
+        "Name or address by which they may ask, without a port").feature(Page),
+    new("open-web-ui", &["OPEN_WEB_UI"], "admin_ui.open_browser", Boolean, "", "false",
+        "Say at the start where the page is and how another machine reaches it; no browser is opened").feature(Page),
     new("admin-ui.log-buffer-events", &["ADMIN_UI_LOG_BUFFER_EVENTS"], "admin_ui.log_buffer_events", Integer { min: 1, max: 100_000 }, "number", "2000", "").status(Absent).empty_counts(),
     new("embedded-mcp-stub", &[], "", Boolean, "", "false",
         "Start the stub MCP server and serve it on the main channel, to try a tunnel out").feature(Dev),

@@ -248,14 +248,10 @@ fn features_that_are_not_here_must_be_off() {
         "harpoon:\n  targets: []\n  allow_plaintext_http: false\n  max_redirects: 3\nadmin_ui:\n  allow_remote: no\n  log_buffer_events: 50\n",
     );
     loaded(&["--config", &off], [TUNNEL, KEY, SERVER, ("OPEN_WEB_UI", "0")]);
-    let on = yaml("on", "admin_ui:\n  open_browser: true\n");
-    assert!(
-        refusal(&["--config", &on], [TUNNEL, KEY, SERVER])
-            .ends_with("line 2: admin_ui.open_browser is not available in this version; remove it")
-    );
+    #[cfg(not(feature = "page"))]
     assert_eq!(
         refusal(&["--allow-remote-ui"], [TUNNEL, KEY, SERVER]),
-        "allow-remote-ui is not available in this version; remove it"
+        "allow-remote-ui is not available in this build, which has no page (feature page); remove it"
     );
     assert_eq!(
         refusal(&[], [TUNNEL, KEY, SERVER, ("CLOUDFLARED_TUNNEL_TOKEN", "")]),

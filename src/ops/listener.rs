@@ -12,10 +12,14 @@ pub mod bind;
 #[cfg(feature = "harpoon")]
 pub(crate) mod calls;
 mod connection;
+#[cfg(feature = "page")]
+pub(crate) mod guard;
 mod health;
 pub(crate) mod http;
 #[cfg(feature = "page")]
 mod page;
+#[cfg(any(feature = "harpoon", feature = "page"))]
+mod token;
 
 use std::io::ErrorKind;
 use std::mem;
@@ -44,6 +48,8 @@ use health::Health;
 use http::{Reply, Request};
 
 #[cfg(feature = "page")]
+use guard::Guard;
+#[cfg(feature = "page")]
 pub(crate) use page::{Made, PageMaker, SupportMaker};
 
 /// Connections at once, at most: above what monitoring opens, below a quarter of the usual 1024 descriptors. Where
@@ -66,6 +72,9 @@ pub(crate) struct Extras {
     /// Makes a text for support, out of memory.
     #[cfg(feature = "page")]
     pub(crate) support: Option<SupportMaker>,
+    /// Guards it, where other machines may look at it.
+    #[cfg(feature = "page")]
+    pub(crate) guard: Option<Arc<Guard>>,
     /// Starts the threads for calls of programs of this host.
     #[cfg(feature = "harpoon")]
     pub(crate) offer: Option<calls::Starter>,
@@ -100,11 +109,13 @@ impl Listener {
         let failed = |cause| Error::caused("start health listener thread", cause);
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         let take = extras.health.take();
-        // Other machines get health and metrics and nothing else.
+        // Other machines get health and metrics and nothing else, but for a page that has a guard.
         #[cfg(any(feature = "harpoon", feature = "page"))]
-        let extras = Some(extras).filter(|_| socket.is_some() || local_name.is_some()).unwrap_or_default();
+        let is_near = socket.is_some() || local_name.is_some();
         #[cfg(feature = "page")]
-        let has_page = extras.page.is_some();
+        let page = extras.page.filter(|_| is_near || extras.guard.is_some());
+        #[cfg(feature = "page")]
+        let has_page = page.is_some();
         let pages = Pages {
             metrics,
             readiness,
@@ -112,9 +123,14 @@ impl Listener {
             is_unix: health.unix_socket.is_some(),
             health: Health { take, shows_details: health.show_details },
             #[cfg(feature = "page")]
-            page: page::Page::new(extras.page, extras.support),
+            page: page::Page::new(page, extras.support, extras.guard),
             #[cfg(feature = "harpoon")]
-            calls: extras.offer.map(|offer| offer(heartbeats)).transpose().map_err(failed)?,
+            calls: extras
+                .offer
+                .filter(|_| is_near)
+                .map(|offer| offer(heartbeats))
+                .transpose()
+                .map_err(failed)?,
         };
         let mut server = Server {
             bound,
@@ -269,12 +285,6 @@ fn open(health: &config::Health) -> Result<(Bound, String, Option<String>, Optio
     Ok((Bound::Tcp(listener), base_url(host, ip, port), local_name, None))
 }
 
-/// Whether no page of the web can have sent a request to a listener of this name.
-fn is_from_here(request: &Request, name: &str) -> bool {
-    let all = |name| request.all(name).collect::<Vec<&str>>();
-    http::is_from_here(&all("host"), &all("origin"), request.old_version, name)
-}
-
 /// Sources of the pages.
 struct Pages {
     metrics: Arc<Metrics>,
@@ -321,7 +331,11 @@ impl Pages {
 
     /// Why a request is not answered at all.
     fn refusal(&self, request: &Request) -> Option<Reply> {
-        if self.local_name.as_ref().is_some_and(|name| !is_from_here(request, name)) {
+        #[cfg(feature = "page")]
+        if let Some(guard) = self.page.guard_of(request) {
+            return guard.refusal(request, Instant::now());
+        }
+        if self.local_name.as_ref().is_some_and(|name| !request.is_from_here(name)) {
             let text = "This listener answers only to requests for localhost or a loopback address.";
             return Some(Reply::text(403, text));
         }
@@ -348,7 +362,7 @@ impl Pages {
             }
             path if path == "/health" || path.starts_with("/health/") => {
                 let name = self.local_name.as_deref().unwrap_or_default();
-                self.health.reply(request, is_near && (self.is_unix || is_from_here(request, name)))
+                self.health.reply(request, is_near && (self.is_unix || request.is_from_here(name)))
             }
             #[cfg(feature = "page")]
             "/ui" | "/ui/" => self.page.reply(request).unwrap_or_else(none),

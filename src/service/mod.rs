@@ -12,6 +12,8 @@ mod reload;
 pub(crate) mod start;
 mod summary;
 mod watched;
+#[cfg(feature = "page")]
+mod ways;
 
 // One tunnel.
 mod health;

@@ -42,6 +42,10 @@ impl Tunnel {
         }
         #[cfg(feature = "page")]
         sync::lock(&self.shown).clone_from(&settings.shown);
+        #[cfg(feature = "page")]
+        if let (Some(guard), Some(token)) = (&self.guard, &settings.admin_ui.token) {
+            guard.renew(token);
+        }
         let failed = self.built_in.as_ref().and_then(|built_in| built_in.renew(net, settings).err());
         complaints.extend(failed.map(|error| error.to_string()));
         complaints

@@ -266,6 +266,8 @@ impl Surface {
             page: Some(tunnel.page(settings, Arc::clone(redactor))),
             #[cfg(feature = "page")]
             support: Some(tunnel.support(settings, &process.instance_id, Arc::clone(redactor))),
+            #[cfg(feature = "page")]
+            guard: tunnel.guard.clone(),
             #[cfg(feature = "harpoon")]
             offer: tunnel.built_in.as_ref().and_then(|built_in| built_in.offer()),
             health: Some(tunnel.health(settings, &process.instance_id)),

@@ -5,6 +5,8 @@ use crate::net::Net;
 use crate::ops::listener::Listener;
 
 use super::tunnel::Tunnel;
+#[cfg(feature = "page")]
+use super::ways;
 
 /// The URL of a listener on all addresses says localhost, which is one of them.
 fn tell_of_all_addresses(health: &config::Health) {
@@ -44,6 +46,8 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
     if !page_url.is_empty() {
         log::info!("🌐 WEB UI: {page_url}");
     }
+    #[cfg(feature = "page")]
+    ways::tell(settings, base_url);
     log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
     for (name, client) in tunnel.routes() {
         let route = client.route();

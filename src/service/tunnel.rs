@@ -21,6 +21,8 @@ use crate::net::Net;
 #[cfg(feature = "harpoon")]
 use crate::oauth::Discovery;
 use crate::ops::heartbeat::Heartbeats;
+#[cfg(feature = "page")]
+use crate::ops::listener::guard::Guard;
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::ops::redact::Redactor;
@@ -72,6 +74,9 @@ pub(crate) struct Tunnel {
     pub(super) discovery: Option<Arc<Discovery>>,
     /// Only when the operator wants a record of every command.
     pub(super) audit: Option<Arc<Audit>>,
+    /// Guard of the page, where other machines may look at it.
+    #[cfg(feature = "page")]
+    pub(super) guard: Option<Arc<Guard>>,
     /// When it last tried to take over other settings, and whether it could.
     pub(super) last_reload: Mutex<Option<(Instant, bool)>>,
     /// The settings in force, for people.
@@ -110,9 +115,7 @@ impl Tunnel {
         let promise = promise(settings);
         // One that may come later leads where the first does: only the worker of every channel is kept for it.
         let counted = targets.len() + promise.iter().filter(|promise| promise.is_configured).count();
-        targets.extend(
-            promise.zip(built_in.as_ref()).map(|(promise, server)| (promise.channel, server.target())),
-        );
+        targets.extend(promise.zip(built_in.as_ref()).map(|(it, by)| (it.channel, by.target())));
         let relay = Arc::new(shared.relay(targets, counted, &post_room, audit.as_ref()));
         let (flight, prober) = (InFlight::default(), Arc::new(shared.prober(&servers, search)));
         let poller = Arc::new(shared.poller(&plane, &relay, &flight));
@@ -136,6 +139,8 @@ impl Tunnel {
             #[cfg(feature = "harpoon")]
             discovery,
             audit,
+            #[cfg(feature = "page")]
+            guard: Guard::of(&settings.admin_ui),
             last_reload: Mutex::default(),
             #[cfg(feature = "page")]
             shown: Mutex::new(settings.shown.clone()),

@@ -60,7 +60,8 @@ fn bash_completes() {
         (&["admin", "tunnels", "delete", "--conf"], &["--confirm"]),
         (&["run", "--mcp.comm"], &["--mcp.command"]),
         (&["run", "--log.http"], &["--log.http-raw-unsafe"]),
-        (&["run", "--allow-remote"], &[]),
+        (&["run", "--allow-remote"], &["--allow-remote-ui"]),
+        (&["run", "--cloudflared"], &[]),
         (&["run", "--tls.roots", ""], &["system", "webpki", "none"]),
         (&["run", "--tls.roots", "=", "w"], &["webpki"]),
         (&["run", "--profile", "w"], &["work"]),
@@ -101,7 +102,7 @@ fn other_shells_can_read_theirs() {
     for shell in ["zsh", "fish"] {
         let text = script(shell);
         assert!(
-            text.contains("run") && text.contains("log.level") && !text.contains("allow-remote-ui"),
+            text.contains("run") && text.contains("log.level") && !text.contains("cloudflared"),
             "{shell}"
         );
         assert!(!text.contains("@PLACES") && !text.contains("@FLAGS"), "{shell}: a placeholder is left");

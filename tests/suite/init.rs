@@ -235,9 +235,9 @@ fn a_key_is_refused_and_not_repeated() {
     assert!(!home.join(".config").exists());
 }
 
-/// That a browser be opened is not written into a profile that could not be used then.
+/// That a browser be opened is written into the profile, which is served: nothing is opened.
 #[test]
-fn a_profile_never_asks_for_what_run_refuses() {
+fn a_profile_that_asks_for_a_browser_is_served() {
     let home = Home::new();
     let said = home.run(&init(&["--open-web-ui", "--mcp-server-url", URL, "--profile", "p"]));
     assert_eq!(said.code, Some(0));

@@ -87,6 +87,8 @@ mod redirects;
 mod reload;
 mod reload_key;
 mod reload_wire;
+#[cfg(feature = "page")]
+mod remote_page;
 mod response_timing;
 mod results;
 mod secrets;
@@ -108,3 +110,5 @@ mod support_text;
 mod time_limits;
 mod trace_contexts;
 mod trust;
+#[cfg(all(feature = "operator", feature = "page"))]
+mod ui;

@@ -54,6 +54,18 @@ const SUPPORT_MAX_BYTES: usize = 512 * 1024;
 /// Its value is the Unix time of the last poll that succeeded, or zero.
 const LAST_POLL: &str = "commands_poll_last_successful_timestamp_seconds";
 
+/// The same of what a browser shows or keeps: the page, and a text for support.
+const BROWSER_MAX_BYTES: usize = 2 << 20;
+/// A person waits for it.
+const BROWSER_TIME: Duration = Duration::from_secs(10);
+
+/// Reply with a whole body.
+pub(in crate::cli) struct Fetched {
+    pub(in crate::cli) status: u16,
+    pub(in crate::cli) headers: HeaderMap,
+    pub(in crate::cli) body: String,
+}
+
 /// A listener that can be asked.
 pub(in crate::cli) struct Peer {
     pub(in crate::cli) base: String,
@@ -143,8 +155,21 @@ impl Peer {
         !matches!(self.get("/ui", PROBE_TIME, PAGE_MAX_BYTES), Ok((404, _)))
     }
 
+    /// A whole page for a browser.
+    pub(in crate::cli) fn fetch(&self, path: &str) -> Result<Fetched, String> {
+        let found = self.read(path, BROWSER_TIME, BROWSER_MAX_BYTES + 1)?;
+        match found.body.len() {
+            ..=BROWSER_MAX_BYTES => Ok(found),
+            _ => Err("the page is too long".into()),
+        }
+    }
+
     /// Status and the start of the body.
     fn get(&self, path: &str, time: Duration, max: usize) -> Result<(u16, String), String> {
+        self.read(path, time, max).map(|found| (found.status, found.body))
+    }
+
+    fn read(&self, path: &str, time: Duration, max: usize) -> Result<Fetched, String> {
         let uri: Uri = format!("{}{path}", self.origin).parse().map_err(|_| "the health URL is not legal")?;
         let deadline = Instant::now() + time;
         let (method, headers) = (Method::GET, HeaderMap::new());
@@ -159,7 +184,8 @@ impl Peer {
             }
         }
         body.truncate(filled);
-        Ok((reply.status, String::from_utf8_lossy(&body).into_owned()))
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok(Fetched { status: reply.status, headers: reply.headers, body })
     }
 }
 

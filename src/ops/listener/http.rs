@@ -57,6 +57,12 @@ impl Request {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether no page of the web can have sent this to a listener of this name.
+    pub(crate) fn is_from_here(&self, name: &str) -> bool {
+        let all = |name| self.all(name).collect::<Vec<&str>>();
+        is_from_here(&all("host"), &all("origin"), self.old_version, name)
+    }
+
     /// True when a browser says that a page of another site loads this into itself; a link that a person follows is fine.
     pub(crate) fn is_of_another_site(&self) -> bool {
         let is = |name: &str, value: &str| self.all(name).any(|own| own.eq_ignore_ascii_case(value));
@@ -127,7 +133,7 @@ impl Reply {
     }
 
     /// The bytes to send. A reply to `HEAD` announces its body and leaves it out.
-    pub(super) fn bytes(&self, head_only: bool) -> Vec<u8> {
+    pub(crate) fn bytes(&self, head_only: bool) -> Vec<u8> {
         let Reply { status, content_type, headers, body } = self;
         let reason = StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
         let mut out = format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or("Error"));
@@ -150,7 +156,7 @@ impl Reply {
 }
 
 /// Reads a head, and says how long it is. `Ok(None)`: it is not complete. `Err`: the refusal to send.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Reply> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Reply> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(bytes) {

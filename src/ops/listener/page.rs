@@ -1,8 +1,10 @@
 //! The page for people at `/ui`: when it is made, and what a browser may do with it.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::guard::Guard;
 use super::http::{Reply, Request};
 
 /// How long a page is shown again before it is made anew: everybody on this host may ask for it, again and again.
@@ -34,18 +36,29 @@ pub(super) struct Page {
     support: Option<SupportMaker>,
     /// The text for support that was made last, and when.
     supported: Cell<Option<(Instant, String)>>,
+    guard: Option<Arc<Guard>>,
     made: Cell<Option<(Instant, String, Made)>>,
 }
 
 impl Page {
     /// Nothing is made yet.
-    pub(super) fn new(maker: Option<PageMaker>, support: Option<SupportMaker>) -> Page {
-        Page { maker, support, supported: Cell::default(), made: Cell::default() }
+    pub(super) fn new(
+        maker: Option<PageMaker>,
+        text: Option<SupportMaker>,
+        guard: Option<Arc<Guard>>,
+    ) -> Page {
+        Page { maker, support: text, supported: Cell::default(), guard, made: Cell::default() }
+    }
+
+    /// What guards the page against this request, which asks for it or for what belongs to it.
+    pub(super) fn guard_of(&self, request: &Request) -> Option<&Guard> {
+        let is_page = matches!(request.path.as_str(), "/" | "/ui" | "/ui/" | "/ui/support.txt");
+        self.guard.as_deref().filter(|_| is_page)
     }
 
     /// The text for support, if there is one.
     pub(super) fn support(&self) -> Option<Reply> {
-        let make = self.support.as_ref()?;
+        let make = self.support.as_ref().filter(|_| self.maker.is_some())?;
         let made = self.supported.take().filter(|(at, _)| at.elapsed() < PAGE_TIME);
         let made = made.unwrap_or_else(|| (Instant::now(), make()));
         let text = made.1.clone();

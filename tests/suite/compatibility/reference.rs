@@ -57,7 +57,7 @@ fn every_setting_is_accepted_in_every_form() {
 /// The table knows all settings that are not this program's own, and every older name.
 #[test]
 fn the_table_is_complete() {
-    const OWN: [&str; 12] = [
+    const OWN: [&str; 14] = [
         "config",
         "profile",
         "profile-file",
@@ -70,6 +70,8 @@ fn the_table_is_complete() {
         "mcp.stdio-silence",
         "mcp.pass-env",
         "mcp.body-budget-bytes",
+        "admin-ui.token",
+        "admin-ui.allowed-host",
     ];
     let own = |flag: &str| {
         OWN.contains(&flag) || flag.starts_with("embedded-") || flag == "harpoon.transport-token"
@@ -96,14 +98,13 @@ fn what_is_refused_is_listed() {
     let tag = file("tag.yaml", "log:\n  level: !!str info\n");
     let twice = file("twice.yaml", "log:\n  level: info\n  level: info\n");
     // The beginning of a row of README, and what is refused with the remedy that it names.
-    let cases: [(&str, &[&str], &str); 11] = [
+    let cases: [(&str, &[&str], &str); 10] = [
         ("a control plane over `http`", &[plain], "--control-plane.allow-plaintext-http"),
         ("`mcp.max_concurrent_requests` above", &["--mcp.max-concurrent-requests=129"], "128"),
         ("user and password in the URL", &[target], "header"),
         ("`harpoon.additional_transports` on", &[transport], "harpoon.transport-token"),
         ("`harpoon.capture_payloads` without", &["--harpoon.capture-payloads"], "health.unix-socket"),
-        ("`allow-remote-ui`", &["--allow-remote-ui"], "remove it"),
-        ("`allow-remote-ui`", &["--open-web-ui"], "remove it"),
+        ("`allow-remote-ui` without", &["--allow-remote-ui"], "admin-ui.token"),
         ("YAML tags", &["--config", &tag], "line 2: tags are not supported"),
         ("YAML tags", &["--config", &twice], "line 3: duplicate key"),
         ("words that no flag takes", &["prod"], "--profile"),
@@ -115,7 +116,8 @@ fn what_is_refused_is_listed() {
         assert!(cases.iter().any(|(begins, ..)| row.starts_with(begins)), "no case for {row}");
     }
     for (begins, arguments, remedy) in cases {
-        let of_harpoon = arguments.iter().any(|argument| argument.contains("harpoon"));
+        let of_harpoon =
+            arguments.iter().any(|argument| argument.contains("harpoon") || argument.contains("remote-ui"));
         if of_harpoon && cfg!(not(all(feature = "harpoon", feature = "page"))) {
             continue;
         }

@@ -45,7 +45,7 @@ esac || { echo "$*: $status: $output" >> "$FAILED"; exit 1; }
 
 /// Commands of other programs, which do nothing here.
 const OTHERS: &str =
-    "apt curl dnf fapolicyd-cli install journalctl semanage setsebool systemctl systemd-creds vi";
+    "apt curl dnf fapolicyd-cli install journalctl semanage setsebool ssh systemctl systemd-creds vi";
 
 fn examples(kind: &str) -> Vec<(&'static str, String)> {
     let of_page = |name: &'static str| {
