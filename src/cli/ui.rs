@@ -53,6 +53,7 @@ pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let failed = |why: String| Failure(format!("{}: {why}", place::shown(&base)));
     match peer.fetch("/ui") {
         Ok(reply) if reply.status == 404 => return Err(failed("this tunnel has no page".into())),
+        Ok(reply) if reply.status == 401 => return Err(failed("open /ui there, with the token".into())),
         Ok(_) => {}
         Err(error) => return Err(failed(error)),
     }

@@ -26,6 +26,10 @@ use super::{EnvironmentProxies, Error, ListenAddress, LogFormat, Proxy, Roots, p
 /// A unit's stop time-out is rarely longer, and nobody waits longer for a restart.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 
+/// Where the packaged units put their sockets, each in a directory of the profile's name.
+#[cfg(feature = "operator")]
+const UNIT_SOCKETS: &str = "/run/tunnel-client";
+
 /// Time-out of resolving the listener's name. A second name server is asked after 5 s.
 const RESOLVE_TIME: Duration = Duration::from_secs(6);
 
@@ -93,10 +97,15 @@ section! {
 #[cfg(feature = "operator")]
 impl Health {
     /// This section alone, without the secrets of the others: whoever asks a tunnel may not be its user.
+    /// A profile without a socket is that of the packaged unit where this has made one of the profile's name.
     pub(crate) fn of_listener(flags: &Flags, environment: &Environment) -> Result<Health, Error> {
         let path = profile::select(flags, environment)?.path;
         let file = path.as_deref().map(document::read).transpose()?;
-        Health::load(&Lookup::of(flags, environment, file.as_ref(), true))
+        let mut health = Health::load(&Lookup::of(flags, environment, file.as_ref(), true))?;
+        let name = path.as_ref().and_then(|path| path.file_stem());
+        let of_unit = name.map(|name| Path::new(UNIT_SOCKETS).join(name).join("health.sock"));
+        health.unix_socket = health.unix_socket.or(of_unit.filter(|path| path.exists()));
+        Ok(health)
     }
 }
 

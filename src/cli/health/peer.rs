@@ -121,7 +121,7 @@ impl Peer {
     pub(in crate::cli) fn support(&self) -> Result<String, String> {
         match self.get("/ui/support.txt", METRICS_TIME, SUPPORT_MAX_BYTES) {
             Ok((200, text)) => Ok(text),
-            Ok((status, _)) => Err(format!("HTTP {status}: it has no page")),
+            Ok((status, _)) => Err(format!("HTTP {status}: it shows none here")),
             Err(error) => Err(error),
         }
     }
