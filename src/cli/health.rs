@@ -7,10 +7,12 @@
 //! `help/health.txt`.
 
 mod certificates;
+mod follow;
 pub(super) mod peer;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +22,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::settings::{Kind, Row};
+use crate::config::settings::{Kind, Least, Row};
 use crate::config::{Flags, read_text};
 use crate::ops::os_text;
 use crate::text::bounded;
@@ -44,10 +46,16 @@ pub(super) const OPTIONS: &[Row] = &[
     Row::option("require-control-plane-poll", Kind::Boolean, "", "false",
         "Also check that a poll has succeeded"),
     Row::option("json", Kind::Boolean, "", "false", "Print one JSON object"),
+    Row::option("follow", Kind::Boolean, "", "false", "Go on, and print one line for each change"),
+    Row::option("interval", Kind::Duration(Least::AboveZero), "duration", "2s", "How often --follow looks"),
+    Row::option("for", Kind::Duration(Least::AboveZero), "duration", "", "How long --follow goes on; without it, until it is ended"),
 ];
 
 /// Bounds are checked where the texts are.
 const NUMBER: Kind = Kind::Integer { min: i64::MIN, max: i64::MAX };
+
+/// No listener is asked more often than this.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// The same of the files: a path in base64, or a number.
 const FILE_MAX_BYTES: u64 = 8192;
@@ -96,6 +104,11 @@ struct Process {
 /// Looks, prints, and says with the exit code what was found.
 pub(super) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let (locator, place) = locator(flags)?;
+    if flags.is_on("follow") {
+        let place = || self::locator(flags).map_or_else(|Failure(why)| Err(why), |(_, place)| place);
+        let interval = flags.duration("interval").max(INTERVAL_MIN);
+        return Ok(follow::watch(&place, interval, flags.duration("for")));
+    }
     let process = process(flags)?;
     let wants_poll = flags.is_on("require-control-plane-poll");
     let mut report = Report { locator, process, ..Report::default() };

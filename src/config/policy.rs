@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use crate::text::words;
+
 use super::lookup::Lookup;
 use super::members::Members;
 use super::yaml::{Fault, Node, shown};
@@ -37,15 +39,16 @@ pub struct Pins {
     pub mode: PinMode,
 }
 
-/// What is done about tools that are not as they were accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PinMode {
-    /// Nothing; what was accepted only says which tools read.
-    Off,
-    /// The operator is told.
-    Warn,
-    /// They are hidden and refused too.
-    Block,
+words! {
+    /// What is done about tools that are not as they were accepted.
+    PinMode {
+        /// Nothing; what was accepted only says which tools read.
+        Off = "off",
+        /// The operator is told.
+        Warn = "warn",
+        /// They are hidden and refused too.
+        Block = "block",
+    }
 }
 
 /// The rules of one channel.
@@ -154,7 +157,7 @@ pub(super) fn policy(node: Node, is_served: impl Fn(&Channel) -> bool) -> Result
 /// What was accepted of tools.
 fn pins(path: &str, node: Node) -> Result<Pins, Fault> {
     let mut members = Members::of(path, node)?;
-    let modes = [("off", PinMode::Off), ("warn", PinMode::Warn), ("block", PinMode::Block)];
+    let modes = [PinMode::Off, PinMode::Warn, PinMode::Block].map(|mode| (mode.word(), mode));
     let (file, mode) = (members.text("file")?, members.word("mode", &modes)?);
     let file = file.ok_or_else(|| members.fault("must have file"))?;
     let mode = mode.ok_or_else(|| members.fault("must have mode: off, warn or block"))?;

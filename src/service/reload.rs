@@ -67,6 +67,11 @@ impl<'a> Reload<'a> {
         self.reading.settings()
     }
 
+    /// How many files are looked at.
+    pub(super) fn files(&self) -> usize {
+        self.digests.len()
+    }
+
     /// Files that connections are made by, those of the system too.
     fn material(&self) -> impl Iterator<Item = &Path> {
         let of_system = net::bundles(&self.settings().network).iter().map(Path::new);

@@ -44,6 +44,7 @@ pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         Err(error @ Error::Settings(_)) => return refuse(error.into()),
         Err(error) => return Err(error.into()),
     };
+    log::info!(count = reload.files(); "files that are taken over when they change");
     let mut service = service.reporting_to(ServiceManager::of(&environment));
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
     service.attend(&process, reload);

@@ -19,8 +19,11 @@ fn tell_of_all_addresses(health: &config::Health) {
 
 /// What is different for servers over stdio.
 fn tell_of_children(mcp: &config::Mcp) {
-    if mcp.bindings.iter().any(|binding| matches!(binding.server, Server::Stdio(_))) {
+    let stdio = mcp.bindings.iter().filter(|binding| matches!(binding.server, Server::Stdio(_)));
+    let channels: Vec<&str> = stdio.map(|binding| binding.channel.as_str()).collect();
+    if !channels.is_empty() {
         log::info!(
+            channels = channels.join(",").as_str();
             "a server over stdio answers through this process alone; run one instance of this tunnel, also while it is replaced"
         );
     }
@@ -29,6 +32,36 @@ fn tell_of_children(mcp: &config::Mcp) {
             "mcp.stdio-send-initialized-notification changes nothing: a server over stdio always gets notifications/initialized before the next request"
         );
     }
+}
+
+/// Where the page is, and how a browser gets there.
+#[cfg(feature = "page")]
+fn tell_of_page(listener: &Listener, health: &config::Health) -> String {
+    let url = listener.page_url().unwrap_or_default();
+    match &health.unix_socket {
+        _ if url.is_empty() => {}
+        None => log::info!("🌐 WEB UI: {url}"),
+        Some(path) => {
+            let path = path.display();
+            log::info!("🌐 WEB UI: http://localhost:8080/ui while this runs: ssh -NL 8080:{path} HOST");
+        }
+    }
+    url
+}
+
+/// What calls have to pass, what is recorded of them, and how much there may be.
+fn tell_of_rules(settings: &Settings) {
+    let policy = settings.policy.as_ref();
+    let rules = policy.map_or("off", |policy| if policy.enforces { "enforce" } else { "observe" });
+    let pins = policy.and_then(|policy| policy.pins.as_ref()).map_or("off", |pins| pins.mode.word());
+    let audit = settings.audit.as_ref().map_or("off".to_owned(), |audit| audit.place.to_string());
+    let (plane, mcp) = (&settings.control_plane, &settings.mcp);
+    log::info!(
+        policy = rules, pins = pins, audit = audit.as_str(), max_inflight = plane.max_inflight,
+        max_concurrent_requests = mcp.max_concurrent_requests, connection_max_ttl_s = mcp.connection_max_ttl.as_secs(),
+        poll_timeout_s = plane.poll_timeout.as_secs();
+        "rules and limits of calls"
+    );
 }
 
 /// What an operator wants to see once: where this process listens, whom it talks to, and how. Origins
@@ -40,12 +73,9 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
         tell_of_all_addresses(&settings.health);
     }
     #[cfg(feature = "page")]
-    let page_url = listener.and_then(Listener::page_url).unwrap_or_default();
+    let page_url = listener.map(|listener| tell_of_page(listener, &settings.health)).unwrap_or_default();
     #[cfg(not(feature = "page"))]
     let page_url = String::new();
-    if !page_url.is_empty() {
-        log::info!("🌐 WEB UI: {page_url}");
-    }
     #[cfg(feature = "page")]
     ways::tell(settings, base_url);
     log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
@@ -59,10 +89,11 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
             "outbound route"
         );
     }
-    if let Some(built_in) = &tunnel.built_in {
+    if let Some(built_in) = tunnel.built_in.as_ref().filter(|built_in| built_in.count() > 0) {
         built_in.log();
     }
     tell_of_children(&settings.mcp);
+    tell_of_rules(settings);
     // The first binding stands for all; the routes above name each.
     let (kind, value) = match settings.mcp.bindings.first().map(|binding| &binding.server) {
         Some(Server::Http(server)) => ("http-streamable", server.origin.to_string()),

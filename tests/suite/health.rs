@@ -44,6 +44,27 @@ fn listener(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Server {
     Server::start(None, Arc::new(move |request| answer(request.path())))
 }
 
+/// Who follows a client sees each change once, and the verdict of the last look in the exit code.
+#[test]
+fn changes_are_followed() {
+    let mut rig = Rig::start();
+    let address = rig.client.address();
+    healthy(&["--url", &format!("http://{address}")]);
+    let follow = |time: &str| {
+        let url = format!("--url=http://{address}");
+        health(&[&url, "--follow", "--interval=100ms", &format!("--for={time}")])
+    };
+    let said = follow("1s");
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+    for part in ["listener: answers at http://127.0.0.1:", "readyz: PASS ", "channel main: up\n"] {
+        assert_eq!(said.stdout.matches(part).count(), 1, "{part}: {}", said.stdout);
+    }
+    rig.client.stop();
+    let said = follow("300ms");
+    assert_eq!((said.code, said.stdout.lines().count()), (Some(2), 1), "{}", said.stdout);
+    assert!(said.stdout.contains("  listener: does not answer: "), "{}", said.stdout);
+}
+
 /// A running client passes every check, by every way to name it.
 #[test]
 fn a_running_client_is_healthy() {

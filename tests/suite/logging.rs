@@ -101,6 +101,30 @@ fn without_a_format_lines_are_for_people() {
     assert!(!log.contains("DEBUG") && !log.contains("msg=") && !log.contains("{\""), "{log}");
 }
 
+/// What a first look needs stands in ten lines: listener, page, roots, ways, rules and bounds, sources, version, files.
+#[test]
+fn the_start_is_told_in_ten_lines() {
+    let rig =
+        Rig::with(|b| silent(b).yaml("policy: {mode: observe, channels: {main: {tools: {allow: [a]}}}}\n"));
+    rig.client.wait_log(|line| line.contains("files that are taken over when they change"));
+    let log = rig.client.log();
+    let lines: Vec<&str> = log.lines().take_while(|line| !line.contains("tunnel-client started")).collect();
+    assert!(lines.len() < 10, "{log}");
+    for part in [
+        "health server listening",
+        "tls trust summary",
+        "route=\"control plane\"",
+        "route=main",
+        "rules and limits of calls policy=observe pins=off audit=off max_inflight=20",
+        "config_source=",
+        "started version=",
+        "when they change count=",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert!(log.contains("WEB UI: http://127.0.0.1:") == cfg!(feature = "page"), "{log}");
+}
+
 /// DESIGN, log: a level needs a format; unknown levels and formats end the start.
 #[test]
 fn levels_need_a_format() {

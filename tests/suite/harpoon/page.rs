@@ -95,12 +95,14 @@ fn the_last_words_of_children_are_for_the_operator() {
     let directory = TempDir::new();
     let socket = directory.join("health.sock");
     let plane = Plane::start();
-    let command = "sh -c 'echo \"<oops> Authorization: Bearer abcdef123456\" >&2; exec cat'";
+    let command = "sh -c 'echo \"<oops> Authorization: Bearer abcdef123456\" >&2; echo \"<banner> password=abcdef123456\"; exec cat'";
     let builder = || Builder::without_server(&plane.server.origin()).flag("mcp.command", command);
     let client = builder().flag("health.unix-socket", socket.to_str().unwrap()).start();
     client.wait_log(|line| line.contains("oops"));
     client.wait_log(|line| line.contains("health server listening"));
+    client.wait_log(|line| line.contains("banner"));
     let page = over(&UnixStream::connect(&socket).unwrap());
+    assert!(page.body.contains("no message, on standard output: &lt;banner&gt;"), "{}", page.body);
     assert!(
         page.body.contains("Standard error of main") && page.body.contains("&lt;oops&gt;"),
         "{}",

@@ -55,6 +55,11 @@ impl Keeper {
         // Said once a child: a server that logs to its standard output would fill our log with complaints.
         let mut noisy = false;
         while let Ok(Some(line)) = lines.next(&mut source) {
+            #[cfg(feature = "page")]
+            if let Some(noise) = line.noise() {
+                let line = format!("no message, on standard output: {}", noise.trim_end());
+                sync::lock(&self.state).last_lines.push(line);
+            }
             let first = line.noise().filter(|_| !noisy).map(str::to_owned);
             let events = self.receive(line, lines.held(), child);
             events.iter().for_each(|event| self.count(*event));
