@@ -115,10 +115,10 @@ fn the_start_is_told_in_ten_lines() {
         "tls trust summary",
         "route=\"control plane\"",
         "route=main",
-        "rules and limits of calls policy=observe pins=off audit=off max_inflight=20",
+        "policy=observe pins=off audit=off max_inflight=20",
         "config_source=",
-        "started version=",
-        "when they change count=",
+        "component=process version=",
+        "component=process count=",
     ] {
         assert!(log.contains(part), "{part}: {log}");
     }
