@@ -9,9 +9,10 @@ use std::time::Duration;
 use crate::sync;
 
 /// The phases of a process, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Commands are polled and served.
+    #[default]
     Running,
     /// No more polls; what was taken is finished.
     Draining,
@@ -22,16 +23,10 @@ pub enum Phase {
 }
 
 /// The current phase. Shared behind an `Arc`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stop {
     phase: Mutex<Phase>,
     changed: Condvar,
-}
-
-impl Default for Stop {
-    fn default() -> Stop {
-        Stop { phase: Mutex::new(Phase::Running), changed: Condvar::new() }
-    }
 }
 
 impl Stop {
