@@ -37,7 +37,7 @@ use crate::config::{Identity, Network, Origin, Proxy};
 const STEP_MAX: Duration = Duration::from_secs(10);
 
 /// Parts that all purposes share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) provider: Arc<CryptoProvider>,
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     #[cfg(feature = "harpoon")]
     pub(super) guarded_names: Names,
     /// Loaded when the first purpose needs TLS: a plain-http set-up never reads 150 certificates.
-    pub(super) trust: OnceLock<Trust>,
+    pub(super) trust: Arc<OnceLock<Trust>>,
     pub(super) pools: Arc<Pools>,
     /// Client certificates that could be used, each as it was read last.
     pub(super) usable: Arc<Mutex<BTreeMap<Identity, Shown>>>,

@@ -69,7 +69,7 @@ mod tests;
 use std::path::Path;
 #[cfg(feature = "operator")]
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 #[cfg(feature = "operator")]
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ impl Net {
             names: resolve::Names::new(),
             #[cfg(feature = "harpoon")]
             guarded_names: resolve::Names::new(),
-            trust: OnceLock::new(),
+            trust: Arc::default(),
             pools: Arc::default(),
             usable: Arc::default(),
         };
@@ -142,14 +142,9 @@ impl Net {
         let former = &self.shared;
         let shared = Shared {
             network: network.clone(),
-            provider: Arc::clone(&former.provider),
             bundle: roots::ca_bundle(network)?,
-            names: former.names.clone(),
-            #[cfg(feature = "harpoon")]
-            guarded_names: former.guarded_names.clone(),
-            trust: OnceLock::new(),
-            pools: Arc::clone(&former.pools),
-            usable: Arc::clone(&former.usable),
+            trust: Arc::default(),
+            ..Shared::clone(former)
         };
         if let Some(trust) = former.trust.get() {
             // A bundle that is being replaced would else have everybody believed for a while.

@@ -45,7 +45,7 @@ pub(super) struct Roots {
 }
 
 /// The certificates of `ca-bundle`; none without one.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Bundle {
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) loaded: Option<Loaded>,
