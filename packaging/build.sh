@@ -115,7 +115,9 @@ clean_cargo() {
 build() {
     local standard=()
     if test -n "$standard_library"; then
-        standard=(-Z 'build-std=std,panic_abort' -Z build-std-features=)
+        # Sorting, and numbers as text, in their short forms: each use of the long ones is kilobytes of code, and no call
+        # waits for either.
+        standard=(-Z 'build-std=std,panic_abort' -Z build-std-features=optimize_for_size)
     fi
     clean_cargo "$tools/bin/cargo-zigbuild" zigbuild -Z sbom "${standard[@]}" --locked --release \
         --no-default-features --features "$2" --bin "$1" --target "$target"

@@ -64,6 +64,15 @@ no_builder_path() {
     done
 }
 
+# The service may get smaller. The bound is for x86_64 and follows every step down.
+readonly SERVICE_BYTES_MAX=4550000
+small() {
+    local size
+    size=$(stat --format %s "$binary")
+    echo "$size bytes, at most $SERVICE_BYTES_MAX"
+    ! readelf --file-header "$binary" | grep -q X86-64 || test "$size" -le $SERVICE_BYTES_MAX
+}
+
 # What the tool alone knows: its commands, the editor, the admin client's paths. A left-out feature is compiled out.
 # The program's own sentence for a command that it lacks names none of these.
 holds_no_tool() {
@@ -202,6 +211,7 @@ main() {
     root=$scratch/root tunnel=tunnel_0123456789abcdef0123456789abcdef
     looks tunnel-client
     looks tunnel-clientd
+    check 'no larger than it was' small
     check 'nothing of the tool in it' holds_no_tool
     looks bare/tunnel-clientd
     check 'nothing of the tool in it' holds_no_tool
