@@ -23,6 +23,7 @@ mod token;
 
 use std::io::ErrorKind;
 use std::mem;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -247,14 +248,14 @@ impl Server {
         let room = room.saturating_sub(self.pages.calls.as_ref().map_or(0, |calls| calls.running())).max(1);
         for _ in 0..self.connections_max {
             match self.bound.accept() {
-                Ok((stream, is_near)) => {
+                Ok((stream, peer)) => {
                     self.paused_until = None;
                     // The oldest has had the longest time to speak. Refusing newcomers instead would
                     // let whoever holds the table open keep the supervisor out.
                     if self.connections.len() >= room {
                         self.connections.remove(0);
                     }
-                    self.connections.push(Connection::new(stream, is_near, now));
+                    self.connections.push(Connection::new(stream, peer, now));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error)
@@ -308,7 +309,7 @@ impl Pages {
         match connection.advance(now) {
             Ok(None) => {}
             Ok(Some(request)) => {
-                let refusal = self.refusal(&request);
+                let refusal = self.refusal(&request, connection.peer);
                 #[cfg(feature = "harpoon")]
                 let refusal = match self.calls.as_ref().filter(|calls| calls.is_for(&request)) {
                     Some(calls) if refusal.is_none() => match calls.admit(&request) {
@@ -320,7 +321,7 @@ impl Pages {
                     },
                     _ => refusal,
                 };
-                let reply = refusal.unwrap_or_else(|| self.answer(&request, connection.is_near));
+                let reply = refusal.unwrap_or_else(|| self.answer(&request, connection.peer.is_loopback()));
                 connection.send(now, reply.bytes(request.method == "HEAD"));
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -330,10 +331,11 @@ impl Pages {
     }
 
     /// Why a request is not answered at all.
-    fn refusal(&self, request: &Request) -> Option<Reply> {
+    #[cfg_attr(not(feature = "page"), expect(unused_variables))]
+    fn refusal(&self, request: &Request, peer: IpAddr) -> Option<Reply> {
         #[cfg(feature = "page")]
         if let Some(guard) = self.page.guard_of(request) {
-            return guard.refusal(request, Instant::now());
+            return guard.refusal(request, peer, Instant::now());
         }
         if self.local_name.as_ref().is_some_and(|name| !request.is_from_here(name)) {
             let text = "This listener answers only to requests for localhost or a loopback address.";

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -159,18 +159,18 @@ impl Bound {
     }
 
     /// Takes a connection that waits, non-blocking. It is a `UnixStream` in either case: that is `std`'s type for
-    /// a connected socket, and what is done with it here is the same for all families of addresses. Tells whether the
-    /// peer is a program of this host.
-    pub(super) fn accept(&self) -> io::Result<(UnixStream, bool)> {
-        let (stream, is_near) = match self {
+    /// a connected socket, and what is done with it here is the same for all families of addresses. Tells the peer's
+    /// address, which is loopback for a program of this host.
+    pub(super) fn accept(&self) -> io::Result<(UnixStream, IpAddr)> {
+        let (stream, peer) = match self {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                (UnixStream::from(OwnedFd::from(stream)), peer.ip().to_canonical().is_loopback())
+                (UnixStream::from(OwnedFd::from(stream)), peer.ip().to_canonical())
             }
-            Bound::Unix(listener) => (listener.accept()?.0, true),
+            Bound::Unix(listener) => (listener.accept()?.0, Ipv4Addr::LOCALHOST.into()),
         };
         stream.set_nonblocking(true)?;
-        Ok((stream, is_near))
+        Ok((stream, peer))
     }
 }
 

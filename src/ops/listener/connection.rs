@@ -5,7 +5,7 @@
 //! and no call here waits.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub(super) struct Connection {
     pub(super) stream: UnixStream,
     /// Fixed when the stage begins: a peer that sends a byte now and then gains nothing.
     pub(super) deadline: Instant,
-    /// Whether its peer is a program of this host.
-    pub(super) is_near: bool,
+    /// Address of its peer, which is loopback for a program of this host.
+    pub(super) peer: IpAddr,
     stage: Stage,
 }
 
@@ -47,8 +47,8 @@ enum Stage {
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream, is_near: bool, now: Instant) -> Connection {
-        Connection { stream, is_near, deadline: now + HEAD_TIME, stage: Stage::Head(Vec::new()) }
+    pub(super) fn new(stream: UnixStream, peer: IpAddr, now: Instant) -> Connection {
+        Connection { stream, peer, deadline: now + HEAD_TIME, stage: Stage::Head(Vec::new()) }
     }
 
     /// Events that poll(2) is to report.
