@@ -10,6 +10,7 @@ use crate::calendar;
 /// The moment that `text` names, or nothing when it is no RFC 3339 date-time with a zone. Without a zone a
 /// clock time means nothing, and before 1970 nothing was queued.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
+    let text = Some(text).filter(|text| *text >= "1970")?;
     let [b'-', b'-', b'T' | b't' | b' ', b':', b':'] =
         [4, 7, 10, 13, 16].map(|at| *text.as_bytes().get(at).unwrap_or(&0))
     else {
@@ -75,6 +76,8 @@ mod tests {
             "2026-01-01T25:00:00Z",
             "2026-01-01T00:00:00.Z",
             "2026-1-32T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
             "٢٠٢٦-01-01T00:00:00Z",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
