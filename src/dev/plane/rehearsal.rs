@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How much of a message is shown.
 pub(super) const SHOWN_BYTES_MAX: usize = 400;
 
+/// Longest line.
+const LINE_BYTES_MAX: usize = 1024;
+
 /// Share of requests that fail, and with which status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fail {
@@ -88,8 +91,9 @@ impl Rehearsal {
         Err(Reply::refusal(fail.status, "a rehearsed failure", None))
     }
 
-    /// Tells a line, with the time.
+    /// Tells a line, with the time. Ids in it are as others chose them.
     pub(super) fn tell(&self, line: &str) {
+        let line = text::bounded(line, LINE_BYTES_MAX);
         (self.tell)(&format!("{}  {line}\n", timestamp::rfc3339_ms(SystemTime::now())));
     }
 }
@@ -121,5 +125,13 @@ mod tests {
         for text in ["", "x", "200", "600", "503:", "503:0", "503:1.1", "503:x", "503:NaN", "503:-1"] {
             assert!(text.parse::<Fail>().is_err(), "{text}");
         }
+    }
+    #[test]
+    fn what_a_client_chose_moves_no_cursor() {
+        let (say, said) = std::sync::mpsc::channel();
+        let rehearsal = Rehearsal::new(None, Duration::ZERO, move |line| say.send(line.to_owned()).unwrap());
+        rehearsal.tell("back  r\u{1b}[2J\nout  x");
+        let line = said.recv().unwrap();
+        assert!(line.ends_with("  back  r\\u{1b}[2J\\nout  x\n"), "{line}");
     }
 }
