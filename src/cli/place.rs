@@ -1,5 +1,7 @@
 //! Listener of a running tunnel, as flags name it, or as a profile does.
 
+use std::path::Path;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -39,6 +41,12 @@ pub(super) fn shown(base: &str) -> String {
     foreign(&path.map_or_else(|| base.to_owned(), |path| format!("{SOCKET_SCHEME}{path}")))
 }
 
+/// The address of a socket, as the URL file has it.
+pub(super) fn of_socket(path: &Path) -> Result<String, String> {
+    let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+    Ok(format!("{SOCKET_SCHEME}{}", URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes())))
+}
+
 /// The address of the listener, as the URL file has it.
 pub(super) fn base(flags: &Flags) -> Result<String, Failure> {
     if OPTIONS.iter().any(|row| !flags.option(row.flag).is_empty()) {
@@ -47,10 +55,7 @@ pub(super) fn base(flags: &Flags) -> Result<String, Failure> {
     let health = Health::of_listener(flags, &Environment::of_process()?)?;
     let address = health.listen.address;
     match (&health.unix_socket, &health.url_file) {
-        (Some(path), _) => {
-            let path = std::path::absolute(path).map_err(|error| Failure(error.to_string()))?;
-            Ok(format!("{SOCKET_SCHEME}{}", URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes())))
-        }
+        (Some(path), _) => of_socket(path).map_err(Failure),
         // The system chooses the port, and the file says which.
         (None, Some(path)) if address.port() == 0 => {
             content(&path.display().to_string()).and_then(|url| normalized(&url)).map_err(Failure)

@@ -45,12 +45,18 @@ struct Bundle {
 }
 
 impl Bundle {
-    /// Adds a section; of long ones the end or the start is left out.
+    /// A line as it may be sent. No line of somebody else passes for a title.
+    fn line(&self, line: &str) -> String {
+        let mark = if line.starts_with("====") { " " } else { "" };
+        mark.to_owned() + &bounded(&self.redactor.clean(line), LINE_BYTES_MAX)
+    }
+
+    /// Adds a section; of a long one the end is left out.
     fn add(&mut self, title: &str, text: &str, max: usize) {
         self.text.push_str(&format!("\n==== {title} ====\n"));
         let mut left = max;
         for line in text.lines() {
-            let line = bounded(&self.redactor.clean(line), LINE_BYTES_MAX);
+            let line = self.line(line);
             if line.len() >= left {
                 return self.text.push_str("(more was left out)\n");
             }
@@ -65,6 +71,23 @@ impl Bundle {
             Ok(text) => self.add(title, &text, max),
             Err(why) => self.add(title, &format!("not available: {why}"), max),
         }
+    }
+
+    /// The same of what grows at its end: of a long one the start is left out.
+    fn add_end(&mut self, title: &str, text: Result<String, String>, max: usize) {
+        let Ok(text) = text else { return self.add_if(title, text, max) };
+        let mut left = max;
+        let fits = |line: &String| {
+            left = left.saturating_sub(line.len() + 1);
+            left > 0
+        };
+        let lines = text.lines().rev().map(|line| self.line(line));
+        let mut lines: Vec<String> = lines.take_while(fits).collect();
+        if lines.len() < text.lines().count() {
+            lines.push("(earlier lines were left out)".to_owned());
+        }
+        lines.reverse();
+        self.text.push_str(&format!("\n==== {title} ====\n{}\n", lines.join("\n")));
     }
 }
 
@@ -126,8 +149,8 @@ fn gather(flags: &Flags, environment: &Environment, now: &str, progress: &dyn Fn
         ""
     };
     bundle.add("doctor", &format!("{remark}{report}"), 96 << 10);
-    bundle.add_if("journal", unit.and_then(|unit| unit.journal()), 96 << 10);
-    bundle.add_if("log file", host::log_tail(found.log.as_deref()), 96 << 10);
+    bundle.add_end("journal", unit.and_then(|unit| unit.journal()), 96 << 10);
+    bundle.add_end("log file", host::log_tail(found.log.as_deref()), 96 << 10);
     match running {
         Ok(running) => running.add(&mut bundle),
         Err(why) => bundle.add("running tunnel", &format!("not available: {why}"), 8 << 10),
@@ -150,4 +173,25 @@ fn profile(found: &Glimpse) -> String {
         source.name,
         path.unwrap_or("none".to_owned())
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of what grows at its end the newest lines are what a reader wants; and no line passes for a title of ours.
+    #[test]
+    fn sections_are_cut_where_it_hurts_least() {
+        let mut bundle = Bundle { text: String::new(), redactor: Redactor::new(Vec::new()) };
+        let lines: String = (0..100).map(|number| format!("line {number}\n")).collect();
+        bundle.add("first", &lines, 20);
+        bundle.add_end("last", Ok(lines.clone()), 20);
+        bundle.add_end("whole", Ok("a\n==== doctor ====\n".to_owned()), 100);
+        bundle.add_end("none", Err("no journal".to_owned()), 100);
+        let expected = "\n==== first ====\nline 0\nline 1\n(more was left out)\n\
+            \n==== last ====\n(earlier lines were left out)\nline 98\nline 99\n\
+            \n==== whole ====\na\n ==== doctor ====\n\
+            \n==== none ====\nnot available: no journal\n";
+        assert_eq!(bundle.text, expected);
+    }
 }

@@ -97,6 +97,7 @@ fn entry(entry: &Entry) -> String {
             }
             "command.0" => value.clone(),
             "http_proxy" => proxy(value),
+            "pass_env" if !is_variable_name(value) => HIDDEN.to_owned(),
             _ if name.starts_with("command.") => return None,
             _ if name.contains('.') => secret(value),
             _ => place(value),
@@ -125,9 +126,10 @@ fn proxy(text: &str) -> String {
     }
 }
 
-/// A text as it is; of a URL what is no secret.
+/// A text as it is, or a reference; of a URL what is no secret.
 fn place(text: &str) -> String {
     match Parts::of(text) {
+        _ if split(text).is_some() => secret(text),
         None => text.to_owned(),
         Some(Parts { scheme, place, path, tail, .. }) => {
             let rest = if path.len() > 1 || !tail.is_empty() { "/..." } else { "" };
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn settings_are_shown_with_their_giver_and_without_secrets() {
         let path = std::env::temp_dir().join(format!("tunnel-client-shown-{}.yaml", std::process::id()));
-        let text = "config_version: 2\nca_bundle: file:/ca.pem\ncontrol_plane:\n  api_key: file:/run/key\n  http_proxy: http://u:hidden1@p:3128\n  extra_headers: {X-A: hidden2, X-B: env:B}\nmcp:\n  server_urls:\n    - {channel: docs, url: 'https://u:hidden3@h/hidden4?k=hidden5', http_proxy: env:P}\n  commands:\n    - {command: 'npx server --key hidden6', env: {A: hidden7, B: file:b}, pass_env: [LANG]}\n    - {channel: two, command: [python3, hidden8]}\nharpoon:\n  transport_token: hidden9\n  targets:\n    - {label: t, url: 'https://h2/hidden10', headers: {Authorization: hidden11}, methods: [GET]}\npolicy:\n  channels: {docs: {tools: {allow: [a, b]}}}\n";
+        let text = "config_version: 2\nca_bundle: file:/ca.pem\ncontrol_plane:\n  api_key: file:/run/key\n  http_proxy: http://u:hidden1@p:3128\n  extra_headers: {X-A: hidden2, X-B: env:B}\nmcp:\n  server_urls:\n    - {channel: docs, url: 'https://u:hidden3@h/hidden4?k=hidden5', http_proxy: env:P}\n  commands:\n    - {command: 'npx server --key hidden6', env: {A: hidden7, B: file:b}, pass_env: [LANG, 'B=hidden17']}\n    - {channel: two, command: [python3, hidden8]}\nharpoon:\n  transport_token: hidden9\n  targets:\n    - {label: t, url: 'https://h2/hidden10', headers: {Authorization: hidden11}, methods: [GET]}\npolicy:\n  channels: {docs: {tools: {allow: [a, b]}}}\n";
         std::fs::write(&path, text).unwrap();
         let Ok(Request::Run(flags)) = Flags::parse(&["--mcp.max-concurrent-requests=3", "--log.level=info"])
         else {
@@ -182,7 +184,7 @@ mod tests {
             control_plane.http_proxy = http://p:3128  (profile line 5)\n\
             control_plane.extra_headers = X-A: [redacted], X-B: env:B  (profile line 6)\n\
             mcp.server_urls = channel=docs url=https://h/... http_proxy=env:P  (profile line 8)\n\
-            mcp.commands = command=npx env.A=[redacted] env.B=file:b pass_env=LANG; channel=two command.0=python3  (profile line 10)\n\
+            mcp.commands = command=npx env.A=[redacted] env.B=file:b pass_env=LANG pass_env=[redacted]; channel=two command.0=python3  (profile line 10)\n\
             mcp.extra_headers = A: [redacted], [redacted]  (MCP_EXTRA_HEADERS)\n\
             mcp.max_concurrent_requests = 3  (--mcp.max-concurrent-requests)\n\
             harpoon.targets = label=t url=https://h2/... headers.Authorization=[redacted] methods=GET  (profile line 15)\n\
@@ -191,6 +193,9 @@ mod tests {
             policy = {channels: {docs: {tools: {allow: [a, b]}}}}  (profile line 17)\n\
             HTTPS_PROXY = http://proxy:1  (HTTPS_PROXY)\n";
         assert_eq!(text, expected);
+        for (text, wanted) in [("env:A", "env:A"), ("env:http://h/hidden", HIDDEN), ("file:/k", "file:/k")] {
+            assert_eq!(place(text), wanted);
+        }
         let level = shown.iter().find(|one| one.key == "log.level").unwrap();
         assert_eq!((level.differs, level.giver.as_str()), (false, "--log.level"));
         std::fs::remove_file(path).unwrap();

@@ -6,7 +6,8 @@ use crate::config::glimpse::Glimpse;
 use crate::config::read_text;
 use crate::ops::os_text;
 
-use super::super::health::peer::{Peer, SOCKET_SCHEME};
+use super::super::health::peer::Peer;
+use super::super::place;
 use super::Bundle;
 
 /// Longest file with an address.
@@ -37,7 +38,7 @@ pub(super) fn ask(found: &Glimpse) -> Result<Running, String> {
 fn places(found: &Glimpse) -> Vec<Result<String, String>> {
     let [socket, url_file, address] = &found.listener;
     let mut places: Vec<Result<String, String>> = Vec::new();
-    places.extend(socket.iter().map(|path| Ok(format!("{SOCKET_SCHEME}{path}"))));
+    places.extend(socket.iter().map(|path| place::of_socket(Path::new(path))));
     places.extend(url_file.iter().map(|path| {
         let text = read_text(Path::new(path), URL_BYTES_MAX).map(|text| text.trim().to_owned());
         text.map_err(|error| format!("{path}: {}", os_text(&error)))
@@ -45,7 +46,7 @@ fn places(found: &Glimpse) -> Vec<Result<String, String>> {
     let name = found.source.path.as_ref().and_then(|path| path.file_stem()?.to_str());
     let of_unit = name.map(|name| format!("/run/tunnel-client/{name}/health.sock"));
     let of_unit = of_unit.filter(|path| Path::new(path).exists());
-    places.extend(of_unit.map(|path| Ok(format!("{SOCKET_SCHEME}{path}"))));
+    places.extend(of_unit.map(|path| place::of_socket(Path::new(&path))));
     if socket.is_none() {
         let address = address.as_deref().unwrap_or_default();
         let (host, port) = address.rsplit_once(':').unwrap_or_default();
@@ -63,24 +64,19 @@ fn places(found: &Glimpse) -> Vec<Result<String, String>> {
 
 impl Running {
     fn at(base: &str) -> Result<Running, String> {
-        let peer = Peer::new(base).map_err(|error| format!("{base}: {error}"))?;
+        let (peer, shown) = (Peer::new(base), place::shown(base));
+        let peer = peer.map_err(|error| format!("{shown}: {error}"))?;
         let alive = peer.page("/healthz");
         if !alive.ok {
             let status = alive.status.map(|status| format!("HTTP {status}")).unwrap_or_default();
-            return Err(format!("{base}: {}{status}", alive.error));
+            return Err(format!("{shown}: {}{status}", alive.error));
         }
         let ready = peer.page("/readyz");
         let verdict = format!("{} {}{}", ready.status.unwrap_or_default(), ready.body, ready.error);
         let health = peer.health();
         let health =
             if health.is_null() { Err("it shows none".to_owned()) } else { Ok(format!("{health:#}")) };
-        Ok(Running {
-            base: base.to_owned(),
-            verdict,
-            support: peer.support(),
-            health,
-            metrics: peer.metrics(),
-        })
+        Ok(Running { base: shown, verdict, support: peer.support(), health, metrics: peer.metrics() })
     }
 
     /// Adds what it said. Its own text for support holds the rest too.

@@ -75,7 +75,9 @@ fn section(out: &mut String, title: &str, text: &str, redactor: &Redactor) {
     out.extend(["\n== ", title, " ==\n"]);
     let mut left = SECTION_BYTES_MAX;
     for line in text.lines() {
-        let line = bounded(&redactor.clean(line), LINE_BYTES_MAX);
+        // No line of somebody else passes for a title.
+        let mark = if line.starts_with("==") { " " } else { "" };
+        let line = mark.to_owned() + &bounded(&redactor.clean(line), LINE_BYTES_MAX);
         if line.len() >= left {
             return out.push_str("(more was left out)\n");
         }
@@ -96,7 +98,8 @@ fn call_line(call: &Call) -> String {
         [&at, call.channel.as_str(), &call.method, &call.name, fate.failure.unwrap_or(fate.outcome)];
     let ids =
         [&status, waited, ran, sent, got, &call.request_id, &call.rpc_id, &call.session, &call.trace_id];
-    outcome.join(" | ") + " | " + &ids.map(String::as_str).join(" | ") + "\n"
+    // What was chosen by others makes no line.
+    bounded(&(outcome.join(" | ") + " | " + &ids.map(String::as_str).join(" | ")), LINE_BYTES_MAX) + "\n"
 }
 
 /// What the kernel says of this process, where it does.
@@ -107,4 +110,36 @@ fn process() -> String {
         |line: &&str| STATUS.iter().any(|name| line.starts_with(name)) || line.starts_with("Max open");
     let lines: Vec<&str> = status.lines().chain(limits.lines()).filter(matters).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Channel;
+    use crate::relay::record::Fate;
+    use std::time::{Duration, SystemTime};
+
+    /// Whoever chooses a name makes no line of it, and none that begins a section.
+    #[test]
+    fn a_call_is_one_line() {
+        let call = Call {
+            at: SystemTime::UNIX_EPOCH,
+            request_id: "r".into(),
+            rpc_id: "7".into(),
+            session: String::new(),
+            channel: Channel::main(),
+            method: "tools/call".into(),
+            name: "x\n\n== health ==\nok".into(),
+            trace_id: String::new(),
+            fate: Fate::CANCELLED,
+            waited: Duration::ZERO,
+            ran: Duration::ZERO,
+            bytes_in: 1,
+        };
+        let line = call_line(&call);
+        assert_eq!((line.lines().count(), line.ends_with('\n')), (1, true), "{line}");
+        let mut out = String::new();
+        section(&mut out, "ours", "a\n== health ==", &Redactor::new(Vec::new()));
+        assert_eq!(out, "\n== ours ==\na\n == health ==\n");
+    }
 }
