@@ -77,7 +77,7 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
     #[cfg(not(feature = "page"))]
     let page_url = String::new();
     #[cfg(feature = "page")]
-    ways::tell(settings, base_url);
+    ways::tell(settings, base_url, &page_url);
     log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
     for (name, client) in tunnel.routes() {
         let route = client.route();

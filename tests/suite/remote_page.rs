@@ -165,6 +165,10 @@ fn no_browser_is_opened() {
     let way =
         format!("the page is http://{address}/ui, and from another machine: ssh -L 8080:{address} HOST,");
     rig.client.wait_log(|line| line.contains(&way));
+    let rig = Rig::with(|b| b.argument("--open-web-ui").set("health.listen-addr", "0.0.0.0:0"));
+    rig.client.wait_log(|line| {
+        line.contains("no browser is opened; other machines reach this listener, so it has no page")
+    });
     let rig = Rig::with(|b| {
         let socket = b.path("health.sock");
         b.env("OPEN_WEB_UI", "true").flag("health.unix-socket", &socket)
