@@ -23,7 +23,6 @@ mod token;
 
 use std::io::ErrorKind;
 use std::mem;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -309,7 +308,12 @@ impl Pages {
         match connection.advance(now) {
             Ok(None) => {}
             Ok(Some(request)) => {
-                let refusal = self.refusal(&request, connection.peer);
+                let refusal = self.refusal(&request);
+                #[cfg(feature = "page")]
+                let refusal = match self.page.guard_of(&request) {
+                    Some(guard) => guard.refusal(&request, connection.peer, now),
+                    None => refusal,
+                };
                 #[cfg(feature = "harpoon")]
                 let refusal = match self.calls.as_ref().filter(|calls| calls.is_for(&request)) {
                     Some(calls) if refusal.is_none() => match calls.admit(&request) {
@@ -331,12 +335,7 @@ impl Pages {
     }
 
     /// Why a request is not answered at all.
-    #[cfg_attr(not(feature = "page"), expect(unused_variables))]
-    fn refusal(&self, request: &Request, peer: IpAddr) -> Option<Reply> {
-        #[cfg(feature = "page")]
-        if let Some(guard) = self.page.guard_of(request) {
-            return guard.refusal(request, peer, Instant::now());
-        }
+    fn refusal(&self, request: &Request) -> Option<Reply> {
         if self.local_name.as_ref().is_some_and(|name| !request.is_from_here(name)) {
             let text = "This listener answers only to requests for localhost or a loopback address.";
             return Some(Reply::text(403, text));

@@ -10,7 +10,6 @@ use crate::calendar;
 /// The moment that `text` names, or nothing when it is no RFC 3339 date-time with a zone. Without a zone a
 /// clock time means nothing, and before 1970 nothing was queued.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
-    let text = Some(text).filter(|text| *text >= "1970")?;
     let [b'-', b'-', b'T' | b't' | b' ', b':', b':'] =
         [4, 7, 10, 13, 16].map(|at| *text.as_bytes().get(at).unwrap_or(&0))
     else {
@@ -18,7 +17,7 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
     };
     let digits = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19].map(|part| text.get(part).unwrap_or_default());
     let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(calendar::seconds(&digits.concat())?);
-    let rest = text.get(19..)?;
+    let rest = text.get(19..).filter(|_| text >= "1970")?;
     let (fraction, zone) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-'])?)?;
     let moment = moment.checked_add(fraction_of_second(fraction)?)?;
     match zone.split_at_checked(1)? {
