@@ -102,7 +102,7 @@ pub use plane::ControlPlane;
 #[cfg(feature = "operator")]
 pub use policy::Pins;
 pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, PinMode, Policy};
-#[cfg(test)]
+#[cfg(any(feature = "page", test))]
 pub use policy::{Limit, Names};
 pub use profile::Source;
 pub(crate) use reading::{Reading, Taken};

@@ -93,6 +93,13 @@ impl Discovery {
         Ok(())
     }
 
+    /// Origins of the server and of the authorization server as it was last read.
+    #[cfg(feature = "page")]
+    pub fn chain(&self) -> Option<[String; 2]> {
+        let issuer = sync::lock(&self.known).as_ref()?.place.origin.to_string();
+        Some([self.server.origin.to_string(), issuer])
+    }
+
     fn fetcher(&self) -> Arc<Fetcher> {
         Arc::clone(&sync::lock(&self.fetcher))
     }

@@ -4,6 +4,8 @@
 //! URLs and headers, and `RUST_LOG` is not read, so that nobody turns it on by accident. A full
 //! disk, a closed pipe or a reader that stopped reading costs lines, never commands.
 
+#[cfg(feature = "page")]
+mod recent;
 mod sink;
 
 use std::fs::File;
@@ -23,6 +25,8 @@ use crate::config::{self, LogFormat};
 use crate::text;
 use sink::{Sink, open_file};
 
+#[cfg(feature = "page")]
+pub use recent::Recent;
 pub use sink::LogFile;
 
 /// The root of all log targets that are written. Everything else is off by this list and not by
@@ -46,6 +50,9 @@ pub struct Identity {
     pub instance_id: String,
     /// The tunnel's id; empty before it is known.
     pub tunnel_id: String,
+    /// Keeps the last warnings of this run.
+    #[cfg(feature = "page")]
+    pub recent: Arc<Recent>,
 }
 
 /// The least level that is written: without a chosen format records below info are not, at any level. The reference's
@@ -124,7 +131,11 @@ impl Lines {
             LogFormat::StructText => format!("time={} level={level}", timestamp::rfc3339_ms(now)),
             LogFormat::Json => format!("{{\"time\":\"{}\",\"level\":\"{level}\"", timestamp::rfc3339(now)),
         };
-        let mut line = Line { lines: self, out };
+        #[cfg(feature = "page")]
+        if record.level() <= Level::Warn {
+            self.keep(now, level, &message, record);
+        }
+        let mut line = Line { lines: self, format: self.format, out };
         match self.format {
             LogFormat::Unset => text::escape(&mut line.out, &message),
             LogFormat::StructText | LogFormat::Json => line.string("msg", &message),
@@ -140,6 +151,17 @@ impl Lines {
         line.out
     }
 
+    /// Keeps the message and what the caller added, as plain lines have them.
+    #[cfg(feature = "page")]
+    fn keep(&self, at: SystemTime, level: &'static str, message: &str, record: &Record<'_>) {
+        let mut line = Line { lines: self, format: LogFormat::Unset, out: String::new() };
+        text::escape(&mut line.out, message);
+        // The visitor below never fails.
+        let _ = record.key_values().visit(&mut line);
+        let text = text::cut(line.out, recent::KEPT_BYTES_MAX);
+        self.identity.recent.note(recent::Noted { at, level, text });
+    }
+
     /// A value without secrets, bounded; the format escapes it. Cut after cleaning, because the first
     /// half of a secret would no longer be recognised; but what is cleaned is bounded as well: the rules
     /// read some megabytes a second, and the text may be as long as its sender likes.
@@ -153,13 +175,14 @@ impl Lines {
 /// A line being written.
 struct Line<'a> {
     lines: &'a Lines,
+    format: LogFormat,
     out: String,
 }
 
 impl Line<'_> {
     /// Everything before a value. Keys are constants of this program, with nothing to escape.
     fn key(&mut self, key: &str) {
-        let (before, after) = if self.lines.format == LogFormat::Json { (",\"", "\":") } else { (" ", "=") };
+        let (before, after) = if self.format == LogFormat::Json { (",\"", "\":") } else { (" ", "=") };
         self.out.extend([before, key, after]);
     }
 
@@ -169,7 +192,7 @@ impl Line<'_> {
         self.key(key);
         let out = &mut self.out;
         let bare = |c: char| !matches!(c, '"' | '=' | '\\' | ' ') && !text::must_escape(c);
-        if self.lines.format == LogFormat::Json {
+        if self.format == LogFormat::Json {
             text::json(out, value);
         } else if !value.is_empty() && value.chars().all(bare) {
             out.push_str(value);

@@ -5,9 +5,13 @@
 //! likes. A ready tunnel does not turn unready by one bad event: a run of failures must reach
 //! `RUN_FAILURES` or span `RUN_SPAN`. One success ends any run.
 
+#[cfg(feature = "page")]
+mod looks;
 mod polls;
 mod posts;
 mod run;
+#[cfg(feature = "page")]
+mod seen;
 mod target;
 
 use std::collections::BTreeMap;
@@ -22,6 +26,10 @@ use polls::Plane;
 pub use posts::Posts;
 pub use run::Fault;
 use run::shorten;
+#[cfg(feature = "page")]
+pub(crate) use seen::Look;
+#[cfg(feature = "page")]
+use seen::Seen;
 use target::{Target, Trouble};
 
 pub use target::Probe;
@@ -36,6 +44,9 @@ pub struct Readiness {
     state: Mutex<State>,
     /// Asks whether new commands are refused here, and why.
     refusal: OnceLock<Refusal>,
+    /// The tunnel's own name, and since when each part is as it is.
+    #[cfg(feature = "page")]
+    seen: Seen,
 }
 
 /// Tells from memory why new commands are refused now.
@@ -70,7 +81,13 @@ impl Readiness {
     pub fn new(plane_window: Duration, probed: &[Channel]) -> Readiness {
         let targets = probed.iter().map(|channel| (channel.clone(), Target::expected())).collect();
         let state = Mutex::new(State { targets, ..State::default() });
-        Readiness { plane_window, state, refusal: OnceLock::new() }
+        Readiness {
+            plane_window,
+            state,
+            refusal: OnceLock::new(),
+            #[cfg(feature = "page")]
+            seen: Seen::default(),
+        }
     }
 
     /// Has this asked whether new commands are refused. The first one counts.
@@ -212,20 +229,6 @@ impl Readiness {
     pub fn is_up(&self, channel: &Channel) -> bool {
         let state = self.state();
         state.targets.get(channel).is_none_or(Target::is_well)
-    }
-
-    /// State of the server of this channel, in the words of the verdict.
-    #[cfg(feature = "page")]
-    pub fn target_text(&self, channel: &Channel) -> String {
-        let state = self.state();
-        let Some(target) = state.targets.get(channel) else { return "not asked yet".into() };
-        match target.trouble() {
-            Some((Trouble::Down, why)) => format!("down: {why}"),
-            Some((Trouble::Silent, why)) => format!("silent: {why}"),
-            Some((trouble, why)) => trouble.text(channel, why),
-            None if target.pending => "mcp startup probe pending".into(),
-            None => target.remark.clone().unwrap_or_else(|| "well".into()),
-        }
     }
 
     /// True when the start is over on the side of the servers: every probe and search has ended, however, and

@@ -29,6 +29,13 @@ pub fn plain(time: SystemTime) -> String {
     format!("{year}/{month}/{day} {clock}")
 }
 
+/// `2026-11-20 14:05:38Z`, the form of pages for people.
+#[cfg(feature = "page")]
+pub(crate) fn shown(time: SystemTime) -> String {
+    let (_, [year, month, day, clock]) = parts(time);
+    format!("{year}-{month}-{day} {clock}Z")
+}
+
 /// Year, month and day in digits, and the time of day.
 fn parts(time: SystemTime) -> (Duration, [String; 4]) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST);

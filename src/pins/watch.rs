@@ -197,17 +197,28 @@ impl Watch {
         self.mode != PinMode::Block
     }
 
-    /// Tools that are not as they were accepted, as far as is known: channel, name and change.
+    /// Tools that were accepted, or are not as they were: channel, name, and what is known of each. Changes come first.
     #[cfg(feature = "page")]
-    pub(crate) fn drifted(&self) -> Vec<[String; 3]> {
-        let of = |(channel, state): (&Channel, &Mutex<State>)| -> Vec<[String; 3]> {
-            let row = |(tool, [_, change]): (&String, &[String; 2])| {
-                let name = text::bounded(tool, NAME_SHOWN_BYTES_MAX);
-                [channel.as_str().to_owned(), name, change.clone()]
+    pub(crate) fn shown(&self) -> Vec<[String; 3]> {
+        let mut rows = [Vec::new(), Vec::new()];
+        let [changed, accepted] = &mut rows;
+        for (channel, state) in &self.channels {
+            let state = sync::lock(state);
+            let row = |tool: &str, what: &str| {
+                [channel.as_str().to_owned(), text::bounded(tool, NAME_SHOWN_BYTES_MAX), what.to_owned()]
             };
-            sync::lock(state).told.iter().take(SHOWN_MAX).map(row).collect()
-        };
-        self.channels.iter().flat_map(of).collect()
+            let told = state.told.iter().take(SHOWN_MAX);
+            changed.extend(told.map(|(tool, [_, change])| row(tool, change)));
+            let known = state.accepted.iter().filter(|tool| !state.told.contains_key(&tool.name));
+            accepted.extend(known.take(SHOWN_MAX).map(|tool| {
+                let seen =
+                    if state.trusted.contains(&tool.name) { "as accepted" } else { "accepted, not seen yet" };
+                let reads = if tool.read_only_hint == Some(true) { "; it only reads" } else { "" };
+                row(&tool.name, &format!("{seen}{reads}"))
+            }));
+        }
+        rows.iter_mut().for_each(|rows| rows.sort_unstable());
+        rows.concat()
     }
 
     /// A list passes that cannot be read.

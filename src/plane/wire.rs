@@ -100,6 +100,8 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
         judgement: Judgement::default(),
         record: None,
         started: OnceLock::new(),
+        #[cfg(feature = "page")]
+        why: OnceLock::new(),
         ticket: flight.enter(bytes),
     })
 }

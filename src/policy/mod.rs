@@ -38,6 +38,9 @@ use rules::Rules;
 #[derive(Default)]
 struct Book {
     enforces: bool,
+    /// The rules as they were given.
+    #[cfg(feature = "page")]
+    given: Option<config::Policy>,
     channels: HashMap<Channel, Rules>,
 }
 
@@ -81,8 +84,19 @@ impl Policy {
             let given = given.or_else(|| blocks(channel).then_some(&clear))?;
             Some((channel.clone(), Rules::new(given)))
         });
-        let book = Book { enforces: settings.enforces, channels: channels.collect() };
+        let book = Book {
+            enforces: settings.enforces,
+            #[cfg(feature = "page")]
+            given: Some(settings.clone()),
+            channels: channels.collect(),
+        };
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+
+    /// The rules in force, as they were given.
+    #[cfg(feature = "page")]
+    pub(crate) fn given(&self) -> Option<config::Policy> {
+        self.now().given.clone()
     }
 
     /// The rules in force.

@@ -3,6 +3,8 @@
 use crate::crypto;
 use crate::ops::metrics::RequestKind;
 
+#[cfg(feature = "page")]
+use super::calls::Calls;
 use super::command::Command;
 use super::failure::{self, Class, Failure};
 use super::headers::ReplyHeaders;
@@ -22,6 +24,8 @@ pub(super) fn of(command: &Command, outcome: Outcome) -> Answer {
         Outcome::Response { status, headers, payload, timing } => (status, headers, Some(payload), timing),
         Outcome::Done { status, headers } => (status, headers, None, None),
         Outcome::Failed(failure) => {
+            #[cfg(feature = "page")]
+            Calls::because(command, &failure.cause);
             log_failure(command, &failure);
             let status = failure.status;
             match kind {

@@ -4,7 +4,10 @@
 //! whoever shows it; nothing of arguments and results is kept. A session is known by a digest under a key of the process.
 
 #[cfg(feature = "page")]
-use std::collections::VecDeque;
+pub mod hour;
+
+#[cfg(feature = "page")]
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 #[cfg(feature = "page")]
 use std::sync::Mutex;
@@ -20,6 +23,8 @@ use crate::text;
 
 use super::command::Command;
 use super::record::Fate;
+#[cfg(feature = "page")]
+use hour::Hour;
 
 /// Records that are kept: enough to find the call of somebody who complains.
 #[cfg(feature = "page")]
@@ -27,6 +32,10 @@ const KEPT_MAX: usize = 500;
 
 /// Longest text that a stranger chose.
 const TEXT_BYTES_MAX: usize = 200;
+
+/// Longest reason of a failure; the redactor may need more than what is shown.
+#[cfg(feature = "page")]
+const WHY_BYTES_MAX: usize = 2048;
 
 /// Call that has ended.
 #[derive(Debug)]
@@ -56,12 +65,53 @@ pub struct Call {
     pub ran: Duration,
     /// How many bytes it came with.
     pub bytes_in: usize,
+    /// Why it failed or was refused, in words for the operator; empty where nothing says so.
+    #[cfg(feature = "page")]
+    pub why: String,
+}
+
+/// What is kept of calls that have ended.
+#[cfg(feature = "page")]
+#[derive(Clone)]
+pub struct Kept {
+    began: Instant,
+    /// The last ones, the newest at the end.
+    pub last: VecDeque<Arc<Call>>,
+    /// The last one that did not end well, unless the end of the process has cut it.
+    pub failure: Option<Arc<Call>>,
+    /// The last hour of each channel that is served, and of all others together.
+    pub hours: BTreeMap<String, Hour>,
+}
+
+#[cfg(feature = "page")]
+impl Kept {
+    /// The minute that it is now.
+    pub fn minute(&self) -> u64 {
+        self.began.elapsed().as_secs() / 60
+    }
+
+    /// Adds a call; tells which one made room for it.
+    fn add(&mut self, call: Arc<Call>, channel: &str, has_begun: bool) -> Option<Arc<Call>> {
+        let (minute, outcome) = (self.minute(), call.fate.outcome);
+        // The name is copied only when a channel is met for the first time.
+        if !self.hours.contains_key(channel) {
+            self.hours.insert(channel.to_owned(), Hour::default());
+        }
+        if let Some(hour) = self.hours.get_mut(channel) {
+            hour.note(minute, (outcome == "ok").then_some(call.at), has_begun.then_some(call.ran));
+        }
+        if !["ok", Fate::CANCELLED.outcome].contains(&outcome) {
+            self.failure = Some(Arc::clone(&call));
+        }
+        self.last.push_back(call);
+        (self.last.len() > KEPT_MAX).then(|| self.last.pop_front()).flatten()
+    }
 }
 
 /// The last calls, the newest at the end.
 pub struct Calls {
     #[cfg(feature = "page")]
-    kept: Mutex<VecDeque<Arc<Call>>>,
+    kept: Mutex<Kept>,
     /// Nothing where the system had no random numbers for a key.
     sessions: Option<Keyed>,
     lines: LineLimit,
@@ -73,17 +123,22 @@ impl Calls {
     pub fn new(metrics: Arc<Metrics>) -> Calls {
         Calls {
             #[cfg(feature = "page")]
-            kept: Mutex::default(),
+            kept: Mutex::new(Kept {
+                began: Instant::now(),
+                last: VecDeque::new(),
+                failure: None,
+                hours: BTreeMap::new(),
+            }),
             sessions: Keyed::new().ok(),
             lines: LineLimit::default(),
             metrics,
         }
     }
 
-    /// The last calls, the newest at the end.
+    /// What is kept, as it is now.
     #[cfg(feature = "page")]
-    pub fn last(&self) -> Vec<Arc<Call>> {
-        sync::lock(&self.kept).iter().cloned().collect()
+    pub fn kept(&self) -> Kept {
+        sync::lock(&self.kept).clone()
     }
 
     /// A command begins to run.
@@ -100,17 +155,17 @@ impl Calls {
         self.metrics.call_ended(&call.channel, &call.method, fate.outcome, has_begun, took);
         self.tell(&call);
         #[cfg(feature = "page")]
-        self.keep(Arc::new(call));
+        let oldest =
+            sync::lock(&self.kept).add(Arc::new(call), self.metrics.channel(&command.channel), has_begun);
+        // It is freed where nobody waits for it.
+        #[cfg(feature = "page")]
+        drop(oldest);
     }
 
+    /// Why a command fails or is refused. The first word of it counts.
     #[cfg(feature = "page")]
-    fn keep(&self, call: Arc<Call>) {
-        let mut kept = sync::lock(&self.kept);
-        kept.push_back(call);
-        let oldest = (kept.len() > KEPT_MAX).then(|| kept.pop_front());
-        // It is freed where nobody waits for it.
-        drop(kept);
-        drop(oldest);
+    pub(super) fn because(command: &Command, why: &str) {
+        let _ = command.why.set(text::head(why, WHY_BYTES_MAX).to_owned());
     }
 
     fn call(&self, command: &Command, fate: Fate) -> Call {
@@ -130,6 +185,8 @@ impl Calls {
             waited: started.saturating_duration_since(command.received),
             ran: now.saturating_duration_since(started),
             bytes_in: command.body.bytes(),
+            #[cfg(feature = "page")]
+            why: command.why.get().cloned().unwrap_or_default(),
         }
     }
 

@@ -63,6 +63,9 @@ pub struct Command {
     pub record: Option<Box<dyn Record>>,
     /// When a worker began to run it.
     pub started: OnceLock<Instant>,
+    /// Why it fails or is refused, for the operator's page.
+    #[cfg(feature = "page")]
+    pub why: OnceLock<String>,
     /// Counts the command among those in flight until it is dropped.
     pub ticket: Ticket,
 }
@@ -181,6 +184,8 @@ impl Command {
             judgement: Judgement::default(),
             record: None,
             started: OnceLock::new(),
+            #[cfg(feature = "page")]
+            why: OnceLock::new(),
             ticket,
         }
     }

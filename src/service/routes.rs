@@ -18,7 +18,7 @@ use crate::sync;
 use super::tunnel::Tunnel;
 
 /// What the certificates of `ca-bundle` are called beside those of the ways.
-const BUNDLE: &str = "ca-bundle";
+pub(super) const BUNDLE: &str = "ca-bundle";
 
 /// Name of the way to the control plane; no channel has a blank in its own.
 pub(super) const PLANE: &str = "control plane";
@@ -84,7 +84,7 @@ impl Tunnel {
 }
 
 /// What a certificate is for that is shown on a way.
-fn purpose(way: &str) -> String {
+pub(super) fn purpose(way: &str) -> String {
     if way == PLANE { "control-plane".to_owned() } else { format!("mcp:{way}") }
 }
 

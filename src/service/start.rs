@@ -46,6 +46,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Process {
     signals: Signals,
     instance_id: String,
+    /// The last warnings.
+    #[cfg(feature = "page")]
+    recent: Arc<logging::Recent>,
 }
 
 /// A running tunnel with what belongs to it.
@@ -77,7 +80,12 @@ impl Process {
         // Before the first thread, so that every thread inherits it.
         let signals = Signals::block(hangup).map_err(Error::system)?;
         let instance_id = crypto::random_id().map_err(Error::system)?;
-        Ok(Process { signals, instance_id })
+        Ok(Process {
+            signals,
+            instance_id,
+            #[cfg(feature = "page")]
+            recent: Arc::default(),
+        })
     }
 
     /// Blocks until somebody ends the process, or `time` is over.
@@ -136,7 +144,7 @@ impl Service {
         let tunnel = Arc::new(tunnel);
         // The listener before the first poll: a supervisor may look as soon as anything happens.
         let mut surface =
-            Surface::open(settings, &tunnel, &redactor, process, listens).map_err(Error::system)?;
+            Surface::open(settings, &net, &tunnel, &redactor, process, listens).map_err(Error::system)?;
         surface.publish(settings).map_err(Error::system)?;
         summary::log(settings, &net, &tunnel, surface.listener.as_ref());
         let checks = tunnel.check_proxies(settings.proxy_check_interval).map_err(Error::system)?;
@@ -155,6 +163,8 @@ impl Service {
     pub(crate) fn attend(&mut self, process: &Process, mut reload: Reload<'_>) {
         loop {
             self.net.sweep();
+            #[cfg(feature = "page")]
+            self.tunnel.readiness.look(self.tunnel.relay.targets.keys());
             let pause = self.manager.look(&self.tunnel.readiness, &self.tunnel.heartbeats, &self.redactor);
             let pause = pause.map_or(SWEEP_INTERVAL, |pause| pause.min(SWEEP_INTERVAL));
             match process.event(Some(pause)) {
@@ -197,6 +207,8 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Er
     let identity = Identity {
         instance_id: process.instance_id.clone(),
         tunnel_id: settings.control_plane.tunnel_id.clone(),
+        #[cfg(feature = "page")]
+        recent: Arc::clone(&process.recent),
     };
     let redactor = Arc::new(Redactor::new(settings.secrets()));
     let log_file = Arc::clone(&process.signals.log_file);
@@ -255,6 +267,7 @@ impl Surface {
     #[cfg_attr(not(feature = "page"), expect(unused_variables))]
     fn open(
         settings: &Settings,
+        net: &Net,
         tunnel: &Arc<Tunnel>,
         redactor: &Arc<Redactor>,
         process: &Process,
@@ -263,7 +276,7 @@ impl Surface {
         let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
         let extras = Extras {
             #[cfg(feature = "page")]
-            page: Some(tunnel.page(settings, Arc::clone(redactor))),
+            page: Some(tunnel.page(settings, net, &process.recent, redactor)),
             #[cfg(feature = "page")]
             support: Some(tunnel.support(settings, &process.instance_id, Arc::clone(redactor))),
             #[cfg(feature = "page")]

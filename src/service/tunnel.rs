@@ -277,6 +277,8 @@ fn fetch_metadata(plane: &Plane, readiness: &Readiness) {
     match plane.metadata() {
         Ok(metadata) => {
             readiness.metadata_succeeded();
+            #[cfg(feature = "page")]
+            readiness.named(&metadata.name);
             log::info!(name = metadata.name.as_str(), description = metadata.description.as_str(); "tunnel metadata fetched");
         }
         Err(error) => {

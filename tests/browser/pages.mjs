@@ -42,7 +42,7 @@ const SAYS = {
 const ANSWERS = [
     { element: "#verdict", says: /\w/, first: true },
     { element: "#since", says: /\d/, first: true },
-    { element: ".card[id^=channel-]", says: /p95/i, first: true },
+    { element: "#slow", says: /p95|no call/i, first: true },
     { element: "#last-failure", says: /\w/ },
     { element: "#certificates", says: /days|certificate/i },
     { element: "#policy", says: /\w/ },
@@ -75,8 +75,9 @@ async function look(browser, { state, url }, { name, width, height, scheme, medi
     page.on("pageerror", (error) => faults.push(`script: ${error.message}`));
     page.on("request", (request) => request.url() === url || faults.push(`loads ${request.url()}`));
     await page.setViewport({ width, height, deviceScaleFactor: 1, isMobile: width < 600, hasTouch: width < 600 });
-    await page.emulateMediaType(media);
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+    // Last: what comes after it takes it back.
+    if (media) await page.emulateMediaType(media);
     const reply = await page.goto(url, { waitUntil: "load" });
     const bytes = (await reply.buffer()).length;
     if (reply.status() !== 200) faults.push(`status ${reply.status()}`);

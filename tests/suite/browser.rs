@@ -197,6 +197,18 @@ fn full() -> Tunnel {
     tunnel
 }
 
+/// DESIGN, What the operator sees: however much there is to show, the page is small.
+#[test]
+fn the_page_stays_small_when_everything_is_full() {
+    let mut tunnel = full();
+    for path in ["/ui", "/ui?channel=main&refresh=10", "/ui?outcome=tool_error"] {
+        let page = tunnel.rig.client.get(path).body;
+        println!("{path}: {} bytes", page.len());
+        assert!((40_000..100_000).contains(&page.len()), "{path}: {} bytes", page.len());
+        assert!(page.ends_with("</main></body></html>\n") && page.contains(" more are not shown here."));
+    }
+}
+
 /// Holds them until standard input ends. Each line says which state is where.
 #[test]
 #[ignore = "for a browser: tests/browser/run.sh"]

@@ -67,6 +67,8 @@ mod oauth_readiness;
 mod oauth_registration;
 mod operator;
 mod overtaking;
+#[cfg(feature = "page")]
+mod page;
 mod pins;
 mod plane_decoding;
 mod plane_failures;

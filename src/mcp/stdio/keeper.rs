@@ -5,6 +5,8 @@
 
 mod clock;
 mod death;
+#[cfg(feature = "page")]
+mod page;
 mod pipes;
 
 use std::fs::File;
@@ -247,12 +249,6 @@ impl Keeper {
         Component { details, observed: clock.time(at), ..Component::new("mcp", status, word) }
     }
 
-    /// The last lines of its standard error.
-    #[cfg(feature = "page")]
-    pub(super) fn last_lines(&self) -> Vec<String> {
-        sync::lock(&self.state).last_lines.all()
-    }
-
     /// Ends the subscriptions, which never end by themselves.
     pub(super) fn end_subscriptions(&self) {
         sync::lock(&self.state).core.end_subscriptions();
@@ -345,6 +341,8 @@ impl Keeper {
         let Process { mut guard, lifeline, stdin, stdout, stderr } = process;
         let child = self.begin(lifeline);
         log::info!(channel = self.channel.as_str(), era = era_word(self.era), guard_pid = guard.id(); "mcp server started");
+        #[cfg(feature = "page")]
+        sync::lock(&self.state).last_lines.runs.replace((guard.id(), Instant::now()));
         let pid = guards::pid(&guard);
         let threads = [
             self.spawn("stdio-writer", move |keeper| keeper.write(stdin, child)),

@@ -29,6 +29,8 @@ const RATE_TIME: Duration = Duration::from_secs(1);
 pub(super) struct LastLines {
     lines: VecDeque<String>,
     bytes: usize,
+    /// Process id of the server's guard, and since when it runs.
+    pub(super) runs: Option<(u32, Instant)>,
 }
 
 #[cfg(any(feature = "page", test))]

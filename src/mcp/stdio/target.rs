@@ -74,6 +74,12 @@ impl StdioTarget {
         self.legacy.last_lines()
     }
 
+    /// Process id of its server's guard, and since when that runs: those of the same child.
+    #[cfg(feature = "page")]
+    pub fn runs(&self) -> Option<(u32, std::time::Instant)> {
+        self.legacy.runs()
+    }
+
     /// The server as `/health` shows it: the child of the newer era where that alone has shown something.
     pub fn component(&self, clock: Clock, fails: bool) -> Component {
         let [older, newer] = [&self.legacy, &self.modern].map(|keeper| keeper.component(clock, fails));

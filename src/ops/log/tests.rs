@@ -5,7 +5,7 @@ use crate::config::Secret;
 use std::time::{Duration, UNIX_EPOCH};
 
 fn line(format: LogFormat, args: std::fmt::Arguments<'_>, attributes: &[(&str, Value<'_>)]) -> String {
-    let identity = Identity { instance_id: "i".into(), tunnel_id: "t".into() };
+    let identity = Identity { instance_id: "i".into(), tunnel_id: "t".into(), ..Identity::default() };
     let redactor = Arc::new(Redactor::new(vec![Secret::new("hidden-value".into())]));
     let record = Record::builder()
         .level(Level::Warn)

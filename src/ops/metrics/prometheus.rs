@@ -148,6 +148,13 @@ impl<const N: usize> Metric<N> {
         self.sample(labels, |sample| sample.value.store(now, Ordering::Relaxed));
     }
 
+    /// The sum of all label sets that `counts` chooses.
+    #[cfg(feature = "page")]
+    pub(crate) fn sum(&self, counts: impl Fn(&[String]) -> bool) -> u64 {
+        let samples = self.0.sets.samples().filter(|one| counts(&one.labels));
+        samples.map(|one| one.value.load(Ordering::Relaxed)).sum()
+    }
+
     /// The value of a counter or gauge; nothing before its first change.
     pub(crate) fn value(&self, labels: [&str; N]) -> Option<u64> {
         let mut samples = self.0.sets.samples();

@@ -92,6 +92,12 @@ impl Plane {
         Component { reason: category, details, ..Component::new("control-plane", status, state) }
     }
 
+    /// Why the last poll failed, if it did.
+    #[cfg(feature = "page")]
+    pub(super) fn failing(&self) -> Option<&str> {
+        (self.failures.count > 0).then_some(self.failures.why.as_str())
+    }
+
     /// Why it does not count as reached.
     pub(super) fn fault(&self) -> String {
         match self.failures.count {

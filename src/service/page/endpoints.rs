@@ -3,62 +3,45 @@
 use ureq::http::Method;
 
 use crate::harpoon::Harpoon;
-use crate::harpoon::history::Record;
 use crate::harpoon::local;
 use crate::ops::timestamp;
 
-use super::html::{Page, escaped};
+use super::html::{Page, cell, escaped};
+use super::words::{bytes, latency};
 
-/// Most endpoints on the page; there may be ten thousand, and nobody reads as many.
-const ENDPOINTS_MAX: usize = 200;
-
-/// Writes both tables.
+/// Writes the section. Payloads, where they are kept, have a page of their own, for they may be large.
 pub(in crate::service) fn show(page: &mut Page<'_>, harpoon: &Harpoon, over_http: bool) {
-    show_endpoints(page, harpoon, over_http);
-    show_calls(page, &harpoon.calls());
-}
-
-fn show_endpoints(page: &mut Page, harpoon: &Harpoon, over_http: bool) {
-    let endpoints = harpoon.endpoints();
+    let (endpoints, calls) = (harpoon.endpoints(), harpoon.calls());
+    page.section("harpoon");
     let place = if over_http { local::PATH } else { "not offered on this listener" };
-    page.head("Endpoints");
+    let count = endpoints.all().len();
     page.paragraph(&format!(
-        "{} may be called by name. For programs of this host: {place}.",
-        endpoints.all().len()
+        "Endpoints that may be called by label: {count}. For programs of this host: {place}."
     ));
-    page.table("", &["label", "origin", "methods", "from", "description"]);
-    for endpoint in endpoints.all().iter().take(ENDPOINTS_MAX) {
+    let rows = endpoints.all().iter().map(|endpoint| {
         let target = &endpoint.target;
         let methods: Vec<&str> = target.methods.iter().map(Method::as_str).collect();
-        let (methods, origin) = (methods.join(" "), target.origin.to_string());
-        page.row(&[&target.label, &origin, &methods, endpoint.category, &target.description]);
-    }
-    page.end_table();
-}
-
-fn show_calls(page: &mut Page, calls: &[Record]) {
-    page.table("Last calls", &["time", "label", "call", "answer", "ms", "sent", "received", "error"]);
-    for call in calls {
-        let answer =
-            format!("{} {}", call.status.map_or("-".into(), |status| status.to_string()), call.content_type);
-        page.row(&[
-            &timestamp::plain(call.at),
-            &call.label,
-            &format!("{} {}", call.method, call.origin),
-            &answer,
-            &call.took.as_millis().to_string(),
-            &call.sent_bytes.to_string(),
-            &call.received_bytes.to_string(),
-            &call.error,
-        ]);
-        // Under the call and not in a column: most calls have none, and those that have need the room.
+        let label = cell(&target.label).more(&target.description);
+        vec![label, cell(&target.origin), cell(methods.join(" ")), cell(endpoint.category)]
+    });
+    page.table("harpoon", rows);
+    let rows = calls.iter().map(|call| {
+        let status = call.status.map_or("-".to_owned(), |status| status.to_string());
+        let answer = cell(format!("{status} {}", call.content_type)).more(&call.error);
+        let sizes = format!("{} / {}", bytes(call.sent_bytes), bytes(call.received_bytes));
+        let (ended, call_) = (timestamp::shown(call.at), format!("{} {}", call.method, call.origin));
+        let numbers = [latency(call.took), sizes].map(|number| cell(number).class("n"));
+        [cell(ended), cell(&call.label), cell(call_), answer].into_iter().chain(numbers).collect()
+    });
+    page.table("endpoint-calls", rows);
+    for call in calls.iter().filter(|call| call.payloads.is_some()) {
+        if !page.view.payloads {
+            return page.raw("<p><a href=\"/ui?payloads=1\">What was sent and received</a></p>\n");
+        }
         for (what, payload) in ["sent", "received"].iter().zip(call.payloads.iter().flatten()) {
-            if !payload.is_empty() {
-                // Cleaned and cut where it was kept.
-                let payload = escaped(payload);
-                page.raw(&format!("<tr><td>{what}</td><td colspan=7><pre>{payload}</pre></td></tr>\n"));
-            }
+            // Cleaned and cut where it was kept.
+            let payload = escaped(payload, usize::MAX);
+            page.raw(&format!("<h3>{} {what}</h3><pre>{payload}</pre>\n", timestamp::shown(call.at)));
         }
     }
-    page.end_table();
 }

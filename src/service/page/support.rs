@@ -46,17 +46,17 @@ impl Tunnel {
             let settings: String = sync::lock(&tunnel.shown).iter().map(line).collect();
             let health = health().whole(true).unwrap_or_default();
             let health: serde_json::Value = serde_json::from_str(&health).unwrap_or_default();
-            let calls = tunnel.relay.calls.last();
-            let calls: String = calls.iter().rev().map(|call| call_line(call)).collect();
-            let drifted = tunnel.watch.as_ref().map(|watch| watch.drifted()).unwrap_or_default();
-            let drifted: String = drifted.iter().map(|row| row.join("  ") + "\n").collect();
+            let calls = tunnel.relay.calls.kept();
+            let calls: String = calls.last.iter().rev().map(|call| call_line(call)).collect();
+            let tools = tunnel.watch.as_ref().map(|watch| watch.shown()).unwrap_or_default();
+            let tools: String = tools.iter().map(|row| row.join("  ") + "\n").collect();
             let sections = [
                 ("program", crate::build()),
                 ("readiness", tunnel.readiness.verdict().1),
                 ("settings in force", settings),
                 ("health", format!("{health:#}")),
                 ("last reload", tunnel.last_reload_text()),
-                ("tools that are not as they were accepted", drifted),
+                ("tools that were accepted, or are not as they were", tools),
                 ("last calls, the newest first", COLUMNS.to_owned() + &calls),
                 ("process", process()),
                 ("metrics", tunnel.metrics.render(&tunnel.readiness)),

@@ -66,27 +66,28 @@ fn payloads_are_shown_where_that_was_asked_for() {
         code == Some(1) && output.contains("harpoon.capture-payloads needs health.unix-socket"),
         "{output}"
     );
-    let page = |socket: &Path| {
+    let page = |socket: &Path, path: &str| {
         let call = call_command("a", json!({"method": "POST", "body": "payload-of-a-caller"}));
         plane.queue(&call);
         plane.wait_answer(&call);
-        over(&UnixStream::connect(socket).unwrap()).body
+        over(&UnixStream::connect(socket).unwrap(), path).body
     };
     let mut client = builder(&socket).start();
-    let body = page(&socket);
-    assert!(body.contains("/a") && !body.contains("payload-of-a-caller"), "{body}");
+    let body = page(&socket, "/ui?payloads=1");
+    assert!(body.contains(&server.origin()) && !body.contains("payload-of-a-caller"), "{body}");
     client.stop();
     let _client = builder(&socket).argument("--harpoon.capture-payloads").start();
-    let body = page(&socket);
+    assert!(page(&socket, "/ui").contains("<a href=\"/ui?payloads=1\">"));
+    let body = page(&socket, "/ui?payloads=1");
     for part in ["payload-of-a-caller", "&lt;answer&gt; [REDACTED]"] {
         assert!(body.contains(part), "{part}: {body}");
     }
     assert!(!body.contains("token-of-ours-1"));
 }
 
-fn over(stream: &UnixStream) -> Fetched {
+fn over(stream: &UnixStream, path: &str) -> Fetched {
     stream.set_read_timeout(Some(BOUND)).unwrap();
-    exchange(stream, "GET /ui HTTP/1.1\r\nHost: any\r\n\r\n").unwrap()
+    exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: any\r\n\r\n")).unwrap()
 }
 
 /// What a server over stdio complained about, without secrets, and only where nobody else of this host looks.
@@ -101,7 +102,7 @@ fn the_last_words_of_children_are_for_the_operator() {
     client.wait_log(|line| line.contains("oops"));
     client.wait_log(|line| line.contains("health server listening"));
     client.wait_log(|line| line.contains("banner"));
-    let page = over(&UnixStream::connect(&socket).unwrap());
+    let page = over(&UnixStream::connect(&socket).unwrap(), "/ui");
     assert!(page.body.contains("no message, on standard output: &lt;banner&gt;"), "{}", page.body);
     assert!(
         page.body.contains("Standard error of main") && page.body.contains("&lt;oops&gt;"),
