@@ -135,6 +135,7 @@ mod tests {
             waited: Duration::ZERO,
             ran: Duration::ZERO,
             bytes_in: 1,
+            why: String::new(),
         };
         let line = call_line(&call);
         assert_eq!((line.lines().count(), line.ends_with('\n')), (1, true), "{line}");
