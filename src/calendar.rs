@@ -9,7 +9,14 @@ pub(crate) fn seconds(digits: &str) -> Option<u64> {
     };
     let (year, month, day) = (number(0, 4, 9999)?, number(4, 6, 12)?, number(6, 8, 31)?);
     let (hour, minute, second) = (number(8, 10, 23)?, number(10, 12, 59)?, number(12, 14, 59)?);
-    let year = year.checked_sub(u64::from(month <= 2)).filter(|_| month > 0 && day > 0)?;
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        2 => 28 + u64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let year =
+        year.checked_sub(u64::from(month <= 2)).filter(|_| month > 0 && (1..=longest).contains(&day))?;
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     // From March 1 of the year 0 to the epoch.
     let days = days.saturating_sub(719_468);
@@ -31,6 +38,9 @@ mod tests {
             ("00000101000000", None),
             ("20241301000000", None),
             ("20240100000000", None),
+            ("20240230000000", None),
+            ("20230229000000", None),
+            ("20240431000000", None),
             ("20240101240000", None),
             ("+0240101000000", None),
         ] {

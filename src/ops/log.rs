@@ -26,7 +26,7 @@ use crate::text;
 use sink::{Sink, open_file};
 
 #[cfg(feature = "page")]
-pub use recent::Recent;
+pub use recent::{Noted, Recent};
 pub use sink::LogFile;
 
 /// The root of all log targets that are written. Everything else is off by this list and not by
@@ -154,11 +154,11 @@ impl Lines {
     /// Keeps the message and what the caller added, as plain lines have them.
     #[cfg(feature = "page")]
     fn keep(&self, at: SystemTime, level: &'static str, message: &str, record: &Record<'_>) {
-        let mut line = Line { lines: self, format: LogFormat::Unset, out: String::new() };
-        text::escape(&mut line.out, message);
-        // The visitor below never fails.
+        let mut line = recent::Ours(Line { lines: self, format: LogFormat::Unset, out: String::new() });
+        text::escape(&mut line.0.out, message);
+        // The visitor never fails.
         let _ = record.key_values().visit(&mut line);
-        let text = text::cut(line.out, recent::KEPT_BYTES_MAX);
+        let text = text::cut(line.0.out, recent::KEPT_BYTES_MAX);
         self.identity.recent.note(recent::Noted { at, level, text });
     }
 

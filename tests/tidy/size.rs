@@ -10,11 +10,11 @@ use super::root;
 /// Features in the order in which they are added, each with the most code lines that it may add. Of the service's, the
 /// operator's policy with its limits and lists, the pins of tools, and the audit record are 2 600: they decide about every
 /// command, so no build is without them. What takes over other files and another profile while calls run is 950, what is
-/// kept and counted of each call 150. The page is 1 000 with what it remembers of an hour, of the log and of each part; who
+/// kept and counted of each call 150. The page is 1 050 with what it remembers of an hour, of the log and of each part; who
 /// may look from another machine is 180, what the text for support shows of a running tunnel and of its settings 280. None of
 /// it is in the audited service. The bounds follow every step down.
 const BOUNDS: [(&str, usize); 4] =
-    [("service", 20_710), ("page", 1_750), ("harpoon", 4_780), ("operator", 5_570)];
+    [("service", 20_710), ("page", 1_800), ("harpoon", 4_780), ("operator", 5_570)];
 
 #[test]
 fn each_program_is_small() {

@@ -91,8 +91,8 @@ impl Seen {
                 line.strip_prefix(CALLS).and_then(|rest| rest.split_once("} "))
             {
                 let outcome = labels.split_once("outcome=\"").and_then(|(_, rest)| rest.split('"').next());
-                *calls.entry(outcome.unwrap_or_default().to_owned()).or_default() +=
-                    count.parse::<u64>().unwrap_or(0);
+                let sum = calls.entry(outcome.unwrap_or_default().to_owned()).or_default();
+                *sum = u64::saturating_add(*sum, count.parse().unwrap_or(0));
             }
             if states.len() + calls.len() > STATES_MAX {
                 break;

@@ -119,8 +119,12 @@ pub(super) fn log_tail(path: Option<&Path>) -> Result<String, String> {
     let bytes = read().map_err(|error| format!("{}: {}", path.display(), os_text(&error)))?;
     let text = String::from_utf8_lossy(&bytes);
     // Half a line may hold half a secret.
-    let whole = if u64::try_from(bytes.len()) == Ok(LOG_BYTES_MAX) { text.split_once('\n') } else { None };
-    Ok(format!("{}\n{}", path.display(), whole.map_or(&*text, |(_, rest)| rest)))
+    let whole = if u64::try_from(bytes.len()) == Ok(LOG_BYTES_MAX) {
+        text.split_once('\n').map_or("", |(_, rest)| rest)
+    } else {
+        &text
+    };
+    Ok(format!("{}\n{whole}", path.display()))
 }
 
 fn read(path: &str) -> String {

@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use ::log::kv::{Error, Key, Value, VisitSource};
+
+use super::Line;
 use crate::sync;
 
 /// Lines that are kept.
@@ -23,6 +26,18 @@ pub struct Noted {
     pub level: &'static str,
     /// Message and attributes.
     pub text: String,
+}
+
+/// Attributes with what servers print: on a port, the page would show it to every user of this host.
+const PRINTED: [&str; 2] = ["first", "last_words"];
+
+/// Line without what servers print.
+pub(super) struct Ours<'a>(pub(super) Line<'a>);
+
+impl<'kvs> VisitSource<'kvs> for Ours<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        if PRINTED.contains(&key.as_str()) { Ok(()) } else { self.0.visit_pair(key, value) }
+    }
 }
 
 /// Ring of the last lines.

@@ -29,6 +29,21 @@ fn attributes<'a>() -> Vec<(&'a str, Value<'a>)> {
     ]
 }
 
+/// What the page shows of it has no part that a server printed.
+#[cfg(feature = "page")]
+#[test]
+fn kept_lines_leave_out_what_servers_print() {
+    let identity = Identity::default();
+    let recent = Arc::clone(&identity.recent);
+    let lines = Lines { format: LogFormat::Unset, identity, redactor: Arc::new(Redactor::new(Vec::new())) };
+    let attributes = [("channel", "main"), ("first", "row 17: Jane"), ("last_words", "row 18: Joe")];
+    let attributes = attributes.map(|(key, value)| (key, Value::from(value)));
+    let (args, attributes) = (format_args!("it ended"), &attributes[..]);
+    let record = Record::builder().level(Level::Warn).args(args).key_values(&attributes).build();
+    assert!(lines.line(UNIX_EPOCH, &record).contains("row 18: Joe"));
+    assert_eq!(recent.all()[0].text, "it ended channel=main");
+}
+
 #[test]
 fn each_format_writes_one_line_with_everything() {
     let args = format_args!("poll failed; backing off");

@@ -48,7 +48,7 @@ impl Readiness {
             false if plane.succeeded.is_none() && plane.failing().is_none() => {
                 ("wait", "not reached yet", String::new())
             }
-            false => ("bad", "not reached", why),
+            false => ("bad", if plane.refused { "polls fail" } else { "not reached" }, why),
         };
         drop(state);
         self.seen.at("control plane", tone, word, why)

@@ -24,7 +24,7 @@ pub(super) struct Plane {
     /// so that an open poll proves nothing until one has ended well or quickly.
     swallowed: bool,
     /// The last poll that failed was answered by the plane itself.
-    refused: bool,
+    pub(super) refused: bool,
     failures: Run,
     /// When the last poll was sent.
     pub(super) attempted: Option<Instant>,

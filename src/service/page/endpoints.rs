@@ -9,6 +9,9 @@ use crate::ops::timestamp;
 use super::html::{Page, cell, escaped};
 use super::words::{bytes, latency};
 
+/// No payload is written behind so much.
+const PAYLOADS_BYTES_MAX: usize = 1_500_000;
+
 /// Writes the section. Payloads, where they are kept, have a page of their own, for they may be large.
 pub(in crate::service) fn show(page: &mut Page<'_>, harpoon: &Harpoon, over_http: bool) {
     let (endpoints, calls) = (harpoon.endpoints(), harpoon.calls());
@@ -39,6 +42,9 @@ pub(in crate::service) fn show(page: &mut Page<'_>, harpoon: &Harpoon, over_http
             return page.raw("<p><a href=\"/ui?payloads=1\">What was sent and received</a></p>\n");
         }
         for (what, payload) in ["sent", "received"].iter().zip(call.payloads.iter().flatten()) {
+            if page.text.len() > PAYLOADS_BYTES_MAX {
+                return page.paragraph("Older ones are not shown here.");
+            }
             // Cleaned and cut where it was kept.
             let payload = escaped(payload, usize::MAX);
             page.raw(&format!("<h3>{} {what}</h3><pre>{payload}</pre>\n", timestamp::shown(call.at)));

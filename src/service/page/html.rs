@@ -133,15 +133,16 @@ impl<'a> Page<'a> {
         write: impl Fn(&mut Self, T),
         end: &str,
     ) {
-        let (limit, mut left_out) = (self.text.len() + room, 0_usize);
-        for one in all {
+        let (limit, mut left_out, mut all) = (self.text.len() + room, 0, all.into_iter());
+        while let Some(one) = all.next() {
             let start = self.text.len();
-            if left_out == 0 {
-                write(self, one);
-            }
-            if left_out > 0 || self.text.len() > limit {
+            write(self, one);
+            if self.text.len() > limit {
                 self.text.truncate(start);
-                left_out += 1;
+                // There may be ten thousand, which are not made to be counted.
+                let (least, most) = all.size_hint();
+                left_out = 1 + if most == Some(least) { least } else { all.by_ref().count() };
+                break;
             }
         }
         self.raw(end);

@@ -47,7 +47,10 @@ impl Tunnel {
         redactor: &Arc<Redactor>,
     ) -> PageMaker {
         let (tunnel, recent, redactor) = (Arc::clone(self), Arc::clone(recent), Arc::clone(redactor));
-        let (settings, roots, started) = (settings.clone(), net.roots_summary(), SystemTime::now());
+        let plane = &settings.control_plane;
+        let (id, origin) = (plane.tunnel_id.clone(), plane.origin.to_string());
+        let is_unix = settings.health.unix_socket.is_some();
+        let (roots, started) = (net.roots_summary(), SystemTime::now());
         let make = move |query: &str| {
             let kept = tunnel.relay.calls.kept();
             let channels: Vec<&str> = kept.hours.keys().map(String::as_str).collect();
@@ -70,23 +73,22 @@ impl Tunnel {
                 tunnel.show_sign_in(&mut page);
                 harpoon.inspect(|built_in| built_in.show(&mut page));
                 // Servers print what they work on. A TCP port would show that to every user of this host.
-                tunnel.show_words(&mut page, settings.health.unix_socket.is_some());
+                tunnel.show_words(&mut page, is_unix);
                 tunnel.show_settings(&mut page);
                 page.section("support");
                 page.nothing("support");
                 page.raw("<p><a href=\"/ui/support.txt\">What this process knows, for support</a></p>\n");
             }
-            let top = tunnel.top(&settings, started, &mut page);
+            let top = tunnel.top([&id, &origin], started, &mut page);
             Made { html: page.whole(&format!("{word} – tunnel-client"), &top), refresh }
         };
         PageMaker { style: html::style_source(), make: Box::new(make) }
     }
 
     /// What stands above all sections.
-    fn top(&self, settings: &Settings, started: SystemTime, page: &mut Page) -> String {
-        let plane = &settings.control_plane;
-        let [name, id, origin] = [self.readiness.name(), &plane.tunnel_id, &plane.origin.to_string()]
-            .map(|text| page.shown(text, LINE_BYTES_MAX));
+    fn top(&self, [id, origin]: [&str; 2], started: SystemTime, page: &mut Page) -> String {
+        let [name, id, origin] =
+            [self.readiness.name(), id, origin].map(|text| page.shown(text, LINE_BYTES_MAX));
         let (version, age) = (crate::VERSION, duration(since(started)));
         let now = timestamp::shown(SystemTime::now());
         let body = std::mem::take(&mut page.text);

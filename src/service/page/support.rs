@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::config::shown::Shown;
 use crate::ops::listener::SupportMaker;
+use crate::ops::log::{Noted, Recent};
 use crate::ops::redact::Redactor;
 use crate::ops::timestamp;
 use crate::relay::calls::Call;
@@ -24,7 +25,7 @@ const HEAD: &str = include_str!("support_head.txt");
 const SECTION_BYTES_MAX: usize = 96 * 1024;
 
 /// What stands in a line about a call.
-const COLUMNS: &str = "ended | channel | method | name | outcome | status | ms waiting | ms running | bytes in | bytes out | request | rpc id | session | trace\n";
+const COLUMNS: &str = "ended | channel | method | name | outcome | status | ms waiting | ms running | bytes in | bytes out | request | rpc id | session | trace | why\n";
 
 /// Longest line.
 const LINE_BYTES_MAX: usize = 4096;
@@ -38,8 +39,10 @@ impl Tunnel {
         self: &Arc<Self>,
         settings: &Settings,
         instance_id: &str,
+        recent: &Arc<Recent>,
         redactor: Arc<Redactor>,
     ) -> SupportMaker {
+        let recent = Arc::clone(recent);
         let (tunnel, health) = (Arc::clone(self), self.health(settings, instance_id));
         Box::new(move || {
             let line = |one: &Shown| format!("{} = {}  ({})\n", one.key, one.value, one.giver);
@@ -50,6 +53,9 @@ impl Tunnel {
             let calls: String = calls.last.iter().rev().map(|call| call_line(call)).collect();
             let tools = tunnel.watch.as_ref().map(|watch| watch.shown()).unwrap_or_default();
             let tools: String = tools.iter().map(|row| row.join("  ") + "\n").collect();
+            let warning =
+                |line: Noted| format!("{} {} {}\n", timestamp::plain(line.at), line.level, line.text);
+            let warnings: String = recent.all().into_iter().map(warning).collect();
             let sections = [
                 ("program", crate::build()),
                 ("readiness", tunnel.readiness.verdict().1),
@@ -57,6 +63,7 @@ impl Tunnel {
                 ("health", format!("{health:#}")),
                 ("last reload", tunnel.last_reload_text()),
                 ("tools that were accepted, or are not as they were", tools),
+                ("last warnings and errors, the newest first", warnings),
                 ("last calls, the newest first", COLUMNS.to_owned() + &calls),
                 ("process", process()),
                 ("metrics", tunnel.metrics.render(&tunnel.readiness)),
@@ -96,8 +103,18 @@ fn call_line(call: &Call) -> String {
     let at = timestamp::plain(call.at);
     let outcome =
         [&at, call.channel.as_str(), &call.method, &call.name, fate.failure.unwrap_or(fate.outcome)];
-    let ids =
-        [&status, waited, ran, sent, got, &call.request_id, &call.rpc_id, &call.session, &call.trace_id];
+    let ids = [
+        &status,
+        waited,
+        ran,
+        sent,
+        got,
+        &call.request_id,
+        &call.rpc_id,
+        &call.session,
+        &call.trace_id,
+        &call.why,
+    ];
     // What was chosen by others makes no line.
     bounded(&(outcome.join(" | ") + " | " + &ids.map(String::as_str).join(" | ")), LINE_BYTES_MAX) + "\n"
 }
