@@ -91,7 +91,7 @@ fn it_is_made_quickly() {
         assert_eq!(rig.client.get(&format!("/ui?channel=main&refresh={refresh}")).status, 200);
         began.elapsed()
     };
-    let best = (2..22).map(&mut took).min().unwrap();
+    let best = (2..10).map(&mut took).min().unwrap();
     println!("the page was made and fetched in {best:?}");
     assert!(best < Duration::from_millis(500), "{best:?}");
 }
