@@ -51,7 +51,7 @@ const COMMANDS: &[Command] = &[
     Command::new(&["run"], "Relay commands until a signal ends it", "run --profile default", run::command).with_settings(),
     Command::new(&["health"], "Ask a running client how it is", "health --port 8080 --require-control-plane-poll", health::command)
         .with_options(health::OPTIONS).with_details(include_str!("help/health.txt")),
-    Command::new(&["support"], "Write one text about a tunnel, running or not, to send to whoever helps", "support --profile default --output support.txt", support::command)
+    Command::new(&["support"], "Write one text about a tunnel, running or not, for whoever helps", "support --profile default --output support.txt", support::command)
         .with_options(support::OPTIONS).with_settings().with_details(include_str!("help/support.txt")),
     Command::new(&["ui"], "Show the page of a running client in a browser of this host", "ui --profile work", ui::command)
         .with_options(ui::OPTIONS).with_selected(place::SETTINGS).with_details(include_str!("help/ui.txt")),
