@@ -88,7 +88,7 @@ const COMMANDS: &[Command] = &[
     Command::new(&["dev", "proxy"], "Serve one MCP server through a tunnel on this host", "dev proxy --mcp-server-url http://127.0.0.1:8000/mcp", dev::proxy::command)
         .with_options(dev::proxy::OPTIONS).with_details(include_str!("help/dev_proxy.txt")),
     #[cfg(feature = "dev")]
-    Command::new(&["dev", "plane"], "Serve a control plane for rehearsals, which takes any key and misbehaves on demand", "dev plane --listen 127.0.0.1:8098 --fail 503:0.2", dev::plane::command)
+    Command::new(&["dev", "plane"], "Serve a control plane for rehearsals that takes any key", "dev plane --listen 127.0.0.1:8098 --fail 503:0.2", dev::plane::command)
         .with_options(dev::plane::OPTIONS).with_details(include_str!("help/dev_plane.txt")),
     #[cfg(feature = "dev")]
     Command::new(&["dev", "mcp-stub"], "Serve a stub MCP server to try a tunnel with", "dev mcp-stub --listen-addr 127.0.0.1:8000", dev::mcp_stub::command)
