@@ -79,9 +79,10 @@ pub(crate) fn random_id() -> io::Result<String> {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |number: u8| b"0123456789abcdef".get(usize::from(number)).copied().unwrap_or_default();
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-    String::from_utf8(digits).unwrap_or_default()
+    let digit = |number: u8| char::from_digit(u32::from(number), 16).unwrap_or_default();
+    let mut digits = String::with_capacity(2 * bytes.len());
+    bytes.iter().for_each(|byte| digits.extend([digit(byte >> 4), digit(byte & 15)]));
+    digits
 }
 
 #[cfg(test)]

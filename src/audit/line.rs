@@ -8,7 +8,7 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use crate::config::AuditArguments;
-use crate::crypto::{self, Keyed};
+use crate::crypto;
 use crate::ops::redact::Redactor;
 use crate::relay::command::Command;
 use crate::relay::json;
@@ -70,7 +70,7 @@ impl Members {
 }
 
 /// What is known of a command when it begins.
-pub(super) fn begun(command: &Command, sessions: &Keyed, redactor: &Redactor) -> Members {
+pub(super) fn begun(command: &Command, redactor: &Redactor) -> Members {
     let mut members = Members { out: String::with_capacity(512), cut: false };
     members.text("channel", Some(command.channel.as_str()), VALUE_BYTES_MAX);
     members.text("request_id", Some(&command.request_id), VALUE_BYTES_MAX);
@@ -82,9 +82,7 @@ pub(super) fn begun(command: &Command, sessions: &Keyed, redactor: &Redactor) ->
         }
     }
     members.text("trace_id", command.trace.as_ref().map(TraceContext::id), VALUE_BYTES_MAX);
-    let session = command.conversation();
-    let session = session.map(|session| sessions.digest(session.as_bytes()));
-    members.text("session", session.as_deref(), VALUE_BYTES_MAX);
+    members.text("session", command.session.as_deref(), VALUE_BYTES_MAX);
     members.text("method", command.asked(), VALUE_BYTES_MAX);
     if let Some(name) = command.named() {
         // A URI may hold a credential.
@@ -103,8 +101,8 @@ pub(super) fn begun(command: &Command, sessions: &Keyed, redactor: &Redactor) ->
 pub(super) fn arguments(message: &Message, kept: AuditArguments, redactor: &Redactor) -> Option<Members> {
     let span = message.places().arguments.filter(|_| kept != AuditArguments::None);
     let sent = span?.of(message.text());
-    let mut members = Members::default();
-    members.plain("arguments_sha256", format_args!("\"{}\"", crypto::sha256_hex(sent.as_bytes())));
+    let mut members = Members { out: String::with_capacity(128), cut: false };
+    members.text("arguments_sha256", Some(&crypto::sha256_hex(sent.as_bytes())), VALUE_BYTES_MAX);
     if kept == AuditArguments::Full {
         let shown = text::head(sent, ARGUMENTS_BYTES_MAX * CLEANED_PER_SHOWN);
         members.text("arguments", Some(&redactor.clean(shown)), ARGUMENTS_BYTES_MAX);
@@ -156,7 +154,7 @@ mod tests {
         command.body = Body::Message(Arc::new(Message::parse(payload.into()).unwrap()));
         change(&mut command);
         let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
-        let begun = begun(&command, &Keyed::new().unwrap(), &redactor);
+        let begun = begun(&command, &redactor);
         let arguments = command.message().and_then(|message| arguments(message, kept, &redactor));
         let fate = Fate { status: Some(200), bytes: 7, ..Fate::new("ok", None) };
         let line = format!("{{{}}}", ended(&begun, arguments.as_ref(), &fate, Duration::from_micros(5)));
@@ -177,9 +175,9 @@ mod tests {
         let full = record(payload, AuditArguments::Full, |_| {});
         assert_eq!(full["arguments"], r#"{"q":1.50}"#);
         let session = record(payload, AuditArguments::None, |command| {
-            command.headers.insert("mcp-session-id", "s".parse().unwrap());
+            command.session = Some("0123".into());
         });
-        assert!(session["session"].as_str().is_some_and(|session| session.len() == 32), "{session}");
+        assert_eq!(session["session"], "0123");
     }
 
     #[test]

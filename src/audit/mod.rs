@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, AuditArguments};
-use crate::crypto::Keyed;
 use crate::ops::metrics::Metrics;
 use crate::ops::redact::Redactor;
 use crate::relay::command::Command;
@@ -41,7 +40,6 @@ pub(crate) struct Audit {
     list: Arc<List>,
     arguments: AuditArguments,
     refuses: bool,
-    sessions: Keyed,
     redactor: Arc<Redactor>,
 }
 
@@ -73,9 +71,8 @@ impl Audit {
         let (shared, place) = (Arc::clone(&list), settings.place.clone());
         let writer = Writer::open(shared, Arc::clone(metrics), place, identity).map_err(failed)?;
         sync::spawn("audit", move || writer.run()).map_err(failed)?;
-        let sessions = Keyed::new().map_err(failed)?;
         let (arguments, refuses) = (settings.arguments, settings.refuses);
-        Ok(Arc::new(Audit { list, arguments, refuses, sessions, redactor: Arc::clone(redactor) }))
+        Ok(Arc::new(Audit { list, arguments, refuses, redactor: Arc::clone(redactor) }))
     }
 
     /// Why new commands are refused now.
@@ -139,7 +136,7 @@ impl Recorder for Audit {
     }
 
     fn begin(&self, command: &Command) -> Box<dyn Record> {
-        Box::new(self.entry(line::begun(command, &self.sessions, &self.redactor), command.received))
+        Box::new(self.entry(line::begun(command, &self.redactor), command.received))
     }
 
     fn dropped(&self, request_id: Option<&str>, why: &'static str) {

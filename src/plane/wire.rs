@@ -99,6 +99,7 @@ pub fn command(raw: &str, received: Instant, flight: &InFlight) -> Result<Comman
         trace: TraceContext::of_command(raw, &members),
         judgement: Judgement::default(),
         record: None,
+        session: None,
         started: OnceLock::new(),
         #[cfg(feature = "page")]
         why: OnceLock::new(),

@@ -141,6 +141,11 @@ impl Calls {
         sync::lock(&self.kept).clone()
     }
 
+    /// What a command's conversation is called in all that is kept of it.
+    pub(super) fn session(&self, command: &Command) -> Option<String> {
+        self.sessions.as_ref().and_then(|key| command.conversation(key))
+    }
+
     /// A command begins to run.
     pub(super) fn begin(&self, command: &Command) {
         // A command begins once.
@@ -171,12 +176,11 @@ impl Calls {
     fn call(&self, command: &Command, fate: Fate) -> Call {
         let (now, bounded) = (Instant::now(), |text: &str| text::head(text, TEXT_BYTES_MAX).to_owned());
         let started = command.started.get().copied().unwrap_or(now);
-        let session = command.conversation().zip(self.sessions.as_ref());
         Call {
             at: SystemTime::now(),
             request_id: bounded(&command.request_id),
             rpc_id: bounded(command.id().unwrap_or_default()),
-            session: session.map(|(session, key)| key.digest(session.as_bytes())).unwrap_or_default(),
+            session: command.session.clone().unwrap_or_default(),
             channel: command.channel.clone(),
             method: bounded(command.asked().unwrap_or_default()),
             name: bounded(command.named().as_deref().unwrap_or_default()),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, HeaderValue};
 
 use crate::config::Channel;
+use crate::crypto::Keyed;
 use crate::ops::metrics::RequestKind;
 
 use super::failure;
@@ -61,6 +62,8 @@ pub struct Command {
     pub judgement: Judgement,
     /// Its record, which is written when it is dropped: before the command stops to be counted.
     pub record: Option<Box<dyn Record>>,
+    /// What its conversation is called in log, page and audit.
+    pub session: Option<String>,
     /// When a worker began to run it.
     pub started: OnceLock<Instant>,
     /// Why it fails or is refused, for the operator's page.
@@ -162,9 +165,10 @@ impl Command {
         subject.name.filter(|_| subject.kind != subject::Kind::Method)
     }
 
-    /// The caller's conversation, and where it has no name, the caller.
-    pub fn conversation(&self) -> Option<&HeaderValue> {
-        ["mcp-session-id", "authorization"].iter().find_map(|name| self.headers.get(*name))
+    /// Digest of the caller's conversation, and where it has no name, of the caller.
+    pub(super) fn conversation(&self, key: &Keyed) -> Option<String> {
+        let session = ["mcp-session-id", "authorization"].iter().find_map(|name| self.headers.get(*name));
+        session.map(|session| key.digest(session.as_bytes()))
     }
 
     /// A command of channel `main` for unit tests, which say themselves what matters to them.
@@ -183,6 +187,7 @@ impl Command {
             trace: None,
             judgement: Judgement::default(),
             record: None,
+            session: None,
             started: OnceLock::new(),
             #[cfg(feature = "page")]
             why: OnceLock::new(),

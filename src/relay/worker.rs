@@ -94,6 +94,7 @@ impl Relay {
     /// Prepares a command for the queue, behind which nothing looks at its payload any more.
     pub fn prepare(&self, command: &mut Command, round_trip: Option<Duration>) {
         command.set_time_aside(round_trip);
+        command.session = self.calls.session(command);
         let trace = command.trace.as_ref();
         let trace = trace.filter(|_| self.forwards_trace && command.channel != Channel::harpoon());
         if let Some(traced) = trace.zip(command.message()).and_then(|(trace, message)| trace.inject(message))

@@ -120,6 +120,10 @@ fn every_command_has_one_record() {
         assert_eq!(record.get("status").and_then(Value::as_u64), status, "{record}");
         assert_eq!(record.get("failure").and_then(Value::as_str), failure, "{record}");
     }
+    // The log calls the conversation the same, so that one leads to the other.
+    let line = rig.client.wait_log(|line| line.contains("call ended: ok") && line.contains(&ok.id));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(outcome_of(&records, &ok)["session"], line["session"]);
     check_lines(&file, &records, &ok);
     let (code, output) = verify(&[file.to_str().unwrap()]);
     assert!(code == Some(0) && output.contains("8 records"), "{output}");
