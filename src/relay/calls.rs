@@ -141,9 +141,10 @@ impl Calls {
         sync::lock(&self.kept).clone()
     }
 
-    /// What a command's conversation is called in all that is kept of it.
+    /// Digest of the caller's conversation, and where that has no name, of the caller: its name in all that is kept.
     pub(super) fn session(&self, command: &Command) -> Option<String> {
-        self.sessions.as_ref().and_then(|key| command.conversation(key))
+        let session = ["mcp-session-id", "authorization"].iter().find_map(|name| command.headers.get(*name));
+        self.sessions.as_ref().zip(session).map(|(key, session)| key.digest(session.as_bytes()))
     }
 
     /// A command begins to run.

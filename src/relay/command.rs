@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, HeaderValue};
 
 use crate::config::Channel;
-use crate::crypto::Keyed;
 use crate::ops::metrics::RequestKind;
 
 use super::failure;
@@ -163,12 +162,6 @@ impl Command {
         let message = self.message()?;
         let subject = Subject::of(message).on(&self.channel, message);
         subject.name.filter(|_| subject.kind != subject::Kind::Method)
-    }
-
-    /// Digest of the caller's conversation, and where it has no name, of the caller.
-    pub(super) fn conversation(&self, key: &Keyed) -> Option<String> {
-        let session = ["mcp-session-id", "authorization"].iter().find_map(|name| self.headers.get(*name));
-        session.map(|session| key.digest(session.as_bytes()))
     }
 
     /// A command of channel `main` for unit tests, which say themselves what matters to them.
