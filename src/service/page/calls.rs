@@ -84,9 +84,10 @@ fn row(call: &Call) -> Vec<Cell> {
     let numbers = [latency(call.ran), latency(call.waited), bytes(call.bytes_in), bytes(call.fate.bytes)];
     let mut cells = vec![
         cell(timestamp::shown(call.at)),
-        cell(call.channel.as_str()),
-        cell(name(call)).more(ids.collect::<Vec<_>>().join(" · ")),
+        // Beside the time, so that it is seen on a phone.
         cell(call.fate.outcome).class(tone).more(call.fate.failure.unwrap_or_default()),
+        cell(name(call)).more(ids.collect::<Vec<_>>().join(" · ")),
+        cell(call.channel.as_str()),
     ];
     cells.extend(numbers.map(|number| cell(number).class("n")));
     cells
