@@ -121,6 +121,10 @@ impl Peer {
     pub(in crate::cli) fn support(&self) -> Result<String, String> {
         match self.get("/ui/support.txt", METRICS_TIME, SUPPORT_MAX_BYTES) {
             Ok((200, text)) => Ok(text),
+            // Whoever has the port would get it.
+            Ok((401, _)) => {
+                Err("/ui/support.txt asks for admin_ui.token, which this command does not send".into())
+            }
             Ok((status, _)) => Err(format!("HTTP {status}: it shows none here")),
             Err(error) => Err(error),
         }
