@@ -36,7 +36,8 @@ fn the_start_is_over_when_the_plane_is_reached() {
     plane.next_poll(Reply::status(503));
     plane.next_poll(Reply::status(503));
     let (mut rig, mut notifications, _directory) = managed(plane, |b| b);
-    notifications.wait(|line| line.starts_with("STATUS=control plane not reached"));
+    // On a busy machine the first reply is there before the first status.
+    notifications.wait(|line| line.starts_with("STATUS=control plane "));
     assert!(!notifications.lines().contains(&"READY=1".to_owned()) || rig.plane.polls().len() > 2);
     notifications.wait(|line| line == "READY=1");
     assert!(rig.plane.polls().len() > 2);
