@@ -16,10 +16,12 @@ use std::time::SystemTime;
 
 use crate::config::glimpse::{Glimpse, glimpse};
 use crate::config::settings::{Kind, Row};
+use crate::config::shown::Shown;
 use crate::config::{Environment, Flags, Secret};
 use crate::doctor::{self, Asked, Status};
 use crate::ops::redact::Redactor;
 use crate::ops::{os_text, timestamp};
+use crate::service::page::support::{LINE_BYTES_MAX, section, sendable};
 use crate::text::bounded;
 
 use super::terminal::Progress;
@@ -35,8 +37,8 @@ pub(super) const OPTIONS: &[Row] = &[
 /// What the text begins with.
 const HEAD: &str = include_str!("help/support_head.txt");
 
-/// Longest line.
-const LINE_BYTES_MAX: usize = 4096;
+/// What stands around a title: longer than in the text of a running tunnel, which is a section here.
+const FRAME: &str = "====";
 
 /// Text that is being put together.
 struct Bundle {
@@ -45,24 +47,9 @@ struct Bundle {
 }
 
 impl Bundle {
-    /// A line as it may be sent. No line of somebody else passes for a title.
-    fn line(&self, line: &str) -> String {
-        let mark = if line.starts_with("====") { " " } else { "" };
-        mark.to_owned() + &bounded(&self.redactor.clean(line), LINE_BYTES_MAX)
-    }
-
     /// Adds a section; of a long one the end is left out.
     fn add(&mut self, title: &str, text: &str, max: usize) {
-        self.text.push_str(&format!("\n==== {title} ====\n"));
-        let mut left = max;
-        for line in text.lines() {
-            let line = self.line(line);
-            if line.len() >= left {
-                return self.text.push_str("(more was left out)\n");
-            }
-            left -= line.len() + 1;
-            self.text.extend([&line, "\n"]);
-        }
+        self.text.push_str(&section([FRAME, title], text, max, &self.redactor));
     }
 
     /// Adds a section, or why there is none.
@@ -81,13 +68,13 @@ impl Bundle {
             left = left.saturating_sub(line.len() + 1);
             left > 0
         };
-        let lines = text.lines().rev().map(|line| self.line(line));
+        let lines = text.lines().rev().map(|line| sendable(line, FRAME, &self.redactor));
         let mut lines: Vec<String> = lines.take_while(fits).collect();
         if lines.len() < text.lines().count() {
             lines.push("(earlier lines were left out)".to_owned());
         }
         lines.reverse();
-        self.text.push_str(&format!("\n==== {title} ====\n{}\n", lines.join("\n")));
+        self.text.push_str(&format!("\n{FRAME} {title} {FRAME}\n{}\n", lines.join("\n")));
     }
 }
 
@@ -130,8 +117,8 @@ fn gather(flags: &Flags, environment: &Environment, now: &str, progress: &dyn Fn
     bundle.add("program", &format!("{}\nthis text was made at {now}", crate::build()), 1024);
     bundle.add("host", &host::host(), 16 << 10);
     bundle.add("profile", &profile(&found), 8 << 10);
-    let shown = found.shown.iter().map(|one| format!("{} = {}  ({})\n", one.key, one.value, one.giver));
-    bundle.add("settings as they are written", &shown.collect::<String>(), 48 << 10);
+    let shown: String = found.shown.iter().map(Shown::to_string).collect();
+    bundle.add("settings as they are written", &shown, 48 << 10);
     bundle.add("files", &host::files(&found.files), 32 << 10);
     progress("asking the tunnel");
     let running = running::ask(&found);

@@ -65,8 +65,7 @@ pub(crate) fn glimpse(flags: &Flags, environment: &Environment) -> Glimpse {
     let leaves: Vec<Leaf> = given.iter().flat_map(leaves).collect();
     let mut secrets = settings.as_ref().map(Settings::secrets).unwrap_or_default();
     secrets.extend(leaves.iter().flat_map(|leaf| of_leaf(leaf, &lookup)).map(Secret::new));
-    let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"];
-    let proxies = proxies.iter().filter_map(|name| environment.filled(name));
+    let proxies = shown::PROXIES.iter().filter_map(|name| environment.filled(name));
     secrets.extend(proxies.flat_map(of_url).map(Secret::new));
     let path = |flag: &str| lookup.plain_path(flag).ok().flatten();
     let (log, pid, socket, url) =

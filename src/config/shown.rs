@@ -4,6 +4,8 @@
 //! are shown as such. What may be a secret by itself is never shown: keys, values of headers and variables, arguments
 //! of commands, and of a URL all but scheme, host and port. Nothing here fails or opens anything.
 
+use std::fmt;
+
 use super::binding::{Entry, arguments};
 use super::document::Raw;
 use super::lookup::{Found, Giver, Lookup};
@@ -19,9 +21,11 @@ const VALUE_BYTES_MAX: usize = 2048;
 /// Stands for what is not shown.
 const HIDDEN: &str = "[redacted]";
 
-/// Variables that count beside those of the table; those that begin with the letter of HTTP hold proxies.
-#[rustfmt::skip]
-const FURTHER: [&str; 8] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// Variables with proxies.
+pub(super) const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"];
+
+/// Others that count beside those of the table.
+const FURTHER: [&str; 4] = ["NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Setting in force.
 #[derive(Debug, Clone)]
@@ -36,12 +40,19 @@ pub struct Shown {
     pub differs: bool,
 }
 
+/// One line of a text for support.
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} = {}  ({})", self.key, self.value, self.giver)
+    }
+}
+
 /// All settings that have a value, in the order of the table.
 pub(crate) fn of(lookup: &Lookup) -> Vec<Shown> {
     let rows = ROWS.iter().chain(TREES).filter_map(|row| of_row(lookup, row));
-    let variables = FURTHER.into_iter().filter_map(|key| {
+    let variables = PROXIES.into_iter().chain(FURTHER).filter_map(|key| {
         let text = lookup.references.environment.filled(key)?;
-        let value = if key.starts_with(['H', 'h']) { proxy(text) } else { text.to_owned() };
+        let value = if PROXIES.contains(&key) { proxy(text) } else { text.to_owned() };
         Some(Shown { key, value: bounded(&value, VALUE_BYTES_MAX), giver: key.to_owned(), differs: true })
     });
     rows.chain(variables).collect()
@@ -176,8 +187,7 @@ mod tests {
         let file = document::read(&path).unwrap();
         let shown = of(&Lookup::of(&flags, &environment, Some(&file), true));
         let differing: Vec<_> = shown.iter().filter(|one| one.differs).cloned().collect();
-        let line = |one: &Shown| format!("{} = {}  ({})\n", one.key, one.value, one.giver);
-        let text: String = differing.iter().map(line).collect();
+        let text: String = differing.iter().map(Shown::to_string).collect();
         assert!(!text.contains("hidden"), "{text}");
         let expected = "ca_bundle = file:/ca.pem  (profile line 2)\n\
             control_plane.api_key = file:/run/key  (profile line 4)\n\

@@ -31,7 +31,7 @@ mod endpoints;
 
 // The operator's page.
 #[cfg(feature = "page")]
-mod page;
+pub(crate) mod page;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -278,12 +278,7 @@ impl Surface {
             #[cfg(feature = "page")]
             page: Some(tunnel.page(settings, net, &process.recent, redactor)),
             #[cfg(feature = "page")]
-            support: Some(tunnel.support(
-                settings,
-                &process.instance_id,
-                &process.recent,
-                Arc::clone(redactor),
-            )),
+            support: Some(tunnel.support(settings, &process.instance_id, &process.recent, redactor)),
             #[cfg(feature = "page")]
             guard: tunnel.guard.clone(),
             #[cfg(feature = "harpoon")]

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::cli::Failure;
 use crate::config::settings::Kind::{self, Text};
-use crate::config::settings::Least::Zero;
 use crate::config::settings::Row;
 use crate::config::{Flags, ListenAddress};
 use crate::dev::embed;
@@ -19,6 +18,8 @@ use crate::dev::server::{Place, Server};
 use crate::ops::signals::Hangup;
 use crate::service::start::Process;
 use crate::service::{complain, print};
+
+use super::{DURATION, LAST_SEEN_TIMEOUT, RESPONSE_TIMEOUT, address};
 
 /// How long the plane is away when it starts anew.
 const AWAY: Duration = Duration::from_secs(1);
@@ -36,12 +37,9 @@ pub(in crate::cli) const OPTIONS: &[Row] = &[
         "Hold up each of them for so many milliseconds"),
     Row::option("restart-every", Kind::Integer { min: 0, max: 86_400 }, "seconds", "0",
         "Drop all connections of the tunnel client after so many seconds and be away for one; 0 means never"),
-    Row::option("response-timeout", Kind::Duration(Zero), "duration", "30s",
-        "How long a caller waits for an answer"),
-    Row::option("client-last-seen-timeout", Kind::Duration(Zero), "duration", "20s",
-        "For how long a tunnel client that does not poll counts as connected"),
-    Row::option("duration", Kind::Duration(Zero), "duration", "0s",
-        "End by itself after this time; 0s means never"),
+    RESPONSE_TIMEOUT,
+    LAST_SEEN_TIMEOUT,
+    DURATION,
 ];
 
 /// Serves until a signal.
@@ -91,11 +89,6 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     }
     drop((server, endpoint));
     Ok(ExitCode::SUCCESS)
-}
-
-fn address(flags: &Flags, flag: &str) -> Result<ListenAddress, Failure> {
-    let text = flags.option(flag).trim();
-    ListenAddress::parse(text).map_err(|why| Failure(format!("invalid --{flag} {text:?}: {why}")))
 }
 
 /// How to connect, for people.

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::Failure;
+use crate::config::Flags;
 use crate::config::settings::Kind::{Boolean, Duration, List, Path, Text};
 use crate::config::settings::Least::Zero;
 use crate::config::settings::Row;
-use crate::config::{Flags, ListenAddress};
 use crate::dev::embed;
 use crate::dev::server::Place;
 use crate::ops::files;
@@ -19,6 +19,7 @@ use crate::service::print;
 use crate::service::start::Process;
 
 use super::local::{Connection, LocalTunnel, Options, TUNNEL_ID};
+use super::{DURATION, LAST_SEEN_TIMEOUT, RESPONSE_TIMEOUT, address};
 
 /// Its options.
 #[rustfmt::skip]
@@ -51,14 +52,11 @@ pub(in crate::cli) const OPTIONS: &[Row] = &[
         "Accepted for command lines of the reference client; there is one queue, in memory"),
     Row::option("print-json", Boolean, "", "false",
         "Print how to connect as JSON"),
-    Row::option("duration", Duration(Zero), "duration", "0s",
-        "End by itself after this time; 0s means never"),
+    DURATION,
     Row::option("readiness-timeout", Duration(Zero), "duration", "10s",
         "How long the start may take"),
-    Row::option("response-timeout", Duration(Zero), "duration", "30s",
-        "How long a caller waits for an answer"),
-    Row::option("client-last-seen-timeout", Duration(Zero), "duration", "20s",
-        "For how long a tunnel client that does not poll counts as connected"),
+    RESPONSE_TIMEOUT,
+    LAST_SEEN_TIMEOUT,
 ];
 
 /// Runs the tunnel.
@@ -147,10 +145,7 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
     }
     let listen = match given("listen-unix-socket") {
         Some(path) => Place::Unix(path.into()),
-        None => Place::Tcp(
-            ListenAddress::parse(flags.option("listen").trim())
-                .map_err(|why| Failure(format!("invalid --listen {:?}: {why}", flags.option("listen"))))?,
-        ),
+        None => Place::Tcp(address(flags, "listen")?),
     };
     let mut settings = Vec::new();
     for (flag, setting) in [("mcp-server-url", "mcp.server-url"), ("mcp-command", "mcp.command")] {

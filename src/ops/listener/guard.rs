@@ -144,6 +144,7 @@ mod tests {
         }
         assert_eq!((shown("Bearer 0123456789abcdef", 60), shown("Bearer wrong", 60)), (200, 401));
     }
+
     /// A stranger does not keep out others, and has no more tries by more addresses of one network.
     #[test]
     fn guesses_are_counted_for_each_address() {

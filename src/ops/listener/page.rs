@@ -67,7 +67,7 @@ impl Page {
         let make = self.support.as_ref().filter(|_| self.maker.is_some())?;
         let made = self.supported.take().filter(|(at, ..)| at.elapsed() < PAGE_TIME);
         let (at, text, count) = made.unwrap_or_else(|| (Instant::now(), make(), 0));
-        let copy = Some(text.clone()).filter(|_| count < TEXTS_MAX);
+        let copy = (count < TEXTS_MAX).then(|| text.clone());
         self.supported.set(Some((at, text, count + 1)));
         let Some(text) = copy else { return Some(busy()) };
         let place = "attachment; filename=\"tunnel-client-support.txt\"".to_owned();

@@ -14,7 +14,7 @@ mod html;
 mod places;
 mod policy;
 mod query;
-mod support;
+pub(crate) mod support;
 mod words;
 
 use std::sync::Arc;

@@ -24,11 +24,14 @@ const HEAD: &str = include_str!("support_head.txt");
 /// Longest text of a section; of the five that may be long, all are below 512 KiB.
 const SECTION_BYTES_MAX: usize = 96 * 1024;
 
+/// What stands around a title.
+const FRAME: &str = "==";
+
 /// What stands in a line about a call.
 const COLUMNS: &str = "ended | channel | method | name | outcome | status | ms waiting | ms running | bytes in | bytes out | request | rpc id | session | trace | why\n";
 
 /// Longest line.
-const LINE_BYTES_MAX: usize = 4096;
+pub(crate) const LINE_BYTES_MAX: usize = 4096;
 
 /// Lines of the kernel about this process that matter.
 const STATUS: [&str; 6] = ["Threads", "VmPeak", "VmSize", "VmHWM", "VmRSS", "voluntary_ctxt_switches"];
@@ -40,13 +43,12 @@ impl Tunnel {
         settings: &Settings,
         instance_id: &str,
         recent: &Arc<Recent>,
-        redactor: Arc<Redactor>,
+        redactor: &Arc<Redactor>,
     ) -> SupportMaker {
-        let recent = Arc::clone(recent);
+        let (recent, redactor) = (Arc::clone(recent), Arc::clone(redactor));
         let (tunnel, health) = (Arc::clone(self), self.health(settings, instance_id));
         Box::new(move || {
-            let line = |one: &Shown| format!("{} = {}  ({})\n", one.key, one.value, one.giver);
-            let settings: String = sync::lock(&tunnel.shown).iter().map(line).collect();
+            let settings: String = sync::lock(&tunnel.shown).iter().map(Shown::to_string).collect();
             let health = health().whole(true).unwrap_or_default();
             let health: serde_json::Value = serde_json::from_str(&health).unwrap_or_default();
             let calls = tunnel.relay.calls.kept();
@@ -70,27 +72,31 @@ impl Tunnel {
             ];
             let mut out = HEAD.to_owned();
             for (title, text) in sections {
-                section(&mut out, title, &text, &redactor);
+                out.push_str(&section([FRAME, title], &text, SECTION_BYTES_MAX, &redactor));
             }
             out
         })
     }
 }
 
-/// Adds lines without secrets, as many as there is room for.
-fn section(out: &mut String, title: &str, text: &str, redactor: &Redactor) {
-    out.extend(["\n== ", title, " ==\n"]);
-    let mut left = SECTION_BYTES_MAX;
+/// Line as it may be sent. No line of somebody else passes for a title in its frame.
+pub(crate) fn sendable(line: &str, frame: &str, redactor: &Redactor) -> String {
+    let mark = if line.starts_with(frame) { " " } else { "" };
+    mark.to_owned() + &bounded(&redactor.clean(line), LINE_BYTES_MAX)
+}
+
+/// Title and lines without secrets, as many as there is room for.
+pub(crate) fn section([frame, title]: [&str; 2], text: &str, mut left: usize, redactor: &Redactor) -> String {
+    let mut out = format!("\n{frame} {title} {frame}\n");
     for line in text.lines() {
-        // No line of somebody else passes for a title.
-        let mark = if line.starts_with("==") { " " } else { "" };
-        let line = mark.to_owned() + &bounded(&redactor.clean(line), LINE_BYTES_MAX);
+        let line = sendable(line, frame, redactor);
         if line.len() >= left {
-            return out.push_str("(more was left out)\n");
+            return out + "(more was left out)\n";
         }
         left -= line.len() + 1;
         out.extend([&line, "\n"]);
     }
+    out
 }
 
 /// What is known of a call, as texts in the order of [`COLUMNS`].
@@ -156,8 +162,7 @@ mod tests {
         };
         let line = call_line(&call);
         assert_eq!((line.lines().count(), line.ends_with('\n')), (1, true), "{line}");
-        let mut out = String::new();
-        section(&mut out, "ours", "a\n== health ==", &Redactor::new(Vec::new()));
+        let out = section([FRAME, "ours"], "a\n== health ==", 1000, &Redactor::new(Vec::new()));
         assert_eq!(out, "\n== ours ==\na\n == health ==\n");
     }
 }
