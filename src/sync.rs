@@ -4,6 +4,7 @@
 //! ever seen there; in tests the state behind it is as good as it was, and the test's own panic is what counts.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,28 +18,60 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a notification. It may wake without one.
-pub(crate) fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
+/// Condition variable whose notifications cost nothing while nobody waits.
+///
+/// A notification of `std`'s is a system call every time. Whoever waits is counted here while they hold the lock of
+/// what they wait for, and whoever notifies has changed that under the same lock, so that they see the count.
+#[derive(Debug, Default)]
+pub(crate) struct Condition {
+    condvar: Condvar,
+    waiting: AtomicUsize,
 }
 
-/// Waits for a notification, at most this long. It may wake without one.
-pub(crate) fn wait_for<'a, T>(
-    condition: &Condvar,
-    guard: MutexGuard<'a, T>,
-    time: Duration,
-) -> MutexGuard<'a, T> {
-    condition.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
-}
+impl Condition {
+    /// Wakes one that waits.
+    pub(crate) fn notify_one(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_one();
+        }
+    }
 
-/// Waits while `blocked` says so, at most this long.
-pub(crate) fn wait_while<'a, T>(
-    condition: &Condvar,
-    guard: MutexGuard<'a, T>,
-    time: Duration,
-    blocked: impl FnMut(&mut T) -> bool,
-) -> MutexGuard<'a, T> {
-    condition.wait_timeout_while(guard, time, blocked).unwrap_or_else(PoisonError::into_inner).0
+    /// Wakes all that wait.
+    pub(crate) fn notify_all(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_all();
+        }
+    }
+
+    /// Waits for a notification. It may wake without one.
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.counted(|condvar| condvar.wait(guard).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for a notification, at most this long. It may wake without one.
+    pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+        self.counted(|condvar| condvar.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Waits while `blocked` says so, at most this long.
+    pub(crate) fn wait_while<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        time: Duration,
+        blocked: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        self.counted(|condvar| {
+            condvar.wait_timeout_while(guard, time, blocked).unwrap_or_else(PoisonError::into_inner).0
+        })
+    }
+
+    /// Counts a wait. It begins and ends with the lock held.
+    fn counted<G>(&self, wait: impl FnOnce(&Condvar) -> G) -> G {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = wait(&self.condvar);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        guard
+    }
 }
 
 /// Starts a named thread.
@@ -65,6 +98,29 @@ pub(crate) fn run_within<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn whoever_waits_is_woken() {
+        let shared = Arc::new((Mutex::new(0), Condition::default()));
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || {
+                    let long = Duration::from_secs(20);
+                    let mut count = shared.1.wait_while(lock(&shared.0), long, |count| *count == 0);
+                    *count -= 1;
+                })
+            })
+            .collect();
+        // One at a time, and the last ones together: each notification finds who waits by then, or nobody needs it.
+        *lock(&shared.0) += 1;
+        shared.1.notify_one();
+        *lock(&shared.0) += 2;
+        shared.1.notify_all();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        assert_eq!((*lock(&shared.0), shared.1.waiting.load(Ordering::Relaxed)), (0, 0));
+    }
 
     #[test]
     fn work_that_hangs_is_left_behind() {

@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::ops::metrics::Metrics;
 use crate::relay::record::Fate;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 use super::line::{self, Members};
 
@@ -103,8 +103,8 @@ struct State {
 /// The list. Shared behind an `Arc`.
 pub(super) struct List {
     state: Mutex<State>,
-    bell: Condvar,
-    end: Condvar,
+    bell: Condition,
+    end: Condition,
     start: Instant,
     /// When the step began that is being made, in milliseconds from the start; 0 when there is none.
     since: AtomicU64,
@@ -201,7 +201,7 @@ impl List {
     /// Waits for work, until `end` at most. Who has lines that could not be written gets no more of them.
     pub(super) fn take(&self, end: Instant, in_hand: bool) -> Work {
         let left = end.saturating_duration_since(Instant::now());
-        let state = sync::wait_while(&self.bell, self.state(), left, |state| {
+        let state = self.bell.wait_while(self.state(), left, |state| {
             let idle = in_hand || state.ready.is_empty() && state.gap == Gap::default();
             idle && !state.reopens && !state.ends
         });
@@ -274,7 +274,7 @@ impl List {
         }
         state.ends = true;
         self.bell.notify_one();
-        let mut state = sync::wait_while(&self.end, state, time, |state| !state.ended);
+        let mut state = self.end.wait_while(state, time, |state| !state.ended);
         state.ready_bytes = 0;
         let (lines, ready) = (std::mem::take(&mut state.in_hand), state.ready.drain(..).collect());
         (lines, ready, std::mem::take(&mut state.gap))

@@ -8,10 +8,10 @@
 //! bodies could keep a large one out for ever.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::sync;
+use crate::sync::{self, Condition};
 
 /// Bodies up to this size are not charged: with 128 workers they take 32 MiB at most.
 pub const FREE_BYTES: usize = 256 * 1024;
@@ -21,7 +21,7 @@ pub const FREE_BYTES: usize = 256 * 1024;
 pub struct Budget {
     capacity: usize,
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Budget {
     /// A budget of `capacity` bytes.
     pub fn new(capacity: usize) -> Arc<Budget> {
         let state = State { free: capacity, next_ticket: 0, waiting: VecDeque::new() };
-        Arc::new(Budget { capacity, state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(Budget { capacity, state: Mutex::new(state), changed: Condition::default() })
     }
 
     /// All bytes, free or not. Nothing larger can ever be reserved.
@@ -69,7 +69,7 @@ impl Budget {
                 self.changed.notify_all();
                 return None;
             }
-            state = sync::wait_for(&self.changed, state, left);
+            state = self.changed.wait_for(state, left);
         }
         state.waiting.pop_front();
         // Proven by the loop: no more is taken than was free.

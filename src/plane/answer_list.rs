@@ -6,7 +6,7 @@
 //! of room, and nothing here fails.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::ops::heartbeat::Heartbeat;
@@ -14,7 +14,7 @@ use crate::relay::backoff::Backoff;
 use crate::relay::command::Command;
 use crate::relay::inflight::Ticket;
 use crate::relay::port::Answer;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 use super::retry::{self, WAIT_MIN};
 
@@ -52,9 +52,9 @@ pub(super) struct AnswerList {
     bytes_max: usize,
     state: Mutex<State>,
     /// Rings for couriers.
-    work: Condvar,
+    work: Condition,
     /// Rings for those who bring answers.
-    room: Condvar,
+    room: Condition,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl AnswerList {
     /// A list with room for `fresh_max` fresh answers, and `bytes_max` bytes of postponed ones.
     pub(super) fn new(fresh_max: usize, bytes_max: usize) -> AnswerList {
         let state = Mutex::new(State::default());
-        AnswerList { fresh_max, bytes_max, state, work: Condvar::new(), room: Condvar::new() }
+        AnswerList { fresh_max, bytes_max, state, work: Condition::default(), room: Condition::default() }
     }
 
     /// Takes an answer that may be posted until then; waits for room. Gives it back once the list is closed.
@@ -89,7 +89,7 @@ impl AnswerList {
     ) -> Result<(), Box<PendingAnswer>> {
         let mut state = sync::lock(&self.state);
         while !state.closed && self.is_full(&state) {
-            state = sync::wait(&self.room, state);
+            state = self.room.wait(state);
         }
         state.brought += 1;
         let pending = PendingAnswer {
@@ -138,12 +138,12 @@ impl AnswerList {
                     state.lookout = true;
                     heartbeat.until(due);
                     let left = due.saturating_duration_since(now);
-                    let mut state = sync::wait_for(&self.work, state, left);
+                    let mut state = self.work.wait_for(state, left);
                     heartbeat.rest();
                     state.lookout = false;
                     state
                 }
-                None => sync::wait(&self.work, state),
+                None => self.work.wait(state),
             };
         }
     }
@@ -287,9 +287,10 @@ mod tests {
         let courier = {
             let list = Arc::clone(&list);
             std::thread::spawn(move || {
-                let state = sync::lock(&list.state);
+                let (state, began) = (sync::lock(&list.state), Instant::now());
                 waits.send(()).unwrap();
-                !list.work.wait_timeout(state, LONG / 6).unwrap().1.timed_out()
+                drop(list.work.wait_for(state, LONG / 6));
+                began.elapsed() < LONG / 6
             })
         };
         waiting.recv().unwrap();

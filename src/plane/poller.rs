@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::net::{Error, Kind};
@@ -17,7 +17,7 @@ use crate::relay::command::Command;
 use crate::relay::inflight::InFlight;
 use crate::relay::stop::{Phase, Stop};
 use crate::relay::worker::Relay;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 use super::hints;
 use super::oversized::{Body, Oversized};
@@ -73,7 +73,7 @@ pub struct Parts {
 pub struct Poller {
     parts: Parts,
     open: Mutex<Open>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 /// What is known of the open poll, for whoever is to cut it.
@@ -102,7 +102,7 @@ enum OpenState {
 impl Poller {
     /// Prepares a poller.
     pub fn new(parts: Parts) -> Poller {
-        Poller { parts, open: Mutex::default(), changed: Condvar::new() }
+        Poller { parts, open: Mutex::default(), changed: Condition::default() }
     }
 
     /// Polls until the process stops. A poll that brought nothing is followed by the next at once: the
@@ -155,9 +155,8 @@ impl Poller {
             }
             _ => Duration::ZERO,
         };
-        let wait = |open, time, state| {
-            sync::wait_while(&self.changed, open, time, |open: &mut Open| open.state == state)
-        };
+        let wait =
+            |open, time, state| self.changed.wait_while(open, time, |open: &mut Open| open.state == state);
         let end = Instant::now() + LAST_BODY_WAIT;
         let open = wait(open, grace, OpenState::Silent);
         let open = wait(open, end.saturating_duration_since(Instant::now()), OpenState::Read);
@@ -363,7 +362,7 @@ impl Poller {
         // Interruptible: a stop must not wait for a backoff of a minute.
         heartbeat.within(wait);
         let open = sync::lock(&self.open);
-        drop(sync::wait_while(&self.changed, open, wait, |open| !open.ended && !open.renewed));
+        drop(self.changed.wait_while(open, wait, |open| !open.ended && !open.renewed));
     }
 
     /// Notes how far the open poll is; false when none may be begun any more.

@@ -4,14 +4,14 @@
 //! Numbers and not a list: who is still running is known to the workers, the drain only asks whether
 //! it may end. A command cannot leave the program uncounted, because its ticket is part of it.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::sync;
+use crate::sync::{self, Condition};
 
 /// How much is in flight. Cloning shares the numbers.
 #[derive(Debug, Clone, Default)]
-pub struct InFlight(Arc<(Mutex<Load>, Condvar)>);
+pub struct InFlight(Arc<(Mutex<Load>, Condition)>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Load {
@@ -65,7 +65,7 @@ impl InFlight {
 
     fn wait(&self, deadline: Instant, too_much: impl Fn(&Load) -> bool) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        !too_much(&sync::wait_while(&self.0.1, sync::lock(&self.0.0), left, |load| too_much(load)))
+        !too_much(&self.0.1.wait_while(sync::lock(&self.0.0), left, |load| too_much(load)))
     }
 }
 

@@ -13,13 +13,13 @@ mod shares;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::ops::health::{self, Clock, Component, Object, Status, Tally};
 use crate::ops::metrics::RequestKind;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 use super::command::Command;
 use shares::{Limits, Shares};
@@ -57,11 +57,11 @@ pub struct Queue {
     limits: Limits,
     state: Mutex<State>,
     // One condition for each kind of waiter: with a single one, every push would wake all threads.
-    ordinary: Condvar,
-    quick: Condvar,
-    listen: Condvar,
-    room: Condvar,
-    overdue: Condvar,
+    ordinary: Condition,
+    quick: Condition,
+    listen: Condition,
+    room: Condition,
+    overdue: Condition,
 }
 
 /// What a worker holds while it runs a command.
@@ -118,7 +118,7 @@ impl Queue {
         let mut state = sync::lock(&self.state);
         while self.free(&state) == 0 && !state.closed {
             waiting();
-            state = sync::wait_for(&self.room, state, PUSH_STEP);
+            state = self.room.wait_for(state, PUSH_STEP);
         }
         if state.closed {
             return Err(Box::new(command));
@@ -138,7 +138,7 @@ impl Queue {
     pub fn wait_free(&self, wanted: usize, deadline: Instant) -> usize {
         let left = deadline.saturating_duration_since(Instant::now());
         let full = |state: &mut State| self.free(state) < wanted && !state.closed;
-        self.free(&sync::wait_while(&self.room, sync::lock(&self.state), left, full))
+        self.free(&self.room.wait_while(sync::lock(&self.state), left, full))
     }
 
     /// How many more commands fit. Their bytes are counted with those that run, by whoever polls.
@@ -171,7 +171,7 @@ impl Queue {
             }
             let look = state.look.filter(|_| worker == Lane::Overdue);
             let left = look.map_or(LOOK_MAX, |look| look.saturating_duration_since(Instant::now()));
-            state = sync::wait_for(self.bell(worker), state, left);
+            state = self.bell(worker).wait_for(state, left);
         }
     }
 
@@ -268,7 +268,7 @@ impl Queue {
         rest
     }
 
-    fn bell(&self, worker: Lane) -> &Condvar {
+    fn bell(&self, worker: Lane) -> &Condition {
         match worker {
             Lane::Ordinary => &self.ordinary,
             Lane::Quick => &self.quick,

@@ -3,10 +3,10 @@
 //! Phases only move forward, so a loop that has seen one reached need not look back. Nothing here
 //! ends a thread: whoever sleeps or polls looks at the phase and ends itself. It cannot fail.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::sync;
+use crate::sync::{self, Condition};
 
 /// The phases of a process, in their order.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ pub enum Phase {
 #[derive(Debug, Default)]
 pub struct Stop {
     phase: Mutex<Phase>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 impl Stop {
@@ -45,7 +45,7 @@ impl Stop {
 
     /// Sleeps for `time`, at most until `phase` is reached; true when it was.
     pub fn sleep(&self, time: Duration, phase: Phase) -> bool {
-        *sync::wait_while(&self.changed, sync::lock(&self.phase), time, |now| *now < phase) >= phase
+        *self.changed.wait_while(sync::lock(&self.phase), time, |now| *now < phase) >= phase
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::rehearsal::shown;
 use crate::config::Channel;
 use crate::ops::timestamp;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 /// Commands that may wait to be polled, and their bytes.
 const WAITING_MAX: usize = 1024;
@@ -106,7 +106,7 @@ struct Waiting {
 /// Every command and answer under way.
 pub(super) struct Board {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Condition,
     /// [`ROOM_WAIT`], but for tests.
     room_wait: Duration,
 }
@@ -158,7 +158,7 @@ impl Board {
             polls_open: 0,
             seen: Instant::now(),
         };
-        Board { state: Mutex::new(state), changed: Condvar::new(), room_wait: ROOM_WAIT }
+        Board { state: Mutex::new(state), changed: Condition::default(), room_wait: ROOM_WAIT }
     }
 
     /// Puts a call on the board.
@@ -276,7 +276,7 @@ impl Board {
     /// Waits for a change, but no longer than until the next look at the peer.
     fn wait<'a>(&self, state: MutexGuard<'a, State>, end: Instant) -> MutexGuard<'a, State> {
         let time = end.saturating_duration_since(Instant::now()).min(LOOK);
-        sync::wait_for(&self.changed, state, time)
+        self.changed.wait_for(state, time)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -11,7 +11,7 @@ mod pipes;
 
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -24,7 +24,7 @@ use crate::ops::readiness::Readiness;
 use crate::relay::inflight::Ticket;
 use crate::relay::message::Message;
 use crate::relay::revision::Era;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 use super::core::{Admission, Conversation, Core};
 use super::guards::{self, Guards, SWEEP_MAX};
@@ -89,9 +89,9 @@ pub(super) struct Keeper {
     state: Mutex<State>,
     observed: Mutex<Observed>,
     /// Something to write, or a change of the state.
-    changed: Condvar,
+    changed: Condition,
     /// A time at which something is due has changed.
-    due: Condvar,
+    due: Condition,
 }
 
 struct State {
@@ -142,8 +142,8 @@ impl Keeper {
             newer,
             state: Mutex::new(state),
             observed: Mutex::default(),
-            changed: Condvar::new(),
-            due: Condvar::new(),
+            changed: Condition::default(),
+            due: Condition::default(),
         })
     }
 
@@ -271,7 +271,7 @@ impl Keeper {
         let kill_wait = if state.lifeline.is_some() { KILL_WAIT } else { Duration::ZERO };
         let left = due.saturating_duration_since(Instant::now()) + kill_wait + SWEEP_MAX;
         let closing = |state: &mut State| matches!(state.core.life, Life::Closing(_));
-        drop(sync::wait_while(&self.changed, state, left, closing));
+        drop(self.changed.wait_while(state, left, closing));
     }
 
     /// Fails the calls of the child and has the guard end it at once.
@@ -315,7 +315,7 @@ impl Keeper {
             let pause = pause::after(&mut backoff, lived, state.core.answered);
             heartbeat.within(pause);
             let open = |state: &mut State| state.core.life != Life::Closed;
-            drop(sync::wait_while(&self.changed, state, pause, open));
+            drop(self.changed.wait_while(state, pause, open));
             heartbeat.rest();
         }
     }
@@ -332,7 +332,7 @@ impl Keeper {
                 core.change(Change::Start);
                 return true;
             }
-            state = sync::wait(&self.changed, state);
+            state = self.changed.wait(state);
         }
     }
 
@@ -362,9 +362,9 @@ impl Keeper {
         let why = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         // Its last answers may still stand in the pipe.
         let running = |state: &mut State| state.core.is_running();
-        let state = sync::wait_while(&self.changed, sync::lock(&self.state), LAST_OUTPUT_WAIT, running);
+        let state = self.changed.wait_while(sync::lock(&self.state), LAST_OUTPUT_WAIT, running);
         // So may its last words, which the log tells with its end.
-        drop(sync::wait_while(&self.changed, state, LAST_WORDS_WAIT, |state| state.stderr_open));
+        drop(self.changed.wait_while(state, LAST_WORDS_WAIT, |state| state.stderr_open));
         (Change::Ended, cause, format!("ended with {why}"))
     }
 

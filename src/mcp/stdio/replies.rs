@@ -4,7 +4,7 @@
 //! are waited for by others.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::net::{self, Reservation};
@@ -12,7 +12,7 @@ use crate::relay::failure::{Class, Failure};
 use crate::relay::json::Span;
 use crate::relay::message::Message;
 use crate::relay::payload::Payload;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 use super::observed::Stamp;
 use super::rewrite::splice;
@@ -28,7 +28,7 @@ const NOTIFICATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     queue: Mutex<Queue>,
-    changed: Condvar,
+    changed: Condition,
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +134,7 @@ impl Replies {
             if left.is_zero() {
                 return None;
             }
-            queue = sync::wait_for(&self.changed, queue, left);
+            queue = self.changed.wait_for(queue, left);
         }
     }
 }

@@ -40,7 +40,7 @@ impl Keeper {
                 Life::Opening(_) | Life::Serving => self.watch_silence(&mut state, now),
                 Life::Down | Life::Starting | Life::Closed => return,
             };
-            state = sync::wait_for(&self.due, state, wait);
+            state = self.due.wait_for(state, wait);
         }
     }
 

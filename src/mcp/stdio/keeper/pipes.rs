@@ -43,7 +43,7 @@ impl Keeper {
             if line.is_some() || !state.core.is_running() {
                 return line;
             }
-            state = sync::wait(&self.changed, state);
+            state = self.changed.wait(state);
         }
         None
     }
