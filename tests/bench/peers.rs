@@ -9,8 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::echo::OFFERS;
-
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use super::tls::{self, Handshakes};
 
 /// What the control plane hands out.
 #[derive(Clone, Copy)]
@@ -62,6 +61,7 @@ struct Plane {
     changed: Condvar,
     connections: AtomicUsize,
     errors: AtomicUsize,
+    handshakes: Handshakes,
     stopped: AtomicBool,
 }
 
@@ -81,9 +81,10 @@ impl Peers {
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
+            handshakes: Handshakes::default(),
             stopped: AtomicBool::new(false),
         });
-        let tls = load.tls.then(tls);
+        let tls = load.tls.then(tls::server);
         let bundle = tls.as_ref().map(|(_, bundle)| bundle.clone());
         let config = tls.map(|(config, _)| config);
         let shared = Arc::clone(&plane);
@@ -92,9 +93,9 @@ impl Peers {
             match &config {
                 None => shared.serve(Plain(stream)),
                 Some(config) => {
-                    let connection =
-                        rustls::ServerConnection::new(Arc::clone(config)).expect("a TLS session");
-                    shared.serve(rustls::StreamOwned::new(connection, stream));
+                    if let Some(stream) = shared.handshakes.accept(config, stream) {
+                        shared.serve(stream);
+                    }
                 }
             }
         });
@@ -115,6 +116,10 @@ impl Peers {
 
     pub fn mcp_url(&self) -> String {
         format!("http://127.0.0.1:{}/mcp", self.mcp_port)
+    }
+
+    pub fn mcp_port(&self) -> u16 {
+        self.mcp_port
     }
 
     pub fn ca_bundle(&self) -> Option<&PathBuf> {
@@ -150,6 +155,11 @@ impl Peers {
 
     pub fn errors(&self) -> usize {
         self.plane.errors.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes at the control plane: full ones, and resumed ones.
+    pub fn handshakes(&self) -> [usize; 2] {
+        self.plane.handshakes.counts()
     }
 
     pub fn plane_connections(&self) -> usize {
@@ -363,22 +373,4 @@ impl Write for Plain {
     fn flush(&mut self) -> std::io::Result<()> {
         self.0.flush()
     }
-}
-
-fn tls() -> (Arc<rustls::ServerConfig>, PathBuf) {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
-    let certificate = parameters.self_signed(&key).expect("a certificate");
-    let bundle = std::env::temp_dir().join(format!("tunnel-client-bench-{}.pem", std::process::id()));
-    std::fs::write(&bundle, certificate.pem()).expect("a writable temporary directory");
-    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("protocol versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a usable certificate");
-    (Arc::new(config), bundle)
 }

@@ -10,21 +10,40 @@ use nix::unistd::Pid;
 
 use super::peers::Peers;
 
+/// The program of this build, before its arguments.
+pub fn own_program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tunnel-client"))
+}
+
+/// Programs among the words of a command, which hold a slash, or else that of this build; and the other words.
+pub fn programs(words: &[String]) -> (Vec<String>, Vec<String>) {
+    let (mut programs, others): (Vec<_>, _) = words.iter().cloned().partition(|word| word.contains('/'));
+    if programs.is_empty() {
+        programs.push(env!("CARGO_BIN_EXE_tunnel-client").to_owned());
+    }
+    (programs, others)
+}
+
 /// A running client; killed when dropped.
 pub struct Client {
     child: Child,
 }
 
 impl Client {
-    /// A client of these peers.
+    /// A client of these peers, whose server speaks HTTP.
     pub fn start(peers: &Peers, flags: &[&str]) -> Client {
         let server = format!("--mcp.server-url={}", peers.mcp_url());
-        let mut flags = [&[server.as_str()], flags].concat();
+        Client::of(own_program(), peers, &[&[server.as_str()], flags].concat())
+    }
+
+    /// The same of this program; the flags name its server.
+    pub fn of(program: Command, peers: &Peers, flags: &[&str]) -> Client {
+        let mut flags = flags.to_vec();
         let bundle = peers.ca_bundle().map(|bundle| format!("--ca-bundle={}", bundle.display()));
         if let Some(bundle) = &bundle {
             flags.extend(["--tls.roots=none", bundle]);
         }
-        Client::launch(&peers.plane_url(), &flags)
+        Client::launch_program(program, &peers.plane_url(), &flags, None)
     }
 
     /// A client of this control plane; the flags name its servers.
@@ -34,7 +53,10 @@ impl Client {
 
     /// The same, which logs to this file.
     pub fn launch_logged(plane_url: &str, flags: &[&str], log: Option<File>) -> Client {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tunnel-client"));
+        Client::launch_program(own_program(), plane_url, flags, log)
+    }
+
+    fn launch_program(mut command: Command, plane_url: &str, flags: &[&str], log: Option<File>) -> Client {
         command
             .arg("run")
             .arg(format!("--control-plane.base-url={plane_url}"))
@@ -59,10 +81,19 @@ impl Client {
 
     /// Voluntary context switches of all threads: how often something woke up.
     pub fn wakeups(&self) -> u64 {
+        self.sum("voluntary_ctxt_switches:")
+    }
+
+    /// All context switches of all threads.
+    pub fn switches(&self) -> u64 {
+        self.wakeups() + self.sum("nonvoluntary_ctxt_switches:")
+    }
+
+    fn sum(&self, name: &str) -> u64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("threads");
         tasks
             .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
-            .map(|status| number(&status, "voluntary_ctxt_switches:"))
+            .map(|status| number(&status, name))
             .sum()
     }
 
@@ -94,6 +125,10 @@ impl Client {
     pub fn end(mut self) -> ExitStatus {
         kill(self.pid(), Signal::SIGTERM).expect("the client still runs");
         self.child.wait().expect("a child")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn pid(&self) -> Pid {

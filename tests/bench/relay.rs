@@ -1,7 +1,8 @@
 //! The benchmark of the relay: a load driver in this process, the release binary in another.
 //!
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
-//! those whose name begins with the given word, `-- governed` what policy, pins and audit cost, `-- faults` the faults of the plane, which lose no answer,
+//! those whose name begins with the given word, `-- table` the figures to hold in one table, `-- instructions` those of a
+//! call beside what is kept, `-- governed` what policy, pins and audit cost, `-- faults` the faults of the plane, which lose no answer,
 //! `-- recorded` the audit records of 200 000 calls under faults, `-- soak SECONDS` the soak alone, and
 //! `-- rotate [SECONDS]` calls while keys and certificates change.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
@@ -21,12 +22,16 @@ mod beside;
 #[path = "../support/certs.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod certs;
+#[path = "counts.rs"]
+mod counts;
 #[path = "echo.rs"]
 mod echo;
 #[path = "faults.rs"]
 mod faults;
 #[path = "governed.rs"]
 mod governed;
+#[path = "instructions.rs"]
+mod instructions;
 #[path = "peers.rs"]
 mod peers;
 #[path = "process.rs"]
@@ -43,15 +48,19 @@ mod rotate_ledger;
 mod rotate_peers;
 #[path = "soak.rs"]
 mod soak;
+#[path = "table.rs"]
+mod table;
 #[path = "../support/temp.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod temp;
+#[path = "tls.rs"]
+mod tls;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use peers::{Load, Mcp, Peers, Style};
-use process::Client;
+use process::{Client, own_program};
 
 /// One row of the table.
 #[derive(Clone, Copy)]
@@ -71,26 +80,23 @@ fn main() -> ExitCode {
     // What cargo adds is no word of the user.
     let words = words.iter().filter(|word| *word != "--bench");
     let wanted: Vec<String> = words.map(|word| word.trim_start_matches('-').to_owned()).collect();
-    if let [first, rest @ ..] = wanted.as_slice() {
-        if first == "governed" {
-            governed::run(&rows(), rest);
-            return ExitCode::SUCCESS;
-        }
-    }
-    if wanted == ["faults"] {
-        return faults::run();
-    }
-    if wanted == ["recorded"] {
-        return recorded::run();
-    }
     let seconds = |text: &String| Duration::from_secs(text.parse().expect("a number of seconds"));
-    match wanted.as_slice() {
-        [word, length] if word == "soak" => return soak::run(seconds(length)),
-        [word, rest @ ..] if word == "rotate" => {
-            return rotate::run(rest.first().map_or(rotate::LONG, seconds));
-        }
-        _ => {}
+    let (word, rest) = wanted.split_first().map_or(("", &[][..]), |(word, rest)| (word.as_str(), rest));
+    match (word, rest) {
+        ("governed", _) => governed::run(&rows(), rest),
+        ("table", _) => table::run(&rows(), rest),
+        ("instructions", _) => return instructions::run(&rows(), rest),
+        ("faults", []) => return faults::run(),
+        ("recorded", []) => return recorded::run(),
+        ("soak", [length]) => return soak::run(seconds(length)),
+        ("rotate", _) => return rotate::run(rest.first().map_or(rotate::LONG, seconds)),
+        _ => print_rows(&wanted),
     }
+    ExitCode::SUCCESS
+}
+
+/// Prints the rows whose names begin with one of the words, or all.
+fn print_rows(wanted: &[String]) {
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word.as_str()));
     println!(
         "{:<22} {:>9} {:>11} {:>7} {:>7} {:>9} {:>9}  connections plane/mcp",
@@ -106,12 +112,11 @@ fn main() -> ExitCode {
         returned();
     }
     if runs("start") {
-        start();
+        start_up();
     }
     if runs("idle") {
         idle();
     }
-    ExitCode::SUCCESS
 }
 
 fn rows() -> [Row; 7] {
@@ -135,43 +140,36 @@ fn rows() -> [Row; 7] {
     ]
 }
 
-/// What one run of a row has shown.
-struct Measured {
-    calls_per_second: f64,
-    cpu_us: f64,
-    lost: usize,
-    /// Errors, memory and connections, as the table has them.
-    rest: String,
-}
-
-fn relay(row: &Row) {
-    let Measured { calls_per_second, cpu_us, lost, rest, .. } = measure(row, row.flags);
-    println!("{:<22} {calls_per_second:>9.0} {cpu_us:>11.1} {lost:>7} {rest}", row.name);
-}
-
-/// Runs the load of a row through a client with these flags.
-fn measure(row: &Row, flags: &[&str]) -> Measured {
-    let peers = Peers::start(row.load, Mcp { style: row.style });
-    let client = match row.style {
-        Style::Stdio => {
-            let server = format!("--mcp.command={}", echo::command("bench"));
-            Client::launch(&peers.plane_url(), &[&[server.as_str()], flags].concat())
-        }
-        _ => Client::start(&peers, flags),
+/// Peers of a load, and a client of theirs, of this program and with these flags, that polls.
+fn start(program: Command, row: &Row, load: Load, flags: &[&str]) -> (Peers, Client) {
+    let peers = Peers::start(load, Mcp { style: row.style });
+    let server = match row.style {
+        Style::Stdio => format!("--mcp.command={}", echo::command("bench")),
+        _ => format!("--mcp.server-url={}", peers.mcp_url()),
     };
+    let client = Client::of(program, &peers, &[&[server.as_str()], flags].concat());
     peers.wait_first_poll();
+    (peers, client)
+}
+
+/// Runs the load of a row and prints it.
+fn relay(row: &Row) {
+    let (peers, client) = start(own_program(), row, row.load, row.flags);
     let (cpu_before, started) = (client.cpu(), Instant::now());
     peers.go();
     let answered = peers.wait_done(Duration::from_secs(120));
     let (took, cpu) = (started.elapsed(), client.cpu() - cpu_before);
     let (resident, peak) = client.memory_mb();
-    let connections = format!("{}/{}", peers.plane_connections(), peers.mcp_connections());
-    Measured {
-        calls_per_second: answered as f64 / took.as_secs_f64(),
-        cpu_us: cpu.as_secs_f64() * 1e6 / row.load.calls as f64,
-        lost: row.load.calls - answered,
-        rest: format!("{:>7} {resident:>9.1} {peak:>9.1}  {connections}", peers.errors()),
-    }
+    println!(
+        "{:<22} {:>9.0} {:>11.1} {:>7} {:>7} {resident:>9.1} {peak:>9.1}  {}/{}",
+        row.name,
+        answered as f64 / took.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / row.load.calls as f64,
+        row.load.calls - answered,
+        peers.errors(),
+        peers.plane_connections(),
+        peers.mcp_connections(),
+    );
 }
 
 /// What is left of the memory of large bodies a minute after the last of them has gone.
@@ -195,7 +193,7 @@ fn returned() {
     }
 }
 
-fn start() {
+fn start_up() {
     let mut times: Vec<f64> = (0..11)
         .map(|_| {
             let peers = Peers::start(Load::default(), Mcp { style: Style::Json(16) });
