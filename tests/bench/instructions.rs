@@ -24,6 +24,13 @@ fn kept_file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/instructions.txt")
 }
 
+/// What an emulator counts of a run, or of a call.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    pub instructions: u64,
+    pub allocations: u64,
+}
+
 /// Compares all rows with the file, or writes the file when the word is `keep`. Fails if a row takes more.
 pub fn run(rows: &[Row], words: &[String]) -> ExitCode {
     let (programs, words) = programs(words);
@@ -33,15 +40,19 @@ pub fn run(rows: &[Row], words: &[String]) -> ExitCode {
     let mut more = false;
     for name in ROWS {
         let row = rows.iter().find(|row| row.name == name).expect("a row");
-        let Some(count) = of_call(&programs[0], row) else {
+        let Some(counts) = of_call(&programs[0], row) else {
             println!("instructions are counted by valgrind, which is not there");
             return ExitCode::FAILURE;
         };
-        let kept = old.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        let percent = kept.map_or(f64::NAN, |kept| (count as f64 / kept as f64 - 1.0) * 100.0);
-        more |= kept.is_none() || percent > MORE_MAX;
-        println!("{name:<6} {count:>7} instructions a call, kept {} ({percent:+.1} %)", kept.unwrap_or(0));
-        new.push_str(&format!("{name:<6} {count}\n"));
+        let line = old.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let mut kept = line.split_whitespace().map(|number| number.parse::<u64>().expect("a number"));
+        for (what, count) in [("instructions", counts.instructions), ("allocations", counts.allocations)] {
+            let kept = kept.next();
+            let percent = kept.map_or(f64::NAN, |kept| (count as f64 / kept as f64 - 1.0) * 100.0);
+            more |= kept.is_none() || percent > MORE_MAX;
+            println!("{name:<6} {count:>7} {what} a call, kept {} ({percent:+.1} %)", kept.unwrap_or(0));
+        }
+        new.push_str(&format!("{name:<6} {} {}\n", counts.instructions, counts.allocations));
     }
     if words == ["keep"] {
         fs::write(kept_file(), new).expect("a writable tree");
@@ -54,29 +65,47 @@ pub fn run(rows: &[Row], words: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Instructions of one call of a row, or nothing without valgrind, or over stdio: before 3.21 valgrind cannot start a
-/// program through `/proc/self/exe`, which the guard of a child is.
-pub fn of_call(program: &str, row: &Row) -> Option<u64> {
+/// What is counted of one call of a row, or nothing without valgrind, or over stdio: before 3.21 valgrind cannot start
+/// a program through `/proc/self/exe`, which the guard of a child is.
+pub fn of_call(program: &str, row: &Row) -> Option<Counts> {
     let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
     if matches!(row.style, Style::Stdio) || !version.is_ok_and(|status| status.success()) {
         return None;
     }
-    let [few, many] = CALLS.map(|calls| of_run(program, row, calls));
-    Some((many - few) / (CALLS[1] - CALLS[0]) as u64)
+    let each = |counts: [u64; 2]| (counts[1] - counts[0]) / (CALLS[1] - CALLS[0]) as u64;
+    Some(Counts {
+        instructions: each(CALLS.map(|calls| instructions(program, row, calls))),
+        allocations: each(CALLS.map(|calls| allocations(program, row, calls))),
+    })
 }
 
 /// Instructions of a whole run.
-fn of_run(program: &str, row: &Row, calls: usize) -> u64 {
-    let counts = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callgrind");
+fn instructions(program: &str, row: &Row, calls: usize) -> u64 {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callgrind");
+    let options = ["--tool=callgrind".to_owned(), format!("--callgrind-out-file={}", file.display())];
+    let text = run_under(&options, &file, program, row, calls);
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
+    total.trim().parse().expect("a number")
+}
+
+/// Allocations of a whole run. A program that holds its own allocator shows none.
+fn allocations(program: &str, row: &Row, calls: usize) -> u64 {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("memcheck");
+    let options = ["--leak-check=no".to_owned(), format!("--log-file={}", file.display())];
+    let text = run_under(&options, &file, program, row, calls);
+    let (_, rest) = text.split_once("total heap usage: ").expect("a total");
+    let (number, _) = rest.split_once(' ').expect("a number");
+    number.replace(',', "").parse().expect("a number")
+}
+
+/// Runs so many calls under valgrind and gives what it wrote into this file.
+fn run_under(options: &[String], file: &Path, program: &str, row: &Row, calls: usize) -> String {
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--quiet", "--child-silent-after-fork=yes"]);
-    command.arg(format!("--callgrind-out-file={}", counts.display())).arg(program);
+    command.args(options).arg("--child-silent-after-fork=yes").arg(program);
     let load = Load { calls, callers: 1, ..row.load };
     let (peers, client) = start(command, row, load, &["--mcp.max-concurrent-requests=1"]);
     peers.go();
     assert_eq!(peers.wait_done(Duration::from_secs(120)), calls, "{}: calls are lost", row.name);
     assert!(client.end().success());
-    let text = fs::read_to_string(&counts).expect("what was counted");
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
-    total.trim().parse().expect("a number")
+    fs::read_to_string(file).expect("what was counted")
 }

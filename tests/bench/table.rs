@@ -42,8 +42,18 @@ pub fn run(rows: &[Row], words: &[String]) {
         println!("program {}: {program}", number + 1);
     }
     println!(
-        "{:<12} {:>8} {:>8} {:>6} {:>6} {:>7} {:>9} {:>5} {:>7} {:>10}  plane/mcp connections",
-        "row", "calls/s", "CPU us", "calls", "futex", "switch", "instr.", "lost", "RSS MB", "handshakes"
+        "{:<12} {:>8} {:>8} {:>6} {:>6} {:>7} {:>9} {:>6} {:>5} {:>7} {:>10}  plane/mcp connections",
+        "row",
+        "calls/s",
+        "CPU us",
+        "calls",
+        "futex",
+        "switch",
+        "instr.",
+        "alloc",
+        "lost",
+        "RSS MB",
+        "handshakes"
     );
     let is_wanted = |row: &&Row| match names.as_slice() {
         [] => ROWS.contains(&row.name),
@@ -103,15 +113,17 @@ fn show(name: &str, program: &str, row: &Row, turns: &mut [Turn]) {
     };
     let [calls, futex] = counted(program, row)
         .map_or_else(|| ["-".to_owned(), "-".to_owned()], |counts| counts.map(|count| format!("{count:.1}")));
-    let counted =
-        instructions::of_call(program, row).map_or_else(|| "-".to_owned(), |count| count.to_string());
+    let [instructions, allocations] = instructions::of_call(program, row).map_or_else(
+        || ["-".to_owned(), "-".to_owned()],
+        |counts| [counts.instructions, counts.allocations].map(|count| count.to_string()),
+    );
     let last = turns.last().expect("a turn");
     let handshakes = match row.load.tls {
         true => last.handshakes.map(|count| per_10_000(count, row.load.calls)).join("+"),
         false => "-".to_owned(),
     };
     println!(
-        "{name:<12} {:>8.0} {:>8.1} {calls:>6} {futex:>6} {:>7.1} {counted:>9} {:>5} {:>7.1} {handshakes:>10}  {}/{}",
+        "{name:<12} {:>8.0} {:>8.1} {calls:>6} {futex:>6} {:>7.1} {instructions:>9} {allocations:>6} {:>5} {:>7.1} {handshakes:>10}  {}/{}",
         median(|turn| turn.rate),
         median(|turn| turn.cpu_us),
         median(|turn| turn.switches),
