@@ -45,10 +45,22 @@ pub(super) struct PendingAnswer {
     held: Option<Ticket>,
 }
 
+/// What becomes of an answer that is brought.
+#[derive(Debug)]
+pub(super) enum Added {
+    /// It waits for a courier.
+    Waits,
+    /// Whoever has brought it posts it, and then says that it was `posted`.
+    Yours(Box<PendingAnswer>),
+    /// The list is closed.
+    Closed(Box<PendingAnswer>),
+}
+
 /// The list. Shared by those who bring answers and the couriers.
 #[derive(Debug)]
 pub(super) struct AnswerList {
     fresh_max: usize,
+    posting_max: usize,
     bytes_max: usize,
     state: Mutex<State>,
     /// Rings for couriers.
@@ -65,6 +77,8 @@ struct State {
     postponed_bytes: usize,
     /// Answers brought so far.
     brought: u64,
+    /// Those among them that are being posted by whoever brought them.
+    posting: usize,
     fresh_in_a_row: u32,
     /// One courier waits for the time of the first; the others wait for a bell.
     lookout: bool,
@@ -74,21 +88,19 @@ struct State {
 }
 
 impl AnswerList {
-    /// A list with room for `fresh_max` fresh answers, and `bytes_max` bytes of postponed ones.
-    pub(super) fn new(fresh_max: usize, bytes_max: usize) -> AnswerList {
-        let state = Mutex::new(State::default());
-        AnswerList { fresh_max, bytes_max, state, work: Condition::default(), room: Condition::default() }
+    /// A list with room for `fresh_max` fresh answers, and `bytes_max` bytes of postponed ones. Of those who bring
+    /// answers `posting_max` may post at once.
+    pub(super) fn new(fresh_max: usize, posting_max: usize, bytes_max: usize) -> AnswerList {
+        let (state, work, room) = Default::default();
+        AnswerList { fresh_max, posting_max, bytes_max, state, work, room }
     }
 
-    /// Takes an answer that may be posted until then; waits for room. Gives it back once the list is closed.
-    pub(super) fn add(
-        &self,
-        command: Arc<Command>,
-        answer: Answer,
-        until: Instant,
-    ) -> Result<(), Box<PendingAnswer>> {
+    /// Takes an answer that may be posted until then, or has it posted by whoever brings it, if that `posts`. Waits for
+    /// room otherwise.
+    pub(super) fn add(&self, command: Arc<Command>, answer: Answer, until: Instant, posts: bool) -> Added {
         let mut state = sync::lock(&self.state);
-        while !state.closed && self.is_full(&state) {
+        let posts = posts && state.posting < self.posting_max && !self.is_held_up(&state);
+        while !posts && !state.closed && self.is_full(&state) {
             state = self.room.wait(state);
         }
         state.brought += 1;
@@ -103,11 +115,21 @@ impl AnswerList {
             held: None,
         };
         if state.closed {
-            return Err(Box::new(pending));
+            return Added::Closed(Box::new(pending));
+        }
+        if posts {
+            state.posting += 1;
+            return Added::Yours(Box::new(pending));
         }
         state.fresh.push_back(pending);
+        drop(state);
         self.work.notify_one();
-        Ok(())
+        Added::Waits
+    }
+
+    /// Whoever brought an answer has posted it.
+    pub(super) fn posted(&self) {
+        sync::lock(&self.state).posting -= 1;
     }
 
     /// How many answers were taken so far.
@@ -208,8 +230,12 @@ impl AnswerList {
     }
 
     fn is_full(&self, state: &State) -> bool {
-        let postponed = state.postponed.len() >= POSTPONED_MAX || state.postponed_bytes >= self.bytes_max;
-        state.end.is_none() && (state.fresh.len() >= self.fresh_max || postponed)
+        state.end.is_none() && (state.fresh.len() >= self.fresh_max || self.is_held_up(state))
+    }
+
+    /// Whether no more answers may wait for another attempt.
+    fn is_held_up(&self, state: &State) -> bool {
+        state.postponed.len() >= POSTPONED_MAX || state.postponed_bytes >= self.bytes_max
     }
 }
 
@@ -246,12 +272,19 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn add(list: &AnswerList, flight: &InFlight, until: Instant) -> Result<(), Box<PendingAnswer>> {
+    fn add(list: &AnswerList, flight: &InFlight, until: Instant) -> Result<(), Added> {
+        bring(list, flight, until, false)
+    }
+
+    fn bring(list: &AnswerList, flight: &InFlight, until: Instant, posts: bool) -> Result<(), Added> {
         let command = Command::example(flight.enter(0));
         let (kind, headers) = (AnswerKind::Response, ReplyHeaders::default());
         let payload = Some(Payload::own("0123456789".into()));
         let answer = Answer { kind, status: 200, headers, payload, timing: None };
-        list.add(Arc::new(command), answer, until)
+        match list.add(Arc::new(command), answer, until, posts) {
+            Added::Waits => Ok(()),
+            other => Err(other),
+        }
     }
 
     fn take(list: &AnswerList) -> PendingAnswer {
@@ -260,7 +293,7 @@ mod tests {
 
     #[test]
     fn fresh_answers_go_first_and_starve_none() {
-        let (list, flight, until) = (AnswerList::new(99, 99), InFlight::default(), Instant::now() + LONG);
+        let (list, flight, until) = (AnswerList::new(99, 1, 99), InFlight::default(), Instant::now() + LONG);
         (0..2).for_each(|_| add(&list, &flight, until).unwrap());
         let (first, second) = (take(&list), take(&list));
         assert_eq!([first.number, second.number], [1, 2]);
@@ -276,7 +309,7 @@ mod tests {
     #[test]
     fn whoever_takes_an_older_answer_wakes_another_for_the_fresh_one() {
         let (list, flight, until) =
-            (Arc::new(AnswerList::new(99, 99)), InFlight::default(), Instant::now() + LONG);
+            (Arc::new(AnswerList::new(99, 1, 99)), InFlight::default(), Instant::now() + LONG);
         add(&list, &flight, until).unwrap();
         list.postpone(take(&list), None).unwrap();
         std::thread::sleep(WAIT_MIN + Duration::from_millis(5));
@@ -300,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_in_flight_and_holds_up_who_brings_more() {
-        let (list, flight, now) = (Arc::new(AnswerList::new(9, 10)), InFlight::default(), Instant::now());
+        let (list, flight, now) = (Arc::new(AnswerList::new(9, 1, 10)), InFlight::default(), Instant::now());
         add(&list, &flight, now + LONG).unwrap();
         list.postpone(take(&list), None).unwrap();
         assert!(!flight.wait_below(10, now) && flight.wait_below(11, now));
@@ -316,8 +349,23 @@ mod tests {
     }
 
     #[test]
+    fn so_many_post_what_they_bring_and_the_rest_is_left_to_couriers() {
+        let (list, flight, until) = (AnswerList::new(9, 2, 99), InFlight::default(), Instant::now() + LONG);
+        let bring = || bring(&list, &flight, until, true);
+        let Err(Added::Yours(first)) = bring() else { panic!("the first is posted by whoever brings it") };
+        assert!(matches!(bring(), Err(Added::Yours(_))) && bring().is_ok() && bring().is_ok());
+        list.posted();
+        assert!(matches!(bring(), Err(Added::Yours(_))) && bring().is_ok());
+        let left: Vec<u64> = (0..3).map(|_| take(&list).number).collect();
+        assert_eq!((first.number, left), (1, vec![3, 4, 6]));
+        list.posted();
+        list.close();
+        assert!(matches!(bring(), Err(Added::Closed(_))));
+    }
+
+    #[test]
     fn no_wait_outlasts_its_deadline() {
-        let (list, flight, now) = (AnswerList::new(9, 99), InFlight::default(), Instant::now());
+        let (list, flight, now) = (AnswerList::new(9, 1, 99), InFlight::default(), Instant::now());
         add(&list, &flight, now + 2 * WAIT_MIN).unwrap();
         let mut pending = take(&list);
         for _ in 0..9 {
@@ -332,7 +380,7 @@ mod tests {
 
     #[test]
     fn an_end_shortens_every_wait_and_a_closed_list_takes_nothing() {
-        let (list, flight, now) = (AnswerList::new(1, 99), InFlight::default(), Instant::now());
+        let (list, flight, now) = (AnswerList::new(1, 1, 99), InFlight::default(), Instant::now());
         add(&list, &flight, now + LONG).unwrap();
         list.postpone(take(&list), Some(LONG / 2)).unwrap();
         list.end_by(Instant::now() + Duration::from_secs(20));

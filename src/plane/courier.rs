@@ -1,4 +1,7 @@
-//! The couriers: they post finished answers until each is taken, so that no worker waits for the plane.
+//! The couriers: they post finished answers until each is taken, so that no MCP slot waits for the plane.
+//!
+//! A worker that is done makes the first attempt itself, as long as few enough of them post at once. Everything after
+//! that is the couriers', and so are the answers of those who have no time to post.
 //!
 //! A courier never asks a server again: whatever becomes of a post, the work was done once. An answer is posted,
 //! with the same bytes, until its own deadline; the plane takes each one once, so repeating harms nobody. What
@@ -20,7 +23,7 @@ use crate::relay::port::{Answer, Outbox};
 use crate::relay::stop::{Phase, Stop};
 use crate::sync;
 
-use super::answer_list::{AnswerList, PendingAnswer};
+use super::answer_list::{Added, AnswerList, PendingAnswer};
 use super::refusal::{Refusal, StatusError};
 use super::retry::{self, Repeats, WAIT_MIN};
 use super::transport::Transport;
@@ -45,8 +48,10 @@ pub const COURIERS_MAX: usize = 64;
 pub struct Parts {
     /// Where answers are posted.
     pub plane: Arc<dyn Transport>,
-    /// How many threads post.
+    /// How many threads do nothing but post.
     pub couriers: usize,
+    /// How many workers may post at once besides.
+    pub posting: usize,
     /// How long an answer is posted whose caller sets no deadline.
     pub patience: Duration,
     /// Most bytes of answers that wait for another attempt.
@@ -85,7 +90,7 @@ impl Couriers {
         let couriers = Arc::new(Couriers {
             // As many fresh ones as there are couriers: then a worker waits, and with it the queue, and with
             // it the poller.
-            list: AnswerList::new(parts.couriers, parts.bytes_max),
+            list: AnswerList::new(parts.couriers, parts.posting, parts.bytes_max),
             parts,
             accepted: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -123,10 +128,15 @@ impl Couriers {
     /// One courier's life.
     fn work(&self, heartbeat: &Heartbeat) {
         while let Some(pending) = self.list.take(heartbeat) {
-            heartbeat.within(self.parts.plane.exchange_time());
-            self.post(pending);
-            heartbeat.rest();
+            self.post_within(pending, heartbeat);
         }
+    }
+
+    /// Posts an answer once, on the thread of this heartbeat.
+    fn post_within(&self, pending: PendingAnswer, heartbeat: &Heartbeat) {
+        heartbeat.within(self.parts.plane.exchange_time());
+        self.post(pending);
+        heartbeat.rest();
     }
 
     /// Posts a terminal answer once. The deadline is looked at before: past it the contract forbids even a
@@ -279,10 +289,15 @@ impl Outbox for Couriers {
         false
     }
 
-    fn deliver(&self, command: Arc<Command>, answer: Answer) {
+    fn deliver(&self, command: Arc<Command>, answer: Answer, posts: Option<&Heartbeat>) {
         let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.parts.patience);
-        if let Err(pending) = self.list.add(command, answer, until) {
-            self.lose(&pending, STOPS);
+        match (self.list.add(command, answer, until, posts.is_some()), posts) {
+            (Added::Waits, _) => {}
+            (Added::Yours(pending), Some(heartbeat)) => {
+                self.post_within(*pending, heartbeat);
+                self.list.posted();
+            }
+            (Added::Yours(pending) | Added::Closed(pending), _) => self.lose(&pending, STOPS),
         }
     }
 }

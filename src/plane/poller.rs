@@ -262,7 +262,6 @@ impl Poller {
             }
         }
         self.parts.relay.metrics.polled.add([], decoded);
-        self.parts.relay.metrics.queue_length.set([], self.parts.relay.queue.load().0);
         log::debug!(commands_polled = decoded, commands_enqueued = queued; "poll cycle complete");
         Ok(decoded)
     }

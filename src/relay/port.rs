@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::ops::heartbeat::Heartbeat;
 use crate::text::words;
 
 use super::command::{Command, Deadline};
@@ -128,9 +129,9 @@ pub trait Outbox: Send + Sync {
     /// accepted by `until`, and those that follow it should not be posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool;
 
-    /// Takes the terminal answer of a command; blocks while all couriers are busy. Called at most once
-    /// for a command: this is where "exactly one terminal answer" is kept.
-    fn deliver(&self, command: Arc<Command>, answer: Answer);
+    /// Takes the terminal answer of a command; called at most once for a command: this is where "exactly one terminal
+    /// answer" is kept. The thread whose heartbeat is given may post it itself. Blocks while all couriers are busy.
+    fn deliver(&self, command: Arc<Command>, answer: Answer, posts: Option<&Heartbeat>);
 }
 
 /// What is posted for a command.

@@ -13,12 +13,12 @@ mod shares;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
 use crate::ops::health::{self, Clock, Component, Object, Status, Tally};
-use crate::ops::metrics::RequestKind;
+use crate::ops::metrics::{Metrics, RequestKind};
 use crate::sync::{self, Condition};
 
 use super::command::Command;
@@ -51,10 +51,11 @@ pub enum Lane {
 }
 
 /// The queue. Shared behind an `Arc`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     capacity: usize,
     limits: Limits,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
     // One condition for each kind of waiter: with a single one, every push would wake all threads.
     ordinary: Condition,
@@ -81,6 +82,8 @@ struct State {
     shares: Shares,
     /// Ordinary workers that wait for work.
     idle: usize,
+    /// Those of them that a bell has woken and that have not come yet.
+    called: usize,
     /// When what waits is next looked at for commands whose time is over.
     look: Option<Instant>,
     closed: bool,
@@ -101,14 +104,16 @@ struct State {
 impl Queue {
     /// A queue for `capacity` commands and `workers` commands that run at once, of `channels` channels. Each
     /// channel beyond the first needs a worker of its own besides.
-    pub fn new(capacity: usize, workers: usize, channels: usize) -> Queue {
+    pub fn new(capacity: usize, workers: usize, channels: usize, metrics: &Arc<Metrics>) -> Queue {
         let alone = Limits { workers, running: workers, waiting: capacity, listens: LISTENERS };
         // With several channels one place must be left for passing on what another one gets.
         let places = capacity.max(2);
         let (running, waiting) = (workers - workers / 4, places - (places / 4).max(1));
         let several = Limits { running, waiting, listens: LISTENERS_OF_ONE, ..alone };
         let (capacity, limits) = if channels > 1 { (places, several) } else { (capacity, alone) };
-        Queue { capacity, limits, ..Queue::default() }
+        let (state, ordinary, quick, listen, room, overdue) = Default::default();
+        let metrics = Arc::clone(metrics);
+        Queue { capacity, limits, metrics, state, ordinary, quick, listen, room, overdue }
     }
 
     /// Waits for room and appends. `Ok` may hold a command that has to be refused, this one or the newest of the
@@ -129,8 +134,7 @@ impl Queue {
         }
         let refused = state.append(command, self.limits);
         state.pushed.add(Instant::now());
-        self.measure(&mut state);
-        self.wake(&state);
+        self.leave(state);
         Ok(refused)
     }
 
@@ -156,8 +160,7 @@ impl Queue {
             if let Some((held, command)) = state.take(worker, self.limits) {
                 state.idle -= usize::from(worker == Lane::Ordinary);
                 let admitted = admit(command);
-                self.measure(&mut state);
-                self.wake(&state);
+                self.leave(state);
                 self.room.notify_one();
                 return Some((held, admitted));
             }
@@ -172,6 +175,9 @@ impl Queue {
             let look = state.look.filter(|_| worker == Lane::Overdue);
             let left = look.map_or(LOOK_MAX, |look| look.saturating_duration_since(Instant::now()));
             state = self.bell(worker).wait_for(state, left);
+            if worker == Lane::Ordinary {
+                state.called = state.called.saturating_sub(1);
+            }
         }
     }
 
@@ -238,13 +244,13 @@ impl Queue {
             Lane::Listen => state.shares.listens(&held.channel, false),
             Lane::Overdue => {}
         }
-        self.wake(&state);
+        self.leave(state);
     }
 
-    /// How many commands wait, and how many ordinary workers are busy.
-    pub fn load(&self) -> (usize, usize) {
-        let state = sync::lock(&self.state);
-        (state.waiting.len(), state.shares.running())
+    /// How many commands wait.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        sync::lock(&self.state).waiting.len()
     }
 
     /// Takes nothing more in; workers end when what waits is done. Whoever waits for anything is woken:
@@ -277,19 +283,23 @@ impl Queue {
         }
     }
 
-    /// Wakes one worker of each kind that could take something now; each that takes something wakes
-    /// the next. A woken worker that finds its work gone waits again, so one bell too many does no
-    /// harm; one too few would leave a command behind until something else happens.
-    fn wake(&self, state: &State) {
+    /// Ends a change, and wakes workers for what they could take: an ordinary one when more may begin than have been
+    /// woken for it, and one of each other kind. The lock is free by then, or whoever wakes would wait for it. One bell
+    /// too many does no harm, since a worker that finds its work gone waits again; one too few would leave a command
+    /// behind until something else happens.
+    fn leave(&self, mut state: MutexGuard<'_, State>) {
+        self.measure(&mut state);
         let waits = |wanted: Lane| state.waiting.iter().any(|(lane, _)| *lane == wanted);
-        if state.idle > 0 && !state.waiting.is_empty() {
-            self.ordinary.notify_one();
-        }
-        if waits(Lane::Quick) {
-            self.quick.notify_one();
-        }
-        if waits(Lane::Listen) {
-            self.listen.notify_one();
+        let (quick, listen) = (waits(Lane::Quick), waits(Lane::Listen));
+        let ordinary = state.idle > state.called && state.startable(self.limits, state.called);
+        state.called += usize::from(ordinary);
+        self.metrics.queue_length.set([], state.waiting.len());
+        self.metrics.busy_workers.set([], state.shares.running());
+        drop(state);
+        for (bell, rings) in [(&self.ordinary, ordinary), (&self.quick, quick), (&self.listen, listen)] {
+            if rings {
+                bell.notify_one();
+            }
         }
     }
 }
@@ -316,6 +326,17 @@ impl State {
         let newest = self.waiting.iter().rposition(is_of)?;
         self.shares.waits(&crowding, false);
         self.waiting.remove(newest).map(|(_, command)| command)
+    }
+
+    /// Whether ordinary workers could begin more commands than so many.
+    fn startable(&self, limits: Limits, called: usize) -> bool {
+        let mut division = self.shares.division(limits);
+        let may_begin = |(lane, command): &&(Lane, Command)| {
+            let may = *lane != Lane::Listen && self.shares.may_begin(&command.channel, division);
+            division.running += usize::from(may);
+            may
+        };
+        self.waiting.iter().filter(may_begin).nth(called).is_some()
     }
 
     /// Removes the first command that this kind of worker may take.

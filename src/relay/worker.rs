@@ -1,7 +1,9 @@
-//! The workers: each takes a command, has it done, and hands the answer to the couriers.
+//! The workers: each takes a command, has it done, gives its MCP slot back, and has the answer posted.
 //!
-//! A worker never posts a terminal answer itself, so a slow control plane does not hold an MCP slot.
-//! It posts the notifications of its own call, because their order is the stream's.
+//! Slots are counted, not threads: there are as many workers more than slots as may post at once, so a worker posts
+//! its own answer without another thread being woken, and a slow control plane holds no slot. Where all of these post
+//! already, couriers take the answer. A worker posts the notifications of its own call while that runs, because their
+//! order is the stream's.
 //!
 //! Every command that is dequeued leaves through `Relay::run` with exactly one answer, also when its caller's time
 //! ends before its server has answered. A server that fails costs its own command; a worker outlives
@@ -70,17 +72,25 @@ enum Verdict {
     Fail(Failure),
 }
 
+/// What a worker is left with when a command has ended.
+struct Ended {
+    /// The status of the answer; there is none when nobody waits for one any more.
+    status: Option<u16>,
+    /// What has still to be posted.
+    answer: Option<(Arc<Command>, Answer)>,
+}
+
 /// A call that its server has admitted, or why there is none.
 type Work = Result<Box<dyn Call>, Verdict>;
 
 impl Relay {
-    /// Starts the ordinary workers for `count` calls at once, the quick ones, those for subscriptions, and the one that
-    /// answers what waits for too long. Each channel has one quick worker, and beyond the first one ordinary worker
-    /// besides: see `queue::shares`. They end with the queue; nobody waits for them, because what they have in hand is
-    /// counted as in flight.
-    pub fn start(self: &Arc<Relay>, count: usize, heartbeats: &Heartbeats) -> io::Result<()> {
+    /// Starts the ordinary workers for `count` calls and `posts` posts at once, the quick ones, those for
+    /// subscriptions, and the one that answers what waits for too long. Each channel has one quick worker, and beyond
+    /// the first one ordinary worker besides: see `queue::shares`. They end with the queue; nobody waits for them,
+    /// because what they have in hand is counted as in flight.
+    pub fn start(self: &Arc<Relay>, count: usize, posts: usize, heartbeats: &Heartbeats) -> io::Result<()> {
         let channels = self.targets.len().max(1);
-        let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + channels - 1)
+        let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + posts + channels - 1)
             .chain(std::iter::repeat_n((Lane::Quick, "quick"), channels))
             .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS))
             .chain([(Lane::Overdue, "deadlines")]);
@@ -118,7 +128,8 @@ impl Relay {
     /// safely send it again.
     pub fn give_up(&self, command: Command) {
         log::warn!(request_id = command.request_id.as_str(); "command not started before shutdown");
-        self.finish(Arc::new(command), Outcome::Failed(Failure::new(Kind::Shutdown, "shutting down")));
+        let failure = Failure::new(Kind::Shutdown, "shutting down");
+        self.hand_over(self.finish(Arc::new(command), Outcome::Failed(failure)));
     }
 
     /// Answers a command for which the queue has no place. What else is wrong with it is told first. 503 says what
@@ -133,24 +144,27 @@ impl Relay {
             Failure::new(Class::ChannelBusy, cause)
         };
         let verdict = self.check(&command).err().unwrap_or(Verdict::Fail(too_much));
-        self.settle(command, verdict);
+        self.hand_over(self.settle(command, verdict));
     }
 
     /// One worker's life. A worker that ends takes nothing with it: what it popped, it has finished.
     fn serve(&self, lane: Lane, heartbeat: &Heartbeat) {
         while let Some((held, (command, work))) = self.queue.pop(lane, |command| self.admit(command)) {
-            self.publish_load();
-            let status = self.run(command, work, heartbeat);
+            let Ended { status, answer } = self.run(command, work, heartbeat);
             self.queue.done(held, status);
-            self.publish_load();
+            // The others are too few for one of them to wait for the plane.
+            let posts = (lane == Lane::Ordinary).then_some(heartbeat);
+            if let Some((command, answer)) = answer {
+                self.outbox.deliver(command, answer, posts);
+            }
         }
     }
 
-    /// Gauges are set when they change, not when somebody asks: asking must not take the queue's lock.
-    fn publish_load(&self) {
-        let (waiting, busy) = self.queue.load();
-        self.metrics.queue_length.set([], waiting);
-        self.metrics.busy_workers.set([], busy);
+    /// Leaves an answer to the couriers.
+    fn hand_over(&self, ended: Ended) {
+        if let Some((command, answer)) = ended.answer {
+            self.outbox.deliver(command, answer, None);
+        }
     }
 
     /// Has the server admit a command, unless it ends without. Runs under the queue's lock and must not block.
@@ -194,8 +208,8 @@ impl Relay {
         self.allowed.is_empty() || self.allowed.contains(channel)
     }
 
-    /// Runs a command, and tells with which status it was answered.
-    fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) -> Option<u16> {
+    /// Runs a command.
+    fn run(&self, command: Arc<Command>, work: Work, heartbeat: &Heartbeat) -> Ended {
         if let (Some(record), Some(message), false) =
             (&command.record, command.message(), command.is_overdue())
         {
@@ -218,20 +232,21 @@ impl Relay {
         heartbeat.rest();
         // Only what a server did tells about it, never what was refused here.
         self.observe(&command, &outcome);
-        // With it goes the command, so that a drain does not wait for what is left.
-        let status = self.finish(command, outcome);
-        if let Some(work) = afterwards {
-            work();
-        }
-        status
+        let ended = self.finish(command, outcome);
+        let Some(work) = afterwards else { return ended };
+        // With the answer goes the command, so that neither its caller nor a drain waits for what is left.
+        let status = ended.status;
+        self.hand_over(ended);
+        work();
+        Ended { status, answer: None }
     }
 
     /// Ends a command without its server.
-    fn settle(&self, command: Arc<Command>, verdict: Verdict) -> Option<u16> {
+    fn settle(&self, command: Arc<Command>, verdict: Verdict) -> Ended {
         match verdict {
             Verdict::Unsupported => {
                 let answer = self.unsupported_channel(&command);
-                self.deliver(command, answer, Fate::new("refused", Some("unsupported_channel")))
+                self.end(command, answer, Fate::new("refused", Some("unsupported_channel")))
             }
             Verdict::Fail(failure) => self.finish(command, Outcome::Failed(failure)),
         }
@@ -271,8 +286,8 @@ impl Relay {
         }
     }
 
-    /// Answers a command with what it ended in.
-    fn finish(&self, command: Arc<Command>, outcome: Outcome) -> Option<u16> {
+    /// Makes the answer to a command from what it ended in.
+    fn finish(&self, command: Arc<Command>, outcome: Outcome) -> Ended {
         let outcome = match (&self.governor, outcome) {
             (Some(governor), Outcome::Response { status, headers, payload, timing }) => {
                 match governor.filter(&command, payload) {
@@ -285,12 +300,12 @@ impl Relay {
         let fate = fate::of(&command, &outcome);
         let mut answer = answer::of(&command, outcome);
         answer.timing = answer.timing.filter(|_| self.tells_timing);
-        self.deliver(command, answer, fate)
+        self.end(command, answer, fate)
     }
 
-    /// Hands over the one terminal answer of a command, unless nobody waits for it any more: a caller may have given
-    /// less time than the way here takes, and past the deadline nothing is posted. Tells its status.
-    fn deliver(&self, command: Arc<Command>, answer: Answer, fate: Fate) -> Option<u16> {
+    /// Ends a command with its one terminal answer, unless nobody waits for that any more: a caller may have given
+    /// less time than the way here takes, and past the deadline nothing is posted.
+    fn end(&self, command: Arc<Command>, answer: Answer, fate: Fate) -> Ended {
         let expired = command.expired();
         let bytes = answer.payload.as_ref().map_or(0, Payload::bytes);
         let fate = match expired {
@@ -306,11 +321,9 @@ impl Relay {
                 request_id = command.request_id.as_str();
                 "command response deadline reached; dropping without posting a response"
             );
-            return None;
+            return Ended { status: None, answer: None };
         }
-        let status = answer.status;
-        self.outbox.deliver(command, answer);
-        Some(status)
+        Ended { status: Some(answer.status), answer: Some((command, answer)) }
     }
 
     /// The refusal of a channel, in the shape that each type of command has for it. Here even a

@@ -105,9 +105,14 @@ impl<'a> Shared<'a> {
         self.policy.as_ref().map(|policy| -> Arc<dyn Governor> { Arc::<Policy>::clone(policy) })
     }
 
-    /// How many threads post answers.
+    /// How many threads post answers at most at once, workers and couriers.
     pub(super) fn couriers(settings: &Settings) -> usize {
         (2 * settings.mcp.max_concurrent_requests).min(COURIERS_MAX)
+    }
+
+    /// How many of them are workers.
+    pub(super) fn posting(settings: &Settings) -> usize {
+        Self::couriers(settings) / 2
     }
 
     /// Reads what the operator has accepted of tools.
@@ -269,7 +274,7 @@ impl<'a> Shared<'a> {
         // Where the operator's own headers bring a trace context, two would contradict each other.
         let has_own = trace::NAMES.iter().any(|name| mcp.extra_headers.contains_key(*name));
         Relay {
-            queue: Queue::new(plane.max_inflight, mcp.max_concurrent_requests, counted),
+            queue: Queue::new(plane.max_inflight, mcp.max_concurrent_requests, counted, &self.metrics),
             targets,
             allowed: plane.poll_channels.clone(),
             outbox: Arc::<Couriers>::clone(couriers),
@@ -289,7 +294,8 @@ impl<'a> Shared<'a> {
         let settings = self.settings;
         let parts = courier::Parts {
             plane: Arc::<Plane>::clone(plane),
-            couriers: Self::couriers(settings),
+            couriers: Self::couriers(settings) - Self::posting(settings),
+            posting: Self::posting(settings),
             patience: settings.mcp.connection_max_ttl,
             bytes_max: settings.network.body_budget_bytes,
             metrics: Arc::clone(&self.metrics),

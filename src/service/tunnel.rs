@@ -170,7 +170,8 @@ impl Tunnel {
     /// Workers come first: a command must find somebody, and a thread that cannot be started must fail
     /// the start before the first poll.
     pub(crate) fn start(&self, settings: &Settings) -> Result<(), Error> {
-        self.relay.start(settings.mcp.max_concurrent_requests, &self.heartbeats).map_err(Error::thread)?;
+        let (calls, posts) = (settings.mcp.max_concurrent_requests, Shared::posting(settings));
+        self.relay.start(calls, posts, &self.heartbeats).map_err(Error::thread)?;
         let (plane, readiness) = (Arc::clone(&self.plane), Arc::clone(&self.readiness));
         spawn("metadata", move || fetch_metadata(&plane, &readiness))?;
         let wait = settings.mcp.startup_wait;

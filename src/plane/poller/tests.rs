@@ -6,7 +6,7 @@ use super::super::refusal::StatusError;
 use super::super::retry::RETRY_AFTER_MAX;
 use super::*;
 use crate::config::Channel;
-use crate::ops::heartbeat::Heartbeats;
+use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
 use crate::relay::calls::Calls;
@@ -65,7 +65,7 @@ impl Outbox for Answers {
         false
     }
 
-    fn deliver(&self, command: Arc<Command>, answer: Answer) {
+    fn deliver(&self, command: Arc<Command>, answer: Answer, _: Option<&Heartbeat>) {
         sync::lock(&self.0).push((command.request_id.clone(), answer.status));
     }
 }
@@ -116,7 +116,7 @@ fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answer
     let (channel, target): (_, Arc<dyn Target>) = (Channel::main(), Arc::new(target));
     let metrics = Arc::new(Metrics::new("t", 10, 1, std::slice::from_ref(&channel)));
     Relay {
-        queue: Queue::new(10, 1, 1),
+        queue: Queue::new(10, 1, 1, &metrics),
         targets: HashMap::from([(channel, target)]),
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(answers),
@@ -155,7 +155,7 @@ fn run(polls: Vec<Result<Body, Refusal>>) -> (usize, Vec<(String, u16)>, bool) {
     let relay = Arc::new(relay(Idle { is_served: true }, None, &answers));
     poller(polls, &relay).0.run(&Heartbeats::default().add("poller"));
     let answers = sync::lock(&answers.0).clone();
-    (relay.queue.load().0, answers, relay.readiness.plane_reached())
+    (relay.queue.waiting(), answers, relay.readiness.plane_reached())
 }
 
 fn commands(method: &str, count: usize) -> Body {
@@ -214,6 +214,6 @@ fn a_renewal_ends_the_wait_after_a_failure() {
         poller.hurry();
         running.join().unwrap();
     });
-    assert_eq!(relay.queue.load().0, 1);
+    assert_eq!(relay.queue.waiting(), 1);
     assert!(began.elapsed() < RETRY_AFTER_MAX, "{:?}", began.elapsed());
 }

@@ -61,7 +61,7 @@ struct Use {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Division {
     limits: Limits,
-    running: usize,
+    pub(super) running: usize,
     share: usize,
     /// Channels that have commands waiting and less than their share.
     hungry: usize,

@@ -4,7 +4,10 @@ use super::super::command::Body;
 use super::super::inflight::InFlight;
 use super::super::message::Message;
 use super::*;
-use std::sync::Arc;
+
+fn queue(capacity: usize, workers: usize, channels: usize) -> Queue {
+    Queue::new(capacity, workers, channels, &Arc::new(Metrics::new("t", capacity, workers, &[])))
+}
 
 /// Pushes a command and tells which one is refused.
 fn push(queue: &Queue, id: &str, channel: &str, message: &str) -> Result<Option<String>, Box<Command>> {
@@ -31,7 +34,7 @@ fn take(queue: &Queue, worker: Lane) -> (Held, String) {
 
 #[test]
 fn commands_leave_in_the_order_of_arrival() {
-    let queue = Queue::new(10, 2, 1);
+    let queue = queue(10, 2, 1);
     ["a", "b"].iter().for_each(|id| assert_eq!(push(&queue, id, "main", CALL).unwrap(), None));
     assert_eq!(queue.wait_free(1, Instant::now()), 8);
     assert_eq!([pop(&queue, Lane::Ordinary), pop(&queue, Lane::Ordinary)], ["a", "b"]);
@@ -39,7 +42,7 @@ fn commands_leave_in_the_order_of_arrival() {
 
 #[test]
 fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
-    let queue = Queue::new(10, 1, 1);
+    let queue = queue(10, 1, 1);
     ["a", "b"].iter().for_each(|id| assert_eq!(push(&queue, id, "main", CALL).unwrap(), None));
     push(&queue, "c", "main", CANCEL).unwrap();
     assert_eq!(pop(&queue, Lane::Ordinary), "a");
@@ -48,7 +51,7 @@ fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
 
 #[test]
 fn workers_are_shared_while_others_wait() {
-    let queue = Queue::new(10, 4, 2);
+    let queue = queue(10, 4, 2);
     let next = || take(&queue, Lane::Ordinary);
     (0..5).for_each(|n| assert_eq!(push(&queue, &format!("x{n}"), "x", CALL).unwrap(), None));
     let (first, second) = (next().0, next().0);
@@ -65,7 +68,7 @@ fn workers_are_shared_while_others_wait() {
 
 #[test]
 fn the_channel_that_crowds_the_queue_is_refused() {
-    let queue = Queue::new(4, 1, 2);
+    let queue = queue(4, 1, 2);
     for (id, channel, expected) in
         [("a", "x", None), ("b", "x", None), ("c", "x", None), ("d", "y", Some("c"))]
     {
@@ -77,7 +80,7 @@ fn the_channel_that_crowds_the_queue_is_refused() {
 
 #[test]
 fn one_channel_holds_one_quick_worker() {
-    let queue = Queue::new(10, 1, 2);
+    let queue = queue(10, 1, 2);
     for (id, channel) in [("a", "x"), ("b", "x"), ("c", "y")] {
         push(&queue, id, channel, CANCEL).unwrap();
     }
@@ -91,7 +94,7 @@ fn one_channel_holds_one_quick_worker() {
 
 #[test]
 fn the_fifth_subscription_is_refused_until_one_ends() {
-    let queue = Queue::new(10, 1, 1);
+    let queue = queue(10, 1, 1);
     for (id, expected) in [("a", None), ("b", None), ("c", None), ("d", None), ("e", Some("e"))] {
         assert_eq!(push(&queue, id, "main", LISTEN).unwrap().as_deref(), expected);
     }
@@ -105,7 +108,7 @@ fn the_fifth_subscription_is_refused_until_one_ends() {
 /// NEW-036: the earliest deadline wakes, whenever its command came; all places are given back.
 #[test]
 fn overdue_commands_are_taken_wherever_they_stand() {
-    let queue = Arc::new(Queue::new(10, 1, 1));
+    let queue = Arc::new(queue(10, 1, 1));
     let watching = Arc::clone(&queue);
     let watch = std::thread::spawn(move || {
         let next = || watching.pop(Lane::Overdue, |command| command.request_id);
@@ -129,7 +132,7 @@ fn overdue_commands_are_taken_wherever_they_stand() {
     within("listen", LISTEN, Some(60));
     within("first", CALL, Some(20));
     within("second", CANCEL, Some(40));
-    while queue.load().0 > 2 {
+    while queue.waiting() > 2 {
         std::thread::yield_now();
     }
     assert_eq!(queue.wait_free(10, Instant::now()), 8);
@@ -144,7 +147,7 @@ fn overdue_commands_are_taken_wherever_they_stand() {
 
 #[test]
 fn the_rest_is_taken_and_nothing_comes_after_it() {
-    let queue = Queue::new(10, 1, 1);
+    let queue = queue(10, 1, 1);
     push(&queue, "a", "main", CALL).unwrap();
     let rest: Vec<String> = queue.take_rest().into_iter().map(|command| command.request_id).collect();
     assert_eq!(rest, ["a"]);
@@ -154,7 +157,7 @@ fn the_rest_is_taken_and_nothing_comes_after_it() {
 
 #[test]
 fn a_closed_queue_refuses_and_drains() {
-    let queue = Queue::new(1, 1, 1);
+    let queue = queue(1, 1, 1);
     push(&queue, "a", "main", CALL).unwrap();
     assert_eq!(queue.wait_free(1, Instant::now() + Duration::from_millis(5)), 0);
     queue.close();
