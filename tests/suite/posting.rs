@@ -306,6 +306,27 @@ fn a_slow_post_holds_nobody_up() {
     assert_eq!(rig.plane.posts_of(&slow).len(), 1);
 }
 
+/// CP-142, DESIGN, Answers: a slow plane holds no MCP slot. Where workers post themselves, as many of them as may do
+/// so hang, and the slot still goes on; the posts at once have their bound.
+#[test]
+fn slow_posts_hold_no_slot() {
+    let rig = Rig::with(|b| b.flag("mcp.max-concurrent-requests", "1"));
+    let gate = Gate::new();
+    let calls: Vec<Command> = (0..4).map(|id| Command::method("slow", &id.to_string())).collect();
+    for call in &calls {
+        rig.plane.answer_for(call, Reply::json(200, "{}").behind(&gate));
+        rig.plane.queue(call);
+    }
+    rig.mcp.wait_calls("slow", calls.len());
+    gate.wait_arrivals(2);
+    assert_eq!(calls.iter().map(|call| rig.plane.posts_of(call).len()).sum::<usize>(), 2);
+    gate.open();
+    for call in &calls {
+        rig.plane.wait_answer(call);
+        assert_eq!(rig.plane.posts_of(call).len(), 1);
+    }
+}
+
 /// CP-142: whatever body comes with a success, the answer was taken.
 #[test]
 fn the_body_of_a_success_does_not_matter() {

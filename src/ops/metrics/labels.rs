@@ -7,46 +7,50 @@
 use super::prometheus::OTHER;
 use crate::text::words;
 
-/// Every method that a client may send, over all published revisions of MCP (and `roots/list` and
-/// its like, which only servers send, so that mistakes are visible by name).
-const MCP_METHODS: &str = "\
-    completion/complete elicitation/create initialize logging/setLevel \
-    notifications/cancelled notifications/elicitation/complete notifications/initialized \
-    notifications/message notifications/progress notifications/prompts/list_changed \
-    notifications/resources/list_changed notifications/resources/updated \
-    notifications/roots/list_changed notifications/subscriptions/acknowledged \
-    notifications/tasks notifications/tasks/status notifications/tools/list_changed \
-    ping prompts/get prompts/list resources/list resources/read resources/subscribe \
-    resources/templates/list resources/unsubscribe roots/list sampling/createMessage \
-    server/discover subscriptions/listen tasks/cancel tasks/get tasks/list tasks/result \
-    tasks/update tools/call tools/list";
-
-/// The verbs that this program sends.
-const HTTP_METHODS: &str = "DELETE GET POST";
-
-/// The name as published, or `other`.
-pub(super) fn mcp_method(name: &str) -> &'static str {
-    one_of(MCP_METHODS, name)
+/// Makes a function that returns a word as it is published, or `other`.
+macro_rules! published {
+    ($(#[$about:meta])* $visible:vis fn $function:ident: $($word:literal)*) => {
+        $(#[$about])*
+        $visible fn $function(name: &str) -> &'static str {
+            match name {
+                $($word => $word,)*
+                _ => OTHER,
+            }
+        }
+    };
 }
 
-/// Commands that are no message.
-const OTHER_COMMANDS: &str = "oauth_discovery session_termination";
+published! {
+    /// A method that a client may send, over all published revisions of MCP (and `roots/list` and its like, which only
+    /// servers send, so that mistakes are visible by name).
+    pub(super) fn mcp_method:
+        "completion/complete" "elicitation/create" "initialize" "logging/setLevel" "notifications/cancelled"
+        "notifications/elicitation/complete" "notifications/initialized" "notifications/message"
+        "notifications/progress" "notifications/prompts/list_changed" "notifications/resources/list_changed"
+        "notifications/resources/updated" "notifications/roots/list_changed"
+        "notifications/subscriptions/acknowledged" "notifications/tasks" "notifications/tasks/status"
+        "notifications/tools/list_changed" "ping" "prompts/get" "prompts/list" "resources/list" "resources/read"
+        "resources/subscribe" "resources/templates/list" "resources/unsubscribe" "roots/list"
+        "sampling/createMessage" "server/discover" "subscriptions/listen" "tasks/cancel" "tasks/get" "tasks/list"
+        "tasks/result" "tasks/update" "tools/call" "tools/list"
+}
+
+published! {
+    /// A command that is no message.
+    fn other_command: "oauth_discovery" "session_termination"
+}
+
+published! {
+    /// A verb that this program sends.
+    pub(super) fn http_method: "DELETE" "GET" "POST"
+}
 
 /// What a call asks for: a method, or what is no message; else `other`.
 pub(super) fn asked(name: &str) -> &'static str {
-    match one_of(MCP_METHODS, name) {
-        OTHER => one_of(OTHER_COMMANDS, name),
+    match mcp_method(name) {
+        OTHER => other_command(name),
         method => method,
     }
-}
-
-/// The verb, or `other`.
-pub(super) fn http_method(name: &str) -> &'static str {
-    one_of(HTTP_METHODS, name)
-}
-
-fn one_of(words: &'static str, name: &str) -> &'static str {
-    words.split_ascii_whitespace().find(|word| *word == name).unwrap_or(OTHER)
 }
 
 /// The code itself when it is one, else `other`: a server may send any three digits.
@@ -103,14 +107,18 @@ mod tests {
 
     #[test]
     fn only_published_names_and_codes_are_labels() {
-        assert_eq!(MCP_METHODS.split(' ').count(), 36);
-        for name in MCP_METHODS.split(' ') {
-            assert_eq!(mcp_method(name), name);
+        for name in ["tools/call", "ping", "notifications/tasks/status", "completion/complete", "tools/list"]
+        {
+            assert_eq!((mcp_method(name), asked(name)), (name, name));
         }
         for name in ["tools/Call", "", "tools", "tools/call tools/list"] {
             assert_eq!(mcp_method(name), OTHER, "{name}");
         }
         assert_eq!((http_method("POST"), http_method("BREW")), ("POST", OTHER));
+        assert_eq!(
+            (asked("session_termination"), mcp_method("session_termination")),
+            ("session_termination", OTHER)
+        );
         assert_eq!([99, 100, 599, 600].map(status), ["other", "100", "599", "other"]);
     }
 }
