@@ -128,7 +128,7 @@ impl Reply {
 
     /// The length that the head announces and that framing goes by. Chunks make any other length void
     /// (RFC 9112, 6.3); the HTTP crate frames the body by itself, so a wrong one here costs memory only.
-    fn announced(&self) -> Option<usize> {
+    pub fn announced(&self) -> Option<usize> {
         if self.headers.contains_key(TRANSFER_ENCODING) {
             return None;
         }

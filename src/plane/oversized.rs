@@ -11,7 +11,7 @@ use crate::net::{Error, Reply};
 
 /// How much of a command that is too large is looked through, and how much of it is read at a time.
 const LOOKED_THROUGH_BYTES_MAX: usize = 1024 * 1024 * 1024;
-const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// Longest name that is compared, and longest value that is kept, as written.
 const NAME_BYTES_MAX: usize = 32;
@@ -43,7 +43,8 @@ pub(super) const ID: &str = "id";
 /// Reads the reply to a poll for one command. Beyond its bound nothing is held any more; what names the command
 /// is looked for in all of it, within the deadline of the poll.
 pub(super) fn read_one(mut reply: Reply, bytes_max: usize) -> Result<Body, Error> {
-    let (mut body, mut piece) = (Vec::new(), vec![0; PIECE_BYTES]);
+    let announced = reply.announced().unwrap_or_default().min(bytes_max);
+    let (mut body, mut piece) = (Vec::with_capacity(announced), vec![0; PIECE_BYTES]);
     while body.len() <= bytes_max {
         match reply.read(&mut piece)? {
             0 => return Ok(Body::Whole(body)),
@@ -59,7 +60,7 @@ pub(super) fn read_one(mut reply: Reply, bytes_max: usize) -> Result<Body, Error
         passed += count;
         is_named = scanner.read(piece.get(..count).unwrap_or_default());
     }
-    Ok(Body::Oversized(scanner.finish()))
+    Ok(Body::Oversized(scanner.found))
 }
 
 /// What reads the bytes as they pass.
@@ -84,11 +85,6 @@ impl Scanner {
             self.step(*byte);
         }
         ["request_id", "shard_token", ID].iter().all(|name| self.found.contains_key(name))
-    }
-
-    /// What was found.
-    fn finish(self) -> Oversized {
-        self.found
     }
 
     fn step(&mut self, byte: u8) {
@@ -170,7 +166,7 @@ mod tests {
         for piece in text.as_bytes().chunks(7) {
             scanner.read(piece);
         }
-        scanner.finish()
+        scanner.found
     }
 
     #[test]

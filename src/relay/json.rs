@@ -72,10 +72,7 @@ impl std::error::Error for Fault {}
 /// Checks that `text` is one JSON value with nothing behind it, and tells where it stands.
 pub fn value(text: &str) -> Result<Span, Fault> {
     let value: &RawValue = read(text, 0)?;
-    match too_deep(text) {
-        Some(offset) => Err(Fault { offset }),
-        None => Ok(Span::between(text, value.get())),
-    }
+    shallow(text).map(|()| Span::between(text, value.get()))
 }
 
 /// The same, with the members of the value where it is an object: read at once, since most texts are one.
@@ -86,10 +83,7 @@ pub fn object(text: &str) -> Result<(Span, Option<Vec<Member<'_>>>), Fault> {
     }
     let whole = Span::between(text, inner);
     let listed = members(text, whole)?;
-    match too_deep(text) {
-        Some(offset) => Err(Fault { offset }),
-        None => Ok((whole, listed)),
-    }
+    shallow(text).map(|()| (whole, listed))
 }
 
 /// Lists the members of the object at `span`; `None` when the value there is not an object. Names that
@@ -197,10 +191,12 @@ fn read<'a, T: Deserialize<'a>>(part: &'a str, start: usize) -> Result<T, Fault>
     })
 }
 
-/// Where valid JSON goes deeper than it may. What is shorter than the bound cannot, and most messages are.
-fn too_deep(text: &str) -> Option<usize> {
-    if text.len() <= DEPTH_MAX {
-        return None;
+/// Checks that valid JSON goes no deeper than it may. What has fewer brackets cannot, those in its strings included:
+/// they are counted many times faster than depth is followed.
+fn shallow(text: &str) -> Result<(), Fault> {
+    let opens = |part: &[u8]| part.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if text.len() <= DEPTH_MAX || opens(text.as_bytes()) <= DEPTH_MAX {
+        return Ok(());
     }
     let mut depth = 0_usize;
     let mut bytes = outside_strings(text);
@@ -212,7 +208,7 @@ fn too_deep(text: &str) -> Option<usize> {
         }
         depth > DEPTH_MAX
     });
-    deeper.map(|(offset, _)| offset)
+    deeper.map_or(Ok(()), |(offset, _)| Err(Fault { offset }))
 }
 
 /// What one object or array holds, as it is written: names (empty for elements) and values.
@@ -323,6 +319,10 @@ mod tests {
         assert!(value(&deep(DEPTH_MAX)).is_ok());
         assert_eq!(value(&deep(DEPTH_MAX + 1)), Err(Fault { offset: DEPTH_MAX }));
         assert!(value(&"[".repeat(5_000_000)).is_err());
+        // Brackets in strings, and beside each other, are not deep.
+        for wide in [format!("[\"{}\"]", "[".repeat(DEPTH_MAX)), format!("[{}0]", "[],".repeat(DEPTH_MAX))] {
+            assert!(value(&wide).is_ok());
+        }
     }
 
     #[test]

@@ -29,8 +29,9 @@ impl TraceContext {
     /// That of a command, from its text and the members of that. Nothing that is wrong with it, not even that it stands
     /// there twice, makes the command malformed. Whoever names one of the two in the headers has a context of their own.
     pub fn of_command(text: &str, command: &[Member<'_>]) -> Option<TraceContext> {
-        let context = members(text, names::only(command, "trace_context")?)?;
-        let headers = names::only(command, "headers").and_then(|headers| members(text, headers));
+        let context = json::members(text, names::only(command, "trace_context")?).ok()??;
+        let headers =
+            names::only(command, "headers").and_then(|headers| json::members(text, headers).ok()?);
         if headers.is_some_and(|headers| any_own(&headers)) {
             return None;
         }
@@ -80,14 +81,9 @@ impl TraceContext {
     }
 }
 
-/// The members of an object; nothing where the value is none.
-fn members(text: &str, span: Span) -> Option<Vec<Member<'_>>> {
-    json::members(text, span).ok()?
-}
-
 /// The same, if no name occurs twice: of two, nobody can say which a server takes.
 fn distinct(text: &str, span: Span) -> Option<Vec<Member<'_>>> {
-    let members = members(text, span)?;
+    let members = json::members(text, span).ok()??;
     let names: BTreeSet<&str> = members.iter().map(|member| member.name.as_ref()).collect();
     (names.len() == members.len()).then_some(members)
 }
@@ -161,7 +157,7 @@ mod tests {
     }
 
     fn of_command(text: &str) -> Option<TraceContext> {
-        TraceContext::of_command(text, &members(text, Span { start: 0, end: text.len() })?)
+        TraceContext::of_command(text, &json::members(text, Span { start: 0, end: text.len() }).ok()??)
     }
 
     fn read(context: &str, headers: &str) -> Option<TraceContext> {

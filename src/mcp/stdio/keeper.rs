@@ -284,11 +284,12 @@ impl Keeper {
         self.due.notify_all();
     }
 
-    /// What waits is counted, and threads that wait for a change look again.
+    /// What waits is counted, and threads that wait for something to write, or for an end, look again.
     fn publish(&self, state: &State) {
-        let labels = [self.label(), era_word(self.era)];
-        self.shared.metrics.pending_calls.set(labels, state.core.pending());
-        self.changed.notify_all();
+        self.shared.metrics.pending_calls.set([self.label(), era_word(self.era)], state.core.pending());
+        if state.core.has_work() || !state.core.is_running() {
+            self.changed.notify_all();
+        }
     }
 
     fn keep(self: &Arc<Keeper>, heartbeat: &Heartbeat) {
@@ -391,8 +392,5 @@ impl Keeper {
 }
 
 fn era_word(era: Era) -> &'static str {
-    match era {
-        Era::Legacy => "legacy",
-        Era::Modern => "modern",
-    }
+    if era == Era::Legacy { "legacy" } else { "modern" }
 }

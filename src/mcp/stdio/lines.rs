@@ -163,7 +163,7 @@ fn buffered(source: &mut impl BufRead) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
             Ok(come) => {
-                return Ok(come.iter().position(|byte| *byte == b'\n').map_or(come.len(), |at| at + 1));
+                return { come }.skip_until(b'\n');
             }
         }
     }

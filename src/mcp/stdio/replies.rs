@@ -82,6 +82,7 @@ impl Replies {
         if taken {
             queue.bytes += bytes;
             queue.notifications.push_back(notification);
+            drop(queue);
             self.changed.notify_one();
         }
         taken
@@ -94,6 +95,7 @@ impl Replies {
             queue.took = queue.written.map(|(at, _)| at.elapsed());
             queue.end = Some(end);
         }
+        drop(queue);
         self.changed.notify_one();
     }
 
@@ -107,10 +109,9 @@ impl Replies {
         self.end(Reply::Failed(Failure::new(kind, cause)));
     }
 
-    /// The command has been handed to this child.
+    /// The command has been handed to this child. Who waits need not know before it is tired of waiting for that.
     pub(super) fn written(&self, stamp: Stamp) {
         sync::lock(&self.queue).written = Some((Instant::now(), stamp));
-        self.changed.notify_one();
     }
 
     /// To which child the command has been handed.

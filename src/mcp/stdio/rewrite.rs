@@ -7,7 +7,7 @@
 //! A caller that could guess the number of another's call could have it answered by a server that takes a
 //! message's id from elsewhere. So the first number of a child is random, and strings carry a random mark.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::crypto;
@@ -115,32 +115,32 @@ impl Line {
         self.text().len()
     }
 
-    /// Writes it, a piece at a time, so that a large message does not exist twice for as long as a child does not
-    /// read it. Raw line ends can only stand between tokens, where a space is as good: otherwise one command could
-    /// smuggle in others.
-    pub(super) fn write(&self, pipe: &mut impl Write) -> io::Result<()> {
-        let mut buffer = BufWriter::with_capacity(PIECE_BYTES.min(self.bytes() + PIECE_BYTES / 64), pipe);
-        for part in parts(self.text(), &self.replaced) {
-            for piece in part.as_bytes().chunks(PIECE_BYTES) {
-                let mut piece = piece.to_vec();
-                for byte in &mut piece {
-                    if matches!(byte, b'\n' | b'\r') {
-                        *byte = b' ';
-                    }
-                }
-                buffer.write_all(&piece)?;
-            }
-        }
-        buffer.write_all(b"\n")?;
-        buffer.flush()
-    }
-
     fn text(&self) -> &str {
         match &self.text {
             Text::Own(text) => text,
             Text::Caller(message) => message.text(),
         }
     }
+}
+
+/// Writes lines: short ones together, and a long one a piece at a time, so that a large message does not exist twice for
+/// as long as a child does not read it. Raw line ends can only stand between tokens, where a space is as good: otherwise
+/// one command could smuggle in others.
+pub(super) fn write(lines: &[Line], pipe: &mut impl Write) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(PIECE_BYTES.min(lines.iter().map(Line::bytes).sum::<usize>() + 1024));
+    for line in lines {
+        let parts = parts(line.text(), &line.replaced);
+        for piece in parts.iter().flat_map(|part| part.as_bytes().chunks(PIECE_BYTES)) {
+            if buffer.len() + piece.len() > PIECE_BYTES {
+                pipe.write_all(&buffer)?;
+                buffer.clear();
+            }
+            let blank = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+            buffer.extend(piece.iter().map(blank));
+        }
+        buffer.push(b'\n');
+    }
+    pipe.write_all(&buffer)
 }
 
 /// The text with its spans replaced, of which there are two at most.
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(splice(text, &replaced), "{\"id\":88,\n\"x\":\"a\\nb\",\"t\":9}");
         let line = Line { replaced, ..Line::own(text.to_owned()) };
         let mut bytes = Vec::new();
-        line.write(&mut bytes).unwrap();
+        write(&[line], &mut bytes).unwrap();
         assert_eq!(bytes, b"{\"id\":88, \"x\":\"a\\nb\",\"t\":9}\n");
     }
 }

@@ -14,7 +14,7 @@ use crate::relay::revision::Era;
 use super::core::{Admission, Conversation, Core, Event, OURS};
 use super::life::Change;
 use super::replies::{Replies, Reply};
-use super::rewrite::{Line, Numbers};
+use super::rewrite::{Line, Numbers, write};
 
 fn message(text: &str) -> Arc<Message> {
     Arc::new(Message::parse(text.to_owned()).unwrap())
@@ -90,7 +90,7 @@ impl Call {
 
 fn bytes(line: &Line) -> String {
     let mut bytes = Vec::new();
-    line.write(&mut bytes).unwrap();
+    write(std::slice::from_ref(line), &mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

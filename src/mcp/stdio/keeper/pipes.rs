@@ -18,30 +18,41 @@ use crate::sync;
 
 use super::super::core::Event;
 use super::super::lines::{Lines, Output};
-use super::super::rewrite::Line;
+use super::super::rewrite::{self, Line};
 use super::super::stderr::{RATE_BYTES, RATE_LINES, Rate, read_line};
 use super::Keeper;
+
+/// Bytes of lines above which no more are written together. What a child that has stopped reading was given is lost
+/// with it, and what waits is not.
+const BATCH_BYTES: usize = 16 * 1024;
 
 impl Keeper {
     /// Carries lines to the child. Its input is closed when this returns: that is how a server over stdio is asked to
     /// end; signals come after.
     pub(super) fn write(&self, mut stdin: ChildStdin, child: u64) {
-        while let Some(line) = self.next_line(child) {
+        while let Some(lines) = self.next_lines(child) {
             // No lock is held: a large line, or a child that does not read, holds up this thread alone.
-            if let Err(error) = line.write(&mut stdin) {
+            if let Err(error) = rewrite::write(&lines, &mut stdin) {
                 log::debug!(channel = self.channel.as_str(); "the server takes no input: {error}");
                 return self.pipe_broke(child, net::Kind::ClosedPipe);
             }
         }
     }
 
-    /// Waits for the next line; nothing when the child is asked to end.
-    fn next_line(&self, child: u64) -> Option<Line> {
-        let mut state = sync::lock(&self.state);
+    /// Waits for the next lines, of which one write takes as many as wait; nothing when the child is asked to end.
+    fn next_lines(&self, child: u64) -> Option<Vec<Line>> {
+        let (mut state, mut lines, mut bytes) = (sync::lock(&self.state), Vec::new(), 0);
         while state.core.stamp.child == child {
-            let line = state.core.next_line();
-            if line.is_some() || !state.core.is_running() {
-                return line;
+            while bytes < BATCH_BYTES {
+                let Some(line) = state.core.next_line() else { break };
+                bytes += line.bytes();
+                lines.push(line);
+            }
+            if !lines.is_empty() {
+                return Some(lines);
+            }
+            if !state.core.is_running() {
+                return None;
             }
             state = self.changed.wait(state);
         }
@@ -82,13 +93,12 @@ impl Keeper {
         }
         let was_answered = state.core.answered;
         let events = match line {
-            Output::Messages(messages) => {
-                let events = messages.into_iter().filter_map(|message| match message {
-                    Ok(message) => state.core.incoming(message, held.clone()),
-                    Err(_) => Some(Event::Noise),
-                });
-                events.collect()
-            }
+            Output::Messages(messages) => messages
+                .into_iter()
+                .filter_map(|message| {
+                    message.map_or(Some(Event::Noise), |message| state.core.incoming(message, held.clone()))
+                })
+                .collect(),
             Output::Skipped(id) => {
                 id.inspect(|id| state.core.no_room(id));
                 vec![Event::Noise]
