@@ -66,11 +66,11 @@
 //! | --- | --- | --- | --- |
 //! | main | 1 | signals, resting connections, the service manager | 5 s, or half of its watchdog's interval |
 //! | poller | 1 | the control plane | poll time-out and guardrail |
-//! | worker | N = `mcp.max-concurrent-requests`, and 1 a further channel | the queue, then its server | its deadline |
+//! | worker | N = `mcp.max-concurrent-requests`, 1 a further channel, and M | the queue, its server, then the control plane | its deadline, a poll's time a post |
 //! | quick | 1 a channel | the queue, for what expects no answer | as a worker |
 //! | listen | 4 | subscriptions | a day |
 //! | deadlines | 1 | commands in the queue whose time ends there | the earliest of them |
-//! | courier | M = min(2 N, 64) | answers, then the control plane | a poll's time a post |
+//! | courier | M = min(N, 32) | answers that no worker posts, then the control plane | a poll's time a post |
 //! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |
 //! | keeper | 2 a stdio channel, one an era | its child's end, then a backoff | 30 s between starts |
 //! | stdio-writer, -reader, -stderr, -clock | 4 a running child | its pipes; its silence | its child's end |
