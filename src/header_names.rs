@@ -12,7 +12,7 @@ use ureq::http::HeaderName;
 ///   the caller's own proxy may write them, and here that is nobody.
 /// * `Proxy` becomes `HTTP_PROXY` in a CGI program, and its own requests go where the caller says.
 /// * `Content-Type` belongs to the body, which is ours to describe.
-const REFUSED: &str = "\
+const REFUSED: &str = " \
     accept-encoding cf-connecting-ip connection content-encoding content-length content-type cookie \
     expect fastly-client-ip forwarded host keep-alive openai-organization openai-project proxy \
     proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding true-client-ip \
@@ -21,11 +21,11 @@ const REFUSED: &str = "\
     x-http-method-override x-method-override x-oai-brte-redeemable-token x-openai-actor-authorization \
     x-openai-authorization x-openai-authorization-error x-openai-brte-redeemable-token \
     x-openai-internal-caller x-openai-request-path x-openai-skip-auth x-original-forwarded-for \
-    x-original-host x-original-url x-real-ip x-rewrite-url x-tunnel-shard-token x-tunnel-traffic-source";
+    x-original-host x-original-url x-real-ip x-rewrite-url x-tunnel-shard-token x-tunnel-traffic-source ";
 
 /// What names begin with that proxies write to say who calls, and that servers behind them believe. The manual
 /// lists all of them. Credentials of callers, such as `X-Goog-Api-Key`, begin with none.
-const REFUSED_PREFIXES: &str = "\
+const REFUSED_PREFIXES: &str = " \
     cf-access- client-cert oidc-claim- remote- ssl-client- tailscale- x-amzn-mtls- x-amzn-oidc- \
     x-appengine- x-arr-clientcert x-auth-request- x-authenticated- x-authentik- x-client-cert \
     x-consumer- x-forwarded x-goog-authenticated- x-goog-iap- x-ms-client-principal x-pomerium- \
@@ -39,9 +39,12 @@ pub fn plain(name: &HeaderName) -> String {
 
 /// Whether no caller may send this, in any spelling that a server could take for it.
 pub fn is_refused(name: &HeaderName) -> bool {
-    let name = plain(name);
-    REFUSED.split_ascii_whitespace().any(|refused| name == refused)
-        || REFUSED_PREFIXES.split_ascii_whitespace().any(|prefix| name.starts_with(prefix))
+    // Between spaces, as the tables have it: one search, where looking at each of them cost more than all the rest
+    // that is done with a header. Few names begin as a prefix does.
+    let name = [" ", &plain(name), " "].concat();
+    let begins_so = name.get(..5).is_some_and(|start| REFUSED_PREFIXES.contains(start));
+    let begins_with = |prefix| name.trim_start().starts_with(prefix);
+    REFUSED.contains(&name) || begins_so && REFUSED_PREFIXES.split_ascii_whitespace().any(begins_with)
 }
 
 #[cfg(test)]
@@ -52,7 +55,7 @@ mod tests {
     #[test]
     fn the_refused_names_are_in_order() {
         for (table, count) in [(REFUSED, 50), (REFUSED_PREFIXES, 24)] {
-            let names: Vec<&str> = table.split(' ').collect();
+            let names: Vec<&str> = table.trim().split(' ').collect();
             assert!(names.is_sorted_by(|one, next| one < next) && names.len() == count, "{names:?}");
             assert!(names.iter().all(|name| name.parse::<HeaderName>().is_ok()));
         }
@@ -61,7 +64,7 @@ mod tests {
     #[test]
     fn the_manual_lists_all_prefixes() {
         let page = include_str!("../man/tunnel-client.yaml.5");
-        for prefix in REFUSED_PREFIXES.split(' ') {
+        for prefix in REFUSED_PREFIXES.trim().split(' ') {
             let item = |line: &str| line.split(' ').nth(1) == Some(prefix) && line.starts_with(".Ql ");
             assert!(page.lines().any(item), "{prefix}");
         }

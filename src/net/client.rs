@@ -9,8 +9,8 @@
 //! It may not retry for any other reason; backing off is the caller's business.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -32,14 +32,19 @@ use super::reply::Reply;
 use super::request_state::RequestState;
 use super::route::{Route, proxy_url};
 use crate::config::{Origin, Secret};
-use crate::crypto;
+use crate::{crypto, sync};
 
 /// Sends requests for one purpose. Cheap to share behind an `Arc`; every thread that sends at the same time
 /// has a connection of its own. Its copies share these; dropping the last one closes those that rest.
 #[derive(Debug, Clone)]
 pub struct Client {
     config: Config,
+    /// Agents of the HTTP crate that no attempt uses; they keep nothing, but are costly to make. There are as many as
+    /// ever were in use at once.
+    agents: Arc<Mutex<Vec<(ureq::Agent, Lender)>>>,
     pub(super) dialer: Arc<Dialer>,
+    /// The configured origin as requests spell it.
+    usual: Option<Uri>,
     route: Route,
     authorization: Option<HeaderValue>,
     pool: Arc<Pool>,
@@ -47,6 +52,7 @@ pub struct Client {
 }
 
 /// HTTP request.
+#[derive(Clone)]
 pub struct Request<'a> {
     /// Verb.
     pub method: Method,
@@ -83,7 +89,9 @@ impl Client {
             .build();
         let pool = dialer.shared.pools.add(idle, idle_max);
         let route = dialer.routes.describe(&dialer.origin);
-        Client { config, dialer: Arc::new(dialer), route, authorization: None, pool, dump }
+        let usual = dialer.origin.to_string().parse().ok();
+        let (agents, dialer) = (Arc::default(), Arc::new(dialer));
+        Client { config, agents, dialer, usual, route, authorization: None, pool, dump }
     }
 
     /// The same, with these credentials of the configured URL.
@@ -107,20 +115,25 @@ impl Client {
 
     /// Sends one request and waits for the head of the reply.
     pub fn send(&self, mut request: Request<'_>) -> Result<Reply, Error> {
-        let origin = Origin::of(request.uri).ok_or_else(|| {
-            Error::new(Kind::InvalidRequest, "the URL is not an absolute http or https URL")
-        })?;
+        let uri = request.uri;
+        let origin = match &self.usual {
+            // Reading it each time would cost a third of what sending does.
+            Some(usual) if uri.scheme() == usual.scheme() && uri.authority() == usual.authority() => {
+                self.dialer.origin.clone()
+            }
+            _ => Origin::of(uri).ok_or_else(|| {
+                Error::new(Kind::InvalidRequest, "the URL is not an absolute http or https URL")
+            })?,
+        };
         self.complete(&mut request, &origin)?;
         if self.dump {
             http_dump::request(&request.method, request.uri, &request.headers, request.body);
         }
-        // Headers are given away with the request; only who may need them again pays for a copy.
-        let headers = std::mem::take(&mut request.headers);
-        let spare = request.replay_when_stale.then(|| headers.clone());
-        let first = self.attempt(&request, headers, self.pool.idle.age());
-        let reply = match (first, spare) {
+        // It is given away; only who may need it again pays for a copy.
+        let spare = request.replay_when_stale.then(|| request.clone());
+        let reply = match (self.attempt(request, &origin, self.pool.idle.age()), spare) {
             // No rested connection is good enough for the second attempt: the others are as old.
-            (Err(error), Some(headers)) if error.stale => self.attempt(&request, headers, Duration::ZERO),
+            (Err(error), Some(again)) if error.stale => self.attempt(again, &origin, Duration::ZERO),
             (outcome, _) => outcome,
         }?;
         // A proxy that forwards answers in the place of the destination when it cannot.
@@ -191,35 +204,44 @@ impl Client {
         Ok(())
     }
 
-    fn attempt(&self, asked: &Request<'_>, headers: HeaderMap, idle_age: Duration) -> Result<Reply, Error> {
+    fn attempt(&self, asked: Request<'_>, origin: &Origin, idle_age: Duration) -> Result<Reply, Error> {
         if asked.deadline <= Instant::now() {
             return Err(Error::new(Kind::Timeout, "timed out before the request was sent"));
         }
         let mut request = ureq::http::Request::new(());
-        *request.method_mut() = asked.method.clone();
+        (*request.method_mut(), *request.headers_mut()) = (asked.method, asked.headers);
         *request.uri_mut() = asked.uri.clone();
-        *request.headers_mut() = headers;
         let state = RequestState::new(asked.deadline);
-        let (dialer, pool) = (Arc::clone(&self.dialer), Arc::clone(&self.pool));
-        let lender = Lender { dialer, pool, state: Arc::clone(&state), idle_age };
-        // An agent for each attempt: it keeps nothing, and this is how its connector learns of the exchange.
-        let agent = ureq::Agent::with_parts(self.config.clone(), lender, NoResolver);
-        let parts = asked.body.unwrap_or_default().iter();
-        let empty: Box<dyn Read> = Box::new(io::empty());
-        let mut body = parts.fold(empty, |all, part| -> Box<dyn Read> { Box::new(all.chain(*part)) });
-        let answer = if takes_body(&asked.method) {
-            // The parts are copied straight into the output buffer, which is all the copying there is.
-            agent.run(request.map(|()| ureq::SendBody::from_reader(&mut body)))
-        } else {
-            agent.run(request)
+        let connection = match self.pool.take(origin, idle_age) {
+            Some(mut connection) => {
+                connection.reuse(Arc::clone(&state));
+                Ok(connection)
+            }
+            None => self.dialer.open(origin, Arc::clone(&state)),
         };
+        let answer = connection.and_then(|connection| {
+            let (agent, lender) = sync::lock(&self.agents).pop().unwrap_or_else(|| {
+                let lender = Lender::default();
+                (ureq::Agent::with_parts(self.config.clone(), lender.clone(), lender.clone()), lender)
+            });
+            *sync::lock(&lender.0) = Some(Lent::new(connection, Arc::clone(&self.pool)));
+            // The parts are copied straight into the output buffer, which is all the copying there is.
+            let mut parts = Parts(&[], asked.body.unwrap_or_default());
+            let answer = if takes_body(request.method()) {
+                agent.run(request.map(|()| ureq::SendBody::from_reader(&mut parts)))
+            } else {
+                agent.run(request)
+            };
+            let answer = answer.map_err(|error| Error::from_ureq(error, &state))?;
+            // After a failure it may hold the connection.
+            sync::lock(&self.agents).push((agent, lender));
+            Ok(answer)
+        });
         let (head, body) = match answer {
             Ok(reply) => reply.into_parts(),
             // Any failure after a shutdown is its consequence, in every phase.
-            Err(_) if self.dialer.sockets.is_closed() => {
-                return Err(Error::shutdown().sent(state.is_sent()));
-            }
-            Err(error) => return Err(Error::from_ureq(error, &state)),
+            Err(_) if self.dialer.sockets.is_closed() => return Err(Error::shutdown().sent(state.is_sent())),
+            Err(error) => return Err(error),
         };
         self.pool.idle.learn(&head.headers);
         let dump = self.dump && http_dump::response(head.status.as_u16(), &head.headers);
@@ -227,49 +249,33 @@ impl Client {
     }
 }
 
-/// Connector of the HTTP crate for one attempt: lends a connection that rests, or a new one.
-#[derive(Debug)]
-struct Lender {
-    dialer: Arc<Dialer>,
-    pool: Arc<Pool>,
-    state: Arc<RequestState>,
-    /// Longest time that a connection may have rested.
-    idle_age: Duration,
-}
+/// Connector and resolver of the HTTP crate: the connection for the next attempt was put here.
+#[derive(Debug, Clone, Default)]
+struct Lender(Arc<Mutex<Option<Lent>>>);
 
 impl Connector for Lender {
     type Out = Lent;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        _chained: Option<()>,
-    ) -> Result<Option<Lent>, ureq::Error> {
-        let destination = Origin::of(details.uri)
-            .ok_or_else(|| Error::new(Kind::InvalidRequest, "the URL is neither http nor https"))?;
-        let connection = match self.pool.take(&destination, self.idle_age) {
-            Some(mut connection) => {
-                connection.reuse(Arc::clone(&self.state));
-                connection
-            }
-            None => self.dialer.open(&destination, Arc::clone(&self.state))?,
-        };
-        Ok(Some(Lent::new(connection, Arc::clone(&self.pool))))
+    fn connect(&self, _: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Lent>, ureq::Error> {
+        Ok(sync::lock(&self.0).take())
     }
 }
 
-/// Resolver of the HTTP crate that resolves nothing: whether a name is resolved here or by a proxy is known to
-/// the dialer only.
-#[derive(Debug)]
-struct NoResolver;
+/// Body of a request: what is left of a part, and the parts behind it.
+struct Parts<'a>(&'a [u8], &'a [&'a [u8]]);
 
-impl Resolver for NoResolver {
-    fn resolve(
-        &self,
-        _uri: &Uri,
-        _config: &Config,
-        _timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+impl Read for Parts<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let (true, [next, rest @ ..]) = (self.0.is_empty(), self.1) {
+            (self.0, self.1) = (next, rest);
+        }
+        self.0.read(buffer)
+    }
+}
+
+/// Resolves nothing: whether a name is resolved here or by a proxy is known to the dialer only.
+impl Resolver for Lender {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
     }
 }

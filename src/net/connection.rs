@@ -7,6 +7,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ureq::unversioned::transport::Buffers;
@@ -65,12 +66,14 @@ pub(super) struct Connection {
 impl Connection {
     /// Connection for a first exchange; `forwarding` says how a proxy is asked that forwards each request.
     pub(super) fn new(
-        wire: Wire,
+        mut wire: Wire,
         destination: Origin,
         forwarding: Option<Forwarding>,
         state: Arc<RequestState>,
     ) -> Connection {
-        let mut connection = Connection {
+        // What the handshakes wrote is no part of the request.
+        wire.socket().renew();
+        Connection {
             wire,
             destination,
             forwarding,
@@ -82,10 +85,7 @@ impl Connection {
             written: Instant::now(),
             rests_since: Instant::now(),
             suspicion: None,
-        };
-        // What the handshakes wrote is no part of the request.
-        connection.wire.socket().renew();
-        connection
+        }
     }
 
     /// Begins another exchange.
@@ -107,7 +107,7 @@ impl Connection {
     /// Begins to rest. False when it is of no more use.
     pub(super) fn rest(&mut self) -> bool {
         self.rests_since = Instant::now();
-        self.broken.is_none() && !self.wire.socket().handle().is_closed()
+        self.broken.is_none() && !self.wire.socket().handle.is_closed()
     }
 
     /// Writes what waits. When the peer hung up, that is kept for later and the rest is thrown away:
@@ -118,9 +118,9 @@ impl Connection {
         if pending.is_empty() || self.broken.is_some() {
             return Ok(());
         }
-        self.wire.socket().set_deadline(self.state.wait_end());
+        self.wire.socket().deadline = self.state.wait_end();
         let outcome = self.wire.write_all(pending);
-        self.state.set_sent(self.wire.socket().wrote());
+        self.state.sent.store(self.wire.socket().wrote > 0, Ordering::Relaxed);
         self.written = Instant::now();
         let Err(cause) = outcome else { return Ok(()) };
         let error = self.failed(Phase::Send, cause);
@@ -135,7 +135,7 @@ impl Connection {
     /// calls it; the rest depends on how far the exchange had come.
     fn failed(&mut self, phase: Phase, cause: io::Error) -> Error {
         let sent = self.state.is_sent();
-        if self.wire.socket().handle().is_closed() {
+        if self.wire.socket().handle.is_closed() {
             return Error::shutdown().sent(sent);
         }
         let is_dead = cause.raw_os_error().is_some();
@@ -179,12 +179,12 @@ impl Connection {
     /// Sends what waits, and waits for input; false at its end.
     pub(super) fn await_input(&mut self) -> Result<bool, Error> {
         self.flush()?;
-        self.wire.socket().set_deadline(self.state.wait_end());
+        self.wire.socket().deadline = self.state.wait_end();
         let is_answered = self.state.is_answered();
         let read = match self.wire.read(self.buffers.input_append_buf()) {
             // Before a reply, the end is a failure; so is one that this side made, which would look like
             // the proper end of a body without a length.
-            Ok(0) if !is_answered || self.wire.socket().handle().is_closed() => {
+            Ok(0) if !is_answered || self.wire.socket().handle.is_closed() => {
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the connection"))
             }
             read => read,
@@ -192,7 +192,7 @@ impl Connection {
         match (read, self.broken.take()) {
             (Ok(amount @ 1..), broken) => {
                 self.broken = broken;
-                self.state.set_answered();
+                self.state.answered.store(true, Ordering::Relaxed);
                 self.buffers.input_appended(amount);
                 Ok(true)
             }

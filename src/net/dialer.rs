@@ -179,7 +179,7 @@ impl Dialer {
                 Some(identified) if *destination == self.origin => identified,
                 _ => &self.shared.trust()?.anonymous,
             };
-            wire.socket().set_deadline(step(deadline));
+            wire.socket().deadline = step(deadline);
             wire = setup.handshake(&destination.host, wire)?;
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -208,12 +208,12 @@ impl Dialer {
     ) -> Result<Wire, Error> {
         if proxy.origin.tls {
             let setup = &self.shared.trust()?.anonymous;
-            wire.socket().set_deadline(step(deadline));
+            wire.socket().deadline = step(deadline);
             wire = setup
                 .handshake(&proxy.origin.host, wire)
                 .map_err(|error| error.about_proxy(&proxy_url(proxy)))?;
         }
-        wire.socket().set_deadline(step(deadline));
+        wire.socket().deadline = step(deadline);
         if self.forwarder(destination).is_none() {
             proxy::connect(&mut wire, proxy, destination)?;
         }

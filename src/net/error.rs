@@ -300,6 +300,7 @@ pub(super) fn bounded(cause: &dyn Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
     use std::time::Instant;
 
     #[test]
@@ -340,8 +341,8 @@ mod tests {
             (error.kind, error.request_sent, error.to_string().as_str()),
             (Kind::Dns, false, "cannot resolve h")
         );
-        state.set_sent(true);
-        state.set_answered();
+        state.sent.store(true, Ordering::Relaxed);
+        state.answered.store(true, Ordering::Relaxed);
         let eof = ureq::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "Peer disconnected"));
         let eof = Error::from_ureq(eof, &state);
         assert_eq!((eof.kind, eof.request_sent), (Kind::UnexpectedEof, true));

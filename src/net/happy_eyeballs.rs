@@ -95,7 +95,7 @@ impl Race<'_> {
 
     fn won(&self, address: SocketAddr, mut socket: Socket) -> Socket {
         self.family.remember(address);
-        socket.set_deadline(self.deadline);
+        socket.deadline = self.deadline;
         socket
     }
 }
@@ -114,18 +114,14 @@ impl Family {
     }
 
     fn remember(&self, address: SocketAddr) {
-        let family = if address.is_ipv6() { 6 } else { 4 };
-        // The value seldom changes; a store each time would take the cache line from the other threads.
-        if self.0.load(Ordering::Relaxed) != family {
-            self.0.store(family, Ordering::Relaxed);
-        }
+        self.0.store(if address.is_ipv6() { 6 } else { 4 }, Ordering::Relaxed);
     }
 }
 
 /// Waits until an attempt has an outcome, at most until `end`; the places of those that have one. A shutdown just
 /// before a `connect` leaves no trace that `poll` could see, so it is asked for; it ends all attempts.
 fn wait(running: &[(SocketAddr, Socket)], end: Instant) -> io::Result<Vec<usize>> {
-    if running.iter().any(|(_, socket)| socket.handle().is_closed()) {
+    if running.iter().any(|(_, socket)| socket.handle.is_closed()) {
         return Err(io::ErrorKind::NotConnected.into());
     }
     // Rounded up, so that the last fraction of a millisecond is not spent spinning.

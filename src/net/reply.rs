@@ -52,8 +52,7 @@ impl Reply {
         state: Arc<RequestState>,
         dump: bool,
     ) -> Reply {
-        let dump = dump.then(http_dump::Body::default);
-        Reply { status, headers, body, state, dump }
+        Reply { status, headers, body, state, dump: dump.then(http_dump::Body::default) }
     }
 
     /// Gives the connection back if the body ends within `wait`; otherwise the connection is closed.

@@ -12,8 +12,8 @@ pub(super) struct RequestState {
     deadline: Instant,
     /// How long before the deadline the present wait ends: a wait can be shortened and never prolonged.
     early_ns: AtomicU64,
-    sent: AtomicBool,
-    answered: AtomicBool,
+    pub(super) sent: AtomicBool,
+    pub(super) answered: AtomicBool,
 }
 
 impl RequestState {
@@ -44,17 +44,9 @@ impl RequestState {
         self.sent.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_sent(&self, sent: bool) {
-        self.sent.store(sent, Ordering::Relaxed);
-    }
-
     /// Whether a part of the reply has come.
     pub(super) fn is_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_answered(&self) {
-        self.answered.store(true, Ordering::Relaxed);
     }
 }
 

@@ -61,13 +61,15 @@ const ROUND_ABOVE: Duration = Duration::from_secs(1);
 /// A stream with its deadline. Dropping it closes the connection.
 #[derive(Debug)]
 pub(super) struct Socket {
-    handle: Arc<Handle>,
-    deadline: Instant,
+    /// Ends blocked calls.
+    pub(super) handle: Arc<Handle>,
+    /// By when every read and write from now on must be done.
+    pub(super) deadline: Instant,
     /// The time-out for reads that is in force.
     armed: Duration,
     /// Bytes written in the present exchange. The one place that knows: a TLS session above may put a part on
     /// the wire and then fail without telling how much.
-    wrote: usize,
+    pub(super) wrote: usize,
     /// Nothing for a unix socket.
     liveness: Option<Liveness>,
     /// Whether the user's time-out is in force: not while a peer may refuse to read.
@@ -154,11 +156,6 @@ impl Socket {
         self.limit_silence(true);
     }
 
-    /// Whether any byte was written in the present exchange.
-    pub(super) fn wrote(&self) -> bool {
-        self.wrote > 0
-    }
-
     /// Puts the user's time-out in force, or lifts it. Without it a peer that dies in the middle of a large
     /// request is found by the deadline only.
     fn limit_silence(&mut self, limited: bool) {
@@ -168,16 +165,6 @@ impl Socket {
             // It fails on a socket that is not there any more, which the next use finds out.
             let _gone = setsockopt(&self.handle.socket, sockopt::TcpUserTimeout, &silence_ms);
         }
-    }
-
-    /// Sets by when every read and write from now on must be done.
-    pub(super) fn set_deadline(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-    }
-
-    /// The handle that ends blocked calls.
-    pub(super) fn handle(&self) -> &Arc<Handle> {
-        &self.handle
     }
 
     /// Whether nothing waits to be read: a connection that rests between two exchanges must be silent. An

@@ -27,7 +27,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::der::{self, Summary};
 use super::error::{Error, Kind, Phase, bounded};
 use super::validity::Validity;
-use super::wire::{TlsWire, Wire};
+use super::wire::{RECORD_MAX_BYTES, TlsWire, Wire};
 
 /// Sessions that are kept for resumption, 8 a destination: the setup without an identity serves every server
 /// and proxy of the process, of which there are a handful.
@@ -111,7 +111,8 @@ impl Setup {
                 return Err(self.failed(host, cause));
             }
         }
-        Ok(Wire::Tls(Box::new(TlsWire { session, inner: wire })))
+        let inner = std::io::BufReader::with_capacity(RECORD_MAX_BYTES, wire);
+        Ok(Wire::Tls(Box::new(TlsWire { session, inner })))
     }
 
     fn failed(&self, host: &str, cause: std::io::Error) -> Error {

@@ -25,7 +25,7 @@ use super::answer_json;
 use super::key::{self, KeyFile};
 use super::oversized;
 use super::oversized::Body;
-use super::refusal::{ERROR_BYTES_MAX, Refusal, request_id};
+use super::refusal::{Refusal, request_id};
 use super::round_trip::RoundTrip;
 use super::routing::{CAPABILITY, SHARD_TOKEN};
 use super::server_info::ServerInfo;
@@ -48,20 +48,11 @@ const FINISH_WAIT: Duration = Duration::from_millis(50);
 const REQUEST_ID_BYTES_MAX: usize = 1024;
 
 const SERVER_INFO: HeaderName = HeaderName::from_static("x-tunnel-mcp-server-info");
+const CAPABILITIES: HeaderName = HeaderName::from_static("x-tunnel-client-capabilities");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 
 /// Version of the wire between the plane and its clients. It says how requests are made, not what is in them.
 const WIRE_VERSION: &str = "2026-08-25";
-
-/// Names that a request owns; an extra header never takes their place. The shard token above all: with
-/// another one an answer would reach another caller.
-const OWNED: [&str; 5] = [
-    "x-tunnel-client-instance-id",
-    "x-tunnel-client-capabilities",
-    "x-tunnel-shard-token",
-    "x-client-request-id",
-    "content-type",
-];
 
 /// The control plane, as this process talks to it.
 pub struct Plane {
@@ -168,7 +159,7 @@ impl Plane {
     /// nothing has changed.
     pub fn renew(&self, clients: Option<Clients>, settings: &config::ControlPlane) -> Result<(), String> {
         let mut head = head(settings, &self.instance_id)?;
-        head.insert("x-tunnel-client-capabilities", HeaderValue::from_static(CAPABILITY));
+        head.insert(CAPABILITIES, HeaderValue::from_static(CAPABILITY));
         let given = head.get(header::AUTHORIZATION).cloned();
         let mut link = sync::lock(&self.link);
         if let Some(key) = link.head.get(header::AUTHORIZATION).filter(|_| link.given == given) {
@@ -334,7 +325,7 @@ impl Transport for Plane {
                     self.round_trip.measured(began.elapsed());
                 }
                 // Read to its end, the connection can be used again; what it says does not matter.
-                drop(reply.read_all(ERROR_BYTES_MAX, &self.poll_budget, deadline));
+                reply.finish(deadline.saturating_duration_since(Instant::now()));
                 Ok(status)
             }
             _ => Err(Refusal::of(reply, &self.poll_budget, deadline)),
@@ -366,7 +357,11 @@ impl Transport for Plane {
 /// make a request unsendable is found at start, not at the first poll.
 pub(crate) fn head(settings: &config::ControlPlane, instance_id: &str) -> Result<HeaderMap, String> {
     let mut head = settings.extra_headers.clone();
-    for name in OWNED {
+    // A copy that gets some more does not have to grow.
+    head.reserve(24);
+    // What requests own is no extra header's, the shard token above all: with another one an answer would reach
+    // another caller.
+    for name in [SHARD_TOKEN, CLIENT_REQUEST_ID, CAPABILITIES, header::CONTENT_TYPE] {
         head.remove(name);
     }
     let own = [

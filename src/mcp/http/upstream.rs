@@ -131,20 +131,21 @@ impl Upstream {
         None
     }
 
-    /// All headers of one request, later layers winning: ours, the operator's, the caller's, and last
-    /// what describes the body that we send. `extend` replaces headers of the same name.
+    /// All headers of one request. What describes the body that we send wins, then come the caller's, the operator's
+    /// and ours.
     fn headers_for(&self, purpose: Purpose, url: &Uri, headers: &HeaderMap, has_body: bool) -> HeaderMap {
-        let mut all = HeaderMap::with_capacity(headers.len() + 8);
-        all.insert(header::USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
+        let mut all = headers.clone();
+        all.reserve(8);
         // Static headers may hold credentials of one path, and other servers may live under other paths of one
         // origin; a trailing slash makes no other path.
-        if url.path().trim_end_matches('/') == self.url.path().trim_end_matches('/') {
-            all.extend(self.static_headers.clone());
+        let is_own = url.path().trim_end_matches('/') == self.url.path().trim_end_matches('/');
+        let layers = [(purpose == Purpose::Probe, &self.probe_headers), (is_own, &self.static_headers)];
+        for (_, layer) in layers.into_iter().filter(|(applies, _)| *applies) {
+            for name in layer.keys().filter(|name| !all.contains_key(*name)).collect::<Vec<_>>() {
+                all.extend(layer.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+            }
         }
-        if purpose == Purpose::Probe {
-            all.extend(self.probe_headers.clone());
-        }
-        all.extend(headers.clone());
+        all.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(crate::USER_AGENT));
         // Nothing that DELETE could bring would be read, so it gets no `Accept`.
         if has_body {
             all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -55,9 +55,9 @@ fn pair(liveness: Liveness) -> (Socket, TcpStream) {
 fn a_peer_that_is_alive_and_does_not_read_is_not_dead() {
     // The kernel's clock for a closed window has steps of 200 ms; its limit is passed several times over.
     let (mut socket, other) = pair(Liveness { silence_ms: 200, ..PLANE });
-    socket.set_deadline(Instant::now() + Duration::from_secs(60));
+    socket.deadline = Instant::now() + Duration::from_secs(60);
     socket.write_all(&[0; ONE_WINDOW_BYTES + 1]).unwrap();
-    socket.set_deadline(Instant::now() + Duration::from_millis(1500));
+    socket.deadline = Instant::now() + Duration::from_millis(1500);
     let error = socket.read(&mut [0]).unwrap_err();
     assert_eq!((error.kind(), error.raw_os_error()), (io::ErrorKind::TimedOut, None));
     // With the next exchange the limit is back.
@@ -74,12 +74,12 @@ fn what_came_in_time_is_read_however_late() {
     for (bytes, found) in [("ab", Some(2)), ("", None), ("c", Some(1))] {
         other.write_all(bytes.as_bytes()).unwrap();
         while !bytes.is_empty() && socket.is_silent() {}
-        socket.set_deadline(past);
+        socket.deadline = past;
         assert_eq!(socket.read(&mut buffer).ok(), found, "{bytes:?}");
     }
     // After a stop of the process the rest may still be on its way; that it comes at last is no reply.
     let Some(long_past) = past.checked_sub(2 * STOPPED_MIN) else { return };
-    socket.set_deadline(long_past);
+    socket.deadline = long_past;
     other.write_all(b"d").unwrap();
     while socket.is_silent() {}
     assert_eq!(socket.read(&mut buffer).unwrap(), 1);
@@ -114,7 +114,7 @@ fn a_full_backlog_is_left_at_the_deadline_and_at_shutdown() {
     };
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     let mut socket = Socket::open(&address, SERVER).unwrap();
-    socket.handle().shutdown();
+    socket.handle.shutdown();
     let error = socket.connect(&address, Instant::now() + Duration::from_secs(60)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     std::fs::remove_file(&path).unwrap();
