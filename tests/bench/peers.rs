@@ -52,7 +52,13 @@ struct Progress {
     handed_out: usize,
     open: usize,
     answered: usize,
+    /// How many answers came a second time.
+    doubled: usize,
+    /// Which calls were answered, by the numbers in their ids.
+    seen: Vec<bool>,
     first_poll: Option<Instant>,
+    /// Polls that are held.
+    polls: usize,
 }
 
 struct Plane {
@@ -91,7 +97,7 @@ impl Peers {
         let plane_port = listen(move |stream| {
             shared.connections.fetch_add(1, Ordering::Relaxed);
             match &config {
-                None => shared.serve(Plain(stream)),
+                None => shared.serve(stream),
                 Some(config) => {
                     if let Some(stream) = shared.handshakes.accept(config, stream) {
                         shared.serve(stream);
@@ -104,7 +110,7 @@ impl Peers {
         let style = mcp.style;
         let mcp_port = listen(move |stream| {
             counter.fetch_add(1, Ordering::Relaxed);
-            serve_mcp(Plain(stream), style);
+            serve_mcp(stream, style);
         });
         Peers { plane, plane_port, mcp_port, mcp_connections, bundle }
     }
@@ -135,6 +141,14 @@ impl Peers {
         waited.unwrap().0.first_poll.expect("the client polls within 20 s")
     }
 
+    /// Waits until so many clients poll.
+    pub fn wait_pollers(&self, clients: usize) {
+        let progress = self.plane.progress.lock().unwrap();
+        let waits = |p: &mut Progress| p.polls < clients;
+        let waited = self.plane.changed.wait_timeout_while(progress, Duration::from_secs(20), waits);
+        assert!(!waited.unwrap().1.timed_out(), "{clients} clients poll within 20 s");
+    }
+
     /// Hands out all calls of the load.
     pub fn go(&self) {
         self.release(self.plane.load.calls);
@@ -155,6 +169,10 @@ impl Peers {
 
     pub fn errors(&self) -> usize {
         self.plane.errors.load(Ordering::Relaxed)
+    }
+
+    pub fn doubled(&self) -> usize {
+        self.plane.progress.lock().unwrap().doubled
     }
 
     /// Handshakes at the control plane: full ones, and resumed ones.
@@ -211,13 +229,15 @@ impl Plane {
             line.split("limit=").nth(1).and_then(|rest| rest.split('&').next()).unwrap().parse().unwrap();
         let mut progress = self.progress.lock().unwrap();
         progress.first_poll.get_or_insert_with(Instant::now);
-        self.changed.notify_all();
         let held = |p: &mut Progress| {
             !self.stopped.load(Ordering::Relaxed)
                 && (p.open >= self.load.callers || p.handed_out >= p.released)
         };
+        progress.polls += 1;
+        self.changed.notify_all();
         let (mut progress, _) =
             self.changed.wait_timeout_while(progress, Duration::from_secs(30), held).unwrap();
+        progress.polls -= 1;
         let room = self
             .load
             .callers
@@ -239,6 +259,8 @@ impl Plane {
             })
             .collect();
         progress.handed_out += room;
+        let handed_out = progress.handed_out;
+        progress.seen.resize(handed_out, false);
         progress.open += room;
         format!("{{\"commands\":[{}]}}", commands.join(","))
     }
@@ -251,11 +273,23 @@ impl Plane {
         if !tail.contains("\"resp_code\":200") {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
+        let number = number(&body[..body.len().min(64)]);
         let mut progress = self.progress.lock().unwrap();
+        if std::mem::replace(&mut progress.seen[number], true) {
+            progress.doubled += 1;
+            return;
+        }
         progress.open -= 1;
         progress.answered += 1;
         self.changed.notify_all();
     }
+}
+
+/// The number in the id that an answer begins with.
+fn number(start: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(start);
+    let digits = text.split("\"req-").nth(1).and_then(|rest| rest.split('"').next());
+    digits.and_then(|digits| digits.parse().ok()).expect("an id of ours")
 }
 
 fn serve_mcp(stream: impl Read + Write, style: Style) {
@@ -355,22 +389,4 @@ pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
         }
     });
     port
-}
-
-/// A stream that needs no second layer.
-struct Plain(TcpStream);
-
-impl Read for Plain {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Plain {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.0.write(buffer)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
 }

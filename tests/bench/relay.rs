@@ -3,7 +3,8 @@
 //! `cargo bench --bench relay` prints one row a scenario; `cargo bench --bench relay -- http` runs
 //! those whose name begins with the given word, `-- table` the figures to hold in one table, `-- instructions` those of a
 //! call beside what is kept, `-- governed` what policy, pins and audit cost, `-- faults` the faults of the plane, which lose no answer,
-//! `-- recorded` the audit records of 200 000 calls under faults, `-- soak SECONDS` the soak alone, and
+//! `-- recorded` the audit records of 200 000 calls under faults, `-- soak SECONDS` the soak alone,
+//! `-- replicas` several clients at one control plane, `-- sizes` what a client does by payload and workers, and
 //! `-- rotate [SECONDS]` calls while keys and certificates change.
 //! Nothing here is a timed test: machines differ, and the table in the design holds what to compare with.
 
@@ -46,6 +47,8 @@ mod rotate_files;
 mod rotate_ledger;
 #[path = "rotate_peers.rs"]
 mod rotate_peers;
+#[path = "sizing.rs"]
+mod sizing;
 #[path = "soak.rs"]
 mod soak;
 #[path = "table.rs"]
@@ -86,6 +89,8 @@ fn main() -> ExitCode {
         ("governed", _) => governed::run(&rows(), rest),
         ("table", _) => table::run(&rows(), rest),
         ("instructions", _) => return instructions::run(&rows(), rest),
+        ("replicas", _) => return sizing::replicas(&rows(), rest),
+        ("sizes", _) => sizing::sizes(&rows(), rest),
         ("faults", []) => return faults::run(),
         ("recorded", []) => return recorded::run(),
         ("soak", [length]) => return soak::run(seconds(length)),

@@ -91,6 +91,7 @@ mod reload_key;
 mod reload_wire;
 #[cfg(feature = "page")]
 mod remote_page;
+mod replicas;
 mod response_timing;
 mod results;
 mod secrets;
