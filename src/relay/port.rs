@@ -53,7 +53,8 @@ pub trait Call: Send {
 pub trait Sink {
     /// Posts one notification; returns when it was posted or given up. So a server that sends faster
     /// than the plane takes is slowed down by its own connection, and nothing piles up here. At `until`
-    /// the call itself ends, so a plane that does not take the notification holds it no longer.
+    /// the call itself ends, so a plane that does not take the notification holds it no longer. Two posts never
+    /// overlap: nothing in the contract numbers them, so the plane could not keep their order.
     fn notify(&mut self, payload: Payload, status: u16, headers: &ReplyHeaders, until: Instant);
 
     /// Keeps work for when the answer has been handed over, which it must not hold up. It is bounded.

@@ -7,6 +7,7 @@
 //! A server can put much into an event that nobody needs: of a line without data only its beginning is kept, so that
 //! what is charged to the byte budget is all that a stream occupies.
 
+use std::io::BufRead;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -156,8 +157,10 @@ impl<S: Source> Stream<S> {
             let short = id.len() <= ID_BYTES_MAX;
             position.last_id = HeaderValue::from_bytes(&id).ok().filter(|_| short);
         }
-        let data = data.filter(|data| !foreign && !data.is_empty())?;
+        let mut data = data.filter(|data| !foreign && !data.is_empty())?;
         let held = held.map(|(mut held, _)| {
+            // It grew by doubling, and what is charged is all that it may occupy.
+            data.shrink_to_fit();
             held.shrink(data.len());
             held
         });
@@ -187,21 +190,22 @@ impl<S: Source> Stream<S> {
     fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let rest = self.chunk.get(self.taken..).unwrap_or_default();
-            let end = rest.iter().position(|byte| *byte == b'\n');
-            let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            let come = rest.get(..{ rest }.skip_until(b'\n').unwrap_or_default()).unwrap_or_default();
+            let end = come.strip_suffix(b"\n");
+            let part = end.unwrap_or(come);
             // Of an unfinished line that is no data only the beginning is kept.
             let line = self.line.strip_prefix(BYTE_ORDER_MARK).filter(|_| self.is_first_line);
             let line = line.unwrap_or(&self.line);
             if line.len() <= LINE_KEPT_BYTES || line.starts_with(b"data") {
                 self.line.extend_from_slice(part);
             }
-            self.taken += part.len();
-            if end.is_some() {
-                self.taken += 1;
-            } else if self.fill()? {
-                continue;
-            } else if self.line.is_empty() {
-                return Ok(None);
+            self.taken += come.len();
+            if end.is_none() {
+                if self.fill()? {
+                    continue;
+                } else if self.line.is_empty() {
+                    return Ok(None);
+                }
             }
             let mut line = std::mem::take(&mut self.line);
             if line.last() == Some(&b'\r') {

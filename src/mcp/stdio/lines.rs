@@ -142,6 +142,7 @@ impl Lines {
             }
             if read_to_end_of_line(source, line, come)? {
                 held.shrink(line.len());
+                line.shrink_to_fit();
                 return Ok(true);
             }
         }

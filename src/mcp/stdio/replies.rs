@@ -15,7 +15,7 @@ use crate::relay::payload::Payload;
 use crate::sync::{self, Condition};
 
 use super::observed::Stamp;
-use super::rewrite::splice;
+use super::rewrite::parts;
 
 /// Most notifications that may wait for a slow control plane. The child's reader never waits for a
 /// caller, so what exceeds this is dropped and counted.
@@ -163,7 +163,8 @@ impl Received {
             })?;
             if let Some(span) = repeated {
                 let replaced: Vec<_> = renamed.into_iter().chain([(span, id.to_owned())]).collect();
-                return Ok(Payload::received(splice(self.message.text(), &replaced), None, self.held));
+                let text = parts(self.message.text(), &replaced).concat();
+                return Ok(Payload::received(text, None, self.held));
             }
         }
         Ok(payload(self.message, renamed, self.held))

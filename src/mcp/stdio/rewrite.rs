@@ -143,13 +143,8 @@ pub(super) fn write(lines: &[Line], pipe: &mut impl Write) -> io::Result<()> {
     pipe.write_all(&buffer)
 }
 
-/// The text with its spans replaced, of which there are two at most.
-pub(super) fn splice(text: &str, replaced: &[(Span, String)]) -> String {
-    parts(text, replaced).concat()
-}
-
-/// The pieces of the text with its spans replaced, in their order.
-fn parts<'a>(text: &'a str, replaced: &'a [(Span, String)]) -> Vec<&'a str> {
+/// The pieces of the text with its spans replaced, of which there are two at most, in their order.
+pub(super) fn parts<'a>(text: &'a str, replaced: &'a [(Span, String)]) -> Vec<&'a str> {
     let mut replaced: Vec<_> = replaced.iter().collect();
     replaced.sort_by_key(|(span, _)| span.start);
     let (mut parts, mut at) = (Vec::new(), 0);
@@ -194,7 +189,7 @@ mod tests {
         let text = "{\"id\":1,\n\"x\":\"a\\nb\",\"t\":2}";
         let replaced =
             vec![(Span { start: 24, end: 25 }, "9".to_owned()), (Span { start: 6, end: 7 }, "88".to_owned())];
-        assert_eq!(splice(text, &replaced), "{\"id\":88,\n\"x\":\"a\\nb\",\"t\":9}");
+        assert_eq!(parts(text, &replaced).concat(), "{\"id\":88,\n\"x\":\"a\\nb\",\"t\":9}");
         let line = Line { replaced, ..Line::own(text.to_owned()) };
         let mut bytes = Vec::new();
         write(&[line], &mut bytes).unwrap();

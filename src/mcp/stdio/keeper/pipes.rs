@@ -48,11 +48,8 @@ impl Keeper {
                 bytes += line.bytes();
                 lines.push(line);
             }
-            if !lines.is_empty() {
-                return Some(lines);
-            }
-            if !state.core.is_running() {
-                return None;
+            if !lines.is_empty() || !state.core.is_running() {
+                return Some(lines).filter(|lines| !lines.is_empty());
             }
             state = self.changed.wait(state);
         }
