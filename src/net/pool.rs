@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, HeaderName};
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::connection::{Connection, IoBuffers};
@@ -198,7 +198,8 @@ impl Idle {
 
     /// Takes what the server says, less a second: its clock started before ours.
     pub(super) fn learn(&self, headers: &HeaderMap) {
-        let named = headers.get("keep-alive").and_then(|value| keep_alive_seconds(value.to_str().ok()?));
+        let named = headers.get(const { HeaderName::from_static("keep-alive") });
+        let named = named.and_then(|value| keep_alive_seconds(value.to_str().ok()?));
         let limit = named.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_MAX));
         // One millisecond stands for "never reuse": zero says that nothing was named.
         let wanted = limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(0).max(1));

@@ -311,7 +311,7 @@ impl Transport for Plane {
         request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers.insert(SHARD_TOKEN, command.shard_token.clone());
         // The caller's own id, so that one call can be found in the logs of all three parties.
-        let id = command.headers.get("x-request-id");
+        let id = command.headers.get(const { HeaderName::from_static("x-request-id") });
         // One that does not fit is left out: an answer without it is worth more than none.
         if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX) {
             request.headers.insert(CLIENT_REQUEST_ID, id.clone());

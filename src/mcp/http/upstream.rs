@@ -135,7 +135,6 @@ impl Upstream {
     /// and ours.
     fn headers_for(&self, purpose: Purpose, url: &Uri, headers: &HeaderMap, has_body: bool) -> HeaderMap {
         let mut all = headers.clone();
-        all.reserve(8);
         // Static headers may hold credentials of one path, and other servers may live under other paths of one
         // origin; a trailing slash makes no other path.
         let is_own = url.path().trim_end_matches('/') == self.url.path().trim_end_matches('/');
