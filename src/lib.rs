@@ -58,8 +58,8 @@
 //!
 //! # Threads
 //!
-//! Everything blocks, every wait has a bound, and no thread is started after the start except for
-//! name resolutions (at most 4 at once, and 4 for endpoints) and the pipes of a child that is started again.
+//! Everything blocks, every wait has a bound, and no thread is started after the start except for name resolutions (at
+//! most 4 at once, and 4 for endpoints), the first subscriptions, and the pipes of a child that is started again.
 //! The servers of `dev` take a thread a connection.
 //!
 //! | thread | number | waits for | bound |
@@ -68,7 +68,7 @@
 //! | poller | 1 | the control plane | poll time-out and guardrail |
 //! | worker | N = `mcp.max-concurrent-requests`, 1 a further channel, and M | the queue, its server, then the control plane | its deadline, a poll's time a post |
 //! | quick | 1 a channel | the queue, for what expects no answer | as a worker |
-//! | listen | 4 | subscriptions | a day |
+//! | listen | 4, each from its first subscription on | subscriptions | a day |
 //! | deadlines | 1 | commands in the queue whose time ends there | the earliest of them |
 //! | courier | M = min(N, 32) | answers that no worker posts, then the control plane | a poll's time a post |
 //! | prober | 1 | its next round, then a server | 2 s a probe, 10 s a discovery |

@@ -16,8 +16,8 @@ use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secr
 use Least::{AboveZero, Zero};
 use Status::{Absent, Never};
 
-/// One body may take 64 MiB, so a smaller budget could never admit it; 1 TiB stands for "no bound".
-const BUDGET: Kind = Integer { min: 64 << 20, max: 1 << 40 };
+/// No body is larger than the budget, so less would be no service; 1 TiB stands for "no bound".
+const BUDGET: Kind = Integer { min: 1 << 20, max: 1 << 40 };
 /// In a variable entries stand on lines, because URLs may hold any other separator.
 const SERVERS: Kind = Entries {
     separators: &['\n'],

@@ -168,8 +168,7 @@ impl Prober {
     fn report(&self, target: &HttpTarget, finding: Finding) {
         if matches!(finding.probe, Probe::Ready) && !self.readiness.is_well(target.channel()) {
             log::info!(
-                channel = target.channel().as_str(),
-                protocol_version = finding.version.as_deref().unwrap_or_default(),
+                channel = target.channel().as_str(), protocol_version = finding.version.as_deref().unwrap_or_default(),
                 server = finding.server.as_deref().unwrap_or_default();
                 "mcp session initialized"
             );

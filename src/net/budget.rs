@@ -15,6 +15,9 @@ use crate::sync::{self, Condition};
 
 /// Bodies up to this size are not charged: with 128 workers they take 32 MiB at most.
 pub const FREE_BYTES: usize = 256 * 1024;
+/// The same of the least budget, which bodies that are not charged would else exceed many times. What is read at once
+/// of a stream, and what is kept of a line, fits.
+const FREE_BYTES_MIN: usize = 32 * 1024;
 
 /// Bounds the memory of large bodies across all threads.
 #[derive(Debug)]
@@ -49,6 +52,11 @@ impl Budget {
     /// All bytes, free or not. Nothing larger can ever be reserved.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Size up to which a body is not charged: 64 of it fill a small budget.
+    pub fn free_bytes(&self) -> usize {
+        (self.capacity / 64).clamp(FREE_BYTES_MIN, FREE_BYTES)
     }
 
     /// Waits until `bytes` are free, at most until `deadline`; `None` when they never were. More than the

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
-use super::budget::{Budget, FREE_BYTES, Reservation};
+use super::budget::{Budget, Reservation};
 use super::error::{Error, Kind};
 use super::http_dump;
 use super::request_state::RequestState;
@@ -83,18 +83,18 @@ impl Reply {
         Ok(count)
     }
 
-    /// Reads the whole body, at most `limit` bytes. What exceeds 256 KiB is charged to the budget,
+    /// Reads the whole body, at most `limit` bytes. A body that is not small is charged to the budget,
     /// which is waited for until `deadline`. A body above either is [`Kind::TooLarge`], and the connection
     /// is closed: reading on to save it could take for ever.
     pub fn read_all(mut self, limit: usize, budget: &Arc<Budget>, deadline: Instant) -> Result<Bytes, Error> {
-        let announced = self.announced();
+        let (announced, free) = (self.announced(), budget.free_bytes());
         if announced.is_some_and(|announced| announced > limit) {
             return Err(too_large(limit));
         }
         // Of an unknown length the worst is reserved at once: nobody comes back for more while holding some.
-        let ceiling = announced.unwrap_or_else(|| limit.min(budget.capacity().max(FREE_BYTES)));
+        let ceiling = announced.unwrap_or_else(|| limit.min(budget.capacity().max(free)));
         let mut held = match announced {
-            Some(length) if length > FREE_BYTES => Some(reserve(budget, length, deadline)?),
+            Some(length) if length > free => Some(reserve(budget, length, deadline)?),
             _ => None,
         };
         // Always one byte more than may come: a read into it finds the end, which frees the connection, or
@@ -109,11 +109,11 @@ impl Reply {
             if filled > ceiling {
                 return Err(too_large(ceiling));
             }
-            if filled > FREE_BYTES && held.is_none() {
+            if filled > free && held.is_none() {
                 held = Some(reserve(budget, ceiling, deadline)?);
             }
             if filled == data.len() {
-                let room = if held.is_some() { ceiling } else { FREE_BYTES.min(ceiling) };
+                let room = if held.is_some() { ceiling } else { free.min(ceiling) };
                 data.resize((filled * 2).min(room) + 1, 0);
             }
         }

@@ -269,10 +269,7 @@ impl Watch {
         if let Some(left_out) = self.lines.admit(Instant::now()) {
             let shown = text::bounded(&tool, NAME_SHOWN_BYTES_MAX);
             log::warn!(
-                channel = channel.as_str(),
-                tool = shown.as_str(),
-                change = change,
-                left_out = left_out;
+                channel = channel.as_str(), tool = shown.as_str(), change = change, left_out = left_out;
                 "a tool is not as it was accepted: see tunnel-client pins diff"
             );
             if let Some(audit) = self.audit.get() {

@@ -32,7 +32,7 @@ use super::server_info::ServerInfo;
 use super::transport::{Ask, Polled, Transport};
 
 /// Largest body of a poll; twice what the control plane is known to send. Polls have a budget of their
-/// own, so that answers being read cannot keep the tunnel from polling.
+/// own, so that answers being read cannot keep the tunnel from polling: twice theirs where that is less.
 const POLL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Largest payload whose post tells how far the plane is, and not how fast the network.
@@ -126,6 +126,7 @@ impl Plane {
         info: ServerInfo,
         metrics: Arc<Metrics>,
         redactor: Option<Arc<Redactor>>,
+        budget_bytes: usize,
     ) -> Result<Plane, String> {
         let path = format!("{}/v1/tunnels/{}", settings.url_path, settings.tunnel_id);
         let place = |further: &str| Destination::new(&format!("{path}{further}"), &settings.origin);
@@ -140,7 +141,7 @@ impl Plane {
             key_file: KeyFile::new(redactor),
             info,
             // One body at a time, so this is its bound and no queue.
-            poll_budget: Budget::new(POLL_BYTES_MAX),
+            poll_budget: Budget::new(POLL_BYTES_MAX.min(2 * budget_bytes)),
             metadata_uri: uri(base.clone())?,
             post_uri: uri(format!("{base}/response"))?,
             // Keys stand in alphabetical order, as the reference writes them.
@@ -289,9 +290,10 @@ impl Transport for Plane {
                     let why = "the reply is compressed, which was not asked for";
                     return Err(Error::new(Kind::Protocol, why).sent(true).into());
                 }
+                let bytes_max = self.poll_budget.capacity();
                 let body = match limit {
-                    1 => oversized::read_one(reply, POLL_BYTES_MAX)?,
-                    _ => Body::Whole(reply.read_all(POLL_BYTES_MAX, &self.poll_budget, deadline)?.data),
+                    1 => oversized::read_one(reply, bytes_max)?,
+                    _ => Body::Whole(reply.read_all(bytes_max, &self.poll_budget, deadline)?.data),
                 };
                 Ok(Polled { received, body, tunnel_request_id })
             }

@@ -84,10 +84,8 @@ impl Pace {
         let Some(silence) = error.silence else { return };
         if let Some(learned) = self.wait.cut(ask.wait, silence) {
             log::warn!(
-                error = error.to_string().as_str(),
-                observed_disconnect_ms = silence.as_millis(),
-                attempted_poll_timeout_ms = ask.wait.as_millis(),
-                learned_poll_timeout_ms = learned.as_millis();
+                error = error.to_string().as_str(), observed_disconnect_ms = silence.as_millis(),
+                attempted_poll_timeout_ms = ask.wait.as_millis(), learned_poll_timeout_ms = learned.as_millis();
                 "control-plane proxy closed long poll; lowering future poll timeout"
             );
         }

@@ -280,7 +280,11 @@ impl Poller {
         self.parts.relay.prepare(&mut command, self.parts.plane.round_trip());
         let (id, channel) = (command.request_id.as_str(), command.channel.as_str());
         log::debug!(request_id = id, channel = channel; "control-plane command received");
-        match self.parts.relay.queue.push(command, || heartbeat.within(FULL_WAIT)) {
+        let pushed = match self.parts.relay.has_worker(&command) {
+            true => self.parts.relay.queue.push(command, || heartbeat.within(FULL_WAIT)),
+            false => Ok(Some(command)),
+        };
+        match pushed {
             Ok(refused) => {
                 self.parts.relay.metrics.enqueued.add([], 1);
                 if let Some(command) = refused {
@@ -310,7 +314,7 @@ impl Poller {
             Ok(command) => {
                 self.parts.relay.readiness.poll_succeeded();
                 self.parts.relay.metrics.polled.add([], 1);
-                log::warn!(request_id = command.request_id.as_str(); "control-plane command refused: larger than 64 MiB");
+                log::warn!(request_id = command.request_id.as_str(); "control-plane command refused: larger than a poll may be");
                 self.queue(command, heartbeat);
                 Ok(1)
             }
@@ -318,7 +322,7 @@ impl Poller {
                 self.drop(&dropped);
                 let id = dropped.request_id.as_deref().unwrap_or("unknown");
                 let text = format!(
-                    "a command larger than 64 MiB cannot be answered: {} (request_id {id})",
+                    "a command larger than a poll may be cannot be answered: {} (request_id {id})",
                     dropped.why
                 );
                 Err(Refusal::Transport(Error::new(Kind::TooLarge, text).sent(true)))

@@ -116,7 +116,7 @@ pub fn oversized(found: &Oversized, received: Instant, flight: &InFlight) -> Res
     let text = format!("{{{members}\"jsonrpc\":{{\"jsonrpc\":\"2.0\",\"method\":\"unknown\"{id}}}}}");
     let command = self::command(&text, received, flight)?;
     let (kind, id) = (command.kind(), command.id().map(str::to_owned));
-    let body = unusable(kind, Class::CommandTooLarge, "the command is larger than 64 MiB", id);
+    let body = unusable(kind, Class::CommandTooLarge, "the command is larger than a poll may be", id);
     Ok(Command { body, ..command })
 }
 

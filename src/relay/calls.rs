@@ -207,21 +207,11 @@ impl Calls {
         };
         log::log!(
             level,
-            request_id = call.request_id.as_str(),
-            rpc_request_id = call.rpc_id.as_str(),
-            session = call.session.as_str(),
-            channel = call.channel.as_str(),
-            method = call.method.as_str(),
-            name = call.name.as_str(),
-            outcome = call.fate.outcome,
-            status = call.fate.status.unwrap_or_default(),
-            failure = call.fate.failure.unwrap_or_default(),
-            waited_ms = millis(call.waited),
-            ran_ms = millis(call.ran),
-            bytes_in = call.bytes_in,
-            bytes_out = call.fate.bytes,
-            trace_id = call.trace_id.as_str(),
-            left_out = left_out;
+            request_id = call.request_id.as_str(), rpc_request_id = call.rpc_id.as_str(),
+            session = call.session.as_str(), channel = call.channel.as_str(), method = call.method.as_str(),
+            name = call.name.as_str(), outcome = call.fate.outcome, status = call.fate.status.unwrap_or_default(),
+            failure = call.fate.failure.unwrap_or_default(), waited_ms = millis(call.waited), ran_ms = millis(call.ran),
+            bytes_in = call.bytes_in, bytes_out = call.fate.bytes, trace_id = call.trace_id.as_str(), left_out = left_out;
             "call ended: {}", call.fate.outcome
         );
     }

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -58,6 +58,8 @@ pub struct Relay {
     pub forwards_trace: bool,
     /// Whether answers tell how long their servers took.
     pub tells_timing: bool,
+    /// Heartbeats of the workers for subscriptions that do not run yet.
+    pub listeners: Mutex<Vec<Arc<Heartbeat>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The verdict behind `/readyz`.
@@ -84,21 +86,34 @@ struct Ended {
 type Work = Result<Box<dyn Call>, Verdict>;
 
 impl Relay {
-    /// Starts the ordinary workers for `count` calls and `posts` posts at once, the quick ones, those for
-    /// subscriptions, and the one that answers what waits for too long. Each channel has one quick worker, and beyond
-    /// the first one ordinary worker besides: see `queue::shares`. They end with the queue; nobody waits for them,
-    /// because what they have in hand is counted as in flight.
+    /// Starts the ordinary workers for `count` calls and `posts` posts at once, the quick ones, and the one that answers
+    /// what waits for too long; those for subscriptions start with the first of these. Each channel has one quick
+    /// worker, and beyond the first one ordinary worker besides: see `queue::shares`. They end with the queue; nobody
+    /// waits for them, because what they have in hand is counted as in flight.
     pub fn start(self: &Arc<Relay>, count: usize, posts: usize, heartbeats: &Heartbeats) -> io::Result<()> {
         let channels = self.targets.len().max(1);
         let lanes = std::iter::repeat_n((Lane::Ordinary, "worker"), count + posts + channels - 1)
             .chain(std::iter::repeat_n((Lane::Quick, "quick"), channels))
-            .chain(std::iter::repeat_n((Lane::Listen, "listen"), LISTENERS))
             .chain([(Lane::Overdue, "deadlines")]);
         for (number, (lane, name)) in lanes.enumerate() {
             let (relay, heartbeat) = (Arc::clone(self), heartbeats.add(name));
             sync::spawn(format!("{name}-{number}"), move || relay.serve(lane, &heartbeat))?;
         }
         Ok(())
+    }
+
+    /// Whether somebody takes a command of this kind. Workers for subscriptions start here, one with each of the first
+    /// few: most tunnels have none, and on a small host four idle threads count. None of them ends before the queue.
+    pub fn has_worker(self: &Arc<Relay>, command: &Command) -> bool {
+        let next = command.is_subscription().then(|| sync::lock(&self.listeners).pop());
+        let Some(heartbeat) = next.flatten() else { return true };
+        let (relay, pulse) = (Arc::clone(self), Arc::clone(&heartbeat));
+        let Err(error) = sync::spawn("listen", move || relay.serve(Lane::Listen, &pulse)) else {
+            return true;
+        };
+        log::error!("no thread for a subscription: {error}");
+        sync::lock(&self.listeners).push(heartbeat);
+        false
     }
 
     /// Prepares a command for the queue, behind which nothing looks at its payload any more.

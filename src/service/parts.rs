@@ -4,8 +4,8 @@
 //! command was polled.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::audit::Audit;
@@ -210,7 +210,8 @@ impl<'a> Shared<'a> {
         let (plane, clients) = (&self.settings.control_plane, clients(self.settings, self.net)?);
         let info = self.server_info(late)?;
         let (metrics, redactor) = (Arc::clone(&self.metrics), self.redactor.clone());
-        Plane::new(plane, clients, instance_id, info, metrics, redactor).map_err(Error::Settings)
+        let budget = self.settings.network.body_budget_bytes;
+        Plane::new(plane, clients, instance_id, info, metrics, redactor, budget).map_err(Error::Settings)
     }
 
     /// What the channels declare, in the order of configuration: those of the bindings, and the one that may come
@@ -284,6 +285,7 @@ impl<'a> Shared<'a> {
             calls: Calls::new(Arc::clone(&self.metrics)),
             forwards_trace: mcp.forward_trace_context && !has_own,
             tells_timing: plane.response_timing,
+            listeners: Mutex::new((0..LISTENERS).map(|_| Arc::new(self.heartbeats.add("listen"))).collect()),
             metrics: Arc::clone(&self.metrics),
             readiness: Arc::clone(&self.readiness),
         }

@@ -223,11 +223,8 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Er
 /// or when the drain itself got stuck: its bound is checked from outside, where nothing can hold it up.
 fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut ServiceManager) -> bool {
     let end = Instant::now() + Tunnel::drain_bound(time);
-    let draining = {
-        let tunnel = Arc::clone(tunnel);
-        sync::spawn("drain", move || tunnel.drain(time))
-    };
-    let draining = match draining {
+    let drained = Arc::clone(tunnel);
+    let draining = match sync::spawn("drain", move || drained.drain(time)) {
         Ok(draining) => draining,
         Err(error) => {
             // Without a thread for it a second signal has to wait, but no answer is lost.
@@ -237,12 +234,10 @@ fn drain(tunnel: &Arc<Tunnel>, time: Duration, signals: &Signals, manager: &mut 
     };
     let began = Instant::now();
     while !draining.is_finished() {
-        match signals.wait(DRAIN_LOOK) {
-            Some(Event::Stop(signal)) if began.elapsed() >= SAME_STOP => {
-                log::warn!(signal = signal.as_str(); "second signal: stopping at once");
-                return false;
-            }
-            _ => {}
+        let event = signals.wait(DRAIN_LOOK).filter(|_| began.elapsed() >= SAME_STOP);
+        if let Some(Event::Stop(signal)) = event {
+            log::warn!(signal = signal.as_str(); "second signal: stopping at once");
+            return false;
         }
         if Instant::now() >= end {
             log::error!("shutdown took longer than its bound; stopping at once");
@@ -291,11 +286,9 @@ impl Surface {
                 "harpoon.additional-transport has no effect: no endpoint is configured, and none can be found"
             );
         }
-        let heartbeats = &tunnel.heartbeats;
-        let listener =
-            listens.then(|| Listener::start(&settings.health, metrics, readiness, heartbeats, extras));
-        let listener = listener.transpose()?;
-        Ok(Surface { listener, files: Vec::new() })
+        let (health, beats) = (&settings.health, &tunnel.heartbeats);
+        let listener = listens.then(|| Listener::start(health, metrics, readiness, beats, extras));
+        Ok(Surface { listener: listener.transpose()?, files: Vec::new() })
     }
 
     /// Writes the files that were asked for. They name a listener that answers already. The URL comes last: who

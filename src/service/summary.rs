@@ -82,10 +82,8 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
     for (name, client) in tunnel.routes() {
         let route = client.route();
         log::info!(
-            route = name,
-            destination = route.destination.as_str(),
-            proxy = route.proxy.as_deref().unwrap_or("none"),
-            reason = route.reason.as_str();
+            route = name, destination = route.destination.as_str(),
+            proxy = route.proxy.as_deref().unwrap_or("none"), reason = route.reason.as_str();
             "outbound route"
         );
     }
@@ -110,14 +108,11 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
         way => format!("{way}:{name}"),
     };
     log::info!(
-        health_url = format!("{base_url}/healthz").as_str(),
-        ui_url = page_url.as_str(),
-        metrics_url = format!("{base_url}/metrics").as_str(),
-        config_source = source.as_str(),
+        health_url = format!("{base_url}/healthz").as_str(), ui_url = page_url.as_str(),
+        metrics_url = format!("{base_url}/metrics").as_str(), config_source = source.as_str(),
         profile_name = if *way == "profile" { name.as_str() } else { "" },
         profile_path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default().as_str(),
-        mcp_target_kind = kind,
-        mcp_target_value = value.as_str(),
+        mcp_target_kind = kind, mcp_target_value = value.as_str(),
         control_plane = settings.control_plane.origin.to_string().as_str();
         "tunnel-client startup summary"
     );

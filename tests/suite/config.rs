@@ -244,7 +244,7 @@ fn ranges_are_checked() {
         ),
         (["--mcp.connection-max-ttl", "0s"], "mcp.connection-max-ttl must be greater than zero"),
         (["--mcp.startup-wait-timeout", "-1s"], "mcp.startup-wait-timeout must not be negative"),
-        (["--mcp.body-budget-bytes", "1024"], "mcp.body-budget-bytes must be at least 67108864"),
+        (["--mcp.body-budget-bytes", "1024"], "mcp.body-budget-bytes must be at least 1048576"),
         (["--process.drain-timeout", "11m"], "process.drain-timeout must be less than or equal to 10m0s"),
         (["--proxy.check-interval", "0s"], "proxy.check-interval must be greater than zero"),
         (

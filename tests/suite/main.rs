@@ -98,6 +98,7 @@ mod secrets;
 mod service;
 mod service_manager;
 mod shutdown;
+mod small_host;
 mod stdio_calls;
 mod stdio_deadlines;
 mod stdio_deaths;

@@ -259,7 +259,7 @@ fn a_command_that_is_too_large_is_answered() {
         let answer = rig.plane.wait_answer(command);
         assert_eq!((answer.code(), &answer.payload()["id"]), (413, &id));
         assert_eq!(answer.cause(), "client_internal/command_too_large");
-        rig.client.wait_log(|line| line.contains("larger than 64 MiB") && line.contains(&command.id));
+        rig.client.wait_log(|line| line.contains("larger than a poll may be") && line.contains(&command.id));
     }
     rig.assert_alive();
     assert!(rig.mcp.calls_of("x").is_empty());

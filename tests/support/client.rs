@@ -176,6 +176,8 @@ impl Builder {
         let mut child = std::process::Command::new("/usr/bin/env")
             .arg("--default-signal=HUP")
             .args(shell)
+            // A script that begins the client under the limits of a small host, see `tests/packaging/small.sh`.
+            .args(std::env::var_os("TUNNEL_CLIENT_UNDER"))
             .arg(self.program)
             .args(&self.arguments)
             .env_clear()
@@ -240,9 +242,25 @@ impl Client {
 
     /// The most memory that it has had at once, in bytes, as the kernel counted.
     pub fn memory_peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// What of its memory is the program's file, which is several times larger in a test build.
+    pub fn memory_of_file(&self) -> u64 {
+        self.memory("RssFile:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many of its threads have such a name.
+    pub fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|found| found.starts_with(name)).count()
     }
 
     /// Holds it to its promise: never more than `mcp.body-budget-bytes` and 128 MB.

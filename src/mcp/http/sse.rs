@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::HeaderValue;
 
-use crate::net::{Budget, Error, FREE_BYTES, Kind, Reply, Reservation};
+use crate::net::{Budget, Error, Kind, Reply, Reservation};
 
 /// Most that one event may occupy, its data and the line that is being read together: what a JSON body may have. The
 /// number of events has no bound but the call's time, since each is posted before the next is read.
@@ -92,13 +92,13 @@ struct Unfinished {
 }
 
 impl<S: Source> Stream<S> {
-    /// Starts reading events of at most so many bytes; memory beyond the free size is waited for until
-    /// `deadline`.
+    /// Starts reading events of at most so many bytes, and no more than the budget has; memory beyond the free size is
+    /// waited for until `deadline`.
     pub fn new(source: S, budget: Arc<Budget>, event_bytes_max: usize, deadline: Instant) -> Stream<S> {
         Stream {
             source,
+            event_bytes_max: event_bytes_max.min(budget.capacity().max(budget.free_bytes())),
             budget,
-            event_bytes_max,
             deadline,
             chunk: Vec::new(),
             taken: 0,
@@ -224,10 +224,9 @@ impl<S: Source> Stream<S> {
         if occupied >= self.event_bytes_max {
             return Err(too_large());
         }
-        if occupied > FREE_BYTES && self.event.held.is_none() {
+        if occupied > self.budget.free_bytes() && self.event.held.is_none() {
             // The whole bound at once: two half-read events can then never wait for each other.
-            let bytes = self.event_bytes_max.min(self.budget.capacity());
-            let held = self.budget.reserve(bytes, self.deadline).ok_or_else(too_large)?;
+            let held = self.budget.reserve(self.event_bytes_max, self.deadline).ok_or_else(too_large)?;
             self.event.held = Some((held, Instant::now() + HELD_TIME_MAX));
         }
         let held_until = self.event.held.as_ref().map(|(_, until)| *until);
@@ -262,6 +261,7 @@ fn too_large() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::FREE_BYTES;
 
     struct Pieces(Vec<Vec<u8>>);
 

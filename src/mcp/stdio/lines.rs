@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::net::{Budget, FREE_BYTES, Reservation};
+use crate::net::{Budget, Reservation};
 use crate::relay::json;
 use crate::relay::message::{Malformed, Message};
 use crate::text::head;
@@ -110,7 +110,9 @@ impl Lines {
             self.held = None;
             let mut line = Vec::new();
             // In this order: reading to the end of a line takes as long as the child likes.
-            if !read_to_end_of_line(source, &mut line, FREE_BYTES)? && !self.read_long(source, &mut line)? {
+            if !read_to_end_of_line(source, &mut line, self.budget.free_bytes())?
+                && !self.read_long(source, &mut line)?
+            {
                 self.held = None;
                 return skip(source, line).map(|id| Some(Output::Skipped(id)));
             }
@@ -137,7 +139,7 @@ impl Lines {
             }
             // No more than has come already, so that reading it does not wait.
             let come = buffered(source)?;
-            if line.len() + come > LINE_BYTES_MAX {
+            if line.len() + come > bytes {
                 return Ok(false);
             }
             if read_to_end_of_line(source, line, come)? {
@@ -226,6 +228,7 @@ fn messages(line: Vec<u8>) -> Vec<Result<Message, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::FREE_BYTES;
 
     impl Source for &[u8] {
         fn wait(&mut self, _: Instant) -> bool {

@@ -123,7 +123,8 @@ fn bodies_above_the_limit_are_refused() {
 fn large_bodies_are_charged_and_small_ones_are_not() {
     let url = format!("http://127.0.0.1:{}/", serve(echo));
     let client = client(&network(None), &server(&url)).unwrap();
-    let budget = Budget::new(1 << 20);
+    let budget = Budget::new(16 << 20);
+    let _others = budget.reserve(15 << 20, soon()).unwrap();
     let read = |size: usize, deadline| {
         let content = vec![b'b'; size];
         send(&client, &url, Some(&[&content]), soon()).unwrap().read_all(8 << 20, &budget, deadline)
@@ -134,6 +135,8 @@ fn large_bodies_are_charged_and_small_ones_are_not() {
     assert_eq!(read(FREE_BYTES + 1, shortly()).unwrap_err().kind, Kind::TooLarge);
     drop(held);
     assert_eq!(read(FREE_BYTES + 1, soon()).unwrap().data.len(), FREE_BYTES + 1);
+    let sizes = [1 << 20, 4 << 20, 16 << 20, 1 << 40].map(|bytes| Budget::new(bytes).free_bytes());
+    assert_eq!(sizes, [32 << 10, 64 << 10, FREE_BYTES, FREE_BYTES], "by budget");
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answer
         call_max: Duration::from_secs(1),
         forwards_trace: false,
         tells_timing: false,
+        listeners: Mutex::default(),
         calls: Calls::new(Arc::clone(&metrics)),
         metrics,
         readiness: Arc::new(Readiness::new(Duration::from_secs(60), &[])),
