@@ -79,10 +79,10 @@ pub(crate) fn random_id() -> io::Result<String> {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |number: u8| char::from_digit(u32::from(number), 16).unwrap_or_default();
-    let mut digits = String::with_capacity(2 * bytes.len());
-    bytes.iter().for_each(|byte| digits.extend([digit(byte >> 4), digit(byte & 15)]));
-    digits
+    let digit = |number: u8| if number < 10 { b'0' + number } else { b'a' - 10 + number };
+    let mut digits = Vec::with_capacity(2 * bytes.len());
+    bytes.iter().for_each(|byte| digits.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]));
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 #[cfg(test)]

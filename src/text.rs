@@ -50,7 +50,9 @@ pub(crate) fn escape_utf16(out: &mut String, c: char) {
 /// Adds a text as a JSON string in which nothing could fool a reader either.
 pub(crate) fn json(out: &mut String, text: &str) {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
-        return out.extend(["\"", text, "\""]);
+        out.push('"');
+        out.push_str(text);
+        return out.push('"');
     }
     // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
     for c in serde_json::Value::from(text).to_string().chars() {

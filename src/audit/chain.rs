@@ -3,8 +3,6 @@
 //! It finds accidents and partial edits. Whoever may write the file can write a whole chain anew; so its head, the
 //! number and the digest of the last line, goes to the ordinary log as well, where it can be compared.
 
-use std::io::Write;
-
 use serde::Deserialize;
 
 use crate::crypto;
@@ -75,10 +73,11 @@ impl Head {
 
     /// Adds a line at the end of the chain: when, who, and the other members.
     pub(super) fn add(&mut self, lines: &mut Vec<u8>, time: &str, identity: &str, members: &str) {
-        let (begin, seq, prev) = (lines.len(), self.seq.saturating_add(1), &self.digest);
+        let (begin, seq) = (lines.len(), self.seq.saturating_add(1));
         lines.extend_from_slice(BEGINNING);
-        // Writing to memory cannot fail.
-        let _ = write!(lines, "{time}\",\"seq\":{seq},{identity},{members},\"prev\":\"{prev}\"}}");
+        let (number, prev) = (seq.to_string(), &self.digest);
+        let rest = [time, "\",\"seq\":", &number, ",", identity, ",", members, ",\"prev\":\"", prev, "\"}"];
+        rest.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
         *self = Head::of(lines.get(begin..).unwrap_or_default(), seq);
         lines.push(b'\n');
     }

@@ -30,6 +30,9 @@ const CLEANED_PER_SHOWN: usize = 8;
 /// Longest number that every reader takes for the same one.
 const NUMBER_BYTES_MAX: usize = 15;
 
+/// Memory that is kept for the members of another record.
+const KEPT_BYTES_MAX: usize = 1024;
+
 /// Members, parted by commas.
 #[derive(Default)]
 pub(super) struct Members {
@@ -39,16 +42,18 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Members as they are written, for tests.
-    #[cfg(test)]
-    pub(super) fn of(text: &str) -> Members {
-        Members { out: text.to_owned(), cut: false }
+    /// Forgets all, but keeps the memory unless it is much.
+    pub(super) fn empty(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES_MAX);
+        self.cut = false;
     }
 
     /// Begins a member.
     fn name(&mut self, name: &str) {
-        let comma = if self.out.is_empty() { "\"" } else { ",\"" };
-        self.out.extend([comma, name, "\":"]);
+        self.out.push_str(if self.out.is_empty() { "\"" } else { ",\"" });
+        self.out.push_str(name);
+        self.out.push_str("\":");
     }
 
     /// Adds a member with a value that needs no escape.
@@ -70,8 +75,8 @@ impl Members {
 }
 
 /// What is known of a command when it begins.
-pub(super) fn begun(command: &Command, redactor: &Redactor) -> Members {
-    let mut members = Members { out: String::with_capacity(512), cut: false };
+pub(super) fn begun(members: &mut Members, command: &Command, redactor: &Redactor) {
+    members.out.reserve(KEPT_BYTES_MAX / 2);
     members.text("channel", Some(command.channel.as_str()), VALUE_BYTES_MAX);
     members.text("request_id", Some(&command.request_id), VALUE_BYTES_MAX);
     if let Some(id) = command.id() {
@@ -94,32 +99,23 @@ pub(super) fn begun(command: &Command, redactor: &Redactor) -> Members {
     members.text("decision", judgement.decision.map(Decision::word), VALUE_BYTES_MAX);
     members.text("rule", judgement.rule.as_deref(), VALUE_BYTES_MAX);
     members.plain("bytes_in", command.body.bytes());
-    members
 }
 
-/// The arguments of a call, when it has some and they are wanted: their digest, and perhaps their text.
-pub(super) fn arguments(message: &Message, kept: AuditArguments, redactor: &Redactor) -> Option<Members> {
+/// The arguments of a call, when it has some: their digest, and perhaps their text.
+pub(super) fn arguments(members: &mut Members, message: &Message, kept: AuditArguments, redactor: &Redactor) {
     let span = message.places().arguments.filter(|_| kept != AuditArguments::None);
-    let sent = span?.of(message.text());
-    let mut members = Members { out: String::with_capacity(128), cut: false };
+    let Some(span) = span else { return };
+    let sent = span.of(message.text());
     members.text("arguments_sha256", Some(&crypto::sha256_hex(sent.as_bytes())), VALUE_BYTES_MAX);
     if kept == AuditArguments::Full {
         let shown = text::head(sent, ARGUMENTS_BYTES_MAX * CLEANED_PER_SHOWN);
         members.text("arguments", Some(&redactor.clean(shown)), ARGUMENTS_BYTES_MAX);
         members.cut |= shown.len() < sent.len();
     }
-    Some(members)
 }
 
-/// All of a record.
-pub(super) fn ended(begun: &Members, arguments: Option<&Members>, fate: &Fate, took: Duration) -> String {
-    let cut = begun.cut || arguments.is_some_and(|arguments| arguments.cut);
-    let mut members = Members { out: String::with_capacity(begun.out.len() + 256), cut };
-    members.out.push_str(&begun.out);
-    if let Some(arguments) = arguments {
-        members.out.push(',');
-        members.out.push_str(&arguments.out);
-    }
+/// What became of it, behind all else.
+pub(super) fn ended(members: &mut Members, fate: &Fate, took: Duration) {
     members.text("outcome", Some(fate.outcome), VALUE_BYTES_MAX);
     if let Some(status) = fate.status {
         members.plain("status", status);
@@ -127,17 +123,17 @@ pub(super) fn ended(begun: &Members, arguments: Option<&Members>, fate: &Fate, t
     members.text("failure", fate.failure, VALUE_BYTES_MAX);
     members.plain("duration_us", took.as_micros());
     members.plain("bytes_out", fate.bytes);
-    if cut {
+    if members.cut {
         members.plain("cut", true);
     }
-    members.out
 }
 
-/// The same of a command that was none, or could not be answered.
-pub(super) fn dropped(request_id: Option<&str>) -> Members {
+/// All of a command that was none, or could not be answered.
+pub(super) fn dropped(request_id: Option<&str>, why: &'static str) -> String {
     let mut members = Members::default();
     members.text("request_id", request_id, VALUE_BYTES_MAX);
-    members
+    ended(&mut members, &Fate::new("refused", Some(why)), Duration::ZERO);
+    members.out
 }
 
 #[cfg(test)]
@@ -154,10 +150,12 @@ mod tests {
         command.body = Body::Message(Arc::new(Message::parse(payload.into()).unwrap()));
         change(&mut command);
         let redactor = Redactor::new(vec![Secret::new("sk-key-of-this-run".into())]);
-        let begun = begun(&command, &redactor);
-        let arguments = command.message().and_then(|message| arguments(message, kept, &redactor));
+        let mut members = Members::default();
+        begun(&mut members, &command, &redactor);
+        arguments(&mut members, command.message().unwrap(), kept, &redactor);
         let fate = Fate { status: Some(200), bytes: 7, ..Fate::new("ok", None) };
-        let line = format!("{{{}}}", ended(&begun, arguments.as_ref(), &fate, Duration::from_micros(5)));
+        ended(&mut members, &fate, Duration::from_micros(5));
+        let line = format!("{{{}}}", members.out);
         assert!(line.len() < super::super::chain::LINE_BYTES_MAX - 1024, "{}", line.len());
         assert!(!line.contains(text::must_escape), "{line}");
         serde_json::from_str(&line).unwrap()

@@ -3,9 +3,10 @@
 //! Whoever drops a command adds its record under a lock and goes on: nobody waits for a disk. What cannot be written
 //! stays here within a bound; what is beyond it is counted, and a line says later how many there were.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::ops::metrics::Metrics;
@@ -20,8 +21,8 @@ const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of them from which on no command may begin whose record must not be lost: the rest is for those that run.
 const CROWDED_BYTES: usize = WAITING_BYTES_MAX / 2;
 
-/// Records that are written at once.
-const BATCH_MAX: usize = 1024;
+/// Bytes of records that are written at once. One that is larger is written alone.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// How long records may come together before they are written: at 15 000 a second the thread wakes 50 times.
 const GATHER_TIME: Duration = Duration::from_millis(20);
@@ -32,33 +33,57 @@ const STALL: Duration = Duration::from_secs(5);
 /// The mark of a step that has failed.
 const FAILED: u64 = u64::MAX;
 
-/// Record of a command that has begun.
+/// Record of a command that runs. One that has ended is used again for another command, with its memory.
 pub(super) struct Open {
-    /// What was known then, as members of its line.
+    list: Arc<List>,
+    place: usize,
+    pub(super) told: Mutex<Told>,
+}
+
+/// What is known of a command so far.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Members of its line.
     pub(super) members: Members,
-    /// The arguments of the call, once a worker has it.
-    pub(super) arguments: OnceLock<Members>,
-    began: Instant,
-    pub(super) fate: OnceLock<Fate>,
-    /// Whether the answer of that was given up.
-    pub(super) untold: AtomicBool,
+    /// When it began; nothing once its record is among those that are written.
+    pub(super) began: Option<Instant>,
+    pub(super) fate: Option<Fate>,
 }
 
 impl Open {
-    /// All members, now that it has ended. Nothing was posted of an answer that was given up.
-    fn ended(&self) -> String {
-        let fate = *self.fate.get().unwrap_or(&Fate::CANCELLED);
-        let untold = self.untold.load(Ordering::Relaxed);
-        let fate = if untold { Fate { status: None, bytes: 0, ..fate } } else { fate };
-        line::ended(&self.members, self.arguments.get(), &fate, self.began.elapsed())
+    /// Adds the record to those that are written, unless that was done before. Its line is made before the lock of the
+    /// list is taken: nobody waits for it. The record is used again when its command has `gone`.
+    pub(super) fn close(&self, gone: bool) {
+        let mut told = sync::lock(&self.told);
+        let (began, fate) = (told.began.take(), told.fate.take().unwrap_or(Fate::CANCELLED));
+        let took = began.map(|began| began.elapsed());
+        took.inspect(|took| line::ended(&mut told.members, &fate, *took));
+        let mut state = self.list.state();
+        state.free.extend(gone.then_some(self.place));
+        if took.is_some() {
+            self.list.add(state, &told.members.out);
+        }
+        told.members.empty();
     }
 }
 
-/// Record that can be written.
-pub(super) struct Ready {
-    /// Members of its line.
-    pub(super) members: String,
-    pub(super) at: SystemTime,
+/// Records that are written at once: their members, and when each has ended and how long it is.
+#[derive(Default)]
+pub(super) struct Batch {
+    text: String,
+    parts: Vec<(SystemTime, Range<usize>)>,
+}
+
+impl Batch {
+    /// The records in their order.
+    pub(super) fn records(&self) -> impl Iterator<Item = (SystemTime, &str)> {
+        self.parts.iter().filter_map(|(at, part)| Some((*at, self.text.get(part.clone())?)))
+    }
+
+    /// Memory that they take.
+    fn bytes(&self) -> usize {
+        self.text.len() + self.parts.len() * size_of::<(SystemTime, Range<usize>)>()
+    }
 }
 
 /// What has no record.
@@ -73,7 +98,7 @@ pub(super) struct Gap {
 /// Work for the thread.
 #[derive(Default)]
 pub(super) struct Work {
-    pub(super) records: Vec<Ready>,
+    pub(super) batch: Batch,
     pub(super) gap: Gap,
     pub(super) reopens: bool,
     pub(super) ends: bool,
@@ -84,9 +109,10 @@ pub(super) type Lines = (Arc<Vec<u8>>, usize);
 
 #[derive(Default)]
 struct State {
-    next: u64,
-    open: HashMap<u64, Arc<Open>>,
-    ready: VecDeque<Ready>,
+    /// All there are, and the places of those that no command has.
+    open: Vec<Arc<Open>>,
+    free: Vec<usize>,
+    ready: VecDeque<Batch>,
     ready_bytes: usize,
     in_hand: Lines,
     gap: Gap,
@@ -144,32 +170,24 @@ impl List {
         self.state().waits
     }
 
-    /// Keeps what is known of a command. Gives its number too.
-    pub(super) fn open(&self, members: Members, began: Instant) -> (u64, Arc<Open>) {
-        let (arguments, fate, untold) = Default::default();
-        let open = Arc::new(Open { members, arguments, began, fate, untold });
+    /// Record for a command.
+    pub(super) fn open(self: &Arc<List>) -> Arc<Open> {
         let mut state = self.state();
-        state.next += 1;
-        let number = state.next;
-        state.open.insert(number, Arc::clone(&open));
-        (number, open)
-    }
-
-    /// Ends a command, unless that was done before. Its line is made before the lock is taken: nobody waits for it.
-    pub(super) fn close(&self, number: u64, open: &Open) {
-        let members = open.ended();
-        let mut state = self.state();
-        if state.open.remove(&number).is_some() {
-            self.add(state, members);
+        let State { open, free, .. } = &mut *state;
+        if let Some(open) = free.pop().and_then(|place| open.get(place)) {
+            return Arc::clone(open);
         }
+        let made = Arc::new(Open { list: Arc::clone(self), place: open.len(), told: Mutex::default() });
+        open.push(Arc::clone(&made));
+        made
     }
 
     /// Adds a record that stands for no command.
-    pub(super) fn event(&self, members: String) {
+    pub(super) fn event(&self, members: &str) {
         self.add(self.state(), members);
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State>, members: String) {
+    fn add(&self, mut state: MutexGuard<'_, State>, members: &str) {
         let (is_first, lost) = (state.ready.is_empty(), state.add(members));
         self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
         drop(state);
@@ -205,7 +223,7 @@ impl List {
             let idle = in_hand || state.ready.is_empty() && state.gap == Gap::default();
             idle && !state.reopens && !state.ends
         });
-        let gathers = !in_hand && !state.ends;
+        let gathers = !in_hand && !state.ends && state.ready.len() < 2;
         drop(state);
         if gathers {
             std::thread::sleep(GATHER_TIME);
@@ -214,9 +232,8 @@ impl List {
         let reopens = std::mem::take(&mut state.reopens);
         let mut work = Work { reopens, ends: state.ends, ..Work::default() };
         if !in_hand {
-            let count = state.ready.len().min(BATCH_MAX);
-            work.records = state.ready.drain(..count).collect();
-            state.ready_bytes -= work.records.iter().map(Ready::bytes).sum::<usize>();
+            work.batch = state.ready.pop_front().unwrap_or_default();
+            state.ready_bytes -= work.batch.bytes();
             self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
             if state.ready.is_empty() {
                 work.gap = std::mem::take(&mut state.gap);
@@ -267,16 +284,15 @@ impl List {
     }
 
     /// Ends what has begun, and waits until all is written, for `time` at most. Gives what is not.
-    pub(super) fn finish(&self, time: Duration) -> (Lines, Vec<Ready>, Gap) {
+    pub(super) fn finish(&self, time: Duration) -> (Lines, VecDeque<Batch>, Gap) {
+        let open = self.state().open.clone();
+        open.iter().for_each(|open| open.close(false));
         let mut state = self.state();
-        for (_, open) in std::mem::take(&mut state.open) {
-            state.add(open.ended());
-        }
         state.ends = true;
         self.bell.notify_one();
         let mut state = self.end.wait_while(state, time, |state| !state.ended);
         state.ready_bytes = 0;
-        let (lines, ready) = (std::mem::take(&mut state.in_hand), state.ready.drain(..).collect());
+        let (lines, ready) = (std::mem::take(&mut state.in_hand), std::mem::take(&mut state.ready));
         (lines, ready, std::mem::take(&mut state.gap))
     }
 
@@ -287,110 +303,25 @@ impl List {
     }
 }
 
-impl Ready {
-    /// Memory that it takes.
-    fn bytes(&self) -> usize {
-        self.members.capacity() + size_of::<Ready>()
-    }
-}
-
 impl State {
     /// Adds a record if there is room. Tells how many found none so far, this one among them; 0 when it did.
-    fn add(&mut self, members: String) -> u64 {
+    fn add(&mut self, members: &str) -> u64 {
         if self.ready_bytes > WAITING_BYTES_MAX {
             self.gap.lost += 1;
             return self.gap.lost;
         }
-        let record = Ready { members, at: SystemTime::now() };
-        self.ready_bytes += record.bytes();
-        self.ready.push_back(record);
+        if self.ready.back().is_none_or(|last| last.text.len() + members.len() > BATCH_BYTES) {
+            self.ready.push_back(Batch::default());
+        }
+        if let Some(last) = self.ready.back_mut() {
+            let (before, begin) = (last.bytes(), last.text.len());
+            last.text.push_str(members);
+            last.parts.push((SystemTime::now(), begin..last.text.len()));
+            self.ready_bytes += last.bytes() - before;
+        }
         0
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list() -> List {
-        List::new(Arc::new(Metrics::new("t", 1, 1, &[])))
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(1)
-    }
-
-    #[test]
-    fn a_record_is_written_once_also_when_its_command_outlives_the_end() {
-        let list = list();
-        let (first, one) = list.open(Members::of("1"), Instant::now());
-        let (second, other) = list.open(Members::of("2"), Instant::now());
-        list.close(first, &one);
-        list.close(first, &one);
-        assert_eq!(list.take(soon(), false).records.len(), 1);
-        assert!(list.refuse());
-        let (_, left, gap) = list.finish(Duration::ZERO);
-        assert!(gap.refused == 1 && gap.lost == 0);
-        assert_eq!(left.len(), 1);
-        assert!(left[0].members.starts_with("2,\"outcome\":\"cancelled\""), "{}", left[0].members);
-        list.close(second, &other);
-        assert!(list.take(soon(), false).records.is_empty());
-    }
-
-    #[test]
-    fn what_has_no_room_is_counted() {
-        let list = list();
-        let megabyte = "x".repeat(1 << 20);
-        for _ in 0..40 {
-            let (number, open) = list.open(Members::of(&megabyte), Instant::now());
-            list.close(number, &open);
-        }
-        assert!(list.refuse() && !list.refuse());
-        assert!(list.take(soon(), true).records.is_empty(), "who has lines in hand gets no more");
-        let work = list.take(soon(), false);
-        assert_eq!((work.records.len(), work.gap.lost, work.gap.refused), (32, 8, 2));
-        let (number, open) = list.open(Members::of(&megabyte), Instant::now());
-        list.close(number, &open);
-        assert_eq!(list.take(soon(), false).records.len(), 1);
-    }
-
-    /// A disk that is slow, or that had much to take after it was full, loses nothing for which there is room; and before
-    /// there is none any more, new commands are refused where they must not run without a record.
-    #[test]
-    fn room_comes_back_with_every_batch() {
-        let list = list();
-        let text = "x".repeat(10 << 10);
-        let add = |count: usize| {
-            for _ in 0..count {
-                let (number, open) = list.open(Members::of(&text), Instant::now());
-                list.close(number, &open);
-            }
-        };
-        assert_eq!(list.fault(), None);
-        add(2 * BATCH_MAX);
-        assert!(list.fault().is_some_and(|fault| fault.contains("faster")));
-        assert_eq!(list.take(soon(), false).records.len(), BATCH_MAX);
-        assert_eq!(list.fault(), None);
-        add(BATCH_MAX + BATCH_MAX / 2);
-        for left in [BATCH_MAX, BATCH_MAX, BATCH_MAX / 2] {
-            let work = list.take(soon(), false);
-            assert_eq!((work.records.len(), work.gap.lost), (left, 0));
-        }
-    }
-
-    #[test]
-    fn a_step_that_fails_is_a_fault_until_one_succeeds() {
-        let (list, none) = (list(), Lines::default());
-        assert_eq!(list.fault(), None);
-        list.begin_step(&none);
-        assert_eq!(list.fault(), None);
-        assert!(list.end_step(&none, Some("full".into())));
-        list.begin_step(&none);
-        assert_eq!(list.fault().as_deref(), Some("full"), "while it is tried again");
-        assert!(!list.end_step(&none, Some("full".into())) && list.end_step(&none, None));
-        assert_eq!(list.fault(), None);
-        list.since.store(1, Ordering::Relaxed);
-        let stalled = List { start: Instant::now() - STALL - Duration::from_millis(2), ..list };
-        assert!(stalled.fault().unwrap().contains("no progress"));
-    }
-}
+mod tests;

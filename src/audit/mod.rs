@@ -12,8 +12,7 @@ mod writer;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::{self, AuditArguments};
 use crate::ops::metrics::Metrics;
@@ -43,14 +42,8 @@ pub(crate) struct Audit {
     redactor: Arc<Redactor>,
 }
 
-/// Record of a command in flight.
-struct Entry {
-    list: Arc<List>,
-    number: u64,
-    open: Arc<Open>,
-    arguments: AuditArguments,
-    redactor: Arc<Redactor>,
-}
+/// Record of a command in flight, and what of its arguments is written.
+struct Entry(Arc<Open>, AuditArguments, Arc<Redactor>);
 
 impl Audit {
     /// Opens the place and starts the thread. Fails with the whole text for the one line on standard error.
@@ -82,7 +75,7 @@ impl Audit {
 
     /// Takes down what happened besides commands, as members of its line: a few short ones, and `event` among them.
     pub(crate) fn event(&self, members: String) {
-        self.list.event(members);
+        self.list.event(&members);
     }
 
     /// Whether records can be written now.
@@ -103,7 +96,8 @@ impl Audit {
         #[cfg(feature = "dev")]
         log::info!(longest_us = longest.as_secs_f64() * 1e6, above_1_ms = many; "waits for the lock of the audit records");
         let lines = String::from_utf8_lossy(lines.get(from..).unwrap_or_default());
-        let ready = ready.iter().map(|record| format!("{{{}}}", record.members));
+        let ready = ready.iter().flat_map(|batch| batch.records());
+        let ready = ready.map(|(_, members)| format!("{{{members}}}"));
         let lost: Vec<String> = lines.lines().map(str::to_owned).chain(ready).collect();
         for line in lost.iter().take(LOST_LOGGED_MAX) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -117,13 +111,6 @@ impl Audit {
             log::error!(refused = gap.refused, lost = gap.lost; "the audit record does not tell of commands that have none");
         }
     }
-
-    /// Begins a record.
-    fn entry(&self, members: line::Members, began: Instant) -> Entry {
-        let (number, open) = self.list.open(members, began);
-        let (list, redactor) = (Arc::clone(&self.list), Arc::clone(&self.redactor));
-        Entry { list, number, open, arguments: self.arguments, redactor }
-    }
 }
 
 impl Recorder for Audit {
@@ -136,34 +123,36 @@ impl Recorder for Audit {
     }
 
     fn begin(&self, command: &Command) -> Box<dyn Record> {
-        Box::new(self.entry(line::begun(command, &self.redactor), command.received))
+        let open = self.list.open();
+        line::begun(&mut sync::lock(&open.told).members, command, &self.redactor);
+        sync::lock(&open.told).began = Some(command.received);
+        Box::new(Entry(open, self.arguments, Arc::clone(&self.redactor)))
     }
 
     fn dropped(&self, request_id: Option<&str>, why: &'static str) {
-        self.entry(line::dropped(request_id), Instant::now()).end(Fate::new("refused", Some(why)));
+        self.list.event(&line::dropped(request_id, why));
     }
 }
 
 impl Record for Entry {
     fn taken(&self, message: &Message) {
-        if let Some(members) = line::arguments(message, self.arguments, &self.redactor) {
-            // A command is taken once.
-            let _ = self.open.arguments.set(members);
-        }
+        line::arguments(&mut sync::lock(&self.0.told).members, message, self.1, &self.2);
     }
 
     fn end(&self, fate: Fate) {
         // A later one explains what the first one did.
-        let _ = self.open.fate.set(fate);
+        sync::lock(&self.0.told).fate.get_or_insert(fate);
     }
 
     fn untold(&self) {
-        self.open.untold.store(true, Ordering::Relaxed);
+        if let Some(fate) = &mut sync::lock(&self.0.told).fate {
+            (fate.status, fate.bytes) = (None, 0);
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.list.close(self.number, &self.open);
+        self.0.close(true);
     }
 }

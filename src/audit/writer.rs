@@ -21,9 +21,6 @@ const RETRY_TIME: Duration = Duration::from_secs(1);
 /// How often the head of the chain goes to the log while it moves.
 const HEAD_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Bytes of an RFC 3339 time up to its seconds.
-const SECOND_BYTES: usize = 19;
-
 /// The writer of one process.
 pub(super) struct Writer {
     list: Arc<List>,
@@ -37,8 +34,9 @@ pub(super) struct Writer {
     /// The end of what was written.
     written: Head,
     lines: Lines,
-    /// The last second that a record had, and its text.
-    second: (u64, String),
+    /// The last time that a record had, in milliseconds, and its text.
+    since: Option<u128>,
+    time: String,
 }
 
 impl Writer {
@@ -53,8 +51,8 @@ impl Writer {
         let head = head.unwrap_or_default();
         log::info!(place = place.to_string().as_str(), head = head.to_string().as_str(); "audit records go on behind {head}");
         let (written, sink) = (head.clone(), Some(sink));
-        let (lines, second) = Default::default();
-        Ok(Writer { list, metrics, place, identity, sink, head, written, lines, second })
+        let (lines, since, time) = Default::default();
+        Ok(Writer { list, metrics, place, identity, sink, head, written, lines, since, time })
     }
 
     /// Writes until the end.
@@ -64,7 +62,8 @@ impl Writer {
             let fails = self.has_lines();
             let wake = if fails { Instant::now() + RETRY_TIME } else { tell_at };
             let work = self.list.take(wake, fails);
-            let (reopens, ends, is_last) = (work.reopens, work.ends, !fails && work.records.is_empty());
+            let (reopens, ends, last) =
+                (work.reopens, work.ends, !fails && work.batch.records().count() == 0);
             // What was there before belongs into the old file.
             self.number(work);
             self.write();
@@ -78,7 +77,7 @@ impl Writer {
             if Instant::now() >= tell_at {
                 tell_at = Instant::now() + HEAD_INTERVAL;
             }
-            if ends && (is_last || self.has_lines()) {
+            if ends && (last || self.has_lines()) {
                 break;
             }
         }
@@ -101,36 +100,32 @@ impl Writer {
         if self.has_lines() {
             return;
         }
-        let mut lines = Vec::with_capacity(work.records.len() * 700);
-        for record in work.records {
-            let time = self.time(record.at);
-            self.head.add(&mut lines, &time, &self.identity, &record.members);
+        let mut lines = Vec::new();
+        for (at, members) in work.batch.records() {
+            self.add(&mut lines, at, members);
         }
         if work.gap != Gap::default() {
             let Gap { refused, lost } = work.gap;
             let members = format!("\"event\":\"gap\",\"refused\":{refused},\"lost\":{lost}");
-            let time = self.time(SystemTime::now());
-            self.head.add(&mut lines, &time, &self.identity, &members);
+            self.add(&mut lines, SystemTime::now(), &members);
         }
         self.lines = (Arc::new(lines), 0);
     }
 
     /// Makes a line that stands for no command. Nothing else waits.
     fn number_event(&mut self, members: &str) {
-        let (time, mut lines) = (self.time(SystemTime::now()), Vec::new());
-        self.head.add(&mut lines, &time, &self.identity, members);
+        let mut lines = Vec::new();
+        self.add(&mut lines, SystemTime::now(), members);
         self.lines = (Arc::new(lines), 0);
     }
 
-    /// A time with milliseconds. Most are of the second of the one before.
-    fn time(&mut self, at: SystemTime) -> String {
-        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second.0 != since.as_secs() || self.second.1.is_empty() {
-            let mut text = timestamp::rfc3339_ms(at);
-            text.truncate(SECOND_BYTES);
-            self.second = (since.as_secs(), text);
+    /// Adds a line. Under load most have the time of the one before.
+    fn add(&mut self, lines: &mut Vec<u8>, at: SystemTime, members: &str) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        if self.since.replace(since) != Some(since) {
+            self.time = timestamp::rfc3339_ms(at);
         }
-        format!("{}.{:03}Z", self.second.1, since.subsec_millis())
+        self.head.add(lines, &self.time, &self.identity, members);
     }
 
     /// Writes what is numbered, or as much as can be.
@@ -213,7 +208,6 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::Members;
     use super::*;
     use crate::ops::files::tests::Scratch;
     use std::fs::File;
@@ -236,8 +230,7 @@ mod tests {
             writer.reopen();
             assert_eq!(writer.written.seq, seq);
             if seq == 0 {
-                let (number, open) = list.open(Members::of("\"x\":1"), Instant::now());
-                list.close(number, &open);
+                list.event("\"x\":1");
                 writer.number(list.take(Instant::now(), false));
                 writer.write();
             }
@@ -255,10 +248,9 @@ mod tests {
         let (shared, identity) = (Arc::clone(&list), "\"instance\":\"i\"".to_owned());
         let mut writer = Writer::open(shared, metrics, AuditPlace::Output, identity).unwrap();
         writer.sink = Some(Sink::Output(File::options().write(true).open("/dev/full").unwrap()));
-        let (number, open) = list.open(Members::of("\"x\":1"), Instant::now());
-        list.close(number, &open);
+        list.event("\"x\":1");
         let work = list.take(Instant::now(), false);
-        assert_eq!(work.records.len(), 1);
+        assert_eq!(work.batch.records().count(), 1);
         writer.number(work);
         writer.write();
         assert!(list.fault().is_some());

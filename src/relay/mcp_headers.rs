@@ -53,7 +53,7 @@ fn values<'a>(headers: &'a HeaderMap, wanted: &'a HeaderName) -> impl Iterator<I
     let plain = |name: &HeaderName| {
         let dashed = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
         let bytes = name.as_str().bytes().map(dashed);
-        bytes.eq(wanted.as_str().bytes())
+        name.as_str().len() == wanted.as_str().len() && bytes.eq(wanted.as_str().bytes())
     };
     let of_name = headers.iter().filter(move |(name, _)| plain(name));
     of_name.map(|(_, value)| value.as_bytes().trim_ascii()).filter(|value| !value.is_empty())

@@ -41,7 +41,7 @@ pub struct Subject<'a> {
 
 /// Whether a call of this tool is about what it calls in turn.
 pub fn calls_another(channel: &Channel, tool: &str) -> bool {
-    *channel == Channel::harpoon() && tool == CALLS_ENDPOINT.0
+    tool == CALLS_ENDPOINT.0 && *channel == Channel::harpoon()
 }
 
 impl<'a> Subject<'a> {
