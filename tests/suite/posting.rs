@@ -312,12 +312,8 @@ fn a_slow_post_holds_nobody_up() {
 fn slow_posts_hold_no_slot() {
     let rig = Rig::with(|b| b.flag("mcp.max-concurrent-requests", "1"));
     let gate = Gate::new();
-    let calls: Vec<Command> = (0..4).map(|id| Command::method("slow", &id.to_string())).collect();
-    for call in &calls {
-        rig.plane.answer_for(call, Reply::json(200, "{}").behind(&gate));
-        rig.plane.queue(call);
-    }
-    rig.mcp.wait_calls("slow", calls.len());
+    let calls = answered_by(&rig, &vec![Reply::json(200, "{}").behind(&gate); 4], 1);
+    rig.mcp.wait_calls("m", calls.len());
     gate.wait_arrivals(2);
     assert_eq!(calls.iter().map(|call| rig.plane.posts_of(call).len()).sum::<usize>(), 2);
     gate.open();
