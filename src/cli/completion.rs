@@ -149,7 +149,7 @@ fn fish() -> String {
                 Value::Choice(choices) => format!(" -x -a {}", quoted(&choices.join(" "))),
                 Value::Anything => " -x".to_owned(),
             };
-            script.push_str(&format!("{at} -l {flag}{takes} -d {}\n", quoted(row.help)));
+            script.push_str(&format!("{at} -l {flag}{takes} -d {}\n", quoted(row.help())));
         }
     }
     script

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::config::{Environment, Flags, draft, profile};
-use crate::ops::signals::{Hangup, Signals};
+use crate::ops::signals::Signals;
 use crate::ops::{files, os_text};
 
 use super::profiles::{argument, create_directory, path};
@@ -88,7 +88,7 @@ fn run_editor(editor: &Path, options: &[String], copy: &Path) -> Result<(), Fail
     let ended = command.spawn().and_then(|mut child| {
         // A terminal sends its Ctrl-C to both, and it is the editor's to act on: without us nothing is saved.
         // Blocked only now, or the editor would not hear of it.
-        let _signals = Signals::block(Hangup::Reopens);
+        let _signals = Signals::block();
         child.wait()
     });
     match ended {

@@ -79,7 +79,7 @@ fn value(row: &Row) -> Value {
     if let Some(members) = value.as_object_mut() {
         let default =
             if row.default.is_empty() { String::new() } else { format!("; default {}", row.default) };
-        members.insert("description".to_owned(), json!(format!("{}{default}", row.help)));
+        members.insert("description".to_owned(), json!(format!("{}{default}", row.help())));
     }
     value
 }

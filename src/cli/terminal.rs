@@ -29,7 +29,7 @@ pub(super) fn foreign(text: &str) -> String {
 }
 
 /// Colours of words that a reader looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
     /// It works.
     Green,

@@ -12,22 +12,15 @@ use super::lookup::Lookup;
 
 /// Headers in which the client names itself; an operator may not set them. (`plane` would send its
 /// own values all the same; the refusal is for the person who expects another outcome.)
-pub(crate) const RESERVED: &[&str] = &[
-    "authorization",
-    "accept",
-    "user-agent",
-    "x-tunnel-client-name",
-    "x-tunnel-client-version",
-    "x-tunnel-client-wire-protocol-version",
-    "x-tunnel-mcp-server-info",
-];
+pub(crate) const RESERVED: &str = "authorization accept user-agent x-tunnel-client-name x-tunnel-client-version \
+    x-tunnel-client-wire-protocol-version x-tunnel-mcp-server-info";
 
 /// More stand in no request, and servers refuse fewer.
 const HEADERS_MAX: usize = 256;
 
 /// The headers of a setting, with references resolved and without the reserved names. MCP servers
 /// reserve none: which names may go there besides those of a command, `target` decides.
-pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &[&str]) -> Result<HeaderMap, Error> {
+pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &str) -> Result<HeaderMap, Error> {
     let headers = lookup.read(flag, |found| {
         let pairs: Vec<(&str, &str)> = match &found.raw {
             Raw::Map(_) => found.raw.pairs(),
@@ -41,7 +34,8 @@ pub(crate) fn load(lookup: &Lookup, flag: &str, reserved: &[&str]) -> Result<Hea
         for (name, value) in pairs {
             add(lookup, flag, &mut headers, name.trim(), value.trim())?;
         }
-        match headers.keys().map(HeaderName::as_str).find(|name| reserved.contains(name)) {
+        let is_reserved = |name: &&str| reserved.split(' ').any(|known| known == *name);
+        match headers.keys().map(HeaderName::as_str).find(is_reserved) {
             Some(name) => Err(format!(
                 "{flag} {:?} cannot override control-plane authentication or client metadata headers",
                 canonical(name)

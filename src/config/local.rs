@@ -18,7 +18,7 @@ use super::document;
 use super::document::Raw;
 use super::lookup::{Found, Lookup};
 use super::section::section;
-use super::settings::{Kind, ROWS, Row, Status};
+use super::settings::{Feature, Kind, ROWS, Row, Status};
 #[cfg(feature = "operator")]
 use super::{Environment, Flags, profile};
 use super::{EnvironmentProxies, Error, ListenAddress, LogFormat, Proxy, Roots, proxy, trust, value};
@@ -161,8 +161,8 @@ pub(crate) fn absent_features(lookup: &Lookup) -> Result<(), Error> {
         let what = match row.feature {
             _ if row.status == Status::Never => "is not supported".to_owned(),
             _ if leaves_off(lookup, row, &found)? => continue,
-            Some(feature) if !feature.is_built() => {
-                format!("is not available in this build, which has no {}; remove it", feature.name())
+            Some(Feature { name, is_built: false }) => {
+                format!("is not available in this build, which has no {name}; remove it")
             }
             _ => "is not available in this version; remove it".to_owned(),
         };

@@ -55,9 +55,9 @@ section! {
         /// `mcp.http-proxy`.
         proxy: Option<Proxy> = proxy::load(lookup, "mcp.http-proxy")?;
         /// Sent to the configured origin and path only.
-        extra_headers: HeaderMap = headers::load(lookup, "mcp.extra-headers", &[])?;
+        extra_headers: HeaderMap = headers::load(lookup, "mcp.extra-headers", "")?;
         /// Sent with probes and discovery only.
-        discovery_extra_headers: HeaderMap = headers::load(lookup, "mcp.discovery-extra-headers", &[])?;
+        discovery_extra_headers: HeaderMap = headers::load(lookup, "mcp.discovery-extra-headers", "")?;
         /// The only headers of callers that pass, besides those of the protocol; `None` where all do that may.
         forward_headers: Option<Vec<HeaderName>> = headers::names(lookup, "mcp.forward-headers")?;
         /// Origins of others that OAuth discovery may ask, and register.
@@ -156,14 +156,9 @@ impl HttpServer {
     /// control plane: it is the operator's own network, and what is sent there is sent by choice.
     pub(crate) fn at(url: &str) -> Result<HttpServer, &'static str> {
         let url = Url::parse(url)?;
-        Ok(HttpServer {
-            origin: url.origin()?,
-            unix_socket: None,
-            url: url.uri()?,
-            credentials: url.credentials,
-            proxy: None,
-            identity: None,
-        })
+        let (origin, uri, credentials) = (url.origin()?, url.uri()?, url.credentials);
+        let (unix_socket, proxy, identity) = (None, None, None);
+        Ok(HttpServer { url: uri, origin, credentials, unix_socket, proxy, identity })
     }
 }
 

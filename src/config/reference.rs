@@ -22,7 +22,7 @@ const REFERENCED_FILE_MAX_BYTES: u64 = 64 * 1024;
 pub(crate) type Contents = BTreeMap<PathBuf, Content>;
 
 /// Text of such a file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Content {
     pub(crate) text: Secret,
     /// Whether what it says holds until the process ends.

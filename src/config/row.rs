@@ -1,7 +1,10 @@
 //! Row of the table of settings: its columns, and the forms that a value may have.
 
+/// A line a setting: its flag, a colon, what it means.
+const HELP: &str = include_str!("settings.txt");
+
 /// Setting.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Row {
     /// Flag name without dashes; also the name of the setting in texts.
     pub flag: &'static str,
@@ -17,8 +20,8 @@ pub struct Row {
     pub placeholder: &'static str,
     /// The default as it would be typed; empty: none.
     pub default: &'static str,
-    /// One sentence without a full stop.
-    pub help: &'static str,
+    /// Meaning of an option of one command; that of a setting stands in `settings.txt`.
+    help: &'static str,
     /// Effect of the setting in this program.
     pub status: Status,
     /// The cargo feature whose code reads it; `None` for what every build reads.
@@ -30,7 +33,7 @@ pub struct Row {
 }
 
 /// Form of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
@@ -67,7 +70,7 @@ pub enum Kind {
 }
 
 /// Key of an entry in YAML.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// Its name.
     pub name: &'static str,
@@ -78,7 +81,7 @@ pub struct Key {
 }
 
 /// Form of the value of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Text as it is.
     Text,
@@ -99,7 +102,7 @@ pub enum Shape {
 }
 
 /// The least duration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Least {
     /// Anything longer than none.
     AboveZero,
@@ -109,7 +112,7 @@ pub enum Least {
 
 /// Effect of a setting in this program. Rows without one exist because profiles
 /// and units were written for the reference client, and are to be told what does not apply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// It is read and used.
     Live,
@@ -120,39 +123,30 @@ pub enum Status {
 }
 
 /// Cargo feature that reads settings of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feature {
-    /// Servers for trying things out.
-    Dev,
-    /// Endpoints that the product may call by name.
-    Harpoon,
-    /// What the listener's page shows of them.
-    HarpoonPage,
-    /// The listener's page.
-    Page,
-}
-
-impl Feature {
-    /// Tells whether this build has it.
-    pub const fn is_built(self) -> bool {
-        match self {
-            Feature::Dev => cfg!(feature = "dev"),
-            Feature::Harpoon => cfg!(feature = "harpoon"),
-            Feature::HarpoonPage => cfg!(all(feature = "harpoon", feature = "page")),
-            Feature::Page => cfg!(feature = "page"),
-        }
-    }
-
+#[derive(Clone, Copy)]
+pub struct Feature {
     /// Its name for people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Feature::Dev => "stub server (feature dev)",
-            Feature::Harpoon => "Harpoon (feature harpoon)",
-            Feature::HarpoonPage => "page of Harpoon (features harpoon and page)",
-            Feature::Page => "page (feature page)",
-        }
-    }
+    pub name: &'static str,
+    /// Whether this build has it.
+    pub is_built: bool,
 }
+
+/// Servers for trying things out.
+pub(super) const DEV: Feature =
+    Feature { name: "stub server (feature dev)", is_built: cfg!(feature = "dev") };
+
+/// Endpoints that the product may call by name.
+pub(super) const HARPOON: Feature =
+    Feature { name: "Harpoon (feature harpoon)", is_built: cfg!(feature = "harpoon") };
+
+/// What the listener's page shows of them.
+pub(super) const HARPOON_PAGE: Feature = Feature {
+    name: "page of Harpoon (features harpoon and page)",
+    is_built: cfg!(all(feature = "harpoon", feature = "page")),
+};
+
+/// The listener's page.
+pub(super) const PAGE: Feature = Feature { name: "page (feature page)", is_built: cfg!(feature = "page") };
 
 impl Row {
     /// Tells whether the flag may be given more than once.
@@ -160,9 +154,15 @@ impl Row {
         matches!(self.kind, Kind::Headers | Kind::List(_) | Kind::Entries { .. })
     }
 
+    /// Its meaning: one sentence without a full stop.
+    pub fn help(&self) -> &'static str {
+        let of_setting = || HELP.lines().find_map(|line| line.strip_prefix(self.flag)?.strip_prefix(": "));
+        if self.help.is_empty() { of_setting().unwrap_or_default() } else { self.help }
+    }
+
     /// Tells whether the setting has an effect in this build.
     pub fn is_live(&self) -> bool {
-        self.status == Status::Live && self.feature.is_none_or(Feature::is_built)
+        self.status == Status::Live && self.feature.is_none_or(|feature| feature.is_built)
     }
 
     /// An option of one command, which neither a variable nor a file can set.
@@ -174,7 +174,7 @@ impl Row {
         default: &'static str,
         help: &'static str,
     ) -> Row {
-        new(flag, &[], "", kind, placeholder, default, help)
+        Row { help, ..new(flag, &[], "", kind, placeholder, default) }
     }
 
     /// Also accepts an older flag name.
@@ -210,7 +210,7 @@ impl Row {
     }
 }
 
-/// A row in the order in which a reader looks: names, form, default, meaning.
+/// A row in the order in which a reader looks: names, form, default.
 pub(super) const fn new(
     flag: &'static str,
     env: &'static [&'static str],
@@ -218,22 +218,10 @@ pub(super) const fn new(
     kind: Kind,
     placeholder: &'static str,
     default: &'static str,
-    help: &'static str,
 ) -> Row {
-    Row {
-        flag,
-        alias: "",
-        env,
-        yaml,
-        kind,
-        placeholder,
-        default,
-        help,
-        status: Status::Live,
-        feature: None,
-        reference: false,
-        empty_counts: false,
-    }
+    let (alias, help, status, feature) = ("", "", Status::Live, None);
+    let (reference, empty_counts) = (false, false);
+    Row { flag, alias, env, yaml, kind, placeholder, default, help, status, feature, reference, empty_counts }
 }
 
 /// A key of an entry that may be left out.

@@ -44,7 +44,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 }
 
 /// Where a server listens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Place {
     /// A TCP address, also by the name under which it was given; port 0 lets the system choose.
     Tcp(ListenAddress),
@@ -99,14 +99,14 @@ impl Server {
     pub(crate) fn start(name: &str, place: &Place, handler: Arc<dyn Handler>) -> io::Result<Server> {
         let (bound, address, socket, guard) = match place {
             Place::Tcp(listen) => {
-                let (listener, ip, port) = bind_tcp(listen).map_err(io::Error::other)?;
+                let (listener, ip, port) = bind_tcp(listen)?;
                 let own = listen.host.clone();
                 let guard =
                     if ip.to_canonical().is_loopback() { Guard::Loopback(own) } else { Guard::Origin(own) };
                 (Bound::Tcp(listener), Some(SocketAddr::new(ip, port)), None, guard)
             }
             Place::Unix(path) => {
-                let (listener, file) = bind_unix("unix socket", path).map_err(io::Error::other)?;
+                let (listener, file) = bind_unix("unix socket", path)?;
                 (Bound::Unix(listener), None, Some(file), Guard::None)
             }
         };

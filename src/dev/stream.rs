@@ -20,7 +20,6 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// One connection. It is shared: one thread reads and writes, another may shut it down.
-#[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),

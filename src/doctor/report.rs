@@ -30,7 +30,7 @@ const ID_WIDTH: usize = 24;
 pub(crate) const ASK_AGAIN: &str = "tunnel-client doctor";
 
 /// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Status {
     /// It works.
@@ -53,7 +53,7 @@ impl Status {
 }
 
 /// One check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Check {
     /// Its name.
     pub(crate) id: String,
@@ -122,7 +122,7 @@ impl Check {
 }
 
 /// All checks, in their order.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct Report {
     result: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -21,7 +21,7 @@ const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 const PAYLOAD_BYTES_READ: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// One call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[cfg_attr(not(feature = "page"), allow(dead_code))]
 pub(crate) struct Record {
     pub(crate) at: SystemTime,
@@ -42,7 +42,7 @@ pub(crate) struct Record {
 }
 
 /// The ring.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct History {
     /// Cleans payloads, where they are kept.
     pub(super) captures: Option<Arc<Redactor>>,

@@ -44,7 +44,6 @@ pub trait Server {
 }
 
 /// What came of a call.
-#[derive(Debug)]
 pub enum Called {
     /// A whole result, also that of a tool that failed.
     Result(Value),
@@ -57,7 +56,6 @@ pub enum Called {
 }
 
 /// What became of a request that is right.
-#[derive(Debug)]
 pub enum Served {
     /// The result.
     Result(Value),
@@ -66,7 +64,6 @@ pub enum Served {
 }
 
 /// A JSON-RPC error on its way out, with the status for where one is reported.
-#[derive(Debug)]
 pub struct Refusal {
     /// The HTTP status that it would have.
     pub status: u16,
@@ -107,7 +104,6 @@ impl Refusal {
 }
 
 /// A request that was understood.
-#[derive(Debug)]
 pub struct Asked<'a> {
     /// The method, unescaped.
     pub method: &'a str,
@@ -232,7 +228,6 @@ pub fn check_modern(claim: &str) -> Result<(), Refusal> {
 }
 
 /// What a server says of itself.
-#[derive(Debug)]
 pub struct Introduction {
     /// `name`, `title`, `version`.
     pub server: Value,

@@ -29,7 +29,7 @@ const HEADER_MISMATCH: i64 = -32020;
 const FORMS: [&str; 2] = ["application/json", "text/event-stream"];
 
 /// A request as it came, as far as the protocol looks at it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Asking<'a> {
     /// As sent.
     pub method: &'a str,

@@ -5,7 +5,7 @@
 use crate::relay::json::{self, Span};
 
 /// A string value, and under which name it stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Text {
     /// The name's literal, for elements of arrays that of their array; empty where there is none.
     pub(super) name: Span,

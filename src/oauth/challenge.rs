@@ -8,6 +8,7 @@
 pub(super) fn resource_metadata(header: &str) -> Option<String> {
     let mut rest = header;
     let mut is_bearer = false;
+    let ends_word = |c: char| c.is_whitespace() || matches!(c, ',' | '=' | '"');
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
         if rest.is_empty() {
@@ -29,10 +30,6 @@ pub(super) fn resource_metadata(header: &str) -> Option<String> {
         }
         rest = after;
     }
-}
-
-fn ends_word(c: char) -> bool {
-    c.is_whitespace() || matches!(c, ',' | '=' | '"')
 }
 
 /// A value, bare or in quotes, and what stands behind it; `None` when its quotes do not end.

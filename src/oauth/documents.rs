@@ -12,7 +12,6 @@ use crate::relay::json;
 use super::place::Place;
 
 /// Metadata of a protected resource.
-#[derive(Debug)]
 pub struct Resource {
     /// Its own URL, as it is written.
     pub resource: String,
@@ -21,7 +20,7 @@ pub struct Resource {
 }
 
 /// Authorization server as a protected resource names it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Issuer {
     /// The URL as it is written.
     pub text: String,
@@ -30,7 +29,7 @@ pub struct Issuer {
 }
 
 /// Metadata of an authorization server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AuthServer {
     /// Where the document was found.
     pub place: Place,

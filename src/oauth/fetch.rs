@@ -41,7 +41,6 @@ pub(super) struct Fetcher {
 }
 
 /// Why there is no document at one place. Each names the origin that was asked.
-#[derive(Debug)]
 pub enum Miss {
     /// There was no reply, or it broke off.
     Unanswered(Origin, net::Error),

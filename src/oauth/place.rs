@@ -17,7 +17,7 @@ const OPENID: &str = "openid-configuration";
 const URL_BYTES_MAX: usize = 4096;
 
 /// Absolute URL and its origin.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Place {
     /// The URL, without its fragment.
     pub url: Uri,

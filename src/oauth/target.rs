@@ -28,7 +28,7 @@ pub struct Protected {
 impl Target for Protected {
     fn admit(&self, command: Arc<Command>) -> Box<dyn Call> {
         match command.body {
-            Body::OauthDiscovery => Box::new(DiscoveryCall { discovery: Arc::clone(&self.discovery) }),
+            Body::OauthDiscovery => Box::new(DiscoveryCall(Arc::clone(&self.discovery))),
             _ => self.server.admit(command),
         }
     }
@@ -48,13 +48,11 @@ impl Target for Protected {
 }
 
 /// One `oauth_discovery` command.
-struct DiscoveryCall {
-    discovery: Arc<Discovery>,
-}
+struct DiscoveryCall(Arc<Discovery>);
 
 impl Call for DiscoveryCall {
     fn run(self: Box<Self>, deadline: Deadline, _: &mut dyn Sink) -> Outcome {
-        let found = match self.discovery.answer(deadline.end()) {
+        let found = match self.0.answer(deadline.end()) {
             _ if deadline.is_expired() => return Outcome::Failed(Failure::expired()),
             Ok(Some(found)) => found,
             Ok(None) => {
@@ -66,7 +64,7 @@ impl Call for DiscoveryCall {
         };
         // What the answer names can be called once it is posted; but the answer does not wait for all time.
         let left = deadline.end().saturating_duration_since(Instant::now()) / 2;
-        self.discovery.publish(&found, Instant::now() + left.min(SEARCH_TIME), &mut Record::default());
+        self.0.publish(&found, Instant::now() + left.min(SEARCH_TIME), &mut Record::default());
         if deadline.is_expired() {
             return Outcome::Failed(Failure::expired());
         }

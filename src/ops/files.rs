@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::Error;
+use super::failure;
 use crate::config::trust;
 
 /// A written file, removed when this is dropped: also when the start fails later on, since the port
@@ -29,20 +29,20 @@ pub struct Published {
 
 /// Writes the listener's base URL, without a newline, readable by the owner only. The file is
 /// renamed into place: nobody reads half a URL, and a symbolic link there is replaced, not followed.
-pub fn write_url(path: &Path, url: &str) -> Result<Published, Error> {
+pub fn write_url(path: &Path, url: &str) -> io::Result<Published> {
     publish(path, url, 0o600, "health URL file")
 }
 
 /// Writes what others need to connect, readable by all and otherwise like the above: it holds no secret.
 #[cfg(feature = "dev")]
-pub(crate) fn write_connection(path: &Path, json: &str) -> Result<Published, Error> {
+pub(crate) fn write_connection(path: &Path, json: &str) -> io::Result<Published> {
     publish(path, json, 0o644, "URL file")
 }
 
-fn publish(path: &Path, content: &str, mode: u32, name: &'static str) -> Result<Published, Error> {
+fn publish(path: &Path, content: &str, mode: u32, name: &'static str) -> io::Result<Published> {
     // Not synced: after a crash of the host there is no listener, and a start should not wait for a disk.
     replace(path, content, mode, |_| Ok(()))
-        .map_err(|cause| Error::caused(format!("write {name} {}", path.display()), cause))?;
+        .map_err(|cause| failure(format!("write {name} {}", path.display()), cause))?;
     Ok(Published { path: path.into(), content: content.into(), name })
 }
 
@@ -75,7 +75,7 @@ pub fn create_profile_directory(path: &Path) -> io::Result<()> {
 
 /// Writes the process id and a newline, readable by all. Nobody reads half of it: a file is renamed into place,
 /// or written over at once where a supervisor handed out the file and not its directory, or a device was named.
-pub fn write_pid(path: &Path) -> Result<Published, Error> {
+pub fn write_pid(path: &Path) -> io::Result<Published> {
     let content = format!("{}\n", std::process::id());
     let written = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => replace(path, &content, 0o644, |_| Ok(())),
@@ -87,7 +87,7 @@ pub fn write_pid(path: &Path) -> Result<Published, Error> {
         _ => open_to_write(path, OpenOptions::new().write(true))
             .and_then(|mut file| file.write_all(content.as_bytes())),
     };
-    written.map_err(|cause| Error::caused(format!("write pid file {}", path.display()), cause))?;
+    written.map_err(|cause| failure(format!("write pid file {}", path.display()), cause))?;
     Ok(Published { path: path.into(), content, name: "pid file" })
 }
 
@@ -129,7 +129,7 @@ impl Drop for Published {
         match removed {
             // A link is the name of a descriptor, which was never made here.
             Err(cause) if cause.kind() != io::ErrorKind::NotFound && !is_link(&cause) => {
-                let error = Error::caused(format!("remove {} {}", self.name, self.path.display()), cause);
+                let error = failure(format!("remove {} {}", self.name, self.path.display()), cause);
                 log::warn!("{error}");
             }
             _ => {}

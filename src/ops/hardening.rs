@@ -3,12 +3,14 @@
 //! The file-mode mask is left alone: every file made here states its own mode, and a child server
 //! would inherit a narrower mask and write files that its own users cannot read.
 
-use super::Error;
+use std::io;
+
+use super::failure;
 
 /// Keeps API keys out of core dumps, and other processes of the same user from attaching to this
 /// one or reading its memory.
-pub fn apply() -> Result<(), Error> {
-    nix::sys::prctl::set_dumpable(false).map_err(|cause| Error::caused("set process not dumpable", cause))
+pub fn apply() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false).map_err(|cause| failure("set process not dumpable", cause))
 }
 
 #[cfg(test)]

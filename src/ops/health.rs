@@ -21,7 +21,7 @@ const COMPONENT_BYTES_MAX: usize = 24 * 1024 - 512;
 const WHOLE_BYTES_MAX: usize = 64 * 1024;
 
 /// One moment on both clocks: what is remembered is a time of the one, what is shown one of the other.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Clock {
     /// The one that never goes back.
     pub now: Instant,
@@ -29,7 +29,7 @@ pub struct Clock {
 }
 
 /// JSON object that is being written. Names of members are ours, with nothing to escape.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Object(String);
 
 words! {
@@ -63,7 +63,7 @@ impl Tally {
 }
 
 /// Part of the program.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Component {
     /// Its name, of at most 64 lower-case letters and hyphens.
     pub name: &'static str,
@@ -82,7 +82,6 @@ pub struct Component {
 }
 
 /// What is said of the process as a whole.
-#[derive(Debug)]
 pub struct Snapshot {
     /// When it was taken.
     pub clock: Clock,
@@ -167,15 +166,8 @@ impl Object {
 impl Component {
     /// A part in a state, with nothing more to say.
     pub fn new(name: &'static str, status: Status, state: &'static str) -> Component {
-        Component {
-            name,
-            status,
-            state,
-            reason: None,
-            observed: None,
-            limited: false,
-            details: Object::default(),
-        }
+        let (reason, observed, limited, details) = Default::default();
+        Component { name, status, state, reason, observed, limited, details }
     }
 
     /// Adds its members behind others.

@@ -21,7 +21,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 const RESTING: u64 = u64::MAX;
 
 /// The heartbeats of all loops of a process. Cloning shares them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Heartbeats {
     start: Instant,
     all: Arc<Mutex<Vec<(&'static str, Due)>>>,
@@ -31,7 +31,6 @@ pub struct Heartbeats {
 type Due = Arc<AtomicU64>;
 
 /// Heartbeat of one loop. It begins at rest, and a dropped one rests for good.
-#[derive(Debug)]
 pub struct Heartbeat {
     start: Instant,
     due: Due,

@@ -9,7 +9,7 @@ use crate::sync;
 const LINES_MAX: u32 = 50;
 
 /// Counts lines of one kind: when their second began, how many it had, and how many were left out since the last one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct LineLimit(Mutex<(Option<Instant>, u32, u64)>);
 
 impl LineLimit {

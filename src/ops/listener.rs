@@ -21,7 +21,7 @@ mod page;
 #[cfg(any(feature = "harpoon", feature = "page"))]
 mod token;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -34,15 +34,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Error;
 use super::descriptors;
+use super::failure;
 use super::health::SnapshotMaker;
 use super::heartbeat::{Heartbeat, Heartbeats};
 use super::metrics::Metrics;
 use super::readiness::Readiness;
 use crate::config;
 use crate::sync;
-use bind::{Bound, SocketFile, base_url, bind_health, bind_unix};
+use bind::{Bound, SocketFile, base_url, bind_tcp, bind_unix};
 use connection::Connection;
 use health::Health;
 use http::{Reply, Request};
@@ -104,9 +104,9 @@ impl Listener {
         readiness: Arc<Readiness>,
         heartbeats: &Heartbeats,
         mut extras: Extras,
-    ) -> Result<Listener, Error> {
+    ) -> io::Result<Listener> {
         let (bound, base_url, local_name, socket) = open(health)?;
-        let failed = |cause| Error::caused("start health listener thread", cause);
+        let failed = |cause| failure("start health listener thread", cause);
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         let take = extras.health.take();
         // Other machines get health and metrics and nothing else, but for a page that has a guard.
@@ -273,13 +273,16 @@ impl Server {
 }
 
 /// Binds: the socket, its URL, its name where only this machine reaches it over TCP, and its file.
-fn open(health: &config::Health) -> Result<(Bound, String, Option<String>, Option<SocketFile>), Error> {
+fn open(health: &config::Health) -> io::Result<(Bound, String, Option<String>, Option<SocketFile>)> {
     if let Some(path) = &health.unix_socket {
         let (listener, file) = bind_unix("health unix socket", path)?;
         let name = URL_SAFE_NO_PAD.encode(path.as_os_str().as_encoded_bytes());
         return Ok((Bound::Unix(listener), format!("http+unix://{name}"), None, Some(file)));
     }
-    let (listener, ip, port) = bind_health(&health.listen)?;
+    let bound = bind_tcp(&health.listen);
+    let (listener, ip, port) = bound.map_err(|error| {
+        io::Error::other(format!("{error}; choose another with --health.listen-addr HOST:PORT"))
+    })?;
     let host = &health.listen.host;
     let local_name = ip.to_canonical().is_loopback().then(|| host.clone());
     Ok((Bound::Tcp(listener), base_url(host, ip, port), local_name, None))
@@ -315,7 +318,7 @@ impl Pages {
                     None => refusal,
                 };
                 #[cfg(feature = "harpoon")]
-                let refusal = match self.calls.as_ref().filter(|calls| calls.is_for(&request)) {
+                let refusal = match self.calls.as_ref().filter(|calls| calls.offer.path == request.path) {
                     Some(calls) if refusal.is_none() => match calls.admit(&request) {
                         Err(refusal) => Some(refusal),
                         Ok(length) => {

@@ -18,7 +18,7 @@ use ::log::kv::{self, Key, Value};
 use ::log::{Level, LevelFilter, Record};
 use env_logger::{Builder, Target};
 
-use super::Error;
+use super::failure;
 use super::redact::{self, Redactor};
 use super::timestamp;
 use crate::config::{self, LogFormat};
@@ -77,7 +77,7 @@ pub fn init(
     identity: Identity,
     redactor: Arc<Redactor>,
     log_file: Arc<LogFile>,
-) -> Result<(), Error> {
+) -> io::Result<()> {
     let lines = Lines { format: settings.format, identity, redactor };
     let file = open(settings)?;
     settings.file.iter().for_each(|path| log_file.name(path));
@@ -92,15 +92,15 @@ pub fn init(
             out.write_all(lines.line(SystemTime::now(), record).as_bytes())
         })
         .try_init()
-        .map_err(|_| Error::new("start logging: it was started before"))?;
+        .map_err(|_| io::Error::other("start logging: it was started before"))?;
     renew(settings);
     Ok(())
 }
 
 /// Opens the place where lines go: the file, else standard error for people, standard output for programs.
-fn open(settings: &config::Log) -> Result<File, Error> {
+fn open(settings: &config::Log) -> io::Result<File> {
     if let Some(path) = &settings.file {
-        let failed = |cause| Error::caused(format!("open log file {}", path.display()), cause);
+        let failed = |cause| failure(format!("open log file {}", path.display()), cause);
         return open_file(path).map_err(failed);
     }
     // A descriptor of our own: the standard library's handles hold locks and buffers.
@@ -108,7 +108,7 @@ fn open(settings: &config::Log) -> Result<File, Error> {
         true => io::stderr().as_fd().try_clone_to_owned(),
         false => io::stdout().as_fd().try_clone_to_owned(),
     };
-    owned.map(File::from).map_err(|cause| Error::caused("open log output", cause))
+    owned.map(File::from).map_err(|cause| failure("open log output", cause))
 }
 
 /// Turns records into lines.

@@ -30,7 +30,6 @@ pub use labels::{ChildEvent, DropReason, PollError, RequestKind};
 macro_rules! rows {
     ($($(#[$condition:meta])? $field:ident: $kind:ident $name:literal $help:literal [$($label:literal),*];)*) => {
         /// All metrics of one process. Shared behind an `Arc`. One with labels from outside is changed by a method.
-        #[derive(Debug)]
         pub struct Metrics {
             /// A label of two metrics, where the reference has it.
             tunnel_id: String,
@@ -146,7 +145,7 @@ rows! {
 }
 
 /// A command whose terminal answer was accepted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Answered<'a> {
     /// Its channel.
     pub channel: &'a Channel,
@@ -163,7 +162,7 @@ pub struct Answered<'a> {
 }
 
 /// Labels of where an HTTP request went.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Destination {
     route: String,
     host: String,

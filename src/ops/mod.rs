@@ -2,7 +2,7 @@
 //!
 //! The other rooms report here and never read back, except for the readiness verdict and whether
 //! traffic is fresh. This room opens no outbound connection and knows no payload. What it needs at
-//! start (a port, a file, a signal descriptor) either works or is an [`Error`]; afterwards nothing
+//! start (a port, a file, a signal descriptor) either works or ends it; afterwards nothing
 //! here can stop the tunnel: a full disk, a closed standard output or a flood of half-open
 //! connections costs log lines or scrapes, not commands.
 
@@ -24,30 +24,12 @@ pub mod sd_notify;
 pub mod signals;
 pub mod timestamp;
 
-/// An operation of this room that failed: what was attempted, then the system's words. It has one
-/// reader, the line that ends a start, so it is kept as that text; there is no kind to tell apart
-/// and no `source()`, which would print the cause twice.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl Error {
-    fn new(text: impl Into<String>) -> Error {
-        Error(text.into())
-    }
-
-    /// Takes the operation as an operator would name it, with the address or the path as configured.
-    fn caused(operation: impl fmt::Display, cause: impl Into<io::Error>) -> Error {
-        Error(format!("{operation}: {}", os_text(&cause.into())))
-    }
+/// An operation of this room that failed: what was attempted, as an operator would name it, with the address or the path
+/// as configured, then the system's words. It has one reader, the line that ends a start, so it is kept as that text;
+/// there is no `source()`, which would print the cause twice.
+fn failure(operation: impl fmt::Display, cause: impl Into<io::Error>) -> io::Error {
+    io::Error::other(format!("{operation}: {}", os_text(&cause.into())))
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// The system's words for an error as other Unix programs print them: `address already in use`
 /// instead of `Address already in use (os error 98)`.
@@ -87,8 +69,7 @@ mod tests {
     #[test]
     fn errors_read_like_those_of_other_unix_programs() {
         let cause = io::Error::from_raw_os_error(98);
-        let error = Error::caused("listen tcp 127.0.0.1:8080: bind", cause);
+        let error = failure("listen tcp 127.0.0.1:8080: bind", cause);
         assert_eq!(error.to_string(), "listen tcp 127.0.0.1:8080: bind: address already in use");
-        assert_eq!(Error::new("plain").to_string(), "plain");
     }
 }

@@ -52,7 +52,7 @@ pub struct Readiness {
 /// Tells from memory why new commands are refused now.
 pub type Refusal = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     plane: Plane,
     posts: Posts,
@@ -61,7 +61,7 @@ struct State {
 }
 
 /// State of the search for the main server's metadata. A failure stays until a search succeeds.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[cfg_attr(not(feature = "harpoon"), allow(dead_code))]
 pub enum Discovery {
     #[default]

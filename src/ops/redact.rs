@@ -46,12 +46,6 @@ pub struct Redactor {
     rules: Vec<(Regex, &'static str)>,
 }
 
-impl std::fmt::Debug for Redactor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Redactor")
-    }
-}
-
 impl Redactor {
     /// Knows these secrets from now on: API keys, URL credentials, configured header values.
     pub fn new(secrets: Vec<Secret>) -> Redactor {
@@ -271,6 +265,5 @@ mod tests {
             assert_eq!(redactor.clean_attribute(key, "v"), REDACTED);
         }
         assert_eq!(redactor.clean_attribute("status_code", "v"), "v");
-        assert!(!format!("{redactor:?}").contains("sk-"));
     }
 }

@@ -33,13 +33,13 @@ const LOOK_READY: Duration = Duration::from_secs(10);
 const BEAT_MIN: Duration = Duration::from_millis(10);
 
 /// The service manager. By default there is none.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ServiceManager {
     present: Option<(Notify, Told)>,
 }
 
 /// State that the service manager was told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Told {
     began: Instant,
     started: bool,

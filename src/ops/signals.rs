@@ -6,6 +6,7 @@
 //! the process without a drain, stay blocked and have no effect. `SIGPIPE` is ignored by the standard library. A
 //! child inherits the blocked set: who starts one must empty it there.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::Error;
+use super::failure;
 use super::log::LogFile;
 
 /// Signals that are read.
@@ -31,7 +32,9 @@ pub struct Signals {
     pub(crate) log_file: Arc<LogFile>,
     /// The same for the audit record, once there is one.
     pub(crate) audit: OnceLock<Reopen>,
-    hangup: Hangup,
+    /// Whether `SIGHUP` is a stop too.
+    #[cfg(feature = "dev")]
+    hangup_stops: bool,
 }
 
 /// What somebody asks for by a signal.
@@ -46,26 +49,29 @@ pub enum Event {
 /// Has the audit record go to what then has the file's name.
 pub type Reopen = Box<dyn Fn() + Send + Sync>;
 
-/// Effect of `SIGHUP`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hangup {
-    /// A new log file and other settings, as daemons take it.
-    Reopens,
-    /// A stop, when a terminal closes; unless whoever started this process had it ignored, as `nohup` does.
-    Stops,
-}
-
 impl Signals {
     /// Blocks the signals in this thread and in all that it starts from now on.
-    pub fn block(hangup: Hangup) -> Result<Signals, Error> {
-        let failed = |cause| Error::caused("block signals", cause);
+    pub fn block() -> io::Result<Signals> {
+        let failed = |cause| failure("block signals", cause);
         let read: SigSet = READ.into_iter().collect();
         let blocked: SigSet = READ.into_iter().chain(WITHOUT_EFFECT).collect();
         blocked.thread_block().map_err(failed)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let descriptor = SignalFd::with_flags(&read, flags).map_err(failed)?;
-        let hangup = if ignores_hangup() { Hangup::Reopens } else { hangup };
-        Ok(Signals { descriptor, log_file: Arc::default(), audit: OnceLock::new(), hangup })
+        Ok(Signals {
+            descriptor,
+            log_file: Arc::default(),
+            audit: OnceLock::new(),
+            #[cfg(feature = "dev")]
+            hangup_stops: false,
+        })
+    }
+
+    /// Takes `SIGHUP`, when a terminal closes, for a stop; unless whoever started this process had it ignored, as
+    /// `nohup` does.
+    #[cfg(feature = "dev")]
+    pub(crate) fn stop_at_hangup(&mut self) {
+        self.hangup_stops = !ignores_hangup();
     }
 
     /// Waits for a signal, at most so long. May return earlier without one.
@@ -77,7 +83,10 @@ impl Signals {
         let received = self.descriptor.read_signal().ok().flatten()?;
         let number = i32::try_from(received.ssi_signo).ok()?;
         let signal = Signal::try_from(number).ok()?;
-        if signal != Signal::SIGHUP || self.hangup == Hangup::Stops {
+        let stops = signal != Signal::SIGHUP;
+        #[cfg(feature = "dev")]
+        let stops = stops || self.hangup_stops;
+        if stops {
             return Some(Event::Stop(signal));
         }
         if let Some(reopen) = self.audit.get() {
@@ -91,6 +100,7 @@ impl Signals {
 }
 
 /// True when this process was started with `SIGHUP` ignored. A blocked one is read all the same.
+#[cfg(feature = "dev")]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -106,7 +116,7 @@ mod tests {
     fn a_signal_to_a_blocking_thread_is_read_as_data() {
         // A thread of its own: what it blocks must not spread to other tests.
         let test = std::thread::spawn(|| {
-            let signals = Signals::block(Hangup::Reopens).unwrap();
+            let signals = Signals::block().unwrap();
             assert_eq!(signals.wait(Duration::ZERO), None);
             // Raised in this thread, where it is blocked and stays pending.
             nix::sys::signal::raise(Signal::SIGTERM).unwrap();

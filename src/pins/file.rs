@@ -39,6 +39,7 @@ pub(crate) struct Channel {
     pub(crate) tools: Vec<Tool>,
 }
 
+#[cfg(feature = "operator")]
 impl Default for Pins {
     fn default() -> Pins {
         Pins { version: VERSION, channels: Vec::new() }

@@ -83,7 +83,7 @@ struct State {
 }
 
 /// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The list of its channel could not be read.
     Unread,

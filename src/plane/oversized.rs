@@ -21,7 +21,6 @@ const VALUE_BYTES_MAX: usize = 32 * 1024;
 const COMMAND_DEPTH: usize = 3;
 
 /// The body of a poll.
-#[derive(Debug)]
 pub enum Body {
     /// 204 has none.
     None,
@@ -64,7 +63,7 @@ pub(super) fn read_one(mut reply: Reply, bytes_max: usize) -> Result<Body, Error
 }
 
 /// What reads the bytes as they pass.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Scanner {
     found: Oversized,
     depth: usize,

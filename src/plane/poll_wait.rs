@@ -11,7 +11,7 @@ use crate::config::ControlPlane;
 const LEARNED_MIN: Duration = Duration::from_secs(5);
 
 /// The times of the polls to come.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PollWait {
     wait: Duration,
     guardrail: Duration,

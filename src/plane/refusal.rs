@@ -28,7 +28,6 @@ const HOST_BYTES_MAX: usize = 253;
 const PAGE_TYPE: &[u8] = b"text/html";
 
 /// An exchange that failed.
-#[derive(Debug)]
 pub enum Refusal {
     /// No reply, or none that could be read.
     Transport(Error),
@@ -37,7 +36,7 @@ pub enum Refusal {
 }
 
 /// A reply that reports an error.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct StatusError {
     /// Its status.
     pub status: u16,
@@ -222,7 +221,7 @@ pub(crate) fn request_id(reply: &Reply) -> Option<String> {
 }
 
 /// What an error body says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub(crate) struct Description {
     /// The plane's error code.
     pub(crate) code: Option<String>,

@@ -31,7 +31,7 @@ pub fn wait(backoff: &mut Backoff, refused: bool, asked: Option<Duration>) -> Du
 
 /// Log lines about one failure that repeats: the first is written, then one when the failure changes, else
 /// one a minute with the number of those left out.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Repeats {
     last: Option<(String, Instant)>,
     left_out: u64,

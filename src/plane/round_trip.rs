@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The measured round trip, in microseconds; zero while nothing has been measured.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct RoundTrip(AtomicU64);
 
 /// Weight of a longer measurement: one part in so many.

@@ -14,7 +14,7 @@ use crate::config::Channel;
 const CHANNELS_MAX: usize = 32;
 
 /// Declaration of one channel.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Declaration {
     /// Its name. Its type keeps it canonical and free of what JSON escapes.
     pub channel: Channel,
@@ -25,7 +25,6 @@ pub struct Declaration {
 }
 
 /// The declaration of a process, which has one channel more while that is served.
-#[derive(Debug)]
 pub struct ServerInfo {
     /// Without the channel that may come late.
     pub fixed: HeaderValue,

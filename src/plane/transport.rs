@@ -40,7 +40,6 @@ pub trait Transport: Send + Sync {
 }
 
 /// What a poll asks for.
-#[derive(Debug)]
 pub struct Ask {
     /// Most commands.
     pub limit: usize,
@@ -53,7 +52,6 @@ pub struct Ask {
 }
 
 /// A poll that succeeded.
-#[derive(Debug)]
 pub struct Polled {
     /// When its headers arrived: the moment that all deadlines of the batch count from.
     pub received: Instant,

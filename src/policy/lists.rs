@@ -6,73 +6,39 @@
 //! another.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::error::Error;
 
-use crate::relay::json::{self, Fault, Span};
-use crate::relay::names::{self, Ambiguous};
+use crate::relay::json::{self, Span};
+use crate::relay::names;
+use crate::text::words;
 
-/// A list that is policed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum List {
-    /// `tools/list`.
-    Tools,
-    /// `prompts/list`.
-    Prompts,
-    /// `resources/list`.
-    Resources,
-    /// `resources/templates/list`.
-    Templates,
-}
-
-/// Why a result is not the list that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    /// The text is not JSON, or beyond the bounds.
-    Json(Fault),
-    /// A member that counts could be read in two ways.
-    Name(Ambiguous),
-    /// The result is no object, or the list in it none.
-    Shape,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unreadable::Json(fault) => fault.fmt(f),
-            Unreadable::Name(ambiguous) => ambiguous.fmt(f),
-            Unreadable::Shape => f.write_str("the result is no object with a list"),
-        }
+words! {
+    /// A list that is policed, by the method that asks for it.
+    List {
+        /// Tools.
+        Tools = "tools/list",
+        /// Prompts.
+        Prompts = "prompts/list",
+        /// Resources.
+        Resources = "resources/list",
+        /// Templates of resources.
+        Templates = "resources/templates/list",
     }
 }
 
-impl From<Fault> for Unreadable {
-    fn from(fault: Fault) -> Unreadable {
-        Unreadable::Json(fault)
-    }
-}
+/// Why a result is not the list that was asked for: no JSON within the bounds, a member that could be read in two ways,
+/// or no object with a list.
+pub(super) type Unreadable = Box<dyn Error>;
 
-impl From<Ambiguous> for Unreadable {
-    fn from(ambiguous: Ambiguous) -> Unreadable {
-        Unreadable::Name(ambiguous)
-    }
-}
+/// What no list stands in.
+const SHAPELESS: &str = "the result is no object with a list";
 
 impl List {
     /// The list that a method asks for.
     pub(super) fn of_method(method: &str) -> Option<List> {
         [List::Tools, List::Prompts, List::Resources, List::Templates]
             .into_iter()
-            .find(|list| list.method() == method)
-    }
-
-    /// The method that asks for it.
-    pub(super) fn method(self) -> &'static str {
-        match self {
-            List::Tools => "tools/list",
-            List::Prompts => "prompts/list",
-            List::Resources => "resources/list",
-            List::Templates => "resources/templates/list",
-        }
+            .find(|list| list.word() == method)
     }
 
     /// The member that holds the entries, and the one by which an entry is called.
@@ -101,14 +67,14 @@ impl List {
     /// Where the entries stand.
     pub(super) fn entries(self, response: &str) -> Result<Vec<Span>, Unreadable> {
         let (_, members) = json::object(response)?;
-        let [_, _, _, _, result, _] = names::find(&members.ok_or(Unreadable::Shape)?, names::ENVELOPE)?;
+        let [_, _, _, _, result, _] = names::find(&members.ok_or(SHAPELESS)?, names::ENVELOPE)?;
         let Some(result) = result else { return Ok(Vec::new()) };
-        let members = json::members(response, result)?.ok_or(Unreadable::Shape)?;
+        let members = json::members(response, result)?.ok_or(SHAPELESS)?;
         let [list] = names::find(&members, [self.members().0])?;
         // Some servers write null for a list that is empty.
         match list.filter(|list| list.of(response) != "null") {
             None => Ok(Vec::new()),
-            Some(list) => json::elements(response, list)?.ok_or(Unreadable::Shape),
+            Some(list) => Ok(json::elements(response, list)?.ok_or(SHAPELESS)?),
         }
     }
 
@@ -200,10 +166,14 @@ mod tests {
                     r#"{{"_meta":{{"tools":[{{"name":"x"}}]}}, "tools" : [{entries}] ,"nextCursor":"\u0078","ttlMs":1e3,"n":12345678901234567890}}"#
                 ))
             };
-            assert_eq!(filtered(List::Tools, &whole(entries), &["a", "b"]), Ok(whole(left)), "{entries}");
+            assert_eq!(
+                filtered(List::Tools, &whole(entries), &["a", "b"]).unwrap(),
+                whole(left),
+                "{entries}"
+            );
             // What may all be called stays byte for byte.
             let all = List::Tools.cuts(&whole(r#"{"name":"a"} , {"name":"b"}"#), |_, _| true);
-            assert_eq!(all, Ok(Vec::new()));
+            assert!(all.unwrap().is_empty());
         }
     }
 
@@ -218,7 +188,7 @@ mod tests {
             let list = List::of_method(method).unwrap();
             let text = tools(&format!("{{{entry},{{\"name\":\"b\",\"uri\":\"b\",\"uriTemplate\":\"b\"}}]}}"));
             let left = tools(&format!("{{{entry}]}}"));
-            assert_eq!(filtered(list, &text, &["a"]), Ok(left), "{method}");
+            assert_eq!(filtered(list, &text, &["a"]).unwrap(), left, "{method}");
         }
         assert_eq!(List::of_method("tools/call"), None);
         assert_eq!(List::of_method("Tools/list"), None);
@@ -232,7 +202,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"result":{"tools":null,"nextCursor":null}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"x"}]}}"#,
         ] {
-            assert_eq!(List::Tools.cuts(response, |_, _| false), Ok(Vec::new()), "{response}");
+            assert!(List::Tools.cuts(response, |_, _| false).unwrap().is_empty(), "{response}");
         }
     }
 

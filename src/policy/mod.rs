@@ -243,7 +243,7 @@ impl Governor for Policy {
             return Ok(payload);
         }
         let unreadable = |why: Unreadable| {
-            let cause = format!("the operator's policy cannot read the answer to {}: {why}", list.method());
+            let cause = format!("the operator's policy cannot read the answer to {}: {why}", list.word());
             Failure::new(Class::InvalidAnswer, cause)
         };
         cuts.map(|cuts| payload.without(&cuts)).map_err(unreadable)

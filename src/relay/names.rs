@@ -47,6 +47,8 @@ impl Ambiguous {
     }
 }
 
+impl std::error::Error for Ambiguous {}
+
 impl fmt::Display for Ambiguous {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -62,7 +62,6 @@ pub trait Sink {
 }
 
 /// How a command ended.
-#[derive(Debug)]
 pub enum Outcome {
     /// The server's JSON-RPC response.
     Response {

@@ -51,7 +51,6 @@ pub enum Lane {
 }
 
 /// The queue. Shared behind an `Arc`.
-#[derive(Debug)]
 pub struct Queue {
     capacity: usize,
     limits: Limits,

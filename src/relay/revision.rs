@@ -5,17 +5,19 @@
 
 use ureq::http::HeaderName;
 
-/// Family of revisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// Revisions with a handshake, and everything that does not say otherwise.
-    Legacy,
-    /// 2026-07-28 and later: every request describes itself.
-    Modern,
+use crate::text::words;
+
+words! {
+    /// Family of revisions.
+    Era {
+        /// Revisions with a handshake, and everything that does not say otherwise.
+        Legacy = "legacy",
+        /// 2026-07-28 and later: every request describes itself.
+        Modern = "modern",
+    }
 }
 
 /// One revision.
-#[derive(Debug)]
 struct Revision {
     date: &'static str,
     era: Era,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::sync::{self, Condition};
 
 /// The phases of a process, in their order.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Commands are polled and served.
     #[default]
@@ -23,7 +23,7 @@ pub enum Phase {
 }
 
 /// The current phase. Shared behind an `Arc`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Stop {
     phase: Mutex<Phase>,
     changed: Condition,

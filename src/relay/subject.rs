@@ -27,7 +27,7 @@ words! {
 }
 
 /// What a request is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Subject<'a> {
     /// What it names.
     pub kind: Kind,

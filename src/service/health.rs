@@ -55,6 +55,7 @@ impl Tunnel {
             // The last poll may have been cut, and then nobody said how it ended.
             polls.state = "stopped";
         }
+        #[cfg(feature = "harpoon")]
         let catalog = self.catalog(oauth.state);
         let cloudflared = Component {
             details: Object::default().with("enabled", false).with("ready", false),
@@ -62,7 +63,8 @@ impl Tunnel {
         };
         let proxies = self.proxies();
         let mut all = vec![polls, posts, oauth, queue, dispatcher, cloudflared, proxies, self.mcp(clock)];
-        all.extend(catalog);
+        #[cfg(feature = "harpoon")]
+        all.push(catalog);
         all.push(self.reload(clock));
         all.extend(self.audit.as_ref().map(|audit| {
             let (status, state, reason) = match audit.works() {
@@ -88,7 +90,8 @@ impl Tunnel {
     }
 
     /// The server inside this program, whose endpoints the search for metadata may add to.
-    fn catalog(&self, search: &str) -> Option<Component> {
+    #[cfg(feature = "harpoon")]
+    fn catalog(&self, search: &str) -> Component {
         let (status, state, reason) = match (&self.built_in, search) {
             (None, _) => (Status::Disabled, "disabled", None),
             (Some(_), "pending") => (Status::Unknown, "pending", None),
@@ -98,8 +101,7 @@ impl Tunnel {
         let count = self.built_in.as_ref().map_or(0, |built_in| built_in.count());
         let details = Object::default().with("target_count", count);
         let details = details.with("catalog_state", if state == "disabled" { "settled" } else { state });
-        let component = Component { reason, details, ..Component::new("harpoon", status, state) };
-        cfg!(feature = "harpoon").then_some(component)
+        Component { reason, details, ..Component::new("harpoon", status, state) }
     }
 
     /// The ways to all destinations, as the checks of proxies found them last.

@@ -42,7 +42,7 @@ fn of_variable(row: &Row, name: &str) -> String {
             )
         }
         (Kind::Secret, Some(first)) => format!("The same; either will do, and {first} wins"),
-        _ => format!("{}{}", row.help, default(row)),
+        _ => format!("{}{}", row.help(), default(row)),
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn flag(text: &mut String, row: &Row) {
     let repeated = if row.repeatable() { " (repeatable)" } else { "" };
     text.push_str(&format!("      --{}{placeholder}\n", row.flag));
     let indent = " ".repeat(12);
-    wrapped(text, &indent, &indent, &format!("{}{repeated}{}", row.help, default(row)));
+    wrapped(text, &indent, &indent, &format!("{}{repeated}{}", row.help(), default(row)));
 }
 
 /// A default of false or nothing goes without saying.

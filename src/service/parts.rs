@@ -87,17 +87,8 @@ impl<'a> Shared<'a> {
             .policy
             .as_ref()
             .map(|policy| Arc::new(Policy::new(policy, channels, watch.clone(), Arc::clone(&metrics))));
-        Shared {
-            settings,
-            net,
-            policy,
-            metrics,
-            readiness,
-            watch,
-            heartbeats: Heartbeats::default(),
-            stop: Arc::default(),
-            redactor: None,
-        }
+        let (heartbeats, stop, redactor) = Default::default();
+        Shared { settings, net, policy, metrics, readiness, watch, heartbeats, stop, redactor }
     }
 
     /// What judges commands, where the operator has a policy.

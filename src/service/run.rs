@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use crate::config::{Environment, Flags, Reading};
 use crate::ops::sd_notify::{self, ServiceManager};
-use crate::ops::signals::Hangup;
 
 use super::error::Error;
 use super::reload::Reload;
@@ -32,20 +31,20 @@ pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let reload = Reload::begin(reading)?;
     #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
     let mut settings = reload.settings().clone();
-    let process = Process::begin(Hangup::Reopens)?;
+    let process = Process::begin()?;
     #[cfg(feature = "dev")]
     let stub = crate::dev::embed::embed(&mut settings).map_err(Failure)?;
     #[cfg(feature = "dev")]
     if let Some((_, text)) = &stub {
         super::print(text);
     }
-    let service = match Service::start(&settings, &process, true) {
+    let mut service = match Service::start(&settings, &process, true) {
         Ok(service) => service,
         Err(error @ Error::Settings(_)) => return refuse(error.into()),
         Err(error) => return Err(error.into()),
     };
     log::info!(count = reload.files(); "files that are taken over when they change");
-    let mut service = service.reporting_to(ServiceManager::of(&environment));
+    service.manager = ServiceManager::of(&environment);
     // Nothing of the tunnel can end the process: it recovers, or says so on `/readyz`.
     service.attend(&process, reload);
     let clean = service.stop(settings.process.drain_timeout, &process);

@@ -5,6 +5,7 @@
 //! A start that fails leaves no file behind. A stop is clean when every caller was told, by their answer or by a
 //! failure, and nobody asked for it a second time.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::ops::listener::{Extras, Listener};
 use crate::ops::log::{self as logging, Identity};
 use crate::ops::redact::Redactor;
 use crate::ops::sd_notify::ServiceManager;
-use crate::ops::signals::{Event, Hangup, Signals};
+use crate::ops::signals::{Event, Signals};
 use crate::sync;
 
 use super::error::Error;
@@ -58,7 +59,8 @@ pub(crate) struct Service {
     net: Net,
     /// Dropping it ends the checks of proxies.
     checks: Option<Sender<()>>,
-    manager: ServiceManager,
+    /// Whom main tells how the tunnel is.
+    pub(super) manager: ServiceManager,
     redactor: Arc<Redactor>,
     /// What others see of it.
     pub(crate) surface: Surface,
@@ -76,9 +78,9 @@ pub(crate) struct Surface {
 
 impl Process {
     /// Takes hold of stop signals.
-    pub(crate) fn begin(hangup: Hangup) -> Result<Process, Error> {
+    pub(crate) fn begin() -> Result<Process, Error> {
         // Before the first thread, so that every thread inherits it.
-        let signals = Signals::block(hangup).map_err(Error::system)?;
+        let signals = Signals::block().map_err(Error::system)?;
         let instance_id = crypto::random_id().map_err(Error::system)?;
         Ok(Process {
             signals,
@@ -86,6 +88,14 @@ impl Process {
             #[cfg(feature = "page")]
             recent: Arc::default(),
         })
+    }
+
+    /// The same for a command that ends with its terminal.
+    #[cfg(feature = "dev")]
+    pub(crate) fn of_terminal() -> Result<Process, Error> {
+        let mut process = Process::begin()?;
+        process.signals.stop_at_hangup();
+        Ok(process)
     }
 
     /// Blocks until somebody ends the process, or `time` is over.
@@ -151,11 +161,6 @@ impl Service {
         tunnel.start(settings)?;
         log::info!(version = crate::VERSION; "🟢 tunnel-client started");
         Ok(Service { tunnel, net, checks, manager: ServiceManager::default(), redactor, surface })
-    }
-
-    /// Tells this service manager from now on how the service is.
-    pub(crate) fn reporting_to(self, manager: ServiceManager) -> Service {
-        Service { manager, ..self }
     }
 
     /// Blocks until somebody ends the process. Meanwhile it tells the service manager how it is, closes what rests too
@@ -267,7 +272,7 @@ impl Surface {
         redactor: &Arc<Redactor>,
         process: &Process,
         listens: bool,
-    ) -> Result<Surface, crate::ops::Error> {
+    ) -> io::Result<Surface> {
         let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
         let extras = Extras {
             #[cfg(feature = "page")]
@@ -293,7 +298,7 @@ impl Surface {
 
     /// Writes the files that were asked for. They name a listener that answers already. The URL comes last: who
     /// waits for it finds the process id as well.
-    fn publish(&mut self, settings: &Settings) -> Result<(), crate::ops::Error> {
+    fn publish(&mut self, settings: &Settings) -> io::Result<()> {
         if let Some(path) = &settings.process.pid_file {
             self.files.push(files::write_pid(path)?);
             let path = path.display().to_string();

@@ -87,7 +87,7 @@ def number(text):
 def defaults():
     """The default of every setting, by its YAML key."""
     text = (ROOT / "src/config/settings.rs").read_text()
-    rows = re.findall(r'new\("[^"]+", &\[[^]]*\], "([^"]*)", .*?, "[^"]*", "([^"]*)",\n', text)
+    rows = re.findall(r'new\("[^"]+", &\[[^]]*\], "([^"]*)", .*?, "[^"]*", "([^"]*)"\)', text)
     return {key: default for key, default in rows if key}
 
 

@@ -179,7 +179,7 @@ for name in sys.argv[1:]:
 
 # What the sums begin with is what the program has.
 settings = pathlib.Path("src/config/settings.rs").read_text()
-default = lambda flag: re.search(rf'new\("{flag}".*"(\d+)s?",$', settings, re.M)[1]
+default = lambda flag: re.search(rf'new\("{flag}".*"(\d+)s?"\)', settings)[1]
 unit = pathlib.Path(sys.argv[1]).parent / "tunnel-client@.service"
 text = unit.read_text()
 said = [("workers {}", "mcp.max-concurrent-requests"), ("process.drain_timeout, {} s", "process.drain-timeout")]

@@ -21,7 +21,6 @@ use crate::config::Flags;
 use crate::config::settings::Kind::{Boolean, List, Text};
 use crate::config::settings::Row;
 use crate::dev::{embed, stub::Stub};
-use crate::ops::signals::Hangup;
 use crate::service::print;
 use crate::service::start::Process;
 use crate::text::bounded;
@@ -64,7 +63,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         }
         tool => Call::Named(tool),
     };
-    let process = Process::begin(Hangup::Stops)?;
+    let process = Process::of_terminal()?;
     let progress = Progress::new();
     print("A whole tunnel on this machine: MCP client -> control plane <- relay -> MCP server.\n\n");
     let begun = Instant::now();

@@ -88,7 +88,7 @@ impl Default for Options {
 }
 
 /// What one needs to connect. The member names and words are those of the reference.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(in crate::cli) struct Connection {
     tunnel_id: String,
     /// Where the MCP endpoint is; on a socket file the host means nothing.

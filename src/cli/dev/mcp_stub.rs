@@ -8,7 +8,6 @@ use crate::config::settings::{Kind, Row};
 use crate::config::{Flags, ListenAddress};
 use crate::dev::embed;
 use crate::dev::stub::SAMPLE_PROMPTS;
-use crate::ops::signals::Hangup;
 
 use super::super::{Failure, print};
 use crate::service::complain;
@@ -30,7 +29,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let text = flags.option(LISTEN);
     let listen =
         ListenAddress::parse(text).map_err(|why| Failure(format!("invalid {LISTEN} {text:?}: {why}")))?;
-    let process = Process::begin(Hangup::Stops)?;
+    let process = Process::of_terminal()?;
     let stub = embed::start(&listen.address.into(), flags.option(NAME), flags.option(VERSION), false)
         .map_err(Failure)?;
     if let Some(warning) = embed::openness("MCP stub", listen.address) {

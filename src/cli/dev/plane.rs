@@ -15,7 +15,6 @@ use crate::config::{Flags, ListenAddress};
 use crate::dev::embed;
 use crate::dev::plane::{Fail, Options, Plane, Rehearsal};
 use crate::dev::server::{Place, Server};
-use crate::ops::signals::Hangup;
 use crate::service::start::Process;
 use crate::service::{complain, print};
 
@@ -49,7 +48,7 @@ pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let fail = fail.map(str::parse::<Fail>).transpose().map_err(Failure)?;
     let number = |flag: &str| flags.option(flag).parse::<u64>().unwrap_or_default();
     let (delay, every) = (Duration::from_millis(number("delay")), number("restart-every"));
-    let process = Process::begin(Hangup::Stops)?;
+    let process = Process::of_terminal()?;
     let plane = Plane::new(Options {
         tunnel_id: None,
         api_key: None,

@@ -14,7 +14,6 @@ use crate::config::settings::Row;
 use crate::dev::embed;
 use crate::dev::server::Place;
 use crate::ops::files;
-use crate::ops::signals::Hangup;
 use crate::service::print;
 use crate::service::start::Process;
 
@@ -62,7 +61,7 @@ pub(in crate::cli) const OPTIONS: &[Row] = &[
 /// Runs the tunnel.
 pub(in crate::cli) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
     let options = options(flags)?;
-    let process = Process::begin(Hangup::Stops)?;
+    let process = Process::of_terminal()?;
     let tunnel = LocalTunnel::start(&process, &options)?;
     let json = serde_json::to_string_pretty(tunnel.connection()).unwrap_or_default() + "\n";
     let file = match flags.option("url-file") {

@@ -29,7 +29,7 @@ pub struct Pattern {
 }
 
 /// What a pattern is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// A parameter or a header.
     Value,

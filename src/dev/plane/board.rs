@@ -52,7 +52,7 @@ pub(super) struct Call {
 }
 
 /// What a tunnel client posted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Posted {
     /// It is not the last word.
     pub(super) is_notification: bool,
@@ -74,7 +74,7 @@ pub(super) enum Refused {
 }
 
 /// A command as polls carry it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(super) struct Command {
     request_id: String,
     shard_token: String,

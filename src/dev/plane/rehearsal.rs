@@ -26,7 +26,7 @@ pub(super) const SHOWN_BYTES_MAX: usize = 400;
 const LINE_BYTES_MAX: usize = 1024;
 
 /// Share of requests that fail, and with which status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fail {
     status: u16,
     /// Of [`WHOLE`].

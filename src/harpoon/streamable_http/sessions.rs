@@ -13,10 +13,9 @@ use crate::sync;
 const SESSIONS_MAX: usize = 1024;
 
 /// The open sessions.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Sessions(Mutex<VecDeque<Session>>);
 
-#[derive(Debug)]
 struct Session {
     id: String,
     version: &'static str,

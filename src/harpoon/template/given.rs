@@ -13,7 +13,6 @@ use crate::harpoon::arguments::{Arguments, TIMEOUT_DEFAULT_MS, TIMEOUT_MS};
 const ARGUMENTS_BYTES_MAX: usize = 32_768 + 614_400;
 
 /// What the caller gave, each of its kind.
-#[derive(Debug)]
 pub(super) struct Given<'a> {
     pub(super) parameters: Option<&'a Map<String, Value>>,
     pub(super) operation: Option<&'a str>,

@@ -71,7 +71,7 @@ pub(super) type Conversation = Option<u64>;
 pub(super) const OURS: Conversation = Some(0);
 
 /// What a call is to the state of the child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Plain,
     /// An `initialize`, of a caller or our own: its answer changes the state.
@@ -82,7 +82,6 @@ enum Role {
     Endless,
 }
 
-#[derive(Debug)]
 struct Waiting {
     /// What was asked, under the caller's own id.
     caller: Arc<Message>,
@@ -106,7 +105,6 @@ impl Waiting {
 }
 
 /// The caller's id of a call that ended lately.
-#[derive(Debug)]
 struct Ended {
     at: Instant,
     conversation: Conversation,
@@ -114,7 +112,6 @@ struct Ended {
 }
 
 /// State of one child.
-#[derive(Debug)]
 pub(super) struct Core {
     era: Era,
     /// Changed by [`Core::change`] alone, as `speaks` is.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::process::{Child, ExitStatus};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ const STATE: usize = 0;
 const BEGAN: usize = 19;
 
 /// The guards of one tunnel, which starts no other processes. Shared behind an `Arc`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Guards {
     running: Mutex<Running>,
 }
@@ -55,7 +55,7 @@ impl Guards {
     pub(super) fn start(&self, launch: &Launch) -> io::Result<Process> {
         let mut process = {
             // Locked, or a guard that is not listed yet would be swept.
-            let mut running = self.running();
+            let mut running = sync::lock(&self.running);
             running.others.get_or_insert_with(|| children().unwrap_or_default().into_iter().collect());
             // Without it orphans go to the init process, as they would without a tunnel.
             let _ = set_child_subreaper(true);
@@ -77,7 +77,7 @@ impl Guards {
         // The status stays where it is: with it the number would be free, and still stand on the list.
         while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
         let status = {
-            let mut running = self.running();
+            let mut running = sync::lock(&self.running);
             let status = guard.wait();
             running.guards.remove(&pid);
             status
@@ -89,7 +89,7 @@ impl Guards {
     /// How a guard has ended, if it has. What it has left behind is for [`Guards::leave`].
     #[cfg(feature = "operator")]
     pub(super) fn try_wait(&self, guard: &mut Child) -> io::Result<Option<ExitStatus>> {
-        let mut running = self.running();
+        let mut running = sync::lock(&self.running);
         let status = guard.try_wait()?;
         if status.is_some() {
             running.guards.remove(&pid(guard)?);
@@ -100,7 +100,7 @@ impl Guards {
     /// Before this process ends: kills the guards that were stopped, who could end nobody, and what has no guard.
     pub(super) fn leave(&self) {
         let is = |pid: Pid, states: [&str; 2]| stat(pid, STATE).is_some_and(|one| states.contains(&&*one));
-        let mut stopped: Vec<Pid> = self.running().guards.iter().copied().collect();
+        let mut stopped: Vec<Pid> = sync::lock(&self.running).guards.iter().copied().collect();
         stopped.retain(|guard| is(*guard, ["T", "t"]));
         stopped.iter().for_each(|guard| self.kill(*guard));
         let end = Instant::now() + SWEEP_MAX;
@@ -116,7 +116,7 @@ impl Guards {
     /// Kills a guard that does not end by itself, stopped or not.
     pub(super) fn kill(&self, guard: Pid) {
         // While it stands on the list its number is its own.
-        if self.running().guards.contains(&guard) {
+        if sync::lock(&self.running).guards.contains(&guard) {
             let _ = kill(guard, Signal::SIGKILL);
         }
     }
@@ -126,7 +126,7 @@ impl Guards {
         let end = Instant::now() + SWEEP_MAX;
         loop {
             {
-                let mut running = self.running();
+                let mut running = sync::lock(&self.running);
                 let Some(children) = children() else {
                     if !std::mem::replace(&mut running.said, true) {
                         log::warn!(
@@ -145,10 +145,6 @@ impl Guards {
             }
             thread::sleep(LOOK);
         }
-    }
-
-    fn running(&self) -> MutexGuard<'_, Running> {
-        sync::lock(&self.running)
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) const CONFIRMATION: &str = r#"{"jsonrpc":"2.0","method":"notification
 const COMPARED_BYTES_MAX: usize = 16 * 1024;
 
 /// Handshake with the present child, and the memory of the last good one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Handshake {
     /// The last `initialize` that a child accepted, its answer, and when that came.
     memory: Option<(Arc<Message>, Arc<Message>, Instant)>,
@@ -26,7 +26,7 @@ pub(super) struct Handshake {
     is_ours: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 enum Stage {
     /// Nothing has opened a session with the present child.
     #[default]

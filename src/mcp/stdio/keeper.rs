@@ -134,17 +134,10 @@ impl Keeper {
             last_lines: LastLines::default(),
             stderr_open: false,
         };
-        Arc::new(Keeper {
-            channel: channel.clone(),
-            era,
-            launch: launch.clone(),
-            shared: shared.clone(),
-            newer,
-            state: Mutex::new(state),
-            observed: Mutex::default(),
-            changed: Condition::default(),
-            due: Condition::default(),
-        })
+        let (channel, launch, shared) = (channel.clone(), launch.clone(), shared.clone());
+        let (observed, changed, due) = Default::default();
+        let state = Mutex::new(state);
+        Arc::new(Keeper { channel, era, launch, shared, newer, state, observed, changed, due })
     }
 
     /// Starts the thread that keeps the child. A modern child is started with its first message.
@@ -286,7 +279,7 @@ impl Keeper {
 
     /// What waits is counted, and threads that wait for something to write, or for an end, look again.
     fn publish(&self, state: &State) {
-        self.shared.metrics.pending_calls.set([self.label(), era_word(self.era)], state.core.pending());
+        self.shared.metrics.pending_calls.set([self.label(), self.era.word()], state.core.pending());
         if state.core.has_work() || !state.core.is_running() {
             self.changed.notify_all();
         }
@@ -341,7 +334,7 @@ impl Keeper {
     fn attend(self: &Arc<Keeper>, process: Process, heartbeat: &Heartbeat) -> (Change, &'static str, String) {
         let Process { mut guard, lifeline, stdin, stdout, stderr } = process;
         let child = self.begin(lifeline);
-        log::info!(channel = self.channel.as_str(), era = era_word(self.era), guard_pid = guard.id(); "mcp server started");
+        log::info!(channel = self.channel.as_str(), era = self.era.word(), guard_pid = guard.id(); "mcp server started");
         #[cfg(feature = "page")]
         sync::lock(&self.state).last_lines.runs.replace((guard.id(), Instant::now()));
         let pid = guards::pid(&guard);
@@ -389,8 +382,4 @@ impl Keeper {
         }
         state.core.stamp.child
     }
-}
-
-fn era_word(era: Era) -> &'static str {
-    if era == Era::Legacy { "legacy" } else { "modern" }
 }

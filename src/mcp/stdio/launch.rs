@@ -30,7 +30,7 @@ const DEFAULT_PATH: &str = "/usr/bin:/bin";
 const SHEBANG_MAX_BYTES: u64 = 256;
 
 /// How a server is started.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Launch {
     /// Program and arguments; never a shell line.
     pub argv: Vec<String>,

@@ -42,14 +42,14 @@ pub(super) struct Stamp {
 }
 
 /// What callers' questions have shown of the present child.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Observed {
     discovered: Option<Discovered>,
     discoveries: u64,
     tools: Option<Tools>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Discovered {
     stamp: Stamp,
     at: Instant,
@@ -58,7 +58,7 @@ struct Discovered {
     limited: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Tools {
     stamp: Stamp,
     at: Instant,
@@ -71,7 +71,6 @@ struct Tools {
 }
 
 /// What the answer to a caller's question shows.
-#[derive(Debug)]
 pub(super) enum Finding {
     /// What a server says of itself.
     Itself(Shown),

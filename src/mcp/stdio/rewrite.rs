@@ -26,7 +26,6 @@ const FIRST_BITS: u32 = 30;
 const LITERAL_BYTES_MAX: usize = 256;
 
 /// The private ids of one child. None is given out twice.
-#[derive(Debug)]
 pub(super) struct Numbers {
     /// What private strings begin with; numbers need no mark.
     mark: String,
@@ -78,7 +77,6 @@ impl Numbers {
 
 /// A line that waits for a child. Its text is a caller's and may be large, so the line is made by the
 /// thread that writes it, when nobody waits for a lock.
-#[derive(Debug)]
 pub(super) struct Line {
     text: Text,
     replaced: Vec<(Span, String)>,
@@ -88,7 +86,6 @@ pub(super) struct Line {
     _held: Option<Ticket>,
 }
 
-#[derive(Debug)]
 enum Text {
     Own(String),
     Caller(Arc<Message>),

@@ -14,14 +14,13 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Silence of one child.
-#[derive(Debug)]
 pub(super) struct Silence {
     /// How much of it is found strange.
     limit: Duration,
     stage: Stage,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 enum Stage {
     /// No answer is owed.
     Idle,

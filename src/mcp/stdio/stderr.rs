@@ -25,7 +25,7 @@ const RATE_TIME: Duration = Duration::from_secs(1);
 
 /// Last lines that a server printed.
 #[cfg(any(feature = "page", test))]
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct LastLines {
     lines: VecDeque<String>,
     bytes: usize,

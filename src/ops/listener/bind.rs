@@ -16,7 +16,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::config;
-use crate::ops::Error;
+use crate::ops::failure;
 use crate::url::authority;
 
 /// Mode of a socket file: for its owner alone.
@@ -39,7 +39,7 @@ pub(super) enum Bound {
 
 /// Binds an address; the error names it as the operator wrote it. Gives the address that was
 /// really bound, which is what port 0 and host names leave open.
-pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
+pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> io::Result<(TcpListener, IpAddr, u16)> {
     let written = authority(&listen.host, listen.address.port());
     let bound = TcpListener::bind(listen.address).and_then(|listener| {
         lengthen(&listener)?;
@@ -47,21 +47,15 @@ pub(crate) fn bind_tcp(listen: &config::ListenAddress) -> Result<(TcpListener, I
         let address = listener.local_addr()?;
         Ok((listener, address.ip(), address.port()))
     });
-    bound.map_err(|cause| Error::caused(format!("listen tcp {written}: bind"), cause))
-}
-
-/// Binds the address of the health listener; the error of a start says which setting to change.
-pub(crate) fn bind_health(listen: &config::ListenAddress) -> Result<(TcpListener, IpAddr, u16), Error> {
-    bind_tcp(listen)
-        .map_err(|error| Error::new(format!("{error}; choose another with --health.listen-addr HOST:PORT")))
+    bound.map_err(|cause| failure(format!("listen tcp {written}: bind"), cause))
 }
 
 /// Binds a socket file, private to the owner. What stands at the path is replaced only when it is a
 /// socket on which nobody listens: the rest of a process that was killed. `what` is the socket's name in
 /// complaints.
-pub(crate) fn bind_unix(what: &str, path: &Path) -> Result<(UnixListener, SocketFile), Error> {
+pub(crate) fn bind_unix(what: &str, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let shown = path.display();
-    let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
+    let failed = |cause| failure(format!("listen unix {shown}: bind"), cause);
     if stale(what, path)? {
         fs::remove_file(path).map_err(failed)?;
     }
@@ -96,7 +90,7 @@ fn lengthen(listener: &impl AsFd) -> io::Result<()> {
 /// Tries what a start would do, and takes it back: says where the listener would stand. A socket file is
 /// only looked at, because the rest of a dead process is not a test's to remove.
 #[cfg(feature = "operator")]
-pub fn try_bind(health: &config::Health) -> Result<String, Error> {
+pub fn try_bind(health: &config::Health) -> io::Result<String> {
     use nix::unistd::{AccessFlags, access};
 
     let Some(path) = &health.unix_socket else {
@@ -114,20 +108,19 @@ pub fn try_bind(health: &config::Health) -> Result<String, Error> {
     };
     let shown = path.display();
     let stale = stale("health unix socket", path)?;
-    UnixAddr::new(path).map_err(|cause| Error::caused(format!("listen unix {shown}: bind"), cause))?;
+    UnixAddr::new(path).map_err(|cause| failure(format!("listen unix {shown}: bind"), cause))?;
     let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    access(parent, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|cause| {
-        Error::caused(format!("listen unix {shown}: write to {}", parent.display()), cause)
-    })?;
+    access(parent, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|cause| failure(format!("listen unix {shown}: write to {}", parent.display()), cause))?;
     let rest = if stale { ", in place of one that nobody listens on any more" } else { "" };
     Ok(format!("will bind unix socket {shown}{rest}"))
 }
 
 /// True when a socket stands at the path and no process listens on it. Fails when anything else stands there.
-fn stale(what: &str, path: &Path) -> Result<bool, Error> {
+fn stale(what: &str, path: &Path) -> io::Result<bool> {
     let shown = path.display();
-    let failed = |cause| Error::caused(format!("listen unix {shown}: bind"), cause);
-    let refused = |why| Err(Error::new(format!("{what} path {shown} {why}")));
+    let failed = |cause| failure(format!("listen unix {shown}: bind"), cause);
+    let refused = |why| Err(io::Error::other(format!("{what} path {shown} {why}")));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failed(error)),

@@ -60,7 +60,7 @@ impl Offer {
 
 /// Running threads that answer calls, as the listener has them.
 pub(crate) struct Threads {
-    offer: Offer,
+    pub(super) offer: Offer,
     jobs: SyncSender<Call>,
     /// Calls that were handed over and have not ended, also those whose callers have left.
     running: Arc<AtomicUsize>,
@@ -93,11 +93,6 @@ impl Threads {
             sync::spawn("health-calls", move || worker.run(&heartbeat))?;
         }
         Ok(Threads { offer, jobs, running })
-    }
-
-    /// True for a request of a call.
-    pub(super) fn is_for(&self, request: &Request) -> bool {
-        request.path == self.offer.path
     }
 
     /// Length of a call's body, unless it is refused. No body is read from a peer that does not show the token.

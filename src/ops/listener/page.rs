@@ -17,7 +17,7 @@ const PAGES_MAX: usize = 8;
 const TEXTS_MAX: usize = 8;
 
 /// A page of HTML.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Made {
     /// The whole page.
     pub(crate) html: String,

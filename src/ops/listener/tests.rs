@@ -19,11 +19,11 @@ mod calls;
 /// How long a test waits for what should take milliseconds.
 const LONG: Duration = Duration::from_secs(20);
 
-fn start(health: &Health) -> Result<Listener, Error> {
+fn start(health: &Health) -> io::Result<Listener> {
     start_with(health, Extras::default())
 }
 
-fn start_with(health: &Health, extras: Extras) -> Result<Listener, Error> {
+fn start_with(health: &Health, extras: Extras) -> io::Result<Listener> {
     let metrics = Arc::new(Metrics::new("tunnel_x", 1, 1, &[]));
     let readiness = Arc::new(Readiness::new(Duration::from_secs(60), &[]));
     Listener::start(health, metrics, readiness, &Heartbeats::default(), extras)

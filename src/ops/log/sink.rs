@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A log file that can be opened anew by its name, after somebody gave the one that is written another name.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LogFile {
     /// Its name; none where lines go elsewhere.
     path: OnceLock<PathBuf>,

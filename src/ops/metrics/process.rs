@@ -7,7 +7,6 @@ use std::fs;
 use super::prometheus::{GAUGE, Metric, TICKS, Table};
 
 /// The rows of the process.
-#[derive(Debug)]
 pub(super) struct Process {
     memory: Metric<0>,
     /// In clock ticks, of which there are 100 a second: that is part of the kernel's interface, the same on

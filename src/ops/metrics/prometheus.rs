@@ -28,15 +28,8 @@ pub(super) const OTHER: &str = "other";
 
 /// Labels whose values are configured, and so bounded. They keep their value also where a metric has too many
 /// label sets: a dashboard that selects one tunnel or one server must see all of its counts.
-const CONFIGURED: [&str; 7] = [
-    "tunnel_id",
-    "http_route",
-    "network_protocol_name",
-    "network_protocol_version",
-    "server_address",
-    "server_port",
-    "url_scheme",
-];
+const CONFIGURED: &str = "tunnel_id http_route network_protocol_name network_protocol_version server_address \
+    server_port url_scheme";
 
 /// The reference's boundaries for every histogram but one: 0 to 10 000 units, in thousandths.
 const USUAL_BOUNDS: &[u64] = &[
@@ -54,7 +47,6 @@ const CALL_BOUNDS: &[u64] = &[
 ];
 
 /// Type of a metric and how its numbers are written.
-#[derive(Debug)]
 pub(super) struct Kind {
     word: &'static str,
     /// Upper bounds of a histogram's buckets in thousandths of the unit; the last bucket has none.
@@ -81,7 +73,7 @@ pub(super) const REQUEST_SECONDS: Kind = Kind { bounds: REQUEST_BOUNDS, ..SECOND
 pub(super) const CALL_SECONDS: Kind = Kind { bounds: CALL_BOUNDS, ..SECONDS };
 
 /// All metrics, in the order of the page.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Table(Vec<Arc<Family>>);
 
 impl Table {
@@ -117,7 +109,6 @@ impl Table {
 }
 
 /// Counter, gauge or histogram with `N` labels.
-#[derive(Debug)]
 pub(crate) struct Metric<const N: usize>(Arc<Family>);
 
 impl<const N: usize> Metric<N> {
@@ -165,7 +156,8 @@ impl<const N: usize> Metric<N> {
     fn sample(&self, mut labels: [&str; N], change: impl FnOnce(&Sample)) {
         let Family { kind, labels: names, sets, overflow, .. } = &*self.0;
         let found = kind.find(sets, &labels).or_else(|| {
-            let values = names.iter().zip(&mut labels).filter(|(name, _)| !CONFIGURED.contains(name));
+            let is_foreign = |name: &str| !CONFIGURED.split(' ').any(|known| known == name);
+            let values = names.iter().zip(&mut labels).filter(|(name, _)| is_foreign(name));
             values.for_each(|(_, value)| *value = OTHER);
             kind.find(overflow, &labels)
         });
@@ -177,7 +169,6 @@ impl<const N: usize> Metric<N> {
 }
 
 /// Name, type and labels of a metric, with its samples.
-#[derive(Debug)]
 struct Family {
     kind: Kind,
     name: &'static str,
@@ -189,7 +180,7 @@ struct Family {
 }
 
 /// The rest of a list of samples.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Link(OnceLock<Box<Sample>>);
 
 impl Link {
@@ -199,7 +190,6 @@ impl Link {
 }
 
 /// Numbers of one label set.
-#[derive(Debug)]
 struct Sample {
     labels: Vec<String>,
     /// Value of a counter or gauge, sum of a histogram.

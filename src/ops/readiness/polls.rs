@@ -12,7 +12,7 @@ use crate::ops::health::{self, Clock, Component, Object, Status};
 const HELD: Duration = Duration::from_secs(2);
 
 /// The plane, as polls show it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Plane {
     /// When a poll last succeeded.
     pub(super) succeeded: Option<Instant>,

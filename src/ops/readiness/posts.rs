@@ -14,7 +14,7 @@ const REFUSED_MAX: usize = 3;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 /// The answers that were refused since one was accepted.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Posts {
     refused: Vec<u64>,
     last: Option<Instant>,

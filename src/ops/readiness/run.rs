@@ -30,7 +30,7 @@ pub struct Fault<'a> {
 }
 
 /// Failures without a success between them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Run {
     pub(super) count: u32,
     first: Option<Instant>,

@@ -10,7 +10,6 @@ use std::time::SystemTime;
 use crate::sync;
 
 /// How a part is.
-#[derive(Debug)]
 pub(crate) struct Look {
     /// What it means: `ok`, `wait` when nothing is known for sure, or `bad` when somebody has to act.
     pub(crate) tone: &'static str,
@@ -23,7 +22,7 @@ pub(crate) struct Look {
 }
 
 /// The tunnel's own name, and the states that were seen last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Seen {
     pub(super) name: OnceLock<String>,
     states: Mutex<BTreeMap<String, (&'static str, SystemTime)>>,

@@ -39,7 +39,7 @@ impl Probe {
 
 /// Reasons for which a server is not ready, the most telling first: a probe names the cause more plainly than
 /// calls that fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     /// Its child has ended.
     Down,
@@ -69,7 +69,7 @@ impl Trouble {
 }
 
 /// State of one server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Target {
     /// A probe is expected and nothing is known yet.
     pub(super) pending: bool,

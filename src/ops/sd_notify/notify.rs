@@ -8,7 +8,6 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// A way to the service manager.
-#[derive(Debug)]
 pub(super) struct Notify {
     address: SocketAddr,
     socket: UnixDatagram,

@@ -10,7 +10,7 @@ pub(super) const OUTCOMES: [&str; 7] =
     ["ok", "tool_error", "rpc_error", "failed", "expired", "refused", "cancelled"];
 
 /// What is shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(in crate::service) struct View {
     /// Calls of this channel alone.
     pub(super) channel: Option<String>,

@@ -30,7 +30,6 @@ pub(super) struct Step {
 }
 
 /// Why the trip ended early.
-#[derive(Debug)]
 pub(super) struct Stopped {
     /// The step.
     pub(super) name: String,
