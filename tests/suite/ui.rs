@@ -56,7 +56,8 @@ fn the_page_of_a_socket_is_shown_to_who_has_the_address() {
     drop(rig);
     let gone = get(&address, "/ui", &cookie);
     assert!(gone.status == 502 && gone.body.starts_with("The tunnel does not answer: "), "{}", gone.body);
-    ui.signal(nix::sys::signal::Signal::SIGINT);
+    // Not SIGINT, which whoever runs the tests in the background may have ignored.
+    ui.signal(nix::sys::signal::Signal::SIGTERM);
     ui.wait_exit();
 }
 
