@@ -14,19 +14,21 @@ const COMMANDS_MAX: usize = 1024;
 pub fn commands(body: &[u8]) -> Result<Vec<&str>, String> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     let text = text.trim_matches([' ', '\t', '\n', '\r']);
+    if !text.starts_with('{') {
+        return if text == "null" { Ok(Vec::new()) } else { Err("no object".into()) };
+    }
     let fault = |fault: json::Fault| fault.to_string();
-    let members = json::members(text, Span { start: 0, end: text.len() }).map_err(fault)?;
-    let list = match members {
-        Some(members) => json::only(&members, "commands").map_err(fault)?,
-        None if text == "null" => None,
-        None => return Err("no object".into()),
-    };
-    let Some(list) = list.filter(|list| list.of(text) != "null") else { return Ok(Vec::new()) };
-    let commands = json::elements(text, list).map_err(fault)?.ok_or("the commands are no list")?;
+    let whole = Span { start: 0, end: text.len() };
+    let [members, commands] = json::listed(text, whole, &["commands"]).map_err(fault)?;
+    match json::only(&members, "commands").map_err(fault)?.map(|list| list.of(text)) {
+        None | Some("null") => return Ok(Vec::new()),
+        Some(list) if list.starts_with('[') => {}
+        Some(_) => return Err("the commands are no list".into()),
+    }
     if commands.len() > COMMANDS_MAX {
         return Err(format!("more than {COMMANDS_MAX} commands"));
     }
-    Ok(commands.iter().map(|command| command.of(text)).collect())
+    Ok(commands.iter().map(|command| command.value.of(text)).collect())
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Most members of one object that are listed; an envelope has six, an argument map some hundreds.
@@ -22,6 +23,9 @@ const MEMBERS_MAX: usize = 100_000;
 /// Deepest nesting that is accepted, the bound of the reference's decoder. It costs us nothing; it
 /// spares servers whose parsers recurse.
 const DEPTH_MAX: usize = 10_000;
+
+/// What was listed; nothing where there is no object.
+pub type Lists<'a, const N: usize> = Option<[Vec<Member<'a>>; N]>;
 
 /// Where a value stands in its text, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,7 @@ impl Span {
 /// One member of an object.
 #[derive(Debug)]
 pub struct Member<'a> {
-    /// The name after unescaping.
+    /// The name after unescaping; empty for an element of an array.
     pub name: Cow<'a, str>,
     /// Where the value stands in the whole text.
     pub value: Span,
@@ -71,31 +75,53 @@ impl std::error::Error for Fault {}
 
 /// Checks that `text` is one JSON value with nothing behind it, and tells where it stands.
 pub fn value(text: &str) -> Result<Span, Fault> {
-    let value: &RawValue = read(text, 0)?;
+    let value = read(text, 0, PhantomData::<&RawValue>)?;
     shallow(text).map(|()| Span::between(text, value.get()))
 }
 
 /// The same, with the members of the value where it is an object: read at once, since most texts are one.
 pub fn object(text: &str) -> Result<(Span, Option<Vec<Member<'_>>>), Fault> {
+    outline(text, &[]).map(|(whole, lists)| (whole, lists.map(|[members]| members)))
+}
+
+/// The same, with the lists of [`listed`].
+pub fn outline<'a, const N: usize>(text: &'a str, path: &[&str]) -> Result<(Span, Lists<'a, N>), Fault> {
     let inner = text.trim_matches([' ', '\t', '\n', '\r']);
     if !inner.starts_with('{') {
         return Ok((value(text)?, None));
     }
     let whole = Span::between(text, inner);
-    let listed = members(text, whole)?;
-    shallow(text).map(|()| (whole, listed))
+    let lists = listed(text, whole, path)?;
+    shallow(text).map(|()| (whole, Some(lists)))
 }
 
 /// Lists the members of the object at `span`; `None` when the value there is not an object. Names that
 /// occur twice are listed twice: what that means is for the caller to decide.
 pub fn members(text: &str, span: Span) -> Result<Option<Vec<Member<'_>>>, Fault> {
-    let object = span.of(text);
-    if !object.starts_with('{') {
-        return Ok(None);
-    }
-    let Items(items) = read(object, span.start)?;
+    let is_object = span.of(text).starts_with('{');
+    is_object.then(|| listed(text, span, &[]).map(|[members]| members)).transpose()
+}
+
+/// Lists what the object or array at `span` holds, and in each further list the members, or the elements, of what stands
+/// in it under the next name of the path: all found in one reading.
+pub fn listed<'a, const N: usize>(
+    text: &'a str,
+    span: Span,
+    path: &[&str],
+) -> Result<[Vec<Member<'a>>; N], Fault> {
     let member = |(literal, value)| Member { name: name(literal), value: Span::between(text, value) };
-    Ok(Some(items.into_iter().map(member).collect()))
+    written(text, span, path).map(|lists| lists.map(|list: Vec<_>| list.into_iter().map(member).collect()))
+}
+
+/// The same as it is written: names with their quotes, and values.
+fn written<'a, const N: usize>(
+    text: &'a str,
+    span: Span,
+    path: &[&str],
+) -> Result<[Vec<(&'a str, &'a str)>; N], Fault> {
+    let mut lists = [const { Vec::new() }; N];
+    read(span.of(text), span.start, Listing { text, path, lists: &mut lists })?;
+    Ok(lists)
 }
 
 /// The one member of this name, if there is one. A second one is a fault: another reader might take it.
@@ -108,17 +134,15 @@ pub fn only(members: &[Member<'_>], name: &str) -> Result<Option<Span>, Fault> {
 /// Lists the elements of the array at `span`; `None` when the value there is not an array. Arrays
 /// of messages come from servers of one old revision only.
 pub fn elements(text: &str, span: Span) -> Result<Option<Vec<Span>>, Fault> {
-    let array = span.of(text);
-    if !array.starts_with('[') {
+    if !span.of(text).starts_with('[') {
         return Ok(None);
     }
-    let Items(items) = read(array, span.start)?;
-    Ok(Some(items.into_iter().map(|(_, value)| Span::between(text, value)).collect()))
+    listed(text, span, &[]).map(|[items]| Some(items.into_iter().map(|item| item.value).collect()))
 }
 
 /// The members of an object as they are written, names with their quotes; or the elements of an array, without names.
 pub fn items(text: &str) -> Result<Vec<(&str, &str)>, Fault> {
-    read(text, 0).map(|Items(items)| items)
+    written(text, Span { start: 0, end: text.len() }, &[]).map(|[items]| items)
 }
 
 /// The bytes of valid JSON that stand outside its strings, and their opening quotes, each with its offset.
@@ -182,13 +206,21 @@ fn unescape(literal: &str) -> Cow<'_, str> {
 
 /// Reads `part`, which stands at `start` of its text. Faults are told by their place in the whole, as an
 /// offset: messages have no lines to speak of.
-fn read<'a, T: Deserialize<'a>>(part: &'a str, start: usize) -> Result<T, Fault> {
-    serde_json::from_str(part).map_err(|error| {
+fn read<'a, S: DeserializeSeed<'a>>(part: &'a str, start: usize, seed: S) -> Result<S::Value, Fault> {
+    let mut reader = serde_json::Deserializer::from_str(part);
+    let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    value.map_err(|error| {
         let lines = part.split_inclusive('\n').take(error.line().saturating_sub(1));
         let before: usize = lines.map(str::len).sum();
         let offset = start + before + error.column().saturating_sub(1);
         Fault { offset }
     })
+}
+
+/// Where behind `at` something stands, blanks and the colon of a name aside.
+fn next(text: &str, at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.find(|letter| !matches!(letter, ' ' | '\t' | '\n' | '\r' | ':')).unwrap_or_default()
 }
 
 /// Checks that valid JSON goes no deeper than it may. What has fewer brackets cannot, those in its strings included:
@@ -213,50 +245,69 @@ fn shallow(text: &str) -> Result<(), Fault> {
     deeper.map_or(Ok(()), |(offset, _)| Err(Fault { offset }))
 }
 
-/// What one object or array holds, as it is written: names (empty for elements) and values.
-struct Items<'a>(Vec<(&'a str, &'a str)>);
+/// Lists what an object or array holds, and what stands there under the path. Names stay raw until then: one with half
+/// a surrogate pair is valid JSON, but no string of Rust.
+struct Listing<'p, 'a> {
+    text: &'a str,
+    path: &'p [&'p str],
+    lists: &'p mut [Vec<(&'a str, &'a str)>],
+}
 
-impl<'a> Items<'a> {
-    fn push<E: de::Error>(&mut self, name: &'a str, value: &'a RawValue) -> Result<(), E> {
-        if self.0.len() >= MEMBERS_MAX {
-            return Err(E::custom("too many members"));
+impl<'a> Listing<'_, 'a> {
+    fn push<E: de::Error>(&mut self, name: &'a str, value: &'a str) -> Result<(), E> {
+        match self.lists.first_mut().filter(|own| own.len() < MEMBERS_MAX) {
+            Some(own) => own.push((name, value)),
+            None => return Err(E::custom("too many members")),
         }
-        self.0.push((name, value.get()));
         Ok(())
     }
 }
 
-impl<'de> Deserialize<'de> for Items<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Items<'de>, D::Error> {
-        deserializer.deserialize_any(Collect)
+impl<'a> DeserializeSeed<'a> for Listing<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-/// Collects without decoding. Names stay raw as well: one with half a surrogate pair is valid JSON, but
-/// no string of Rust.
-struct Collect;
-
-impl<'de> Visitor<'de> for Collect {
-    type Value = Items<'de>;
+impl<'a> Visitor<'a> for Listing<'_, 'a> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object or an array")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Items<'de>, A::Error> {
-        let mut items = Items(Vec::new());
-        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            items.push(name.get(), value)?;
+    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let text = self.text;
+        while let Some(literal) = map.next_key::<&RawValue>()? {
+            let literal = literal.get();
+            let value = match (self.path, &mut *self.lists) {
+                ([first, path @ ..], [_, lists @ ..]) if name(literal) == *first => {
+                    let start = next(text, Span::between(text, literal).end);
+                    if text.get(start..).is_some_and(|value| value.starts_with(['{', '['])) {
+                        map.next_value_seed(Listing { text, path, lists })?;
+                        // Behind the last of what was listed, or the bracket that opens, the next that is no blank closes.
+                        let last = lists.first().and_then(|list| list.last());
+                        let last = last.map_or(0, |(_, last)| Span::between(text, last).end);
+                        let end = next(text, last.max(start + 1)) + 1;
+                        text.get(start..end).unwrap_or_default()
+                    } else {
+                        map.next_value::<&RawValue>()?.get()
+                    }
+                }
+                _ => map.next_value::<&RawValue>()?.get(),
+            };
+            self.push(literal, value)?;
         }
-        Ok(items)
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
-        let mut items = Items(Vec::new());
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut seq: A) -> Result<(), A::Error> {
         while let Some(value) = seq.next_element::<&RawValue>()? {
-            items.push("", value)?;
+            self.push("", value.get())?;
         }
-        Ok(items)
+        Ok(())
     }
 }
 
@@ -334,6 +385,28 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].name.as_ref(), found[0].value.of(text)), ("a", "1.50"));
         assert_eq!((found[1].name.as_ref(), found[1].value.of(text)), ("b\"", "{ \"x\" : [ ] }"));
+    }
+
+    #[test]
+    fn one_reading_lists_what_stands_under_a_path() {
+        let text = r#" {"a":1,"params" : {"x":[],"_m\u0065ta":{"k":"v" } , "y":{} } ,"_meta":{"no":0}}"#;
+        let [all, params, meta] = outline::<3>(text, &["params", "_meta"]).unwrap().1.unwrap();
+        let shown = |list: &[Member<'_>]| {
+            list.iter().map(|one| format!("{}={}", one.name, one.value.of(text))).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&all)[1], r#"params={"x":[],"_m\u0065ta":{"k":"v" } , "y":{} }"#);
+        assert_eq!(shown(&params), ["x=[]", r#"_meta={"k":"v" }"#, "y={}"]);
+        assert_eq!(shown(&meta), [r#"k="v""#]);
+        for value in ["{}", "[]", "[ ]", "{ }", "[ 1 , 2 ]", "7", "null", "\"{\"", "[[[]]]"] {
+            let text = format!("{{\"c\":\t{value} ,\"d\":{value}}}");
+            let [all, _] = outline::<2>(&text, &["c"]).unwrap().1.unwrap();
+            assert_eq!(all.iter().map(|one| one.value.of(&text)).collect::<Vec<_>>(), [value; 2]);
+        }
+        let [_, elements] = listed("{\"c\":[1,[2]]}", Span { start: 0, end: 13 }, &["c"]).unwrap();
+        assert_eq!((elements.len(), elements[1].value), (2, Span { start: 8, end: 11 }));
+        // The last one of a name is never shortened by the one before.
+        let twice = "{\"c\":{\"x\":1},\"c\":{}}";
+        assert_eq!(outline::<2>(twice, &["c"]).unwrap().1.unwrap()[0][1].value.of(twice), "{}");
     }
 
     #[test]

@@ -110,8 +110,8 @@ impl Message {
 
     /// Reads everything but the text itself.
     fn read(text: &str) -> Result<Message, Malformed> {
-        let (whole, members) = json::object(text).map_err(Malformed::Json)?;
-        let members = members.ok_or(Malformed::NotAnObject)?;
+        let (whole, lists) = json::outline(text, &["params", "_meta"]).map_err(Malformed::Json)?;
+        let [members, within, meta] = lists.ok_or(Malformed::NotAnObject)?;
         let found = names::find(&members, names::ENVELOPE).map_err(Malformed::Name)?;
         let [version, id, method, params, result, error] = found;
         let of = |span: Span| span.of(text);
@@ -139,7 +139,7 @@ impl Message {
             _ => return Err(Malformed::Shape),
         };
         let completes = method_name.as_deref() == Some("completion/complete");
-        let places = Places::read(text, params, completes)?;
+        let places = Places::find(text, [&within, &meta], completes)?;
         Ok(Message {
             text: String::new(),
             kind,
@@ -220,7 +220,12 @@ impl Message {
 
     /// Where the result of a subscription repeats its id. Looked up when asked, since no other result has it.
     pub fn result_subscription(&self) -> Result<Option<Span>, Malformed> {
-        Places::read(&self.text, self.result, false).map(|places| places.subscription)
+        let Some(result) = self.result else { return Ok(None) };
+        if !result.of(&self.text).starts_with('{') {
+            return Ok(None);
+        }
+        let [members, meta] = json::listed(&self.text, result, &["_meta"]).map_err(Malformed::Json)?;
+        Places::find(&self.text, [&members, &meta], false).map(|places| places.subscription)
     }
 
     /// Whether it asks for a subscription, the call that never ends by itself.
@@ -296,21 +301,19 @@ fn listed(text: &str, span: Option<Span>) -> Result<Vec<Member<'_>>, Malformed> 
 }
 
 impl Places {
-    /// Reads `params`, or the result of a subscription. A claim that stands there twice counts as absent:
-    /// nothing is derived from it.
-    fn read(text: &str, params: Option<Span>, completes: bool) -> Result<Places, Malformed> {
-        let members = listed(text, params)?;
-        let params = names::find(&members, names::PARAMS).map_err(Malformed::Name)?;
-        let [mut name, mut uri, meta, progress, cancelled, arguments] = params;
+    /// Finds them among the members of `params`, or of the result of a subscription, and those of its `_meta`. A claim
+    /// that stands there twice counts as absent: nothing is derived from it.
+    fn find(text: &str, [members, meta]: [&[Member<'_>]; 2], completes: bool) -> Result<Places, Malformed> {
+        let params = names::find(members, names::PARAMS).map_err(Malformed::Name)?;
+        let [mut name, mut uri, _, progress, cancelled, arguments] = params;
         let mut reference = None;
         if completes {
-            let [whole] = names::find(&members, names::COMPLETION).map_err(Malformed::Name)?;
+            let [whole] = names::find(members, names::COMPLETION).map_err(Malformed::Name)?;
             let whole = listed(text, whole)?;
             [reference, name, uri] = names::find(&whole, names::REFERENCE).map_err(Malformed::Name)?;
         }
-        let meta = listed(text, meta)?;
-        let [token, subscription] = names::find(&meta, names::META).map_err(Malformed::Name)?;
-        let claim = only(&meta, CLAIM);
+        let [token, subscription] = names::find(meta, names::META).map_err(Malformed::Name)?;
+        let claim = only(meta, CLAIM);
         Ok(Places { name, uri, reference, arguments, token, progress, cancelled, subscription, claim })
     }
 }
