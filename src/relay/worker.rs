@@ -144,7 +144,7 @@ impl Relay {
     pub fn give_up(&self, command: Command) {
         log::warn!(request_id = command.request_id.as_str(); "command not started before shutdown");
         let failure = Failure::new(Kind::Shutdown, "shutting down");
-        self.hand_over(self.finish(Arc::new(command), Outcome::Failed(failure)));
+        self.hand_over(self.finish(Arc::new(command), Outcome::Failed(failure)).answer, None);
     }
 
     /// Answers a command for which the queue has no place. What else is wrong with it is told first. 503 says what
@@ -159,7 +159,7 @@ impl Relay {
             Failure::new(Class::ChannelBusy, cause)
         };
         let verdict = self.check(&command).err().unwrap_or(Verdict::Fail(too_much));
-        self.hand_over(self.settle(command, verdict));
+        self.hand_over(self.settle(command, verdict).answer, None);
     }
 
     /// One worker's life. A worker that ends takes nothing with it: what it popped, it has finished.
@@ -168,17 +168,14 @@ impl Relay {
             let Ended { status, answer } = self.run(command, work, heartbeat);
             self.queue.done(held, status);
             // The others are too few for one of them to wait for the plane.
-            let posts = (lane == Lane::Ordinary).then_some(heartbeat);
-            if let Some((command, answer)) = answer {
-                self.outbox.deliver(command, answer, posts);
-            }
+            self.hand_over(answer, (lane == Lane::Ordinary).then_some(heartbeat));
         }
     }
 
-    /// Leaves an answer to the couriers.
-    fn hand_over(&self, ended: Ended) {
-        if let Some((command, answer)) = ended.answer {
-            self.outbox.deliver(command, answer, None);
+    /// Has an answer posted, by this thread where its heartbeat is given and few enough do, else by a courier.
+    fn hand_over(&self, answer: Option<(Arc<Command>, Answer)>, posts: Option<&Heartbeat>) {
+        if let Some((command, answer)) = answer {
+            self.outbox.deliver(command, answer, posts);
         }
     }
 
@@ -247,13 +244,13 @@ impl Relay {
         heartbeat.rest();
         // Only what a server did tells about it, never what was refused here.
         self.observe(&command, &outcome);
-        let ended = self.finish(command, outcome);
-        let Some(work) = afterwards else { return ended };
-        // With the answer goes the command, so that neither its caller nor a drain waits for what is left.
-        let status = ended.status;
-        self.hand_over(ended);
-        work();
-        Ended { status, answer: None }
+        let mut ended = self.finish(command, outcome);
+        if let Some(work) = afterwards {
+            // With the answer goes the command, so that neither its caller nor a drain waits for what is left.
+            self.hand_over(ended.answer.take(), None);
+            work();
+        }
+        ended
     }
 
     /// Ends a command without its server.
