@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What takes longer than a change may wait for: run it at night, and whole before a release. Prints each step and how
+# long it took.
+#
+#   tests/long.sh [PART...]    parts by name, or all of them in the order of this list:
+#     soak         ten minutes of calls, with answers counted; and with faults
+#     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
+#     mutants      every protection of the threat model taken away once: a test has to notice
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() {
+    local start=$SECONDS
+    echo "== $*"
+    "$@"
+    echo "-- $((SECONDS - start)) s"
+}
+
+part_soak() {
+    step cargo build --locked --release
+    step cargo bench --locked --bench relay -- soak 600
+    step cargo bench --locked --bench relay -- faults
+}
+
+part_interop() {
+    step tests/interop/run.sh
+}
+
+part_mutants() {
+    step tests/packaging/mutants.py
+}
+
+mapfile -t all < <(sed -nE 's/^#     ([a-z]+)  .*/\1/p' "$0")
+parts=("$@")
+((${#parts[@]})) || parts=("${all[@]}")
+for part in "${parts[@]}"; do
+    declare -F "part_$part" >/dev/null || { echo "no part '$part'; the parts are ${all[*]}" >&2 && exit 2; }
+done
+for part in "${parts[@]}"; do
+    "part_$part"
+    echo "== $part: all green after $SECONDS s"
+done
