@@ -94,6 +94,7 @@ put 0644 packaging/audit.md "$documents/audit.md"
 put 0644 packaging/rotation.md "$documents/rotation.md"
 put 0644 packaging/controls.md "$documents/controls.md"
 put 0644 packaging/DEPENDENCIES.md "$documents/DEPENDENCIES.md"
+put 0644 packaging/REVIEWS.md "$documents/REVIEWS.md"
 for file in packaging/monitoring/*; do
     put 0644 "$file" "$documents/monitoring/${file##*/}"
 done

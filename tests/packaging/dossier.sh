@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The dossier names exactly the crates that are built, in their versions, and says why each is here.
+# The dossier names exactly the crates that are built, in their versions, and says why each is here; and beside it stands
+# what was read of each, in the same version.
 #
 # Crates and versions are compared here by other means than those that write the file, so that a mistake
 # of the writer does not confirm itself. Needs cargo with the crates fetched, and python3.
@@ -38,4 +39,18 @@ if ! packaging/dossier.py --check; then
     echo "packaging/DEPENDENCIES.md is out of date: run packaging/dossier.py, and write the last two columns" >&2
     exit 1
 fi
-echo "dossier: $(wc -l <<<"$built") crates, each with its reasons"
+if ! packaging/reviews.py --check; then
+    echo "packaging/REVIEWS.md is out of date: read what has changed, and say so with packaging/reviews.py" >&2
+    exit 1
+fi
+# A version that nobody has read, a row that is left over and an amount that is none have to be noticed.
+changed=$(mktemp)
+trap 'rm -f "$changed"' EXIT
+for edit in 's/^\(| .ring. |\) [^|]*/\1 0.0.1 /' '/^| .ring. /d' 's/^\(| .\)ring/\1gnir/' 's/| searched |/| skimmed |/'; do
+    sed "$edit" packaging/REVIEWS.md >"$changed"
+    if packaging/reviews.py --check packaging/DEPENDENCIES.md "$changed" >/dev/null; then
+        echo "packaging/reviews.py --check does not notice $edit" >&2
+        exit 1
+    fi
+done
+echo "dossier: $(wc -l <<<"$built") crates, each with its reasons and with what was read of it"

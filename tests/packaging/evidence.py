@@ -22,7 +22,7 @@ from threat_model import PAGE, ROOT, tokens  # noqa: E402
 SUMMARY = ROOT / "SECURITY.md"
 # Pages whose links must lead to something; nothing else of them is checked here.
 LINKED = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "src/threat-model.md", "tests/README.md", "packaging/README.md",
-          "packaging/DEPENDENCIES.md", "packaging/kubernetes/README.md"]
+          "packaging/DEPENDENCIES.md", "packaging/REVIEWS.md", "packaging/kubernetes/README.md"]
 # The adversaries of the threat model; each has rows, and R is what remains.
 LETTERS = "ABCDEFGHIJKLR"
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
