@@ -92,7 +92,7 @@ put 0644 src/threat-model.md "$documents/threat-model.md"
 put 0644 packaging/README.md "$documents/packaging.md"
 put 0644 packaging/audit.md "$documents/audit.md"
 put 0644 packaging/rotation.md "$documents/rotation.md"
-put 0644 packaging/controls.md "$documents/controls.md"
+put 0644 packaging/compliance.md "$documents/compliance.md"
 put 0644 packaging/DEPENDENCIES.md "$documents/DEPENDENCIES.md"
 put 0644 packaging/REVIEWS.md "$documents/REVIEWS.md"
 for file in packaging/monitoring/*; do

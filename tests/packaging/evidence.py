@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the threat model and SECURITY.md to the tree: what they name must exist, with the numbers of the code.
+"""Holds the threat model, SECURITY.md and packaging/compliance.md to the tree: what they name must exist, with the
+numbers of the code.
 
     evidence.py             prints what does not hold and exits 1; 0 when everything does
     evidence.py --self-test breaks copies of the pages and fails where nobody notices
@@ -20,9 +21,12 @@ from threat_model import PAGE, ROOT, tokens  # noqa: E402
 
 # The page for the hurried, which names the rows of the threat model by number.
 SUMMARY = ROOT / "SECURITY.md"
+# The page that sets the program beside catalogues of controls, and the column that has to name something.
+CONTROLS, SHOWN = ROOT / "packaging" / "compliance.md", "shown by"
 # Pages whose links must lead to something; nothing else of them is checked here.
 LINKED = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "src/threat-model.md", "tests/README.md", "packaging/README.md",
-          "packaging/DEPENDENCIES.md", "packaging/REVIEWS.md", "packaging/kubernetes/README.md"]
+          "packaging/DEPENDENCIES.md", "packaging/REVIEWS.md", "packaging/compliance.md",
+          "packaging/kubernetes/README.md"]
 # The adversaries of the threat model; each has rows, and R is what remains.
 LETTERS = "ABCDEFGHIJKLR"
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
@@ -169,8 +173,33 @@ def link_faults(page, text):
             yield f"{page}: {link} leads nowhere"
 
 
-def faults(text, summary):
-    """Everything that does not hold of the threat model and of SECURITY.md."""
+def labels_in(text):
+    """Labels of the threat model, with those between the ends of `A1 to A3`."""
+    for letter, first_one, last in re.findall(r"\b([A-LR])(\d+)(?: to \1(\d+))?\b", text):
+        yield from (f"{letter}{index}" for index in range(int(first_one), int(last or first_one) + 1))
+
+
+def control_faults(text, known):
+    """What does not hold in the page of controls, where `known` are the labels of the threat model's rows."""
+    for columns, rows in tables(text):
+        for row in rows:
+            cell, label = dict(zip(columns, row)), row[0]
+            if len(row) != len(columns) or not all(row[:3]):
+                yield f"{CONTROLS.name}: {label}: {len(row)} cells below {', '.join(columns)}, or an empty one"
+            shown = cell.get(SHOWN, "")
+            evidence, labels = tokens(shown), list(labels_in(re.sub(r"`[^`]*`", "", shown)))
+            yield from (f"{CONTROLS.name}: {label}: there is no row {each}" for each in labels if each not in known)
+            yield from (f"{CONTROLS.name}: {label}: there is no {each}" for each in evidence
+                        if not (is_test(each) if "::" in each else (ROOT / each).is_file()))
+            if not evidence and not labels and shown != "None":
+                yield f"{CONTROLS.name}: {label}: names neither a test nor a row, and does not say None"
+    for each in tokens(text):
+        if re.match(r"(src|tests|packaging|man|\.ci)/", each) and not (ROOT / each).exists():
+            yield f"{CONTROLS.name}: there is no {each}"
+
+
+def faults(text, summary, controls):
+    """Everything that does not hold of these pages."""
     found, seen = list(drain_faults(text)), {letter: [] for letter in LETTERS}
     for row in threat_model.rows(text):
         found += row_faults(row)
@@ -187,7 +216,8 @@ def faults(text, summary):
         if not (names(each) or is_test(each)):
             found.append(f"there is no {each}")
     found += mutants.faults(text)
-    given = {PAGE: text, SUMMARY: summary}
+    found += control_faults(controls, {label for labels in seen.values() for label in labels})
+    given = {PAGE: text, SUMMARY: summary, CONTROLS: controls}
     for page in LINKED:
         content = given.get(ROOT / page) or (ROOT / page).read_text()
         found += link_faults(page, content)
@@ -197,7 +227,7 @@ def faults(text, summary):
     return list(dict.fromkeys(found))
 
 
-def self_test(text, summary):
+def self_test(text, summary, controls):
     """Each of these changes is a fault, and has to be found."""
     changes = [
         ("secrets::the_process_is_not_dumpable", "secrets::the_process_is_dumpable"),
@@ -214,9 +244,18 @@ def self_test(text, summary):
         ("**R18**", "**R19**"),
     ]
     of_summary = [("](#what-remains)", "](#what-has-gone)"), ("A1 to A", "A1 to A1"), ("* R2: ", "* R3: ")]
-    pairs = [(old, new, text, lambda changed: faults(changed, summary)) for old, new in changes]
-    pairs += [(old, new, summary, lambda changed: faults(text, changed)) for old, new in of_summary]
-    missed = ["the pages have faults of their own"] if faults(text, summary) else []
+    of_controls = [
+        ("`secrets::nothing_that_is_shown_holds_a_secret`", "`secrets::nothing_is_shown`"),
+        ("`tests/packaging/reproducible.sh`", "`tests/packaging/absent.sh`"),
+        ("H1 to H8", "H1 to H9"),
+        ("| R4 | A filter before", "| Nothing | A filter before"),
+        ("| Short-lived keys", "| Short-lived | keys"),
+        ("(`packaging/rotation.md`)", "(`packaging/turning.md`)"),
+    ]
+    pairs = [(old, new, text, lambda changed: faults(changed, summary, controls)) for old, new in changes]
+    pairs += [(old, new, summary, lambda changed: faults(text, changed, controls)) for old, new in of_summary]
+    pairs += [(old, new, controls, lambda changed: faults(text, summary, changed)) for old, new in of_controls]
+    missed = ["the pages have faults of their own"] if faults(text, summary, controls) else []
     for old, new, page, check in pairs:
         if old not in page or not check(page.replace(old, new, 1)):
             missed.append(f"nobody notices {new!r} in the place of {old!r}")
@@ -226,10 +265,11 @@ def self_test(text, summary):
 
 def main():
     """Checks, or checks the check."""
-    text, summary = PAGE.read_text(), SUMMARY.read_text()
+    pages = [page.read_text() for page in (PAGE, SUMMARY, CONTROLS)]
+    text = pages[0]
     if sys.argv[1:] == ["--self-test"]:
-        sys.exit(1 if self_test(text, summary) else 0)
-    found = faults(text, summary)
+        sys.exit(1 if self_test(*pages) else 0)
+    found = faults(*pages)
     counted = {name for row in threat_model.rows(text) for name in row.names("Test")}
     print("\n".join(found) or f"{PAGE.name}: {len(counted)} tests are named, and all of them exist")
     sys.exit(1 if found else 0)
