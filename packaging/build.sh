@@ -20,10 +20,12 @@
 #
 # Where the archives of vendor.sh are unpacked, crates come from vendor/ and the PyPI packages from wheels/.
 # Nothing is fetched with --offline; and the compiler itself never runs with more than the settings given here, so
-# that flags of the caller (those of rpmbuild, say) and the place of the build do not change a byte.
+# that flags of the caller (those of rpmbuild, say) and the place of the build do not change a byte. The lists of
+# components name the publisher, where packaging/publisher.sh knows one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . packaging/common.sh
+. packaging/publisher.sh
 readonly root=$PWD work=$PWD/target/package-build
 
 read_options() {
@@ -138,8 +140,8 @@ list_components() {
     done
     version=$(sed -nE 's/^#define VERSION "(.*)"$/\1/p' "${musl[0]}/src/internal/version.h")
     packaging/sbom.py --cargo-sbom "$described/$program.cargo-sbom.json" "${lists[@]}" "${metadata[@]}" \
-        --features "$features" --date "$epoch" --musl "$version" --binary "$described/$program" --output "$folder/$program.cdx.json" \
-        >"$work/standard-crates"
+        --features "$features" --date "$epoch" --musl "$version" --binary "$described/$program" \
+        --publisher "$publisher" --publisher-url "$publisher_url" --output "$folder/$program.cdx.json" >"$work/standard-crates"
     clean_cargo packaging/licenses.py texts --features "$features" --target "$target" \
         --crates "$work/standard-crates" "${metadata[@]: -2}" \
         --also "Rust's standard library ($("$rustc" --version))" 'MIT OR Apache-2.0' "$rust_licence" \
@@ -172,6 +174,7 @@ deliver() {
 }
 
 read_options "$@"
+read_publisher
 epoch=$(packaging/source-date.sh)
 commit=$(packaging/commit.sh)
 choose_toolchain "$target"

@@ -53,5 +53,5 @@ need() {
 # The time that every file of a package carries: SOURCE_DATE_EPOCH where the caller has set it, else that of the newest
 # entry of Debian's changelog, whose day the spec's changelog has too.
 package_epoch() {
-    echo "${SOURCE_DATE_EPOCH:-$(date --date "$(sed -n '/^ -- /{s/^ -- .*>  //p;q}' packaging/deb/changelog)" +%s)}"
+    echo "${SOURCE_DATE_EPOCH:-$(date --date "$(sed -n '/^ -- /{s/^ -- .*  //p;q}' packaging/deb/changelog)" +%s)}"
 }

@@ -47,6 +47,8 @@ def parse_options():
     parser.add_argument("--musl", required=True, help="version of the musl that is linked")
     parser.add_argument("--features", required=True, help="what cargo built it with, separated by commas")
     parser.add_argument("--date", required=True, type=int, help="seconds since 1970")
+    parser.add_argument("--publisher", default="", help="name and mail address of who publishes, if anybody does")
+    parser.add_argument("--publisher-url", default="")
     parser.add_argument("--output", required=True)
     return parser.parse_args()
 
@@ -165,6 +167,14 @@ def standard_library(build, known, program):
     return made
 
 
+def supplier(options):
+    """Who publishes the program: a "Name <mail address>" taken apart."""
+    if not options.publisher:
+        return {}
+    name, _, mail = options.publisher.rstrip(">").partition(" <")
+    return {"supplier": {"name": name, "url": [options.publisher_url], "contact": [{"email": mail}]}}
+
+
 def document(build, known, program, linked, options):
     crates = build["crates"]
     root = name_and_version(crates[build["root"]])
@@ -191,6 +201,7 @@ def document(build, known, program, linked, options):
                 {"type": "application", "name": "rustc", "version": build["rustc"]["version"]},
             ]},
             "component": subject,
+            **supplier(options),
             "properties": [
                 {"name": "cargo:target", "value": build["target"]},
                 {"name": "cargo:bin", "value": os.path.basename(options.binary)},

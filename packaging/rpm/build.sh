@@ -4,15 +4,16 @@
 #
 #   packaging/rpm/build.sh [--source] [--arch x86_64|aarch64] [--input DIR] [--release N] [--out DIR] [--run FILE]
 #
-# The other options are described in packaging/package.sh. Needs rpmbuild and the source tarball of
-# packaging/vendor.sh in target/package (for --source the vendor tarball too); fetches nothing. The same inputs give
-# the same bytes. The SELinux sub-package is built on RHEL and Fedora only: a policy has to be compiled against that of
+# The other options are described in packaging/package.sh, and who publishes it in packaging/publisher.sh. Needs
+# rpmbuild and the source tarball of packaging/vendor.sh in target/package (for --source the vendor tarball too);
+# fetches nothing. The same inputs give the same bytes. The SELinux sub-package is built on RHEL and Fedora only: a policy has to be compiled against that of
 # the system that loads it.
-# shellcheck disable=SC1091,SC2154 # packaging/package.sh sets arch, input, release, out and run
+# shellcheck disable=SC1091,SC2154 # packaging/package.sh sets arch, input, release, out and run; publisher.sh the publisher
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . packaging/common.sh
 . packaging/package.sh
+. packaging/publisher.sh
 
 source_package=''
 if [[ ${1:-} == --source ]]; then
@@ -20,6 +21,7 @@ if [[ ${1:-} == --source ]]; then
     shift
 fi
 package_options "$@"
+read_publisher
 need rpmbuild "rpm-build (RHEL) or rpm (Debian)"
 version=$(package_version < Cargo.toml)
 SOURCE_DATE_EPOCH=$(package_epoch)
@@ -48,6 +50,9 @@ defines=(
     # Without a line of the building system in front of the release.
     --define "dist %{nil}"
 )
+# Not in the spec: what others rebuild from the source package is not of this publisher.
+[[ -z $publisher ]] ||
+    defines+=(--define "publisher $publisher" --define "publisher_name $publisher_name" --define "publisher_url $publisher_url")
 # On a system without rpm's own packages nothing can be looked up in its database.
 rpm --query rpm >/dev/null 2>&1 || defines+=(--nodeps)
 

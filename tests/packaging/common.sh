@@ -1,6 +1,12 @@
 # What the checks of packages share; sourced, never run.
 # shellcheck shell=bash
 
+# Who publishes what tests make: below "test", where nobody has an address.
+publish_as_test() {
+    export TUNNEL_CLIENT_PUBLISHER='Test Publisher <releases@publisher.test>'
+    export TUNNEL_CLIENT_PUBLISHER_URL=https://publisher.test/tunnel-client
+}
+
 # Tells what does not hold and goes on; whoever counts ends with the number of failures.
 complain() {
     echo "FAILED: $*" >&2

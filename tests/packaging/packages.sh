@@ -146,7 +146,7 @@ check_versions() {
     same "newest entry of Debian's changelog" "$version-1" \
         "$(sed -n '1s/^tunnel-client (\(.*\)) .*/\1/p' packaging/deb/changelog)"
     same "both changelogs of packages have one day" \
-        "$(date --date "$(sed -n '/^ -- /s/.*>  //p' packaging/deb/changelog | sed -n 1p)" +%F)" \
+        "$(date --date "$(sed -n '/^ -- /s/.*  //p' packaging/deb/changelog | sed -n 1p)" +%F)" \
         "$(date --date "$(sed -n '/^%changelog/,$s/^\* \(... ... .. ....\) .*/\1/p' "$spec" | sed -n 1p)" +%F)"
     # Between releases the newest heading has no number.
     same "newest release in CHANGELOG.md, if there is one" "" \
@@ -160,6 +160,23 @@ check_lint() {
     same "rpmlint" "0 errors, 0 warnings" "$(grep -o '[0-9]* errors, [0-9]* warnings' "$work/rpmlint.log")"
     quietly lintian lintian --allow-root --display-info --pedantic --fail-on=error,warning,info,pedantic "$deb"
     same "lintian" "" "$(cat "$work/lintian.log")"
+}
+
+# The packages are a publisher's, for the checks above. Those of nobody say so, and name no address that nobody has.
+check_nobody() {
+    mkdir "$work/local"
+    (
+        unset TUNNEL_CLIENT_PUBLISHER TUNNEL_CLIENT_PUBLISHER_URL
+        quietly local-deb packaging/deb/build.sh --input "$input" --out "$work/local"
+    )
+    same "the DEB that somebody builds for themselves" "Maintainer: local build <root@localhost>" \
+        "$(dpkg-deb --field "$work"/local/*.deb Maintainer Homepage)"
+    same "the RPM likewise" "(none) (none) (none)" \
+        "$(rpmspec --query --srpm --qf '%{VENDOR} %{PACKAGER} %{URL}' "$spec" 2>/dev/null)"
+    same "the RPM that somebody publishes" "Test Publisher $TUNNEL_CLIENT_PUBLISHER $TUNNEL_CLIENT_PUBLISHER_URL" \
+        "$(rpm -qp --qf '%{VENDOR} %{PACKAGER} %{URL}' "$rpm")"
+    same "the DEB that somebody publishes" "$(printf '%s\n' "Maintainer: $TUNNEL_CLIENT_PUBLISHER" \
+        "Homepage: $TUNNEL_CLIENT_PUBLISHER_URL")" "$(dpkg-deb --field "$deb" Maintainer Homepage)"
 }
 
 # Compiled against Debian's policy: it shows that the spec is whole, and is not for any host.
@@ -179,6 +196,7 @@ check_selinux() {
         "$(rpm -qpl "$work"/selinux/RPMS/noarch/tunnel-client-selinux-*.rpm)"
 }
 
+publish_as_test
 build "$PWD" "$work/first"
 deb=$(echo "$work"/first/*.deb) rpm=$(echo "$work"/first/*.x86_64.rpm) source=$(echo "$work"/first/*.src.rpm)
 build_again
@@ -188,6 +206,7 @@ check_dependencies
 check_licences
 check_versions
 check_lint
+check_nobody
 check_selinux
 mkdir -p target/package
 cp "$work"/first/* target/package
