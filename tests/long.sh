@@ -5,6 +5,7 @@
 #   tests/long.sh [PART...]    parts by name, or all of them in the order of this list:
 #     soak         ten minutes of calls, with answers counted; and with faults
 #     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
+#     release      the whole release, both architectures, made twice without a network: the same bytes
 #     mutants      every protection of the threat model taken away once: a test has to notice
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,6 +25,10 @@ part_soak() {
 
 part_interop() {
     step tests/interop/run.sh
+}
+
+part_release() {
+    step tests/packaging/release.sh --complete
 }
 
 part_mutants() {

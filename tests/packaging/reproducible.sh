@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# A host without a network makes the same bytes: the archives of packaging/vendor.sh are unpacked elsewhere and built
-# there by packaging/build.sh with the network off, an empty cargo home and another HOME. Program, list of components
-# and licences must equal what the build in this tree made, with crates from the registry.
+# A host without a network makes the same bytes: the archives of packaging/vendor.sh are unpacked elsewhere and made a
+# release of there by packaging/release.sh, of this machine's architecture, with the network off, an empty cargo home and
+# another HOME. Program, list of components and licences must equal what the build in this tree made, with crates from
+# the registry.
 #
 #   tests/packaging/reproducible.sh [--archives DIR]
 #
-# With --archives the archives are there already, of this very tree; else they are made. Takes one build (two when target/package has none yet). Needs what build.sh needs, git, xz and unshare, and root or
-# user namespaces to turn the network off.
+# With --archives the archives are there already, of this very tree; else they are made. Takes one build (two when
+# target/package has none yet). Needs what release.sh needs, git, xz and unshare, and root or user namespaces to turn the
+# network off. Leaves the release, unsigned, in target/package/release, for release.sh beside this.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . packaging/common.sh
+# shellcheck source=tests/packaging/common.sh
+. tests/packaging/common.sh
 
 # Archives of the tree as it is, changes that are not committed included.
 make_archives() {
@@ -65,7 +69,8 @@ choose_cage() {
 build_there() {
     (
         cd "$scratch/host/$name"
-        env --unset CARGO_HOME HOME="$scratch/host/home" "${cage[@]}" packaging/build.sh --offline --out out
+        env --unset CARGO_HOME HOME="$scratch/host/home" "${cage[@]}" packaging/release.sh --unsigned --no-advisories \
+            --archives "$archives" --arch "$(uname -m)" --out "$scratch/release"
     )
 }
 
@@ -73,7 +78,7 @@ compare() {
     local file here
     here=target/package/$(uname -m)
     for file in {tunnel-client,tunnel-clientd,bare/tunnel-clientd}{,.cdx.json} LICENSE.dependencies cargo-vendor.txt; do
-        cmp "$here/$file" "$scratch/host/$name/out/$file" || fail "$file differs between the two builds; both are from" \
+        cmp "$here/$file" "$scratch/release/$(uname -m)/$file" || fail "$file differs between the two builds; both are from" \
             "the same source unless git status shows files it does not know"
         echo "ok: $file has the same bytes from two folders, from registry and archives, with and without a network"
     done
@@ -92,7 +97,12 @@ make_archives
 unpack
 same_archive
 same_commit
+publish_as_test
+SOURCE_DATE_EPOCH=$(packaging/source-date.sh)
+export SOURCE_DATE_EPOCH
 TUNNEL_CLIENT_COMMIT=$commit packaging/build.sh
 choose_cage
 build_there
 compare
+rm -rf target/package/release
+mv "$scratch/release" target/package/release
