@@ -5,7 +5,7 @@
     packaging/dossier.py --check    says what would change and exits 1; 0 when nothing would
 
 A row is a crate that is linked into the program or runs while it is built, on any of the targets
-that are shipped. All columns but the last two are generated; "why" and "instead" are written by
+that are shipped; a build with `openssl` has tables for what it has more. All columns but the last two are generated; "why" and "instead" are written by
 hand and kept. A crate without them is a failure of --check: nothing comes in unexplained.
 
 Needs cargo with the crates at hand (registry cache or vendored tree), no network, and nothing but
@@ -23,11 +23,17 @@ ROOT = Path(__file__).resolve().parent.parent
 DOSSIER = ROOT / "packaging" / "DEPENDENCIES.md"
 TARGETS = [f"{arch}-unknown-linux-{libc}" for arch in ("x86_64", "aarch64") for libc in ("gnu", "musl")]
 OWN = "tunnel-client"
-# What the programs of a package are built with, taken together.
+# What the programs of a package are built with, taken together, and what computes in them: ring in most.
 FEATURES = "operator,harpoon,page"
+LIBRARIES = ("ring", "openssl")
 HEAD = ["crate", "version", "features", "lines", "unsafe", "licence", "repository", "needed by", "why", "instead"]
 HAND_WRITTEN = 2
-TABLES = {"linked": "## Linked into the program", "built": "## Run at build time only"}
+TABLES = {
+    ("ring", "linked"): "## Linked into the program",
+    ("ring", "built"): "## Run at build time only",
+    ("openssl", "linked"): "## Linked into a build with OpenSSL besides",
+    ("openssl", "built"): "## Run at the build time of such a build besides",
+}
 FOREIGN = {".c", ".h", ".S", ".asm", ".inl"}
 NOT_BUILT = {"tests", "test", "examples", "benches", "src"}
 
@@ -41,10 +47,10 @@ def cargo(*arguments):
     return done.stdout
 
 
-def tree(target, edges):
+def tree(target, edges, library):
     """Crates of one target: (name, version) -> (features, names of those who need it)."""
     form = ["--prefix", "depth", "--no-dedupe", "-f", "{p}|{f}"]
-    text = cargo("tree", "-e", edges, "--no-default-features", "--features", FEATURES, "--target", target, *form)
+    text = cargo("tree", "-e", edges, "--no-default-features", "--features", f"{FEATURES},{library}", "--target", target, *form)
     found, above = {}, []
     for line in text.splitlines():
         shape = re.fullmatch(r"(\d+)(\S+) v(\S+)[^|]*\|(.*)", line)
@@ -57,15 +63,15 @@ def tree(target, edges):
     return {key: value for key, value in found.items() if key[0] != OWN}
 
 
-def crates():
+def crates(library):
     """All crates over all targets, and which of them are linked."""
     found, linked = {}, set()
     for target in TARGETS:
-        for key, (features, parents) in tree(target, "normal,build").items():
+        for key, (features, parents) in tree(target, "normal,build", library).items():
             all_features, all_parents = found.setdefault(key, (set(), set()))
             all_features |= features
             all_parents |= parents
-        linked |= set(tree(target, "normal,no-proc-macro"))
+        linked |= set(tree(target, "normal,no-proc-macro", library))
     return found, linked
 
 
@@ -98,30 +104,40 @@ def repository(package):
     return place[1].removesuffix(".git") if place else authors or "not said"
 
 
+def row(package, features, parents):
+    """The generated cells of one crate."""
+    rust, unsafe, other = count(Path(package["manifest_path"]).parent)
+    lines = number(rust) + (f" + {number(other)} C and assembly" if other else "")
+    cells = [f"`{package['name']}`", package["version"], ", ".join(sorted(features)) or "none", lines, number(unsafe)]
+    return cells + [package["license"] or "not said", repository(package), ", ".join(sorted(parents))]
+
+
 def generated():
-    """The generated cells of every row, in order of name: {table: [[cells]]}."""
-    metadata = json.loads(cargo("metadata", "--format-version", "1"))
+    """The generated cells of every row, in order of name: {table: [[cells]]}. A crate stands in one table."""
+    metadata = json.loads(cargo("metadata", "--all-features", "--format-version", "1"))
     packages = {(package["name"], package["version"]): package for package in metadata["packages"]}
-    found, linked = crates()
-    tables = {name: [] for name in TABLES}
-    for key in sorted(found):
-        features, parents = found[key]
-        package = packages[key]
-        rust, unsafe, other = count(Path(package["manifest_path"]).parent)
-        lines = number(rust) + (f" + {number(other)} C and assembly" if other else "")
-        cells = [f"`{key[0]}`", key[1], ", ".join(sorted(features)) or "none", lines, number(unsafe)]
-        cells += [package["license"] or "not said", repository(package), ", ".join(sorted(parents))]
-        tables["linked" if key in linked else "built"].append(cells)
+    tables, known = {name: [] for name in TABLES}, set()
+    for library in LIBRARIES:
+        found, linked = crates(library)
+        for key in sorted(set(found) - known):
+            cells = row(packages[key], *found[key])
+            tables[library, "linked" if key in linked else "built"].append(cells)
+        known |= set(found)
     return tables
 
 
+def named(cells):
+    """What tells a row from others: two series of one crate are two crates."""
+    return cells[0], cells[1].split(".")[0]
+
+
 def hand_written(text):
-    """The last cells of the rows that stand in the file, by crate."""
+    """The last cells of the rows that stand in the file, by crate and first number of its version."""
     kept = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if len(cells) == len(HEAD) and cells[0].startswith("`"):
-            kept[cells[0]] = cells[-HAND_WRITTEN:]
+            kept[named(cells)] = cells[-HAND_WRITTEN:]
     return kept
 
 
@@ -134,7 +150,7 @@ def rewritten(text, tables):
     for name, rows in tables.items():
         table = [HEAD, ["---"] * len(HEAD)]
         for cells in rows:
-            own = kept.get(cells[0], [""] * HAND_WRITTEN)
+            own = kept.get(named(cells), [""] * HAND_WRITTEN)
             if not all(own):
                 missing.append(cells[0])
             table.append(cells + own)
@@ -162,7 +178,7 @@ def main():
             print(line)
         sys.exit(1 if missing or difference else 0)
     DOSSIER.write_text(after)
-    print(", ".join(f"{name}: {len(rows)}" for name, rows in tables.items()))
+    print(", ".join(f"{' '.join(name)}: {len(rows)}" for name, rows in tables.items()))
     sys.exit(1 if missing else 0)
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Keeps packaging/REVIEWS.md: what was read of each crate, in which version, by whom and with which result.
 
-    packaging/reviews.py CRATE AMOUNT FOUND     writes the row of a crate, in the version of DEPENDENCIES.md, of today
+    packaging/reviews.py CRATE AMOUNT FOUND     writes the row of a crate, in the version of DEPENDENCIES.md, of today; a
+                                                crate that is there in two series is named with its first number: syn@2
     packaging/reviews.py --check                exits 1 where a crate or its version has no row, or a row has no crate
     packaging/reviews.py --check DEPENDENCIES REVIEWS     the same of other files
 
@@ -25,12 +26,12 @@ AMOUNT = re.compile(rf"({'|'.join(AMOUNTS)})(?: \((\d[^ )]*)\), then the differe
 
 
 def rows(text):
-    """The rows of all tables that begin with a crate, by crate."""
+    """The rows of all tables that begin with a crate, by crate and first number of its version."""
     found = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if line.startswith("| `"):
-            found[cells[0].strip("`")] = cells
+            found[f"{cells[0].strip('`')}@{cells[1].split('.')[0]}"] = cells
     return found
 
 
@@ -65,9 +66,10 @@ def write(crate, amount, found, by):
     """Writes a row."""
     text = REVIEWS.read_text()
     built, read = rows(DOSSIER.read_text()), rows(text)
-    if crate not in built or not found or "|" in found:
-        sys.exit(f"'{crate}' is not built, or '{found}' is no finding")
-    version = built[crate][1]
+    keys = [key for key in built if crate in (key, key.split("@")[0])]
+    if len(keys) != 1 or not found or "|" in found:
+        sys.exit(f"'{crate}' is not built, or in two series, or '{found}' is no finding")
+    crate, version = keys[0], built[keys[0]][1]
     if amount == "difference":
         if crate not in read:
             sys.exit(f"no version of {crate} was read, so there is nothing to differ from")
@@ -76,8 +78,9 @@ def write(crate, amount, found, by):
         found = f"{read[crate][5]}. {version}: {found}"
     elif amount not in AMOUNTS:
         sys.exit(f"'{amount}' is no amount: {', '.join(AMOUNTS)}, difference")
-    read[crate] = [f"`{crate}`", version, amount, by, datetime.date.today().isoformat(), found]
-    table = [HEAD, ["---"] * len(HEAD), *(cells for name, cells in sorted(read.items()) if name in built)]
+    read[crate] = [f"`{crate.split('@')[0]}`", version, amount, by, datetime.date.today().isoformat(), found]
+    kept = sorted((name.split("@"), cells) for name, cells in read.items() if name in built)
+    table = [HEAD, ["---"] * len(HEAD), *(cells for _, cells in kept)]
     block = "".join(f"| {' | '.join(cells)} |\n" for cells in table)
     REVIEWS.write_text(re.sub(r"(?:^\| [^\n]*\n)+\Z", lambda _: block, text, flags=re.MULTILINE))
 

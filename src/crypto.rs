@@ -1,6 +1,12 @@
 //! Cryptography: SHA-256, comparison of secrets, random bytes and ids, and the provider of TLS.
 //!
-//! No other module of the program names `ring`, so this one decides which provider is compiled.
+//! The library that computes is chosen when the program is built: `ring`, or `openssl` for the system's own. No other
+//! module of the program names either, and no other file than the one of that library.
+
+#[cfg(feature = "openssl")]
+mod openssl;
+#[cfg(feature = "ring")]
+mod ring;
 
 use std::io;
 use std::sync::Arc;
@@ -9,44 +15,46 @@ use std::sync::Arc;
 use base64::Engine;
 #[cfg(feature = "page")]
 use base64::engine::general_purpose::STANDARD;
-use ring::digest::{SHA256, digest};
-use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 use rustls::crypto::CryptoProvider;
+
+#[cfg(feature = "openssl")]
+use self::openssl as library;
+#[cfg(feature = "ring")]
+use self::ring as library;
 
 /// Cipher suites, key exchange groups and signatures of TLS.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    Arc::new(library::provider())
 }
 
 /// SHA-256 of `data`, in lower-case hexadecimal digits.
 pub(crate) fn sha256_hex(data: &[u8]) -> String {
-    hex(digest(&SHA256, data).as_ref())
+    hex(library::sha256(data).as_ref())
 }
 
 /// SHA-256 of `data`, in base64, as policies of content have it.
 #[cfg(feature = "page")]
 pub(crate) fn sha256_base64(data: &[u8]) -> String {
-    STANDARD.encode(digest(&SHA256, data))
+    STANDARD.encode(library::sha256(data))
 }
 
 /// The first 48 bits of SHA-256, in hexadecimal digits: tells equal texts from different ones without showing either.
 pub(crate) fn fingerprint(text: &str) -> String {
-    hex(digest(&SHA256, text.as_bytes()).as_ref().get(..6).unwrap_or_default())
+    hex(library::sha256(text.as_bytes()).as_ref().get(..6).unwrap_or_default())
 }
 
 /// Digests under a random key, which tell equal texts of one process from different ones, and nobody else anything.
-pub(crate) struct Keyed(hmac::Key);
+pub(crate) struct Keyed(library::Key);
 
 impl Keyed {
     /// A key of its own. Fails as [`random`] does.
     pub(crate) fn new() -> io::Result<Keyed> {
-        Ok(Keyed(hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?)))
+        Ok(Keyed(library::Key::new(&random::<32>()?)))
     }
 
     /// The first 128 bits, in hexadecimal digits.
     pub(crate) fn digest(&self, data: &[u8]) -> String {
-        hex(hmac::sign(&self.0, data).as_ref().get(..16).unwrap_or_default())
+        hex(self.0.sign(data).as_ref().get(..16).unwrap_or_default())
     }
 }
 
@@ -54,22 +62,20 @@ impl Keyed {
 /// guess was right.
 #[cfg(any(feature = "harpoon", feature = "operator", feature = "page"))]
 pub(crate) fn is_same_secret(one: &str, other: &str) -> bool {
-    digest(&SHA256, one.as_bytes()).as_ref() == digest(&SHA256, other.as_bytes()).as_ref()
+    library::sha256(one.as_bytes()).as_ref() == library::sha256(other.as_bytes()).as_ref()
 }
 
 /// HMAC-SHA256 of `data`.
 #[cfg(feature = "harpoon")]
 pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref().to_vec()
+    library::Key::new(key).sign(data).as_ref().to_vec()
 }
 
 /// Random bytes that nobody can guess. Fails when the system gives none.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(_) => Err(io::Error::other("the system gave no random bytes")),
-    }
+    library::fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Random id of 128 bits, in 32 hexadecimal digits. Fails as [`random`] does.

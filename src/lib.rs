@@ -112,6 +112,12 @@
 // The map is read in documentation of everything, private items included.
 #![allow(rustdoc::private_intra_doc_links)]
 
+#[cfg(any(all(feature = "ring", feature = "openssl"), not(any(feature = "ring", feature = "openssl"))))]
+compile_error!(
+    "exactly one of the features `ring` (a default) and `openssl` says where cryptography comes from: \
+     --no-default-features --features openssl,..."
+);
+
 mod audit;
 mod calendar;
 #[cfg(feature = "operator")]
@@ -165,6 +171,8 @@ const FEATURES: &[&str] = &[
     "page",
     #[cfg(feature = "dev")]
     "dev",
+    #[cfg(feature = "openssl")]
+    "openssl",
 ];
 
 /// The same in words.

@@ -226,8 +226,27 @@ fn has_proof(lines: &[&str], at: usize) -> bool {
 
 #[test]
 fn few_crates_are_linked() {
+    let crates = linked(&[]);
+    assert!(crates.len() <= CRATES_MAX, "{} crates:\n{}", crates.len(), crates.join("\n"));
+}
+
+/// What OpenSSL is to compute, nothing else may: a second library in the tree is one that may be called.
+#[test]
+fn a_build_holds_one_library_for_cryptography() {
+    let parts = "operator,harpoon,page,dev";
+    for (library, other) in [("ring", "openssl"), ("openssl", "ring")] {
+        let crates = linked(&["--no-default-features", "--features", &format!("{parts},{library}")]);
+        let of = |name: &str| crates.iter().filter(|one| one.contains(name)).cloned().collect::<Vec<_>>();
+        assert!(!of(library).is_empty(), "{library} is missing:\n{}", crates.join("\n"));
+        report(&format!("crates of {other} in a build with {library}"), &of(other));
+    }
+}
+
+/// Crates that a build with these options links, each with its version.
+fn linked(options: &[&str]) -> Vec<String> {
     let output = std::process::Command::new(env!("CARGO"))
-        .args(["tree", "-e", "normal", "--prefix", "none", "--locked", "--offline"])
+        .args(["tree", "-e", "normal", "--prefix", "none", "--locked", "--offline", "-f", "{p}"])
+        .args(options)
         .current_dir(root())
         .output()
         .unwrap();
@@ -235,8 +254,7 @@ fn few_crates_are_linked() {
     let text = String::from_utf8(output.stdout).unwrap();
     let crates: BTreeSet<&str> =
         text.lines().map(|l| l.trim_end_matches(" (*)")).filter(|l| !l.is_empty()).collect();
-    let names: Vec<&str> = crates.iter().copied().collect();
-    assert!(crates.len() <= CRATES_MAX, "{} crates:\n{}", crates.len(), names.join("\n"));
+    crates.into_iter().map(str::to_owned).collect()
 }
 
 #[test]

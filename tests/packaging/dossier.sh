@@ -15,12 +15,14 @@ cargo fetch --locked --offline 2>/dev/null >&2 || {
 
 targets=(x86_64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-gnu aarch64-unknown-linux-musl)
 
-# `name version` of what is compiled for any of the targets, by the programs that are shipped.
+# `name version` of what is compiled for any of the targets, by the programs that are shipped, with ring or OpenSSL.
 compiled() {
-    local target
+    local target library
     for target in "${targets[@]}"; do
-        cargo tree --locked --offline --edges normal,build --no-default-features --features operator,harpoon,page \
-            --target "$target" --prefix none --format '{p}'
+        for library in ring openssl; do
+            cargo tree --locked --offline --edges normal,build --no-default-features \
+                --features "operator,harpoon,page,$library" --target "$target" --prefix none --format '{p}'
+        done
     done | awk '$1 != "tunnel-client" && NF { sub(/^v/, "", $2); print $1, $2 }' | sort -u
 }
 

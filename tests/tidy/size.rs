@@ -18,7 +18,8 @@ const BOUNDS: [(&str, usize); 4] =
 
 #[test]
 fn each_program_is_small() {
-    let mut features = Vec::new();
+    // What packages have; the one with OpenSSL is as long.
+    let mut features = vec!["ring"];
     let (mut before, mut over) = (0, Vec::new());
     for (name, bound) in BOUNDS {
         if name != "service" {
