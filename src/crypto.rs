@@ -22,9 +22,32 @@ use self::openssl as library;
 #[cfg(feature = "ring")]
 use self::ring as library;
 
+/// Where the kernel says 1 on a host in FIPS mode. The libraries of some distributions look there too.
+const KERNEL_MODE: &str = "/proc/sys/crypto/fips_enabled";
+
 /// Cipher suites, key exchange groups and signatures of TLS.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(library::provider())
+}
+
+/// Refuses to go on where the library does not report its FIPS mode.
+pub(crate) fn require_fips(provider: &CryptoProvider) -> Result<(), String> {
+    match provider.fips() {
+        true => Ok(()),
+        false => {
+            Err(format!("tls.require_fips is set, but cryptography is {}: {}", described(), library::REMEDY))
+        }
+    }
+}
+
+/// The library with its version, whether it reports its FIPS mode, and what the kernel says of this host's.
+pub(crate) fn described() -> String {
+    let mode = if library::provider().fips() { "in FIPS mode" } else { "not in FIPS mode" };
+    let host = match std::fs::read_to_string(KERNEL_MODE) {
+        Ok(mode) => mode.trim().to_owned(),
+        Err(_) => "cannot be read".to_owned(),
+    };
+    format!("{}, {mode} ({KERNEL_MODE}: {host})", library::name())
 }
 
 /// SHA-256 of `data`, in lower-case hexadecimal digits.

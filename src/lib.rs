@@ -9,7 +9,7 @@
 //! `tunnel-clientd` is the service: what `run` does, and the guards of its children. `tunnel-client` holds all
 //! commands for people, `run` among them. Without any feature this is the audited service. `page` adds `/ui`;
 //! `harpoon` the endpoints that the product may call by name, and OAuth discovery, which finds such; `operator` the
-//! commands; `dev` the servers for trying things out.
+//! commands; `dev` the servers for trying things out. `ring` or `openssl` computes.
 //!
 //! # Rooms
 //!
@@ -100,11 +100,11 @@
 //!   has to be asked for: `harpoon.additional-transport` lets programs of this host call what the product may call.
 //!   The control plane chooses among what the operator has configured: servers by channel, endpoints by label. What
 //!   the server behind `main` publishes of itself leads to its own origin, and to those that the operator names.
-//! * No shell, no code loaded at run time, no `unsafe`.
+//! * No shell, no code loaded at run time (but for the modules of OpenSSL, in a build with it), no `unsafe`.
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and by `tunnel-client`
 //!   the operator's editor (`profiles edit`), `systemctl` and `journalctl` (`support`).
 //! * No file is read or written but those that a setting or an option names, the folder of profiles, the system's roots,
-//!   and what the kernel says in `/proc` of this process, its children and IPv6.
+//!   and what the kernel says in `/proc` of this process, its children, IPv6 and FIPS mode; and what OpenSSL reads.
 //! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint
 //!   leads to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.

@@ -23,6 +23,7 @@ use request::{Fault, Session};
 pub(super) const SETTINGS: &[&str] = &[
     "ca-bundle",
     "tls.roots",
+    "tls.require-fips",
     "http-proxy",
     "control-plane.base-url",
     "control-plane.url-path",

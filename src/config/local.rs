@@ -43,6 +43,8 @@ section! {
         ca_bundle: Option<PathBuf> = lookup.path("ca-bundle")?;
         /// Which roots are used (`tls.roots`).
         roots: Roots = lookup.read("tls.roots", |found| roots(found.text()))?.unwrap_or_default();
+        /// Whether nothing may start where cryptography is not FIPS's (`tls.require-fips`).
+        require_fips: bool = lookup.boolean("tls.require-fips")?;
         /// `SSL_CERT_FILE`, when set and not empty.
         ssl_cert_file: Option<PathBuf> = lookup.references.environment.filled("SSL_CERT_FILE").map(PathBuf::from);
         /// `SSL_CERT_DIR`, when set and not empty (a colon-separated list).

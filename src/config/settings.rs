@@ -72,6 +72,7 @@ pub const ROWS: &[Row] = &[
 
     new("ca-bundle", &["CA_BUNDLE"], "ca_bundle", Path, "path", ""),
     new("tls.roots", &["TUNNEL_CLIENT_TLS_ROOTS"], "tls.roots", Text, "system|webpki|none", ""),
+    new("tls.require-fips", &["TUNNEL_CLIENT_TLS_REQUIRE_FIPS"], "tls.require_fips", Boolean, "", "false"),
     new("http-proxy", &["TUNNEL_CLIENT_HTTP_PROXY"], "http_proxy", Proxy, "url", ""),
 
     new("control-plane.base-url", &["CONTROL_PLANE_BASE_URL"], "control_plane.base_url", Text, "url", "https://api.openai.com").alias("control-plane-base-url").reference(),

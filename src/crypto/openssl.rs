@@ -12,6 +12,10 @@ use ::openssl::sign::Signer;
 use ::openssl::{rand, version};
 use rustls::crypto::CryptoProvider;
 
+/// What to do where it does not report its FIPS mode.
+pub(super) const REMEDY: &str = "put the host, or OpenSSL by its configuration, into FIPS mode, see that a unit may read \
+    that file (ProcSubset=all), or leave the setting out";
+
 /// Its name with the version of the library that was loaded, and not of the one that it was built with.
 pub(super) fn name() -> String {
     version::version().to_owned()

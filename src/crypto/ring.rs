@@ -7,6 +7,9 @@ use ::ring::hmac;
 use ::ring::rand::{SecureRandom, SystemRandom};
 use rustls::crypto::{CryptoProvider, ring};
 
+/// What to do where a validated module is demanded.
+pub(super) const REMEDY: &str = "ring is no FIPS module; install a build with the feature openssl (rpmbuild --with fips), or leave the setting out";
+
 /// Its name.
 pub(super) fn name() -> String {
     "ring".to_owned()

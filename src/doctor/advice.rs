@@ -36,11 +36,11 @@ pub(super) struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// How it is reached, in a sentence.
+    /// How it is reached, in a sentence, with what TLS agreed on where it was spoken already.
     pub(super) fn way(&self) -> String {
         let route = self.client.route();
         let to = &route.destination;
-        match (&route.proxy, route.reason.as_str()) {
+        let way = match (&route.proxy, route.reason.as_str()) {
             // A proxy that came from a variable is the one that surprises: nobody wrote it for this program,
             // so the sentence says where it came from.
             (Some(proxy), "environment") => {
@@ -57,7 +57,9 @@ impl Destination<'_> {
             ),
             (None, "unix socket") => format!("{to} through its unix socket"),
             (None, _) => format!("{to} directly, because no proxy is set for it"),
-        }
+        };
+        let agreed = self.client.agreed();
+        if agreed.is_empty() { way } else { format!("{way}; {agreed}") }
     }
 
     /// The check that failed with `error`.

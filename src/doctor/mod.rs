@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Binding, Environment, Flags, Server, Settings, Source};
+use crate::crypto;
 use crate::net::Net;
 use crate::ops::redact::Redactor;
 
@@ -134,7 +135,7 @@ impl Examination {
             Ok(net) => Check::pass(ROOTS, net.roots_summary()),
             Err(error) => unusable(ROOTS, &error.to_string()),
         }]);
-        self.now([certificates::resolver()]);
+        self.now([Check::pass("cryptography", crypto::described()), certificates::resolver()]);
     }
 
     /// The way to the control plane, and what it says.

@@ -167,6 +167,11 @@ impl Client {
         self.dialer.forwarder(&self.dialer.origin).is_some()
     }
 
+    /// Version, cipher suite and key exchange of the last TLS handshake with a destination; empty before one.
+    pub fn agreed(&self) -> String {
+        sync::lock(&self.dialer.agreed).clone()
+    }
+
     /// Connections opened so far.
     pub fn connections_opened(&self) -> u64 {
         self.dialer.opened.load(Ordering::Relaxed)

@@ -31,6 +31,7 @@ use super::socket::{Liveness, PLANE, Sockets};
 use super::tls;
 use super::wire::Wire;
 use crate::config::{Identity, Network, Origin, Proxy};
+use crate::sync;
 
 /// Longest time of each step to a connection: connecting in all, the proxy's answer, a handshake. The kernel
 /// finds a dead peer, but a proxy that is alive hides one from it, and so does whoever accepts and then says nothing.
@@ -81,6 +82,8 @@ pub(super) struct Dialer {
     pub(super) sockets: Arc<Sockets>,
     /// Connections opened so far.
     pub(super) opened: AtomicU64,
+    /// What the last handshake with a destination agreed on; empty before one.
+    pub(super) agreed: Mutex<String>,
 }
 
 impl Shared {
@@ -124,6 +127,7 @@ impl Dialer {
             family: Family::default(),
             sockets: Arc::default(),
             opened: AtomicU64::new(0),
+            agreed: Mutex::default(),
         };
         if dialer.origin.tls || dialer.proxy().is_some_and(|proxy| proxy.origin.tls) {
             dialer.shared.trust()?;
@@ -181,6 +185,9 @@ impl Dialer {
             };
             wire.socket().deadline = step(deadline);
             wire = setup.handshake(&destination.host, wire)?;
+            if let Wire::Tls(tls) = &wire {
+                *sync::lock(&self.agreed) = tls::agreed(&tls.session);
+            }
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
         let forwarding = self.forwarder(destination).map(|proxy| Forwarding::new(proxy, destination));

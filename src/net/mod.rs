@@ -118,12 +118,16 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
 }
 
 impl Net {
-    /// Reads the CA bundle. Fails when it holds no certificate. The roots are read with the first client
+    /// Reads the CA bundle. Fails when it holds no certificate, or cryptography is not what is required. The roots are read with the first client
     /// that needs them.
     pub fn new(network: &config::Network) -> Result<Net, Error> {
+        let provider = crypto::provider();
+        if network.require_fips {
+            crypto::require_fips(&provider).map_err(Error::setup)?;
+        }
         let shared = Shared {
             network: network.clone(),
-            provider: crypto::provider(),
+            provider,
             bundle: roots::ca_bundle(network)?,
             names: resolve::Names::new(),
             #[cfg(feature = "harpoon")]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 mod bodies;
+mod cryptography;
 #[cfg(feature = "harpoon")]
 mod guarded;
 pub(super) mod peers;

@@ -82,6 +82,8 @@ impl Setup {
         // Said openly, so that a front end that prefers HTTP/2 does not begin with it.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        // What FIPS asks of TLS 1.2 besides: keys that are bound to the handshake.
+        config.require_ems = provider.fips();
         Ok(Setup { config: Mutex::new(Arc::new(config)), verifier })
     }
 
@@ -151,6 +153,16 @@ impl Setup {
         }
         text
     }
+}
+
+/// Version, cipher suite and key exchange that both sides agreed on; no key exchange where a session was resumed.
+pub(super) fn agreed(session: &ClientConnection) -> String {
+    let parts = [
+        session.protocol_version().map(|version| format!("{version:?}")),
+        session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())),
+        session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Whether webpki refused an authority's certificate for being a server's. It looks at the dates before and

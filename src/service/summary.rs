@@ -1,6 +1,7 @@
 //! What an operator is told once, at start: where this process listens, whom it talks to, and how.
 
 use crate::config::{self, Server, Settings, Source};
+use crate::crypto;
 use crate::net::Net;
 use crate::ops::listener::Listener;
 
@@ -78,7 +79,10 @@ pub(super) fn log(settings: &Settings, net: &Net, tunnel: &Tunnel, listener: Opt
     let page_url = String::new();
     #[cfg(feature = "page")]
     ways::tell(settings, base_url, &page_url);
-    log::info!(roots = net.roots_summary().as_str(); "tls trust summary");
+    log::info!(
+        roots = net.roots_summary().as_str(), cryptography = crypto::described().as_str();
+        "tls trust summary"
+    );
     for (name, client) in tunnel.routes() {
         let route = client.route();
         log::info!(

@@ -280,7 +280,11 @@ fn fetch_metadata(plane: &Plane, readiness: &Readiness) {
             readiness.metadata_succeeded();
             #[cfg(feature = "page")]
             readiness.named(&metadata.name);
-            log::info!(name = metadata.name.as_str(), description = metadata.description.as_str(); "tunnel metadata fetched");
+            let tls = plane.clients().polls.agreed();
+            log::info!(
+                name = metadata.name.as_str(), description = metadata.description.as_str(), tls = tls.as_str();
+                "tunnel metadata fetched"
+            );
         }
         Err(error) => {
             let error = error.to_string();

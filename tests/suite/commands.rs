@@ -98,7 +98,9 @@ fn what_packages_leave_out_is_said() {
 fn the_version_is_one_line() {
     let version =
         format!("{} (tunnel-client-rs, {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
-    let features = if cfg!(feature = "dev") { "operator,harpoon,page,dev" } else { "operator,harpoon,page" };
+    let dev = if cfg!(feature = "dev") { ",dev" } else { "" };
+    let library = if cfg!(feature = "openssl") { ",openssl" } else { "" };
+    let features = format!("operator,harpoon,page{dev}{library}");
     for words in
         [&["--version"][..], &["-V"], &["-v"], &["version"], &["run", "--version"], &["admin", "--version"]]
     {

@@ -115,6 +115,7 @@ fn the_json_form_is_stable() {
         "mcp_handshake",
         "certificate_expiry",
         "tls_roots",
+        "cryptography",
         "resolver",
     ];
     assert_eq!(found.ids(), expected);

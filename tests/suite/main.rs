@@ -34,6 +34,7 @@ mod config;
 mod connection_proxies;
 mod connection_reuse;
 mod connections;
+mod cryptography;
 
 mod dead_connections;
 #[cfg(feature = "dev")]

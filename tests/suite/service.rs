@@ -15,6 +15,8 @@ const FEATURES: &[&str] = &[
     "page",
     #[cfg(feature = "dev")]
     "dev",
+    #[cfg(feature = "openssl")]
+    "openssl",
 ];
 
 /// The commit of this build, as `--version` names it.

@@ -208,16 +208,24 @@ impl Authority {
     }
 
     fn issue_until(&self, name: &str, end: Option<SystemTime>) -> (String, String) {
+        self.issue_for(name, end, &KeyPair::generate().unwrap())
+    }
+
+    fn issue_for(&self, name: &str, end: Option<SystemTime>, key: &KeyPair) -> (String, String) {
         let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
         params.not_after = end.map_or(params.not_after, Into::into);
         params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+        (params.signed_by(key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     /// A client certificate in files.
     pub(super) fn identity(&self, name: &str) -> Identity {
-        let (certificate, key) = self.issue(name);
+        self.identity_of(name, &KeyPair::generate().unwrap())
+    }
+
+    /// The same with this key.
+    pub(super) fn identity_of(&self, name: &str, key: &KeyPair) -> Identity {
+        let (certificate, key) = self.issue_for(name, None, key);
         Identity {
             certificate: self.write(&format!("{name}.pem"), &certificate),
             key: self.write(&format!("{name}.key"), &key),
@@ -226,19 +234,33 @@ impl Authority {
 
     /// A server setup; `clients` asks for client certificates, `Some(true)` insists.
     pub(super) fn server(&self, clients: Option<bool>) -> Arc<rustls::ServerConfig> {
-        self.setup(clients, self.issue("server"))
+        self.setup(clients, self.issue("server"), rustls::ALL_VERSIONS)
+    }
+
+    /// The same with this key, for one version of TLS, and it insists on a client certificate.
+    pub(super) fn server_of(
+        &self,
+        key: &KeyPair,
+        version: &'static rustls::SupportedProtocolVersion,
+    ) -> Arc<rustls::ServerConfig> {
+        self.setup(Some(true), self.issue_for("server", None, key), &[version])
     }
 
     /// The same without a question for clients, with a certificate that ends.
     pub(super) fn server_until(&self, end: SystemTime) -> Arc<rustls::ServerConfig> {
-        self.setup(None, self.issue_until("server", Some(end)))
+        self.setup(None, self.issue_until("server", Some(end)), rustls::ALL_VERSIONS)
     }
 
-    fn setup(&self, clients: Option<bool>, own: (String, String)) -> Arc<rustls::ServerConfig> {
+    fn setup(
+        &self,
+        clients: Option<bool>,
+        own: (String, String),
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<rustls::ServerConfig> {
         let (certificate, key) = own;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_protocol_versions(versions).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
         let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -273,6 +295,7 @@ pub(super) fn network(bundle: Option<&Path>) -> Network {
     Network {
         ca_bundle: bundle.map(Path::to_owned),
         roots: Roots::None,
+        require_fips: false,
         ssl_cert_file: None,
         ssl_cert_dir: None,
         proxy: None,

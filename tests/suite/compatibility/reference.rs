@@ -57,12 +57,13 @@ fn every_setting_is_accepted_in_every_form() {
 /// The table knows all settings that are not this program's own, and every older name.
 #[test]
 fn the_table_is_complete() {
-    const OWN: [&str; 14] = [
+    const OWN: [&str; 15] = [
         "config",
         "profile",
         "profile-file",
         "profile-dir",
         "tls.roots",
+        "tls.require-fips",
         "control-plane.allow-plaintext-http",
         "control-plane.response-timing",
         "process.drain-timeout",

@@ -167,6 +167,11 @@ fn what_run_needs_is_used() {
     assert!(found.summary("proxy_reachable").contains("lets us through"));
     assert_eq!(found.status("mcp_proxy_reachable"), "PASS");
     assert!(found.summary("tls_roots").contains("and ca-bundle"));
+    for id in ["control_plane_metadata", "mcp_handshake"] {
+        let evidence = found.check(id)["evidence"].to_string();
+        assert!(evidence.contains("; TLSv1_3, TLS13_"), "{id}: {evidence}");
+    }
+    assert!(found.summary("cryptography").contains("not in FIPS mode (/proc/sys/crypto/fips_enabled: "));
     assert!(found.summary("certificate_expiry").starts_with("2 looked at; the first to end is"));
 }
 
