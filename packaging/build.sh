@@ -4,7 +4,7 @@
 #
 #   packaging/build.sh [--arch x86_64|aarch64] [--offline] [--out DIR]
 #     -> DIR/tunnel-clientd            the service, with Harpoon and the operator's page
-#        DIR/bare/tunnel-clientd       the service with no feature at all
+#        DIR/bare/tunnel-clientd       the service with no feature but ring
 #        DIR/tunnel-client             all commands for people
 #        each with PROGRAM.cdx.json    what was compiled for it, and what of that is in it (CycloneDX)
 #        DIR/LICENSE.dependencies, DIR/cargo-vendor.txt   what is in each of them, with every licence text
@@ -185,5 +185,5 @@ deliver tunnel-client "$TOOL_FEATURES" "$out"
 keep_licences
 deliver tunnel-clientd "$SERVICE_FEATURES" "$out"
 keep_licences tunnel-clientd
-deliver tunnel-clientd '' "$out/bare"
+deliver tunnel-clientd "$BARE_FEATURES" "$out/bare"
 keep_licences bare/tunnel-clientd

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Copies what a package contains into a staging folder: the one list of files, for the RPM and for the DEB.
 #
-#   packaging/install.sh --destdir DIR --layout rpm|deb --programs FOLDER [--run FILE] [--dynamic]
+#   packaging/install.sh --destdir DIR --layout rpm|deb --programs FOLDER [--run FILE] [--dynamic] [--fips]
 #
 # --programs  a folder with tunnel-client and tunnel-clientd, and with the lists of their components, if there are any
 # --run       a tunnel-client of the same version that runs here, for the completions, when those are for another machine
 # --dynamic   the programs need their loader and libraries: the unit is told by a drop-in that it may execute them
+# --fips      they compute with the system's OpenSSL: the unit is told that it may look whether the host is in FIPS mode
 #
 # Licences are not here: each packaging system has its own place for them.
 set -euo pipefail
@@ -16,7 +17,7 @@ usage() {
     exit 2
 }
 
-destdir='' layout='' programs='' run='' dynamic=''
+destdir='' layout='' programs='' run='' dynamic='' fips=''
 while (($#)); do
     case $1 in
         --destdir | --layout | --programs | --run)
@@ -25,6 +26,7 @@ while (($#)); do
             shift 2
             ;;
         --dynamic) dynamic=yes && shift ;;
+        --fips) fips=yes && shift ;;
         *) usage ;;
     esac
 done
@@ -72,6 +74,9 @@ for unit in packaging/systemd/*.service; do
 done
 if [[ -n $dynamic ]]; then
     put 0644 packaging/systemd/examples/dynamic-build.conf "$units/tunnel-client@.service.d/dynamic-build.conf"
+fi
+if [[ -n $fips ]]; then
+    put 0644 packaging/systemd/examples/fips.conf "$units/tunnel-client@.service.d/fips.conf"
 fi
 put 0644 packaging/systemd/tunnel-client.sysusers /usr/lib/sysusers.d/tunnel-client.conf
 

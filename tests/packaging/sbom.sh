@@ -59,4 +59,4 @@ list_of() {
 folder=${1:-target/package/$(uname -m)}
 list_of tunnel-client "$TOOL_FEATURES"
 list_of tunnel-clientd "$SERVICE_FEATURES"
-list_of bare/tunnel-clientd ''
+list_of bare/tunnel-clientd "$BARE_FEATURES"

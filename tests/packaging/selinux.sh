@@ -125,6 +125,7 @@ check_tunnel() {
     # musl binds the socket that it asks over UDP with.
     must "name servers over UDP" -A -s $tunnel -t node_t -c udp_socket -p node_bind
     must "the health socket" -A -s $tunnel -t tunnel_client_runtime_t -c sock_file -p create
+    must "the mode of the host" -A -s $tunnel -t sysctl_crypto_t -c file -p read
     must "profiles" -A -s $tunnel -t tunnel_client_etc_t -c file -p read
     must_not "writable memory is executed" -A -s $tunnel -p execmem,execstack,execheap
     must_not "a program is executed" -A -s $tunnel -c file -p execute_no_trans
