@@ -144,7 +144,7 @@ write_provenance() {
     mkdir "$release/provenance"
     for arch in "${architectures[@]}"; do
         materials=(--parameter "architecture=$arch" --parameter "features of tunnel-client=$TOOL_FEATURES"
-            --parameter "features of tunnel-clientd=$SERVICE_FEATURES" --parameter 'features of bare/tunnel-clientd='
+            --parameter "features of tunnel-clientd=$SERVICE_FEATURES" --parameter "features of bare/tunnel-clientd=$BARE_FEATURES"
             --file "$publisher_url=$release/source/$name-vendor.tar.xz"
             --lock Cargo.lock --components "$release/$arch/tunnel-client.cdx.json")
         for wheel in wheels/*.whl; do
