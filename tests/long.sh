@@ -4,6 +4,7 @@
 #
 #   tests/long.sh [PART...]    parts by name, or all of them in the order of this list:
 #     soak         ten minutes of calls, with answers counted; and with faults
+#     faults       3000 runs (or TUNNEL_CLIENT_FAULT_RUNS) between peers that a seed makes fail: every history holds
 #     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     mutants      every protection of the threat model taken away once: a test has to notice
@@ -21,6 +22,14 @@ part_soak() {
     step cargo build --locked --release
     step cargo bench --locked --bench relay -- soak 600
     step cargo bench --locked --bench relay -- faults
+}
+
+# Other seeds every day; a run that fails says how it is repeated.
+part_faults() {
+    local first
+    first=$(date +%y%j00000)
+    step env TUNNEL_CLIENT_FAULT_SEEDS="$first..$((first + ${TUNNEL_CLIENT_FAULT_RUNS:-3000}))" \
+        cargo test --locked --test suite -- --nocapture histories_hold
 }
 
 part_interop() {

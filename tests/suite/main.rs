@@ -55,6 +55,7 @@ mod health;
 mod health_page;
 mod health_parts;
 mod help;
+mod histories;
 mod hostile;
 mod init;
 mod locations;

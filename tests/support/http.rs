@@ -110,6 +110,11 @@ impl Request {
         }
     }
 
+    /// The port that it came from, as long as it is served; 0 where there is none.
+    pub fn port(&self) -> u16 {
+        self.peer.upgrade().and_then(|peer| Some(peer.peer_addr().ok()?.port())).unwrap_or_default()
+    }
+
     /// Everything in one text, for searches and failure messages.
     pub fn dump(&self) -> String {
         let mut out = format!("{} {}\n", self.method, self.target);

@@ -4,16 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
-use serde_json::Value;
-
 use super::BOUND;
 use super::command::{Command, envelope};
 use super::contract::Operation;
 use super::http::Request;
 use super::keys::{self, Keys};
-use super::reply::{Reply, raw_member};
+pub use super::posted::{Handed, Posted};
+use super::reply::Reply;
 use super::server::Server;
+use rustls::ServerConfig;
 
 /// The tunnel that all tests use.
 pub const TUNNEL: &str = "tunnel_0123456789abcdefghijklmnopqrstuv";
@@ -26,15 +25,6 @@ pub struct Plane {
     /// The server beneath, with its request log.
     pub server: Server,
     shared: Arc<Shared>,
-}
-
-/// One POST to `/response`.
-#[derive(Debug, Clone)]
-pub struct Posted {
-    /// The request as it came.
-    pub request: Request,
-    /// The body.
-    pub json: Value,
 }
 
 #[derive(Default)]
@@ -53,55 +43,13 @@ struct State {
     answers_for: HashMap<String, VecDeque<Reply>>,
     metadata: Option<Reply>,
     posts: Vec<Posted>,
+    handed: Vec<Handed>,
     polls_open: usize,
     polls_open_max: usize,
     stopped: bool,
     /// Requests that the published contract does not accept.
     violations: Vec<String>,
     off_contract: bool,
-}
-
-impl Posted {
-    /// `resp_code`.
-    pub fn code(&self) -> u64 {
-        self.json["resp_code"].as_u64().unwrap_or(0)
-    }
-
-    /// `resp_type`, with the contract's default.
-    pub fn kind(&self) -> &str {
-        self.json["resp_type"].as_str().unwrap_or("jsonrpc_response")
-    }
-
-    /// `resp_json`, parsed.
-    pub fn payload(&self) -> &Value {
-        &self.json["resp_json"]
-    }
-
-    /// `resp_json` as it stood in the body.
-    pub fn payload_text(&self) -> String {
-        raw_member(&self.request.body, "resp_json").unwrap_or_default()
-    }
-
-    /// The values of one of `resp_headers`.
-    pub fn header(&self, name: &str) -> Vec<&str> {
-        let found = self.json["resp_headers"].as_object().into_iter().flatten();
-        found
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .flat_map(|(_, values)| values.as_array().into_iter().flatten())
-            .filter_map(Value::as_str)
-            .collect()
-    }
-
-    /// `error.data.tunnel_failure` of the payload.
-    pub fn failure(&self) -> &Value {
-        &self.json["resp_json"]["error"]["data"]["tunnel_failure"]
-    }
-
-    /// `source/transport_error_kind` of the failure.
-    pub fn cause(&self) -> String {
-        let text = |key: &str| self.failure()[key].as_str().unwrap_or("-").to_owned();
-        format!("{}/{}", text("source"), text("transport_error_kind"))
-    }
 }
 
 impl Plane {
@@ -201,6 +149,11 @@ impl Plane {
         self.shared.state.lock().unwrap().posts.clone()
     }
 
+    /// What was taken from the queue so far, poll by poll.
+    pub fn handed(&self) -> Vec<Handed> {
+        self.shared.state.lock().unwrap().handed.clone()
+    }
+
     /// All POSTs of one command so far.
     pub fn posts_of(&self, command: &Command) -> Vec<Posted> {
         self.posts().into_iter().filter(|p| p.json["request_id"] == *command.id).collect()
@@ -214,6 +167,16 @@ impl Plane {
     /// The same with a bound of one's own, for servers that are slow to start.
     pub fn wait_answer_within(&self, command: &Command, bound: Duration) -> Posted {
         self.wait_posts_within(command, bound, 1, |post| post.kind() != "jsonrpc_notify").remove(0)
+    }
+
+    /// Whether a command is answered by then.
+    pub fn is_answered_by(&self, command: &Command, end: Instant) -> bool {
+        let answers =
+            |post: &Posted| post.json["request_id"] == *command.id && post.kind() != "jsonrpc_notify";
+        let state = self.shared.state.lock().unwrap();
+        let left = end.saturating_duration_since(Instant::now());
+        let waits = |state: &mut State| !state.posts.iter().any(answers);
+        !self.shared.changed.wait_timeout_while(state, left, waits).unwrap().1.timed_out()
     }
 
     /// The same for a command that may end without an answer: nothing, when there is none and `is_silent` says so.
@@ -381,7 +344,9 @@ impl Shared {
         if taken.is_empty() {
             return Reply::status(204);
         }
-        Reply::json(200, format!(r#"{{"commands":[{}]}}"#, taken.join(",")))
+        let reply = Reply::json(200, format!(r#"{{"commands":[{}]}}"#, taken.join(",")));
+        state.handed.push(Handed { commands: taken, port: request.port(), at: Instant::now() });
+        reply
     }
 
     fn response(&self, request: &Request) -> Reply {

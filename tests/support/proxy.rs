@@ -60,6 +60,11 @@ impl Proxy {
         Proxy { port, tls: secure, seen, stop, acceptor: Some(acceptor) }
     }
 
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `http://127.0.0.1:PORT` or `https://…`.
     pub fn url(&self) -> String {
         self.url_as("")
