@@ -79,29 +79,6 @@ fn a_lone_notification_is_no_answer() {
     assert_502(&answer, "protocol");
 }
 
-/// CP-108, MCP-082, MCP-083: a connection that breaks is `transport_closed`, and nothing is sent twice.
-#[test]
-fn broken_connections_are_transport_failures() {
-    let rig = Rig::start();
-    let half = r#"{"jsonrpc":"2.0","#;
-    let replies = [
-        Reply::closed(),
-        Reply::reset(),
-        Reply::raw("HTTP/1.1 200 OK\r\nContent-"),
-        Reply::json(200, half).declaring(100).close(),
-        Reply::json(200, half).chunked().close(),
-        Reply::json(200, half).declaring(100).then(Part::Reset),
-    ];
-    let count = replies.len();
-    for reply in replies {
-        assert_502(&outcome(&rig, reply), "transport_closed");
-    }
-    assert_eq!(rig.mcp.calls_of("m").len(), count);
-    let nonsense = outcome(&rig, Reply::raw("SMTP 220 hello\r\n\r\n"));
-    assert_eq!(nonsense.code(), 502);
-    rig.assert_alive();
-}
-
 /// A client whose only server is at `url`, asked once.
 fn unreachable(url: &str) -> Posted {
     let rig = Rig::with(|b| b.set("mcp.server-url", url));

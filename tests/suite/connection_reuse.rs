@@ -29,17 +29,6 @@ fn an_unanswered_post_is_sent_once() {
     }
 }
 
-/// MCP-083: a head that breaks off does not make the POST go out again either.
-#[test]
-fn a_broken_head_is_no_reason_to_send_again() {
-    let rig = Rig::start();
-    rig.assert_alive();
-    rig.mcp.reply("fragile", Reply::raw("HTTP/1.1 200 OK\r\nContent-Ty"));
-    assert_eq!(rig.send(&Command::method("fragile", "1")).code(), 502);
-    rig.assert_alive();
-    assert_eq!(rig.mcp.calls_of("fragile").len(), 1);
-}
-
 /// DESIGN, Connections: a server that closes idle connections costs no call, and no call is doubled.
 #[test]
 fn closed_idle_connections_cost_no_call() {
@@ -81,23 +70,6 @@ fn a_server_without_keep_alive_is_served() {
     let mut connections: Vec<usize> = calls.iter().map(|r| r.connection).collect();
     connections.dedup();
     assert_eq!(connections.len(), 5);
-}
-
-/// DESIGN, Connections: a terminal answer whose used connection dies unanswered goes out once more, with the same bytes.
-#[test]
-fn an_answer_survives_a_dead_connection_to_the_plane() {
-    let rig = Rig::with(|b| b.flag("mcp.max-concurrent-requests", "1"));
-    rig.assert_alive();
-    for _ in 0..4 {
-        let command = Command::method("ping", "2");
-        rig.plane.answer_for(&command, Reply::closed());
-        rig.plane.queue(&command);
-        let posts = rig.plane.wait_posts(&command, 2, |_| true);
-        assert_eq!(posts[0].request.body, posts[1].request.body);
-        assert_ne!(posts[0].request.connection, posts[1].request.connection);
-    }
-    rig.assert_alive();
-    assert!(!rig.client.log().contains("failed to post response"));
 }
 
 /// DESIGN, figures: connections are kept while there is work, on both sides.

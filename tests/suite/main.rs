@@ -48,6 +48,7 @@ mod dev_stub;
 mod doctor;
 mod era_replies;
 mod era_requests;
+mod fault_matrix;
 mod faults;
 mod forwarding;
 mod harpoon;

@@ -202,20 +202,6 @@ fn a_refused_key_is_read_again_from_its_file() {
     assert!(!rig.client.log().contains("second-key"), "{}", rig.client.log());
 }
 
-/// CP-145: an answer whose connection drops is sent again, and the server is not asked again.
-#[test]
-fn dropped_connections_cost_no_answer() {
-    let rig = Rig::start();
-    let broken = [Reply::closed(), Reply::reset(), Reply::raw("nonsense\r\n\r\n")];
-    let commands = answered_by(&rig, &broken, 1);
-    for command in &commands {
-        let posts = rig.plane.wait_posts(command, 2, |_| true);
-        assert_identical(&posts);
-        assert_eq!(posts[1].code(), 200);
-    }
-    assert_eq!(rig.mcp.calls_of("m").len(), commands.len());
-}
-
 /// CP-146: `Retry-After` is the least wait before the next attempt.
 #[test]
 fn retry_after_delays_the_next_attempt() {
