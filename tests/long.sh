@@ -4,7 +4,8 @@
 #
 #   tests/long.sh [PART...]    parts by name, or all of them in the order of this list:
 #     soak         ten minutes of calls, with answers counted; and with faults
-#     faults       3000 runs (or TUNNEL_CLIENT_FAULT_RUNS) between peers that a seed makes fail: every history holds
+#     faults       3000 runs (or TUNNEL_CLIENT_FAULT_RUNS) between peers that a seed makes fail, and 60 over a link
+#                  that loses packets: every history holds
 #     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     mutants      every protection of the threat model taken away once: a test has to notice
@@ -30,6 +31,7 @@ part_faults() {
     first=$(date +%y%j00000)
     step env TUNNEL_CLIENT_FAULT_SEEDS="$first..$((first + ${TUNNEL_CLIENT_FAULT_RUNS:-3000}))" \
         cargo test --locked --test suite -- --nocapture histories_hold
+    step tests/lossy.sh
 }
 
 part_interop() {
