@@ -84,6 +84,9 @@ const PLACES: [Place; 4] = [Place::BeforeHead, Place::InHead, Place::InBody, Pla
 /// The end of a connection is on its way beside the next exchange; peers rarely hang up that late.
 const LATE: Duration = Duration::from_millis(50);
 
+/// How long a client may take to read a reply that was written, on a busy host.
+const REST: Duration = Duration::from_millis(200);
+
 /// How long a post may take, by the settings of these clients.
 const POST: Duration = Duration::from_millis(1300);
 
@@ -153,6 +156,8 @@ fn play((peer, deed, wanted): &Row) -> Vec<String> {
         }
         let deed = if place == Place::Behind && *deed == GARBAGE { Deed::Forge } else { *deed };
         hurt.rig.assert_alive();
+        // What was used has come to rest: used and fresh connections differ in what is sent again.
+        std::thread::sleep(REST);
         let before = Before { wanted, logged: hurt.rig.client.log().lines().count() };
         let found = match peer {
             Peer::Polls => hurt.poll(place, deed, &before),
