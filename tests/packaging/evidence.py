@@ -240,14 +240,14 @@ def self_test(text, summary, controls):
         ("Test: no test: there is", "Test: there is"),
         ("  * Test: ", "  * Tested: "),
         ("at most 18 s follow", "at most 19 s follow"),
-        ("**H8**", "**H9**"),
+        ("**H10**", "**H11**"),
         ("**R18**", "**R19**"),
     ]
     of_summary = [("](#what-remains)", "](#what-has-gone)"), ("A1 to A", "A1 to A1"), ("* R2: ", "* R3: ")]
     of_controls = [
         ("`secrets::nothing_that_is_shown_holds_a_secret`", "`secrets::nothing_is_shown`"),
         ("`tests/packaging/reproducible.sh`", "`tests/packaging/absent.sh`"),
-        ("H1 to H8", "H1 to H9"),
+        ("H1 to H10", "H1 to H11"),
         ("| R4 | A filter before", "| Nothing | A filter before"),
         ("| Short-lived keys", "| Short-lived | keys"),
         ("(`packaging/rotation.md`)", "(`packaging/turning.md`)"),
