@@ -5,8 +5,9 @@
     packaging/dossier.py --check    says what would change and exits 1; 0 when nothing would
 
 A row is a crate that is linked into the program or runs while it is built, on any of the targets
-that are shipped; a build with `openssl` has tables for what it has more. All columns but the last two are generated; "why" and "instead" are written by
-hand and kept. A crate without them is a failure of --check: nothing comes in unexplained.
+that are shipped; a build with `openssl` has tables for what it has more. All columns but the last two are generated;
+"why" and "instead" are written by hand and kept. A crate without them is a failure of --check: nothing comes in
+unexplained. So is a crate that asks for a later Rust than Cargo.toml claims.
 
 Needs cargo with the crates at hand (registry cache or vendored tree), no network, and nothing but
 Python's standard library.
@@ -112,8 +113,21 @@ def row(package, features, parents):
     return cells + [package["license"] or "not said", repository(package), ", ".join(sorted(parents))]
 
 
+def numbers(version):
+    """A version of Rust as numbers; nothing counts as 1.0."""
+    return tuple(int(part) for part in (version or "1.0").split("."))
+
+
+def too_new(packages, claimed):
+    """Crates that ask for a later Rust than Cargo.toml claims."""
+    for package in packages:
+        if numbers(package["rust_version"])[:2] > numbers(claimed)[:2]:
+            yield f"{package['name']} {package['version']} wants Rust {package['rust_version']}, and Cargo.toml claims {claimed}"
+
+
 def generated():
-    """The generated cells of every row, in order of name: {table: [[cells]]}. A crate stands in one table."""
+    """The generated cells of every row, in order of name: {table: [[cells]]}, and crates that are too new. A crate stands
+    in one table."""
     metadata = json.loads(cargo("metadata", "--all-features", "--format-version", "1"))
     packages = {(package["name"], package["version"]): package for package in metadata["packages"]}
     tables, known = {name: [] for name in TABLES}, set()
@@ -123,7 +137,8 @@ def generated():
             cells = row(packages[key], *found[key])
             tables[library, "linked" if key in linked else "built"].append(cells)
         known |= set(found)
-    return tables
+    claimed = next(package["rust_version"] for package in metadata["packages"] if package["name"] == OWN)
+    return tables, list(too_new((packages[key] for key in sorted(known)), claimed))
 
 
 def named(cells):
@@ -167,8 +182,10 @@ def main():
     arguments = sys.argv[1:]
     if arguments not in ([], ["--check"]):
         sys.exit(__doc__)
-    before, tables = DOSSIER.read_text(), generated()
+    before, (tables, late) = DOSSIER.read_text(), generated()
     after, missing = rewritten(before, tables)
+    for fault in late:
+        print(fault)
     for crate in missing:
         print(f"{DOSSIER.name}: {crate} has nobody who says why it is here and what would replace it")
     if arguments:
@@ -176,10 +193,10 @@ def main():
         difference = list(difflib.unified_diff(*texts, "as it is", "as it should be", lineterm="", n=0))
         for line in difference:
             print(line)
-        sys.exit(1 if missing or difference else 0)
+        sys.exit(1 if missing or difference or late else 0)
     DOSSIER.write_text(after)
     print(", ".join(f"{' '.join(name)}: {len(rows)}" for name, rows in tables.items()))
-    sys.exit(1 if missing else 0)
+    sys.exit(1 if missing or late else 0)
 
 
 if __name__ == "__main__":

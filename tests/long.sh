@@ -8,6 +8,7 @@
 #                  that loses packets: every history holds
 #     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
 #     release      the whole release, both architectures, made twice without a network: the same bytes
+#     msrv         the programs and unit tests with the oldest Rust that is claimed, which Debian 13 has
 #     mutants      every protection of the threat model taken away once: a test has to notice
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,6 +41,10 @@ part_interop() {
 
 part_release() {
     step tests/packaging/release.sh --complete
+}
+
+part_msrv() {
+    step tests/packaging/msrv.sh
 }
 
 part_mutants() {

@@ -41,6 +41,15 @@ if ! packaging/dossier.py --check; then
     echo "packaging/DEPENDENCIES.md is out of date: run packaging/dossier.py, and write the last two columns" >&2
     exit 1
 fi
+python3 -B - <<'EOF'
+import sys
+
+sys.path.insert(0, "packaging")
+import dossier
+
+late = [dossier.too_new([{"name": "a", "version": "1", "rust_version": each}], "1.85") for each in ("1.86", "1.85.1", None)]
+assert [len(list(each)) for each in late] == [1, 0, 0], "a crate that asks for a later Rust is not noticed"
+EOF
 if ! packaging/reviews.py --check; then
     echo "packaging/REVIEWS.md is out of date: read what has changed, and say so with packaging/reviews.py" >&2
     exit 1

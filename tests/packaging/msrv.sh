@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Builds the programs with the oldest Rust that Cargo.toml claims, which is the one of Debian 13, and runs the unit tests.
+# Four sets of features; takes about six minutes on two cores.
+#
+#   tests/packaging/msrv.sh
+#
+# Needs root, debootstrap, cargo, git, and a mirror with Debian 13, which is the one that this machine's own apt uses. A
+# root of Debian 13 with its Rust is made once and kept in target/package-msrv. The crates are put beside the source
+# first, so nothing is fetched by the old cargo. Where the root cannot be made this says so and succeeds, unless
+# TUNNEL_CLIENT_MSRV=required is set.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+codename=trixie
+kept=target/package-msrv
+root=$kept/$codename
+claimed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+skip() {
+    echo "SKIPPED: tests/packaging/msrv.sh because $1"
+    [[ ${TUNNEL_CLIENT_MSRV:-} != required ]]
+    exit
+}
+
+((EUID == 0)) || skip "only root can make a system"
+unshare --mount true 2>/dev/null || skip "this user may not mount (unshare --mount)"
+command -v debootstrap >/dev/null || skip "debootstrap is missing (Debian: debootstrap)"
+command -v apt-get >/dev/null || skip "there is no apt here to name a mirror"
+
+debian_root() {
+    [[ -e $root/usr/bin/cargo ]] && return
+    local here mirror log=$kept/debootstrap.log
+    here=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    # shellcheck disable=SC2016 # apt-get replaces $(SITE), not the shell
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Release: $here" 'Component: main' |
+        sort -u | sed -n 1p)
+    [[ -n $mirror ]] || skip "apt here knows no archive"
+    mkdir -p "$kept"
+    rm -rf --one-file-system "$root.new"
+    debootstrap --variant=minbase --include=rustc,cargo,gcc,libc6-dev,ca-certificates "$codename" "$root.new" "$mirror" >"$log" 2>&1 ||
+        { tail "$log"; skip "debootstrap could not make a system (log: $log)"; }
+    rm -rf "$root".new/var/cache/apt/archives/*.deb "$root".new/var/lib/apt/lists/*
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$root.new/etc/hosts"
+    mv "$root.new" "$root"
+}
+
+# The tree as it is here, committed or not, and every crate of the lock file.
+source_tree() {
+    rm -rf --one-file-system "$root/source/tree" "$root/source/vendor"
+    mkdir -p "$root/source/tree/.cargo"
+    git ls-files -z | xargs -0 cp --parents --no-dereference --target-directory "$root/source/tree"
+    cargo vendor --quiet --locked --versioned-dirs "$root/source/vendor" >/dev/null
+    cat >>"$root/source/tree/.cargo/config.toml" <<'CONFIG'
+
+[source.crates-io]
+replace-with = "vendored"
+
+[source.vendored]
+directory = "/source/vendor"
+CONFIG
+}
+
+# A cargo command of the old toolchain, in the tree, with the processes that tests look at.
+old_cargo() {
+    # shellcheck disable=SC2016 # for the shell within
+    unshare --mount --fork sh -c 'mount -t proc proc "$1/proc" && shift && exec "$@"' - "$root" \
+        chroot "$root" env -i HOME=/root PATH=/usr/bin:/bin CARGO_NET_OFFLINE=true CARGO_PROFILE_DEV_DEBUG=0 \
+        CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=/source/target sh -c 'cd /source/tree && exec cargo "$@"' - "$@"
+}
+
+debian_root
+source_tree
+version=$(chroot "$root" rustc --version)
+[[ $version == "rustc $claimed."* ]] ||
+    { echo "Cargo.toml claims Rust $claimed, and Debian's $codename has $version: nothing can be said" >&2; exit 1; }
+
+for features in ring ring,harpoon,page ring,operator,harpoon,page ring,operator,harpoon,page,dev; do
+    echo "features: $features"
+    old_cargo build --quiet --locked --bins --no-default-features --features "$features"
+done
+chroot "$root" /source/target/debug/tunnel-clientd --version
+# The terminals and name services of a bare root are no part of this: tests of the library alone.
+old_cargo test --quiet --locked --lib
+echo "msrv: built and tested with $version"
