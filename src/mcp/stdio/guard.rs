@@ -291,9 +291,8 @@ mod tests {
 
     #[test]
     fn an_environment_survives_the_way() {
-        let (reading, writing) = std::io::pipe().unwrap();
-        let lifeline = File::from(std::os::fd::OwnedFd::from(reading));
-        let mut writing = File::from(std::os::fd::OwnedFd::from(writing));
+        let (reading, writing) = unistd::pipe().unwrap();
+        let (lifeline, mut writing) = (File::from(reading), File::from(writing));
         let long = "x".repeat(10_000);
         for entries in [vec![], vec![("A", "1=2"), ("EMPTY", ""), ("LONG", long.as_str()), ("B", "\n")]] {
             let entries: Vec<(OsString, OsString)> =
