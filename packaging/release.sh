@@ -10,6 +10,7 @@
 #        DIR/packages/     RPM and DEB of both, and the source RPM
 #        DIR/provenance/   in-toto statements with SLSA provenance: what was made of what
 #        DIR/advisories/   which advisories were looked at, and what of them concerns this release: OpenVEX, CSAF
+#        DIR/SECURITY-INSIGHTS.yml    for the root of the repository that the publisher serves
 #        DIR/verify.sh     for whoever gets the folder
 #        DIR/SHA256SUMS    of all of that; signed by the key of the publisher: release/sign.sh
 #
@@ -174,6 +175,8 @@ look_for_advisories() {
 # One list of everything, in order of names, and modes that do not depend on the umask.
 seal() {
     install -m 0755 packaging/verify.sh "$release/verify.sh"
+    packaging/security-insights.py "$publisher" "$publisher_url" "$(date --utc --date "@$SOURCE_DATE_EPOCH" +%F)" \
+        >"$release/SECURITY-INSIGHTS.yml"
     chmod -R u=rwX,go=rX "$release"
     (cd "$release" && find . -type f -printf '%P\0' | LC_ALL=C sort --zero-terminated |
         xargs --null sha256sum) >"$scratch/sums"
