@@ -7,7 +7,8 @@
 #        DIR/bare/tunnel-clientd       the service with no feature but ring
 #        DIR/tunnel-client             all commands for people
 #        each with PROGRAM.cdx.json    what was compiled for it, and what of that is in it (CycloneDX)
-#        DIR/LICENSE.dependencies, DIR/cargo-vendor.txt   what is in each of them, with every licence text
+#        DIR/LICENSE.dependencies, DIR/cargo-vendor.txt   what is in the two of packages, with every licence text
+#        DIR/bare/LICENSE.dependencies, DIR/bare/cargo-vendor.txt   the same of the bare one, which holds less
 #
 # DIR is target/package/ARCH unless given; a relative one is taken from the top of the project.
 #
@@ -149,14 +150,14 @@ list_components() {
     clean_cargo packaging/licenses.py manifest --features "$features" --target "$target" >"$work/cargo-vendor.txt"
 }
 
-# One list of licences is shipped, so the programs must hold the same crates.
+# keep_licences FOLDER [PROGRAM]: one list of licences is shipped, so a further program must hold the same crates.
 keep_licences() {
     local list
     for list in LICENSE.dependencies cargo-vendor.txt; do
-        if test -z "${1:-}"; then
-            install -m 0644 "$work/$list" "$out/$list"
+        if test -z "${2:-}"; then
+            install -m 0644 "$work/$list" "$1/$list"
         else
-            cmp "$work/$list" "$out/$list" || fail "$1 holds other crates than the program before it; ship a list for each"
+            cmp "$work/$list" "$1/$list" || fail "$2 holds other crates than the program before it; ship a list for each"
         fi
     done
 }
@@ -182,8 +183,8 @@ install_tools
 fetch_crates
 encode_flags
 deliver tunnel-client "$TOOL_FEATURES" "$out"
-keep_licences
+keep_licences "$out"
 deliver tunnel-clientd "$SERVICE_FEATURES" "$out"
-keep_licences tunnel-clientd
+keep_licences "$out" tunnel-clientd
 deliver tunnel-clientd "$BARE_FEATURES" "$out/bare"
-keep_licences bare/tunnel-clientd
+keep_licences "$out/bare"

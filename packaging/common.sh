@@ -3,7 +3,7 @@
 
 # The features of the programs that are shipped. Cargo would unite them in one build, so each has a build of its own.
 # shellcheck disable=SC2034 # for those who source this
-readonly TOOL_FEATURES=operator,harpoon,page,ring SERVICE_FEATURES=harpoon,page,ring BARE_FEATURES=ring
+readonly TOOL_FEATURES=operator,harpoon,page,cage,ring SERVICE_FEATURES=harpoon,page,cage,ring BARE_FEATURES=ring
 
 fail() {
     echo "${0##*/}: $*" >&2

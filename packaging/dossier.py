@@ -25,7 +25,7 @@ DOSSIER = ROOT / "packaging" / "DEPENDENCIES.md"
 TARGETS = [f"{arch}-unknown-linux-{libc}" for arch in ("x86_64", "aarch64") for libc in ("gnu", "musl")]
 OWN = "tunnel-client"
 # What the programs of a package are built with, taken together, and what computes in them: ring in most.
-FEATURES = "operator,harpoon,page"
+FEATURES = "operator,harpoon,page,cage"
 LIBRARIES = ("ring", "openssl")
 HEAD = ["crate", "version", "features", "lines", "unsafe", "licence", "repository", "needed by", "why", "instead"]
 HAND_WRITTEN = 2

@@ -22,7 +22,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OWN = "tunnel-client"
 # What the programs of a package are built with, taken together.
-FEATURES = "operator,harpoon,page,ring"
+FEATURES = "operator,harpoon,page,cage,ring"
 TEXTS = ("license", "licence", "copying", "copyright", "notice", "unlicense")
 # Code and settings that are named so.
 NOT_TEXTS = (".rs", ".c", ".h", ".py", ".toml", ".json")

@@ -8,8 +8,9 @@
 //!
 //! `tunnel-clientd` is the service: what `run` does, and the guards of its children. `tunnel-client` holds all
 //! commands for people, `run` among them. Without any feature this is the audited service. `page` adds `/ui`;
-//! `harpoon` the endpoints that the product may call by name, and OAuth discovery, which finds such; `operator` the
-//! commands; `dev` the servers for trying things out. `ring` or `openssl` computes.
+//! `harpoon` the endpoints that the product may call by name, and OAuth discovery, which finds such; `cage` the limits
+//! that the service sets itself at its start; `operator` the commands; `dev` the servers for trying things out. `ring`
+//! or `openssl` computes.
 //!
 //! # Rooms
 //!
@@ -30,6 +31,7 @@
 //! | `oauth` | finds the metadata of a protected server | `mcp` and what it uses |
 //! | `harpoon` | calls HTTP endpoints that the operator has named | `oauth` and what it uses |
 //! | `dev` | a local control plane and a stub MCP server | `harpoon`, `relay`, `config`, `ops` |
+//! | `cage` | limits the process to what its settings need, for the rest of its life | `config` |
 //! | [`service`] | puts the rooms together into a running tunnel, from settings to exit code | everything above |
 //! | `doctor` | looks at a set-up before it runs, with the code that runs it | everything above |
 //! | `cli` | commands | everything |
@@ -53,6 +55,7 @@
 //!   us and a child; *era*: the revisions of MCP with a handshake, or those without.
 //! * *policy*: the operator's rules of what callers may ask for; *judgement*: what they say about a command; *subject*:
 //!   the tool, prompt or resource that a command names.
+//! * *cage*: the limits that the process sets itself before its first thread.
 //! * *drain*: the end of a tunnel, in which commands in flight are finished.
 //! * *endpoint*: a URL that Harpoon may call; *profile*: a named YAML file; *setting*: one row of the table.
 //!
@@ -104,7 +107,8 @@
 //! * No program is run but those that `mcp.command` names, each under this one as its guard, and by `tunnel-client`
 //!   the operator's editor (`profiles edit`), `systemctl` and `journalctl` (`support`).
 //! * No file is read or written but those that a setting or an option names, the folder of profiles, the system's roots,
-//!   and what the kernel says in `/proc` of this process, its children, IPv6 and FIPS mode; and what OpenSSL reads.
+//!   and what the kernel says in `/proc` of this process, its children, IPv6 and FIPS mode; and what OpenSSL reads. The cage holds it
+//!   to their directories, unless a server over stdio would be held too.
 //! * No redirect of the control plane is followed, none of a server leaves its origin, and one of an endpoint
 //!   leads to another endpoint or nowhere.
 //! * No secret is kept outside [`config::Secret`] and the headers made from it.
@@ -119,6 +123,8 @@ compile_error!(
 );
 
 mod audit;
+#[cfg(feature = "cage")]
+mod cage;
 mod calendar;
 #[cfg(feature = "operator")]
 mod cli;
@@ -169,6 +175,8 @@ const FEATURES: &[&str] = &[
     "harpoon",
     #[cfg(feature = "page")]
     "page",
+    #[cfg(feature = "cage")]
+    "cage",
     #[cfg(feature = "dev")]
     "dev",
     #[cfg(feature = "openssl")]

@@ -13,6 +13,8 @@ use log::LevelFilter;
 
 use crate::sync;
 
+#[cfg(feature = "cage")]
+use super::CageMode;
 #[cfg(feature = "operator")]
 use super::document;
 use super::document::Raw;
@@ -29,6 +31,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Where the packaged units put their sockets, each in a directory of the profile's name.
 #[cfg(feature = "operator")]
 const UNIT_SOCKETS: &str = "/run/tunnel-client";
+
+/// The word by which a setting asks for its feature whatever happens.
+const REQUIRE: &str = "require";
 
 /// Time-out of resolving the listener's name. A second name server is asked after 5 s.
 const RESOLVE_TIME: Duration = Duration::from_secs(6);
@@ -118,6 +123,9 @@ section! {
         drain_timeout: Duration = drain_timeout(lookup)?;
         /// File that receives the process id.
         pid_file: Option<PathBuf> = lookup.plain_path("pid.file")?;
+        /// Limits that the process sets itself (`process.cage`).
+        #[cfg(feature = "cage")]
+        cage: CageMode = lookup.read("process.cage", |found| cage(found.text()))?.unwrap_or(CageMode::Auto);
     }
 }
 
@@ -181,7 +189,8 @@ fn leaves_off(lookup: &Lookup, row: &Row, found: &Found) -> Result<bool, Error> 
         (Kind::Boolean, _) => lookup.boolean(row.flag)? == (row.default == "true"),
         (Kind::Integer { .. }, _) => lookup.integer(row.flag).map(|_| true)?,
         (Kind::Proxy | Kind::Secret, Raw::Text(text)) => text.trim().is_empty(),
-        (_, Raw::Text(_) | Raw::Tree(_)) => true,
+        (_, Raw::Text(text)) => text.trim() != REQUIRE,
+        (_, Raw::Tree(_)) => true,
         (_, Raw::List(items)) => items.iter().all(|item| item.trim().is_empty()),
         (_, Raw::Map(pairs)) => pairs.is_empty(),
         (_, Raw::Entries(entries)) => entries.is_empty(),
@@ -208,6 +217,19 @@ fn roots(text: &str) -> Result<Roots, String> {
         "none" => Ok(Roots::None),
         _ => Err(format!(
             "unsupported tls.roots {text:?}: supported values are \"system\", \"webpki\" or \"none\""
+        )),
+    }
+}
+
+/// Limits that the process sets itself.
+#[cfg(feature = "cage")]
+fn cage(text: &str) -> Result<CageMode, String> {
+    match text.trim() {
+        "auto" => Ok(CageMode::Auto),
+        REQUIRE => Ok(CageMode::Require),
+        "off" => Ok(CageMode::Off),
+        _ => Err(format!(
+            "unsupported process.cage {text:?}: supported values are \"auto\", \"require\" or \"off\""
         )),
     }
 }

@@ -14,7 +14,7 @@ use super::lookup::Lookup;
 use super::profile::{self, Source};
 use super::reference::Contents;
 use super::settings::{Kind, Row};
-use super::trust::Stamp;
+use super::trust::{Reach, Stamp};
 use super::{
     Channel, Environment, Error, Flags, HttpServer, ListenAddress, Origin, Policy, Proxy, Secret, Server,
     Settings,
@@ -40,6 +40,8 @@ pub(crate) struct Reading<'a> {
     file: Option<File>,
     contents: Contents,
     settings: Settings,
+    /// Where files can be read from now on.
+    pub(crate) reach: Reach,
 }
 
 impl<'a> Reading<'a> {
@@ -55,8 +57,9 @@ impl<'a> Reading<'a> {
     fn of(flags: &'a Flags, environment: &'a Environment, source: &Source) -> Result<Reading<'a>, Error> {
         let file = source.path.as_deref().map(document::read).transpose()?;
         let (settings, contents) =
-            read(source, flags, environment, file.as_ref(), Contents::default(), None)?;
-        Ok(Reading { flags, environment, source: source.clone(), file, contents, settings })
+            read(source, flags, environment, file.as_ref(), Contents::default(), None, Reach::default())?;
+        let (source, reach) = (source.clone(), Reach::default());
+        Ok(Reading { flags, environment, source, file, contents, settings, reach })
     }
 
     /// The settings in force.
@@ -111,7 +114,7 @@ impl<'a> Reading<'a> {
     /// Settings that may take the place of these.
     fn next(&self, file: Option<&File>, known: Contents) -> Result<(Settings, Contents), String> {
         let listen = Some(&self.settings.health.listen);
-        let read = read(&self.source, self.flags, self.environment, file, known, listen);
+        let read = read(&self.source, self.flags, self.environment, file, known, listen, self.reach.clone());
         let next = read.map_err(|error| error.to_string())?;
         self.settings.check_fixed(&next.0)?;
         Ok(next)
@@ -126,6 +129,7 @@ impl<'a> Reading<'a> {
         let failed = |error: Error| error.to_string();
         // A link may have been put in its place.
         profile::select(self.flags, self.environment).map_err(failed)?;
+        self.reach.check(&old.path)?;
         let file = document::read(&old.path).map_err(failed)?;
         if file.digest == old.digest {
             return Ok(None);
@@ -137,6 +141,7 @@ impl<'a> Reading<'a> {
         let mut known = self.contents.clone();
         known.retain(|_, content| content.lasts);
         let (settings, contents) = self.next(Some(&file), known)?;
+        settings.material().into_iter().try_for_each(|path| self.reach.check(path))?;
         usable(&settings)?;
         let digests = [old.digest.clone(), file.digest.clone()];
         (self.settings, self.contents) = (settings, contents);
@@ -154,9 +159,11 @@ fn read(
     file: Option<&File>,
     known: Contents,
     listen: Option<&ListenAddress>,
+    reach: Reach,
 ) -> Result<(Settings, Contents), Error> {
     let mut lookup = Lookup::of(flags, environment, file, false);
     lookup.listen = listen;
+    lookup.references.reach = reach;
     lookup.references.contents.replace(known);
     let settings = Settings::of(source, &lookup)?;
     Ok((settings, lookup.references.contents.take()))

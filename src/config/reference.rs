@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::trust::{self, READABLE_BY_ALL_BITS, Stamp};
+use super::trust::{self, READABLE_BY_ALL_BITS, Reach, Stamp};
 use super::{Environment, Secret};
 
 /// A referenced file is a key, a header value or a URL; more is a mistake.
@@ -38,6 +38,8 @@ pub(crate) struct References<'a> {
     pub(crate) warnings: RefCell<Vec<String>>,
     /// What stood in these files; none of them is read again.
     pub(crate) contents: RefCell<Contents>,
+    /// Where files can be read.
+    pub(crate) reach: Reach,
 }
 
 /// What a text refers to: the prefix in lower case, and what stands behind it. `None` for a text that is itself.
@@ -60,7 +62,8 @@ fn checked<'r>(source: &str, raw: &'r str) -> Result<Option<(&'static str, &'r s
 impl<'a> References<'a> {
     /// Resolves against these variables.
     pub(crate) fn new(environment: &'a Environment) -> References<'a> {
-        References { environment, warnings: RefCell::default(), contents: RefCell::default() }
+        let (warnings, contents, reach) = Default::default();
+        References { environment, warnings, contents, reach }
     }
 
     /// The trimmed content of a variable or file, or the literal itself. `source` names the setting in complaints.
@@ -126,6 +129,7 @@ impl<'a> References<'a> {
             known.lasts |= lasts;
             return Ok(known.text.expose().to_owned());
         }
+        self.reach.check(&path).map_err(io::Error::other)?;
         let found = trust::read(&path, REFERENCED_FILE_MAX_BYTES)?;
         self.warn(found.warnings);
         if found.mode & READABLE_BY_ALL_BITS != 0 {

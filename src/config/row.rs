@@ -145,6 +145,9 @@ pub(super) const HARPOON_PAGE: Feature = Feature {
     is_built: cfg!(all(feature = "harpoon", feature = "page")),
 };
 
+/// Limits that the process sets itself.
+pub(super) const CAGE: Feature = Feature { name: "cage (feature cage)", is_built: cfg!(feature = "cage") };
+
 /// The listener's page.
 pub(super) const PAGE: Feature = Feature { name: "page (feature page)", is_built: cfg!(feature = "page") };
 

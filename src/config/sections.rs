@@ -21,6 +21,18 @@ pub enum Roots {
     None,
 }
 
+/// `process.cage`: the limits that the process sets itself.
+#[cfg(feature = "cage")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CageMode {
+    /// As far as the kernel has them.
+    Auto,
+    /// Or no start.
+    Require,
+    /// None.
+    Off,
+}
+
 /// A proxy that somebody configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proxy {

@@ -8,7 +8,7 @@
 //! and an item of the manual pages. The compiler asks for the field, and a test for each of the others: every live row
 //! has a sentence and is read by some section, every reading names a row, and the pages list what the table lists.
 
-use super::row::{DEV, HARPOON, HARPOON_PAGE, PAGE, key, new, required};
+use super::row::{CAGE, DEV, HARPOON, HARPOON_PAGE, PAGE, key, new, required};
 pub use super::row::{Feature, Key, Kind, Least, Row, Shape, Status};
 
 use Kind::{Boolean, Duration, Entries, Headers, Integer, List, Path, Proxy, Secret, Text};
@@ -103,6 +103,7 @@ pub const ROWS: &[Row] = &[
     new("health.show-details", &["HEALTH_SHOW_DETAILS"], "health.show_details", Boolean, "", "false").alias("health-show-details"),
     new("pid.file", &["PID_FILE"], "process.pid_file", Text, "path", ""),
     new("process.drain-timeout", &["PROCESS_DRAIN_TIMEOUT"], "process.drain_timeout", Duration(AboveZero), "duration", "15s"),
+    new("process.cage", &["PROCESS_CAGE"], "process.cage", Text, "auto|require|off", "auto").feature(CAGE),
 
     new("mcp.server-url", &["MCP_SERVER_URL"], "mcp.server_urls", SERVERS, "entry", "").alias("mcp-server-url"),
     new("mcp.command", &["MCP_COMMAND"], "mcp.commands", COMMANDS, "entry", "").alias("mcp-command"),

@@ -52,6 +52,24 @@ impl Stamp {
     }
 }
 
+/// Places within which this process can read, since it was shut in; none where it was not.
+#[derive(Default, Clone)]
+pub(crate) struct Reach(pub(crate) Vec<PathBuf>);
+
+impl Reach {
+    /// Refuses a file that lies outside.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), String> {
+        let leads_in = |place: &Path| self.0.iter().any(|known| place.starts_with(known));
+        match path.canonicalize() {
+            Ok(place) if !self.0.is_empty() && !leads_in(&place) => Err(format!(
+                "{} lies outside of the directories that this process has limited itself to at its start: restart it",
+                path.display()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A file that passed.
 pub(crate) struct Trusted {
     /// Content.

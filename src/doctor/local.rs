@@ -4,10 +4,14 @@
 //! is made goes to our own listener's address. Mistakes in the settings come back as checks; nothing fails
 //! here.
 
+#[cfg(feature = "cage")]
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Uri};
 
+#[cfg(feature = "cage")]
+use crate::cage::Cage;
 use crate::config::draft::is_reference;
 use crate::config::settings::{Kind, ROWS};
 use crate::config::{self, Flags, Origin, Settings, Source};
@@ -15,6 +19,8 @@ use crate::net::{Net, Request};
 use crate::ops::listener::bind;
 use crate::ops::redact::Redactor;
 use crate::ops::shell_quoted;
+#[cfg(feature = "cage")]
+use crate::sync;
 
 use super::report::{ASK_AGAIN, Check};
 
@@ -163,6 +169,25 @@ pub(super) fn listener(settings: &Settings, net: Option<&Net>) -> Check {
     };
     let summary = if ours { format!("{error}: another tunnel-client runs here") } else { error.to_string() };
     Check::fail(ID, summary, why, next)
+}
+
+/// The limits that a process with these settings sets itself, tried on a thread that keeps them to its end.
+#[cfg(feature = "cage")]
+pub(super) fn cage(settings: &Settings) -> Check {
+    const CAGE: &str = "cage";
+    let named = settings.material().into_iter().chain(settings.pin_file()).map(PathBuf::from);
+    let named = named.chain(settings.source.path.clone()).collect();
+    let settings = settings.clone();
+    let tried = sync::spawn("doctor", move || Cage::shut(&settings, &named).map(|cage| cage.words()));
+    let tried = tried.map(|tried| tried.join().unwrap_or_else(|_| Err("it ended early".to_owned())));
+    match tried {
+        Ok(Ok(words)) => Check::pass(CAGE, words),
+        Ok(Err(why)) => {
+            let next = "process.cage: auto takes what this system has; off takes nothing";
+            Check::fail(CAGE, why, "run does not start without what is required.", [next])
+        }
+        Err(error) => Check::skip(CAGE, format!("not tried: {error}")),
+    }
 }
 
 /// Asks whoever listens whether it is alive, in the words of a tunnel client.

@@ -136,6 +136,8 @@ impl Examination {
             Err(error) => unusable(ROOTS, &error.to_string()),
         }]);
         self.now([Check::pass("cryptography", crypto::described()), certificates::resolver()]);
+        #[cfg(feature = "cage")]
+        self.now([local::cage(settings)]);
     }
 
     /// The way to the control plane, and what it says.

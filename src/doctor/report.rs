@@ -15,7 +15,7 @@
 //! `mcp_command_executable` (stdio), `mcp_server_reachable`, `oauth_metadata`, `health_listener`, `control_plane_route`,
 //! `proxy_reachable` (behind a proxy), `control_plane_metadata`, `mcp_route` (HTTP), `mcp_proxy_reachable` (behind
 //! a proxy), `mcp_handshake`, those of other channels, `harpoon` and `harpoon_target:LABEL` (where there are
-//! endpoints), `policy` (of each channel with rules), `pins` and `audit` (where there are such), `certificate_expiry`, `tls_roots`, `cryptography`, `resolver`.
+//! endpoints), `policy` (of each channel with rules), `pins` and `audit` (where there are such), `certificate_expiry`, `tls_roots`, `cryptography`, `resolver`, `cage` (in a build with it).
 
 use serde::Serialize;
 

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cage")]
+use crate::config::trust::Reach;
 use crate::config::trust::{self, Stamp};
 use crate::config::{Reading, Settings, Taken};
 use crate::crypto::{self, Keyed};
@@ -65,6 +67,18 @@ impl<'a> Reload<'a> {
     /// The settings in force.
     pub(crate) fn settings(&self) -> &Settings {
         self.reading.settings()
+    }
+
+    /// Holds what is read from now on to these places.
+    #[cfg(feature = "cage")]
+    pub(super) fn hold(&mut self, reach: Reach) {
+        self.reading.reach = reach;
+    }
+
+    /// All files that may be read again, the profile too.
+    #[cfg(feature = "cage")]
+    pub(super) fn named(&self) -> BTreeSet<PathBuf> {
+        self.digests.keys().chain(&self.settings().source.path).cloned().collect()
     }
 
     /// How many files are looked at.
@@ -158,7 +172,9 @@ impl<'a> Reload<'a> {
             }
             let connects =
                 profile.is_some() || before.proxies() != now.proxies() || !material.is_disjoint(&changed);
-            let mut refused = Vec::new();
+            let changed_material = material.intersection(&changed);
+            let mut refused: Vec<String> =
+                changed_material.filter_map(|path| self.reading.reach.check(path).err()).collect();
             if connects {
                 match running.net.renewed(&now.network) {
                     Ok(net) => *running.net = net,

@@ -7,6 +7,8 @@
 
 use std::process::ExitCode;
 
+#[cfg(feature = "cage")]
+use crate::cage::Cage;
 use crate::config::{Environment, Flags, Reading};
 use crate::ops::sd_notify::{self, ServiceManager};
 
@@ -28,10 +30,21 @@ pub(crate) fn command(flags: &Flags) -> Result<ExitCode, Failure> {
         Ok(reading) => reading,
         Err(error) => return refuse(error.into()),
     };
-    let reload = Reload::begin(reading)?;
+    #[cfg_attr(not(feature = "cage"), allow(unused_mut))]
+    let mut reload = Reload::begin(reading)?;
     #[cfg_attr(not(feature = "dev"), allow(unused_mut))]
     let mut settings = reload.settings().clone();
-    let process = Process::begin()?;
+    #[cfg_attr(not(feature = "cage"), allow(unused_mut))]
+    let mut process = Process::begin()?;
+    // After all that is read but once, and before the first thread.
+    #[cfg(feature = "cage")]
+    match Cage::shut(&settings, &reload.named()) {
+        Ok(cage) => {
+            reload.hold(cage.reach());
+            process.limits = cage.words();
+        }
+        Err(why) => return refuse(Error::Settings(why).into()),
+    }
     #[cfg(feature = "dev")]
     let stub = crate::dev::embed::embed(&mut settings).map_err(Failure)?;
     #[cfg(feature = "dev")]

@@ -46,10 +46,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// What a process is before it has a tunnel. Made on the main thread, before any other is started.
 pub(crate) struct Process {
     signals: Signals,
-    instance_id: String,
+    pub(super) instance_id: String,
+    /// The limits that it has set itself, in words.
+    pub(super) limits: String,
     /// The last warnings.
     #[cfg(feature = "page")]
-    recent: Arc<logging::Recent>,
+    pub(super) recent: Arc<logging::Recent>,
 }
 
 /// A running tunnel with what belongs to it.
@@ -85,6 +87,7 @@ impl Process {
         Ok(Process {
             signals,
             instance_id,
+            limits: String::new(),
             #[cfg(feature = "page")]
             recent: Arc::default(),
         })
@@ -142,6 +145,9 @@ impl Service {
             log::warn!(active = dump; "raw HTTP logging is enabled; it may expose data of callers and servers");
         }
 
+        if !process.limits.is_empty() {
+            log::info!("cage: {}", process.limits);
+        }
         descriptors::provide(Tunnel::connections(settings)).map_err(Error::system)?;
         // From here on mistakes are those of settings: files that cannot be read, keys that do not match.
         let net = Net::new(&settings.network)?.dumping(dump);
@@ -276,9 +282,9 @@ impl Surface {
         let (metrics, readiness) = (Arc::clone(&tunnel.metrics), Arc::clone(&tunnel.readiness));
         let extras = Extras {
             #[cfg(feature = "page")]
-            page: Some(tunnel.page(settings, net, &process.recent, redactor)),
+            page: Some(tunnel.page(settings, net, process, redactor)),
             #[cfg(feature = "page")]
-            support: Some(tunnel.support(settings, &process.instance_id, &process.recent, redactor)),
+            support: Some(tunnel.support(settings, process, redactor)),
             #[cfg(feature = "page")]
             guard: tunnel.guard.clone(),
             #[cfg(feature = "harpoon")]

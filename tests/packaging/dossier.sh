@@ -21,7 +21,7 @@ compiled() {
     for target in "${targets[@]}"; do
         for library in ring openssl; do
             cargo tree --locked --offline --edges normal,build --no-default-features \
-                --features "operator,harpoon,page,$library" --target "$target" --prefix none --format '{p}'
+                --features "operator,harpoon,page,cage,$library" --target "$target" --prefix none --format '{p}'
         done
     done | awk '$1 != "tunnel-client" && NF { sub(/^v/, "", $2); print $1, $2 }' | sort -u
 }

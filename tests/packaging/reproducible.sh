@@ -77,7 +77,7 @@ build_there() {
 compare() {
     local file here
     here=target/package/$(uname -m)
-    for file in {tunnel-client,tunnel-clientd,bare/tunnel-clientd}{,.cdx.json} LICENSE.dependencies cargo-vendor.txt; do
+    for file in {tunnel-client,tunnel-clientd,bare/tunnel-clientd}{,.cdx.json} {,bare/}{LICENSE.dependencies,cargo-vendor.txt}; do
         cmp "$here/$file" "$scratch/release/$(uname -m)/$file" || fail "$file differs between the two builds; both are from" \
             "the same source unless git status shows files it does not know"
         echo "ok: $file has the same bytes from two folders, from registry and archives, with and without a network"

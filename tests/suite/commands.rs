@@ -98,9 +98,10 @@ fn what_packages_leave_out_is_said() {
 fn the_version_is_one_line() {
     let version =
         format!("{} (tunnel-client-rs, {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let cage = if cfg!(feature = "cage") { ",cage" } else { "" };
     let dev = if cfg!(feature = "dev") { ",dev" } else { "" };
     let library = if cfg!(feature = "openssl") { ",openssl" } else { "" };
-    let features = format!("operator,harpoon,page{dev}{library}");
+    let features = format!("operator,harpoon,page{cage}{dev}{library}");
     for words in
         [&["--version"][..], &["-V"], &["-v"], &["version"], &["run", "--version"], &["admin", "--version"]]
     {

@@ -117,6 +117,8 @@ fn the_json_form_is_stable() {
         "tls_roots",
         "cryptography",
         "resolver",
+        #[cfg(feature = "cage")]
+        "cage",
     ];
     assert_eq!(found.ids(), expected);
     let members: Vec<&String> = found.json.as_object().unwrap().keys().collect();

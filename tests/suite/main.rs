@@ -25,6 +25,8 @@ mod audit_mappings;
 mod bad_answers;
 #[cfg(all(feature = "harpoon", feature = "page"))]
 mod browser;
+#[cfg(feature = "cage")]
+mod cage;
 mod calls;
 mod channels;
 mod commands;

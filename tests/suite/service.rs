@@ -13,6 +13,8 @@ const FEATURES: &[&str] = &[
     "harpoon",
     #[cfg(feature = "page")]
     "page",
+    #[cfg(feature = "cage")]
+    "cage",
     #[cfg(feature = "dev")]
     "dev",
     #[cfg(feature = "openssl")]
@@ -138,4 +140,18 @@ fn without_harpoon_its_settings_are_refused_by_name() {
     let with =
         |builder: Builder| off.iter().fold(builder, |builder, (name, value)| builder.flag(name, value));
     Rig::with(|builder| with(builder.daemon())).assert_alive();
+}
+
+/// What is set must have an effect: a build without a cage takes the words that ask for none.
+#[cfg(not(feature = "cage"))]
+#[test]
+fn a_cage_that_is_required_is_refused_by_a_build_without_one() {
+    for word in ["auto", "off"] {
+        Rig::with(|builder| builder.daemon().flag("process.cage", word)).assert_alive();
+    }
+    let required =
+        Builder::run("http://127.0.0.1:1", "http://127.0.0.1:2").daemon().flag("process.cage", "require");
+    let (code, text) = required.finish();
+    let sentence = "process.cage is not available in this build, which has no cage (feature cage); remove it";
+    assert!(code == Some(1) && text.contains(sentence), "{text}");
 }

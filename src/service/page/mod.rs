@@ -27,6 +27,7 @@ use crate::ops::log::Recent;
 use crate::ops::redact::Redactor;
 use crate::ops::timestamp;
 
+use super::start::Process;
 use super::tunnel::Tunnel;
 use html::{cell, room};
 use query::View;
@@ -43,14 +44,15 @@ impl Tunnel {
         self: &Arc<Self>,
         settings: &Settings,
         net: &Net,
-        recent: &Arc<Recent>,
+        process: &Process,
         redactor: &Arc<Redactor>,
     ) -> PageMaker {
-        let (tunnel, recent, redactor) = (Arc::clone(self), Arc::clone(recent), Arc::clone(redactor));
+        let (tunnel, recent, redactor) =
+            (Arc::clone(self), Arc::clone(&process.recent), Arc::clone(redactor));
         let plane = &settings.control_plane;
         let (id, origin) = (plane.tunnel_id.clone(), plane.origin.to_string());
         let is_unix = settings.health.unix_socket.is_some();
-        let (roots, started) = (net.roots_summary(), SystemTime::now());
+        let (roots, limits, started) = (net.roots_summary(), process.limits.clone(), SystemTime::now());
         let make = move |query: &str| {
             let kept = tunnel.relay.calls.kept();
             let channels: Vec<&str> = kept.hours.keys().map(String::as_str).collect();
@@ -74,7 +76,7 @@ impl Tunnel {
                 harpoon.inspect(|built_in| built_in.show(&mut page));
                 // Servers print what they work on. A TCP port would show that to every user of this host.
                 tunnel.show_words(&mut page, is_unix);
-                tunnel.show_settings(&mut page);
+                tunnel.show_settings(&mut page, &limits);
                 page.section("support");
                 page.nothing("support");
                 page.raw("<p><a href=\"/ui/support.txt\">What this process knows, for support</a></p>\n");

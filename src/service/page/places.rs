@@ -66,11 +66,12 @@ impl Tunnel {
         format!("{at}: {outcome}.")
     }
 
-    /// The last try to take over other settings, and those in force that are other than the defaults.
-    pub(super) fn show_settings(&self, page: &mut Page) {
+    /// The last try to take over other settings, the limits of this process, and those in force that are other than the defaults.
+    pub(super) fn show_settings(&self, page: &mut Page, limits: &str) {
         page.section("reload");
         page.paragraph(&self.last_reload_text());
         page.section("settings");
+        page.paragraph(&format!("Limits that the process has set itself (cage): {limits}."));
         let shown = sync::lock(&self.shown);
         let rows = shown.iter().filter(|one| one.differs);
         page.table("settings", rows.map(|one| vec![cell(one.key), cell(&one.value), cell(&one.giver)]));

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::config::shown::Shown;
 use crate::ops::listener::SupportMaker;
-use crate::ops::log::{Noted, Recent};
+use crate::ops::log::Noted;
 use crate::ops::redact::Redactor;
 use crate::ops::timestamp;
 use crate::relay::calls::Call;
 use crate::sync;
 use crate::text::bounded;
 
+use super::super::start::Process;
 use super::Tunnel;
 
 /// What the text begins with.
@@ -41,12 +42,12 @@ impl Tunnel {
     pub(crate) fn support(
         self: &Arc<Self>,
         settings: &Settings,
-        instance_id: &str,
-        recent: &Arc<Recent>,
+        process: &Process,
         redactor: &Arc<Redactor>,
     ) -> SupportMaker {
-        let (recent, redactor) = (Arc::clone(recent), Arc::clone(redactor));
-        let (tunnel, health) = (Arc::clone(self), self.health(settings, instance_id));
+        let (recent, redactor) = (Arc::clone(&process.recent), Arc::clone(redactor));
+        let (tunnel, health) = (Arc::clone(self), self.health(settings, &process.instance_id));
+        let program = format!("{}\ncage: {}", crate::build(), process.limits);
         Box::new(move || {
             let settings: String = sync::lock(&tunnel.shown).iter().map(Shown::to_string).collect();
             let health = health().whole(true).unwrap_or_default();
@@ -59,7 +60,7 @@ impl Tunnel {
                 |line: Noted| format!("{} {} {}\n", timestamp::plain(line.at), line.level, line.text);
             let warnings: String = recent.all().into_iter().map(warning).collect();
             let sections = [
-                ("program", crate::build()),
+                ("program", program.clone()),
                 ("readiness", tunnel.readiness.verdict().1),
                 ("settings in force", settings),
                 ("health", format!("{health:#}")),
@@ -67,7 +68,7 @@ impl Tunnel {
                 ("tools that were accepted, or are not as they were", tools),
                 ("last warnings and errors, the newest first", warnings),
                 ("last calls, the newest first", COLUMNS.to_owned() + &calls),
-                ("process", process()),
+                ("process", kernel()),
                 ("metrics", tunnel.metrics.render(&tunnel.readiness)),
             ];
             let mut out = HEAD.to_owned();
@@ -126,7 +127,7 @@ fn call_line(call: &Call) -> String {
 }
 
 /// What the kernel says of this process, where it does.
-fn process() -> String {
+fn kernel() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let matters =

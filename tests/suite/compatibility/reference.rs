@@ -57,7 +57,7 @@ fn every_setting_is_accepted_in_every_form() {
 /// The table knows all settings that are not this program's own, and every older name.
 #[test]
 fn the_table_is_complete() {
-    const OWN: [&str; 15] = [
+    const OWN: [&str; 16] = [
         "config",
         "profile",
         "profile-file",
@@ -66,6 +66,7 @@ fn the_table_is_complete() {
         "tls.require-fips",
         "control-plane.allow-plaintext-http",
         "control-plane.response-timing",
+        "process.cage",
         "process.drain-timeout",
         "mcp.forward-headers",
         "mcp.stdio-silence",
