@@ -260,6 +260,7 @@ fn a_warning_changes_nothing() {
     assert_eq!(run.shown(), ["search", "remove"]);
     assert_eq!(run.shown(), ["search", "remove"]);
     let wanted = [("search", "changed (description)"), ("remove", "new")];
+    run.rig.client.wait_logs(2, |line| line.contains("a tool is not as it was accepted"));
     assert_eq!(run.told(), wanted.map(|(tool, change)| (tool.to_owned(), change.to_owned())));
 }
 
@@ -284,6 +285,7 @@ fn what_cannot_be_compared_is_told_and_no_longer_called() {
         let wanted: &[&str] = if mode == WARN { &["search"] } else { &[] };
         if !list.contains("Tools") {
             assert_eq!(run.shown(), wanted, "{list}");
+            run.rig.client.wait_log(|line| line.contains("a tool is not as it was accepted"));
             assert_eq!((run.told().len(), run.told()[0].0.as_str()), (1, "search"), "{list}");
         } else {
             run.rig.send(&request("tools/list", &json!({})));
