@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# The build with OpenSSL on a system that has a FIPS module and post-quantum key agreement: OpenSSL 3.5 of Debian 13 and its
+# package openssl-provider-fips, in a root of their own. packaging/tests/on-rhel.sh looks at it there twice, as the host
+# is and in FIPS mode: `tls.require_fips` is refused in the first and met in the second, and X25519MLKEM768 is agreed on.
+#
+#   tests/packaging/fips.sh FOLDER     with a tunnel-client that was built with the feature openssl
+#
+# Debian's module is validated for nobody, and its kernel knows no FIPS mode: a file that says 1 stands in for it.
+# Needs root, debootstrap, and a mirror with Debian 13, which is the one that this machine's own apt uses. The root is kept
+# in target/package-fips. Where it cannot be made this says so and succeeds, unless TUNNEL_CLIENT_FIPS=required is set.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+programs=$(realpath "${1:?"name the folder of tunnel-client"}")
+codename=trixie
+kept=target/package-fips
+root=$kept/$codename
+
+skip() {
+    echo "SKIPPED: tests/packaging/fips.sh because $1"
+    [[ ${TUNNEL_CLIENT_FIPS:-} != required ]]
+    exit
+}
+
+[[ $("$programs/tunnel-client" --version) == *openssl* ]] || { echo "$programs holds no build with OpenSSL" >&2; exit 1; }
+((EUID == 0)) || skip "only root can make a system"
+unshare --mount --net true 2>/dev/null || skip "this user may not mount (unshare --mount --net)"
+command -v debootstrap >/dev/null || skip "debootstrap is missing (Debian: debootstrap)"
+command -v apt-get >/dev/null || skip "there is no apt here to name a mirror"
+
+debian_root() {
+    [[ -e $root/usr/bin/openssl ]] && return
+    local here mirror log=$kept/debootstrap.log
+    here=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    # shellcheck disable=SC2016 # apt-get replaces $(SITE), not the shell
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Release: $here" 'Component: main' |
+        sort -u | sed -n 1p)
+    [[ -n $mirror ]] || skip "apt here knows no archive"
+    mkdir -p "$kept"
+    rm -rf --one-file-system "$root.new"
+    debootstrap --variant=minbase --include=openssl,openssl-provider-fips "$codename" "$root.new" "$mirror" >"$log" 2>&1 ||
+        { tail "$log"; skip "debootstrap could not make a system (log: $log)"; }
+    rm -rf "$root".new/var/cache/apt/archives/*.deb "$root".new/var/lib/apt/lists/*
+    mv "$root.new" "$root"
+}
+
+# The module's sums, and a configuration that has nothing else than the module compute.
+fips_mode() {
+    local module
+    module=$(echo "$root"/usr/lib/*/ossl-modules/fips.so)
+    chroot "$root" openssl fipsinstall -quiet -out /check/fipsmodule.cnf -module "${module#"$root"}"
+    cat >"$root/check/fips.cnf" <<'CONFIG'
+openssl_conf = init
+.include /check/fipsmodule.cnf
+[init]
+providers = providers
+alg_section = properties
+[providers]
+fips = fips_sect
+base = base
+[base]
+activate = 1
+[properties]
+default_properties = fips=yes
+[req]
+distinguished_name = name
+[name]
+CONFIG
+}
+
+# look NAME MODE [VARIABLE]: on-rhel.sh where the kernel says MODE.
+look() {
+    echo "-- $1"
+    # shellcheck disable=SC2016 # for the shell within
+    unshare --mount --net --fork sh -euc 'ip link set lo up
+        root=$1 mode=$2
+        shift 2
+        mount -t proc proc "$root/proc"
+        mount --rbind /dev "$root/dev"
+        mount -t tmpfs tmpfs "$root/proc/sys"
+        mkdir "$root/proc/sys/crypto"
+        echo "$mode" >"$root/proc/sys/crypto/fips_enabled"
+        exec chroot "$root" env -i PATH=/usr/bin:/bin "$@" /check/on-rhel.sh --programs /check' \
+        - "$root" "$2" "${@:3}" | tee "$kept/$1"
+}
+
+# must NAME LINE...: the report has a PASS of each.
+must() {
+    local line
+    for line in "${@:2}"; do
+        grep -q "^PASS  *$line" "$kept/$1" || { echo "FAILED: $1: no PASS of '$line'" >&2; exit 1; }
+    done
+}
+
+debian_root
+mkdir -p "$root/check"
+cp "$programs/tunnel-client" packaging/tests/on-rhel.sh "$root/check"
+fips_mode
+look ordinary 0
+must ordinary 'tls.require_fips is refused outside' 'TLSv1_3' 'TLSv1_2' 'X25519MLKEM768'
+look fips 1 OPENSSL_CONF=/check/fips.cnf
+must fips 'OpenSSL is in FIPS mode' 'tls.require_fips is met' 'TLSv1_3' 'TLSv1_2' 'AES'
+echo "fips: with and without the module of $(chroot "$root" openssl version | cut -d' ' -f1,2)"
