@@ -66,13 +66,32 @@ default_properties = fips=yes
 distinguished_name = name
 [name]
 CONFIG
+    # The service itself, in its cage where it has one: a page instead of a control plane shows that TLS was spoken.
+    cat >"$root/check/service" <<'SERVICE'
+#!/bin/bash
+cd /check
+: >log
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=fips -keyout peer.key -out peer.pem \
+    -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE 2>/dev/null
+openssl s_server -accept 127.0.0.1:4433 -cert peer.pem -key peer.key -www -quiet >/dev/null 2>&1 &
+until (exec 3<>/dev/tcp/127.0.0.1/4433) 2>/dev/null; do sleep 0.1; done
+CONTROL_PLANE_API_KEY=fips timeout 60 ./tunnel-client run --tls.require-fips --tls.roots none --ca-bundle peer.pem \
+    --log.format json --health.listen-addr 127.0.0.1:0 --control-plane.base-url https://127.0.0.1:4433 \
+    --control-plane.tunnel-id tunnel_0123456789abcdefghijklmnopqrstuv --mcp.server-url http://127.0.0.1:9/mcp >>log 2>&1 &
+for _ in {1..300}; do
+    grep -q 'metadata fetch failed' log && break
+    sleep 0.1
+done
+grep -q ', in FIPS mode' log && grep -q 'answered 200 with a web page' log && echo 'PASS     the service speaks TLS' || cat log
+SERVICE
+    chmod +x "$root/check/service"
 }
 
-# look NAME MODE [VARIABLE]: on-rhel.sh where the kernel says MODE.
+# look NAME MODE COMMAND...: what it reports where the kernel says MODE.
 look() {
     echo "-- $1"
     # shellcheck disable=SC2016 # for the shell within
-    unshare --mount --net --fork sh -euc 'ip link set lo up
+    unshare --mount --net --pid --fork --kill-child sh -euc 'ip link set lo up
         root=$1 mode=$2
         shift 2
         mount -t proc proc "$root/proc"
@@ -80,7 +99,7 @@ look() {
         mount -t tmpfs tmpfs "$root/proc/sys"
         mkdir "$root/proc/sys/crypto"
         echo "$mode" >"$root/proc/sys/crypto/fips_enabled"
-        exec chroot "$root" env -i PATH=/usr/bin:/bin "$@" /check/on-rhel.sh --programs /check' \
+        exec chroot "$root" env -i PATH=/usr/bin:/bin "$@"' \
         - "$root" "$2" "${@:3}" | tee "$kept/$1"
 }
 
@@ -96,8 +115,10 @@ debian_root
 mkdir -p "$root/check"
 cp "$programs/tunnel-client" packaging/tests/on-rhel.sh "$root/check"
 fips_mode
-look ordinary 0
+look ordinary 0 /check/on-rhel.sh --programs /check
 must ordinary 'tls.require_fips is refused outside' 'TLSv1_3' 'TLSv1_2' 'X25519MLKEM768'
-look fips 1 OPENSSL_CONF=/check/fips.cnf
+look fips 1 OPENSSL_CONF=/check/fips.cnf /check/on-rhel.sh --programs /check
 must fips 'OpenSSL is in FIPS mode' 'tls.require_fips is met' 'TLSv1_3' 'TLSv1_2' 'AES'
+look service 1 OPENSSL_CONF=/check/fips.cnf /check/service
+must service 'the service speaks TLS'
 echo "fips: with and without the module of $(chroot "$root" openssl version | cut -d' ' -f1,2)"
