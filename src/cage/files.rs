@@ -31,13 +31,14 @@ const WRITE: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | RemoveFile | MakeReg | MakeSock | Truncate});
 
 /// What is read of the system. Files of `/etc` are replaced by renaming, so all of it stays open: resolver, roots, and
-/// what the modules of nsswitch.conf read. The C library loads those from `/usr` and `/lib*`, and asks the others.
+/// what the modules of nsswitch.conf read. The C library loads those from `/usr` and `/lib*`, and asks the others; its
+/// allocator counts processors.
 #[rustfmt::skip]
-const SYSTEM: [&str; 18] = [
+const SYSTEM: [&str; 19] = [
     "/etc",
     "/usr", "/lib", "/lib64", "/nix/store", "/proc", "/dev/random", "/dev/urandom", "/run/systemd/resolve",
     "/run/systemd/userdb", "/run/resolvconf", "/run/NetworkManager", "/run/nscd", "/var/db/nscd", "/var/cache/nscd",
-    "/var/lib/sss", "/var/lib/ca-certificates", "/var/lib/misc",
+    "/var/lib/sss", "/var/lib/ca-certificates", "/var/lib/misc", "/sys/devices/system/cpu",
 ];
 
 /// Files of the system that are often links to elsewhere.
