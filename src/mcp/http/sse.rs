@@ -133,7 +133,10 @@ impl<S: Source> Stream<S> {
                     self.event.id = Some(value.get(..=ID_BYTES_MAX).unwrap_or(value).to_vec());
                 }
                 b"retry" => {
-                    let retry = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+                    // Digits alone: the standard parser would take a sign.
+                    let digits =
+                        std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
+                    let retry = digits.and_then(|digits| digits.parse().ok());
                     position.retry = retry.map(Duration::from_millis).or(position.retry);
                 }
                 // A line that begins with a colon is a comment, often a sign of life; unknown fields are to be
@@ -299,6 +302,16 @@ mod tests {
             assert_eq!(events, ["a", "b\nc", "last"], "{piece}");
             assert_eq!(position.last_id.unwrap(), "2");
             assert_eq!(position.retry, Some(Duration::from_millis(250)));
+        }
+    }
+
+    #[test]
+    fn a_retry_is_digits_alone() {
+        for (text, retry) in
+            [("7", Some(7)), ("+5", None), ("-5", None), ("5 ", None), ("", None), ("5s", None)]
+        {
+            let (_, position) = read(&format!("retry: {text}\n"), 3);
+            assert_eq!(position.retry, retry.map(Duration::from_millis), "{text}");
         }
     }
 
