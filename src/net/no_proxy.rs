@@ -72,7 +72,11 @@ fn parse_item(item: &str) -> Option<Item> {
     }
     let (host, port) = match item.rsplit_once(':') {
         // An IPv6 address without brackets has colons of its own, and no port.
-        Some((host, port)) if address(item).is_none() => (host, Some(port.parse().ok()?)),
+        Some((host, port)) if address(item).is_none() => {
+            // The standard parser would take a sign.
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            (host, Some(port.parse().ok().filter(|_| digits)?))
+        }
         _ => (item, None),
     };
     if let Some(block) = Cidr::parse(bare(host)) {
@@ -113,6 +117,7 @@ mod tests {
         assert!(covers("example.com:8443", "example.com", 8443));
         assert!(!covers("example.com:8443", "example.com", 443));
         assert!(!covers("example.com:http", "example.com", 80));
+        assert!(!covers("example.com:+80", "example.com", 80));
         assert!(covers("*", "anything", 1));
         assert!(!covers("", "anything", 1));
         assert!(!covers(",.,*.,:80", "anything", 80));
