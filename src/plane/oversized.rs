@@ -137,8 +137,10 @@ impl Scanner {
     /// A value has ended; one that stands where it is looked for is kept.
     fn value(&mut self) {
         let token = mem::take(&mut self.token);
-        let [_, list, _, member, inner] = &self.path;
-        if mem::take(&mut self.cut) || token.is_empty() || self.commands != 1 || list != b"\"commands\"" {
+        let [_, list, item, member, inner] = &self.path;
+        // Elements of a list have no names.
+        let is_listed = list == b"\"commands\"" && item.is_empty();
+        if mem::take(&mut self.cut) || token.is_empty() || self.commands != 1 || !is_listed {
             return;
         }
         let is = |literal: &[u8], name: &str| {
@@ -154,6 +156,10 @@ impl Scanner {
         }
     }
 }
+
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/oversized.rs"]
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
@@ -195,6 +201,7 @@ mod tests {
             r#"{"commands":{"request_id":"r"}}"#,
             r#"{"other":[{"request_id":"r"}]}"#,
             r#"{"commands":[[{"request_id":"r"}]]}"#,
+            r#"{"commands":{"x":{"request_id":"r"}}}"#,
             r#"{"commands":[{"request_id":{"request_id":"r"}}]}"#,
             r#"{"commands":[{}, {"request_id":"r"}]}"#,
             "}}}}]]]]\"\\",
