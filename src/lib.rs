@@ -134,6 +134,9 @@ mod crypto;
 mod dev;
 #[cfg(feature = "operator")]
 mod doctor;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/targets/mod.rs"]
+mod fuzz;
 #[cfg(feature = "harpoon")]
 mod harpoon;
 mod header_names;
@@ -157,6 +160,8 @@ mod url;
 
 #[cfg(feature = "operator")]
 pub use cli::main as operator;
+#[cfg(fuzzing)]
+pub use fuzz::{TARGETS, Target};
 pub use service::daemon::main as daemon;
 
 // What the tests of the manual and of the reading of messages look at.

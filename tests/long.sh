@@ -6,6 +6,7 @@
 #     soak         ten minutes of calls, with answers counted; and with faults
 #     faults       3000 runs (or TUNNEL_CLIENT_FAULT_RUNS) between peers that a seed makes fail, and 60 over a link
 #                  that loses packets: every history holds
+#     fuzz         every fuzz target for ten minutes, or for FUZZ_SECONDS, two at a time
 #     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     msrv         the programs and unit tests with the oldest Rust that is claimed, which Debian 13 has
@@ -33,6 +34,10 @@ part_faults() {
     step env TUNNEL_CLIENT_FAULT_SEEDS="$first..$((first + ${TUNNEL_CLIENT_FAULT_RUNS:-3000}))" \
         cargo test --locked --test suite -- --nocapture histories_hold
     step tests/lossy.sh
+}
+
+part_fuzz() {
+    step tests/fuzz/run.sh --seconds "${FUZZ_SECONDS:-600}"
 }
 
 part_interop() {

@@ -10,6 +10,10 @@ mod list;
 mod sink;
 mod writer;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/audit.rs"]
+pub(crate) mod fuzz;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

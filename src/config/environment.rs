@@ -41,7 +41,7 @@ impl Environment {
     }
 
     /// This environment with one variable replaced.
-    #[cfg(any(feature = "dev", test))]
+    #[cfg(any(feature = "dev", test, fuzzing))]
     pub(crate) fn with(mut self, name: &str, value: &str) -> Environment {
         self.variables.insert(name.to_owned(), value.to_owned());
         self

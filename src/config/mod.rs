@@ -65,6 +65,10 @@ mod policy;
 #[cfg(feature = "dev")]
 mod stub;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/config.rs"]
+pub(crate) mod fuzz;
+
 // Settings whose values are secret, and settings as people see them.
 #[cfg(feature = "operator")]
 pub(crate) mod glimpse;

@@ -61,6 +61,8 @@ use history::History;
 use local::Local;
 use registry::{CONFIGURED, Endpoint, Endpoints, OAUTH, Registry};
 use template::Invocation;
+#[cfg(any(test, fuzzing))]
+pub(crate) use template::fuzz;
 use tools::Tools;
 
 /// Most connections of all endpoints together that rest. Each endpoint keeps its own, and only looks at them

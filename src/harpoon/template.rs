@@ -10,6 +10,10 @@ mod decide;
 mod given;
 mod invocation;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/harpoon.rs"]
+pub(crate) mod fuzz;
+
 use std::sync::Arc;
 use std::time::Instant;
 

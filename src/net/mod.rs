@@ -62,6 +62,9 @@ mod der;
 mod check;
 mod http_dump;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/net.rs"]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 

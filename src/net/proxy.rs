@@ -218,6 +218,10 @@ fn refused(proxy: &Proxy, what: &str, status: u16, schemes: &[String]) -> Error 
     Error::new(Kind::Proxy(status), text).of_proxy()
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/connect_reply.rs"]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;

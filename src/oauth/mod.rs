@@ -25,6 +25,10 @@ mod place;
 mod record;
 mod target;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/oauth.rs"]
+pub(crate) mod fuzz;
+
 pub use discovery::{Discovery, Register};
 pub use documents::{AuthServer, Resource};
 pub use place::Place;

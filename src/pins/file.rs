@@ -145,6 +145,10 @@ fn string(text: &str) -> String {
     out
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/pins.rs"]
+pub(crate) mod fuzz;
+
 #[cfg(feature = "operator")]
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,8 @@ pub(crate) use lister::list;
 pub(crate) use watch::{Refusal, Watch};
 
 pub(crate) use definition::Tool;
+#[cfg(any(test, fuzzing))]
+pub(crate) use file::fuzz;
 
 /// What became of a tool that was accepted, or was not: nothing, or a change in words.
 pub(crate) fn change(accepted: Option<&Tool>, offered: &Tool) -> Option<String> {

@@ -27,3 +27,7 @@ pub mod server_info;
 mod timestamp;
 pub mod transport;
 pub mod wire;
+
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/plane.rs"]
+pub(crate) mod fuzz;

@@ -5,10 +5,13 @@
 //! is allocated on the way of a command that is allowed, unless its name is written with escapes, and no rule is ever
 //! compiled there. A refusal says nothing about the rule; the log does.
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/policy.rs"]
+pub(crate) mod fuzz;
 mod limits;
 mod lists;
 mod patterns;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod plain_tests;
 mod rules;
 #[cfg(test)]

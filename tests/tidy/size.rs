@@ -132,7 +132,7 @@ fn holds(condition: &str, features: &[&str]) -> bool {
         Some(("feature", name)) => features.contains(&name.trim_matches('"')),
         Some(("target_arch", name)) => name == "\"x86_64\"",
         Some(("target_os", name)) => name == "\"linux\"",
-        _ if ["test", "doc"].contains(&condition) => false,
+        _ if ["test", "doc", "fuzzing"].contains(&condition) => false,
         _ if condition == "unix" => true,
         _ => panic!("unknown condition: {condition}"),
     }

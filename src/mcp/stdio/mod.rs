@@ -7,6 +7,9 @@
 
 mod call;
 mod core;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/stdio.rs"]
+pub(crate) mod fuzz;
 pub mod guard;
 mod guards;
 mod handshake;
