@@ -7,7 +7,8 @@
 #     faults       3000 runs (or TUNNEL_CLIENT_FAULT_RUNS) between peers that a seed makes fail, and 60 over a link
 #                  that loses packets: every history holds
 #     fuzz         every fuzz target for ten minutes, or for FUZZ_SECONDS, two at a time
-#     interop      the conformance suite directly and through the tunnel, and a thousand calls of an inspector
+#     interop      the conformance suite and the newest SDKs directly and through the tunnel, and a thousand calls of an
+#                  inspector
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     msrv         the programs and unit tests with the oldest Rust that is claimed, which Debian 13 has
 #     mutants      every protection of the threat model taken away once: a test has to notice

@@ -2,16 +2,21 @@
 # Installs clients and servers that others wrote: install.sh [--full] DIR
 #
 # DIR gets node_modules and venv; --full adds DIR/full with the conformance suite, the inspector, the newer Node that both
-# need, and what the suite's server is written with. Versions are pinned here and nowhere else.
+# need, and what the suite's server is written with. Versions are pinned here, and that of rmcp in rmcp/Cargo.toml.
 set -euo pipefail
 
 everything=2026.8.31      # a server of the older era
+filesystem=2026.8.31      # likewise
 sdk=1.32.2                # the TypeScript SDK of the older era
+sdk2=2.4.0                # the TypeScript SDK of both eras
 mcp=2.3.0                 # the Python SDK of both eras
-fastmcp=4.1.2
+fastmcp=4.2.3
+time=2026.10.19           # a server on the Python SDK
+biomcp=0.9.3              # a program, a server on the Rust SDK (rmcp 1.7)
+go_cron=0.9.1             # a program, a server on the official Go SDK (1.4.1)
+go_time=0.4.0             # a program, a server on mcp-go (0.33)
 conformance=0.2.0-alpha.12
 inspector=2.12.0
-sdk2=2.4.0                # the TypeScript SDK of both eras, its part for servers
 sdk2_node=2.1.2           # what puts that behind the HTTP server of Node
 node=22.23.3
 
@@ -45,13 +50,19 @@ npm_install() {
     npm install --prefix "$prefix" --no-audit --no-fund --loglevel=error "$@"
 }
 
-stamp="everything $everything, sdk $sdk, mcp $mcp, fastmcp $fastmcp"
+stamp="everything $everything, filesystem $filesystem, sdk $sdk $sdk2, mcp $mcp, fastmcp $fastmcp, time $time, \
+biomcp $biomcp, go $go_cron $go_time"
 if missing "$into/stamp" "$stamp"; then
     rm -rf "$into/stamp" "$into/node_modules" "$into/package-lock.json" "$into/venv"
     mkdir -p "$into"
-    npm_install "$into" "@modelcontextprotocol/server-everything@$everything" "@modelcontextprotocol/sdk@$sdk"
+    # Programs that their authors built for one kind of machine; mirror.sh says what it had to leave out.
+    programs=()
+    [ "$(uname -m)" != x86_64 ] || programs=("mcp-cron-linux-amd64@$go_cron" "mcp-time-linux-x64@$go_time")
+    npm_install "$into" "@modelcontextprotocol/server-everything@$everything" "@modelcontextprotocol/sdk@$sdk" \
+        "@modelcontextprotocol/server-filesystem@$filesystem" "@modelcontextprotocol/client@$sdk2" "${programs[@]}"
     python3 -m venv "$into/venv"
-    "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check "mcp==$mcp" "fastmcp==$fastmcp"
+    "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check "mcp==$mcp" "fastmcp==$fastmcp" \
+        "mcp-server-time==$time" "biomcp-cli==$biomcp"
     echo "$stamp" >"$into/stamp"
 fi
 

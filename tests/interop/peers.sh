@@ -5,7 +5,7 @@ servers=$(realpath "${TUNNEL_CLIENT_REAL_SERVERS:-target/real-servers}")
 export TUNNEL_CLIENT_REAL_SERVERS=$servers
 client=${TUNNEL_CLIENT:-target/release/tunnel-client}
 python=$servers/venv/bin/python
-logs=target/interop/logs
+logs=target/interop/logs/$(basename "$0" .sh)
 rm -rf "$logs"
 mkdir -p "$logs"
 started=()

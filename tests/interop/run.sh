@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The conformance suite at a server directly and through the tunnel, and a load of the inspector's calls. To be run
-# before releases: run.sh [CALLS]
+# The conformance suite at a server directly and through the tunnel, what the newest SDKs see in both ways, and a load of
+# the inspector's calls. To be run before releases: run.sh [CALLS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,6 +19,8 @@ table=$logs/table
 tests/interop/conformance.sh "$direct" "$through" | tee "$logs/conformance" || result=1
 # The counts stand last in each part.
 grep -E '^(conformance |\{)' "$logs/conformance" | paste -d ' ' - - >"$table"
+tests/interop/mirror.sh typescript python rmcp | tee "$logs/mirror" || result=1
+echo "mirror $(tail -n 1 "$logs/mirror")" >>"$table"
 tests/interop/inspector.sh "$through" "$calls" >"$logs/inspector" || result=1
 echo "inspector $(cat "$logs/inspector")" >>"$table"
 
