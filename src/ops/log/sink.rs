@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::ops::files;
@@ -122,10 +123,16 @@ impl Sink {
 
     /// Waits until the descriptor takes bytes, or for the deadline. Files on disk always take them.
     fn takes(&self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let mut descriptors = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
-        matches!(poll(&mut descriptors, timeout), Ok(ready) if ready > 0)
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut descriptors = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+            match poll(&mut descriptors, timeout) {
+                // A wait that was interrupted says nothing about the reader.
+                Err(Errno::EINTR) => {}
+                ready => return matches!(ready, Ok(ready) if ready > 0),
+            }
+        }
     }
 
     /// Ends a torn line and says how many were lost, in a form that both kinds of reader take.
