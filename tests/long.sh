@@ -11,6 +11,7 @@
 #                  inspector
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     msrv         the programs and unit tests with the oldest Rust that is claimed, which Debian 13 has
+#     harsh        the suite where much is refused, cut short or interrupted
 #     mutants      every protection of the threat model taken away once: a test has to notice
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -51,6 +52,10 @@ part_release() {
 
 part_msrv() {
     step tests/packaging/msrv.sh
+}
+
+part_harsh() {
+    step tests/harsh.sh
 }
 
 part_mutants() {

@@ -1,5 +1,6 @@
 //! The audit record while it cannot be written: full and hanging disks, files and readers that vanish.
 
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -277,4 +278,31 @@ fn many_calls_under_faults_have_one_record_each() {
     distinct.sort();
     distinct.dedup();
     assert_eq!((ids.len(), distinct.len()), (rounds * size, rounds * size));
+}
+
+/// A disk that is full for real, below the record and the log alike: commands go on, records come when there is room
+/// again, and lines of the log are lost and counted.
+#[test]
+#[ignore = "needs a small file system of its own, which tests/harsh.sh makes"]
+fn a_file_system_without_room_loses_no_command() {
+    let disk = std::path::PathBuf::from(std::env::var("TUNNEL_CLIENT_SMALL_DISK").unwrap());
+    let (file, log, filler) = (disk.join("audit.jsonl"), disk.join("log"), disk.join("filler"));
+    let mut rig = Rig::with(|b| audited(b, &file, "").flag("log.file", log.to_str().unwrap()));
+    rig.assert_alive();
+    wait_records(&file, 1);
+    let mut full = std::fs::File::create(&filler).unwrap();
+    let error = std::iter::repeat_with(|| full.write_all(&[b' '; 512])).find_map(Result::err).unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    (0..100).for_each(|_| rig.assert_alive());
+    rig.client.wait_get("/health/audit", |answer| answer.body.contains("audit_unavailable"));
+    assert_eq!(rig.client.get("/readyz").status, 200, "the record alone is behind");
+    std::fs::remove_file(&filler).unwrap();
+    drop(full);
+    wait_records(&file, 101);
+    (0..5).for_each(|_| rig.assert_alive());
+    assert!(rig.client.stop().success());
+    assert_eq!(counted(&file), (106, 0));
+    assert_whole(&[&file]);
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.contains("log lines were lost"), "{text}");
 }

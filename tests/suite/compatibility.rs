@@ -6,7 +6,6 @@
 mod reference;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::support::rig::Rig;
 use crate::support::stdio;
@@ -34,7 +33,7 @@ fn complaint_without(names: &[&str], arguments: &[&str]) -> Option<String> {
 }
 
 fn said<'v>(arguments: &[&str], variables: impl Iterator<Item = (&'v str, &'v str)>) -> Option<String> {
-    let output = Command::new(crate::support::client::PROGRAM)
+    let output = crate::support::client::command(crate::support::client::PROGRAM)
         .args(["run", "--process.drain-timeout=11m"])
         .args(arguments)
         .env_clear()
@@ -141,7 +140,11 @@ fn a_trusted_origin_has_nothing_behind_it() {
 /// NEW-043: the service alone names the variable for trace contexts in its usage text.
 #[test]
 fn the_usage_text_of_the_service_names_the_variables() {
-    let output = Command::new(crate::support::client::DAEMON).arg("--help").env_clear().output().unwrap();
+    let output = crate::support::client::command(crate::support::client::DAEMON)
+        .arg("--help")
+        .env_clear()
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("MCP_FORWARD_TRACE_CONTEXT"), "{text}");
 }

@@ -6,7 +6,7 @@ mod servers;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const TUNNEL: (&str, &str) = ("CONTROL_PLANE_TUNNEL_ID", "tunnel_abcdefghijklmnopqrstuvwxyz012345");
 const KEY: (&str, &str) = ("CONTROL_PLANE_API_KEY", "sk-runtime_1");
@@ -16,7 +16,7 @@ const SERVER: (&str, &str) = ("MCP_SERVER_URL", "http://127.0.0.1:3000/mcp");
 const GOOD: [(&str, &str); 3] = [TUNNEL, KEY, SERVER];
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(crate::support::client::PROGRAM)
+    crate::support::client::command(crate::support::client::PROGRAM)
         .arg("run")
         .args(arguments)
         .env_clear()

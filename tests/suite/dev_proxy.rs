@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use nix::sys::signal::Signal;
 
@@ -15,7 +15,7 @@ use crate::support::temp::TempDir;
 
 /// Runs it to its end.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(crate::support::client::PROGRAM)
+    crate::support::client::command(crate::support::client::PROGRAM)
         .args(["dev", "proxy"])
         .args(arguments)
         .env_clear()

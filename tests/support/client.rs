@@ -13,19 +13,11 @@ use super::BOUND;
 use super::command::{Command, SHARD_PREFIX};
 use super::http::{Fetched, fetch};
 use super::plane::TUNNEL;
+pub use super::programs::{DAEMON, PROGRAM, command};
 use super::temp::TempDir;
 
 /// The key in every client's environment; it may stand in no line that a client writes.
 pub const API_KEY: &str = "sk-runtime_KEY-4f9a1c77";
-
-/// The service alone.
-pub const DAEMON: &str = env!("CARGO_BIN_EXE_tunnel-clientd");
-
-/// What tests start: the tool for people, or the service where there is no tool.
-#[cfg(feature = "operator")]
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tunnel-client");
-#[cfg(not(feature = "operator"))]
-pub const PROGRAM: &str = DAEMON;
 
 /// What a client is started with.
 pub struct Builder {
@@ -173,12 +165,12 @@ impl Builder {
         let script = self.before.map(|script| format!("{script} exec \"$0\" \"$@\""));
         let shell = script.iter().flat_map(|script| ["/bin/sh", "-c", script]);
         // These tests may run under `nohup`, and what is ignored stays so in children.
+        let program = command(self.program);
         let mut child = std::process::Command::new("/usr/bin/env")
             .arg("--default-signal=HUP")
             .args(shell)
-            // A script that begins the client under the limits of a small host, see `tests/packaging/small.sh`.
-            .args(std::env::var_os("TUNNEL_CLIENT_UNDER"))
-            .arg(self.program)
+            .arg(program.get_program())
+            .args(program.get_args())
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment)
@@ -389,7 +381,7 @@ impl Drop for Client {
             eprintln!("---- output of the client:\n{log}\n----");
             return;
         }
-        for secret in [API_KEY, SHARD_PREFIX, "panicked"] {
+        for secret in [API_KEY, SHARD_PREFIX, "panicked", "AddressSanitizer"] {
             let bad: Vec<&str> = log.lines().filter(|line| line.contains(secret)).collect();
             assert!(bad.is_empty(), "the client wrote `{secret}`:\n{}", bad.join("\n"));
         }

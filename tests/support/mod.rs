@@ -21,6 +21,7 @@ pub mod notify;
 pub mod oauth;
 pub mod plane;
 pub mod posted;
+pub mod programs;
 pub mod proxy;
 pub mod random;
 pub mod reply;

@@ -1,7 +1,7 @@
 //! Commands that end by themselves, with the two streams of what they say kept apart.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::BOUND;
@@ -57,7 +57,7 @@ impl Home {
 
     /// Runs the client to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        let mut child = Command::new(super::client::PROGRAM)
+        let mut child = super::client::command(super::client::PROGRAM)
             .args(arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())

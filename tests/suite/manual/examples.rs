@@ -182,7 +182,7 @@ fn messages_of_the_pages_are_said() {
     assert_eq!(messages.len(), 1);
     let directory = TempDir::new();
     directory.write("prod.yaml", "config_version: 1\ncontrol_plane:\n  tunel_id: x\n");
-    let output = Command::new(crate::support::client::PROGRAM)
+    let output = crate::support::client::command(crate::support::client::PROGRAM)
         .args(["run", "--config", "prod.yaml"])
         .env_clear()
         .current_dir(directory.path())
