@@ -151,6 +151,9 @@ mod policy;
 mod relay;
 mod secret;
 mod service;
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
 mod sync;
 mod text;
 #[cfg(doc)]

@@ -1,21 +1,49 @@
-//! Locks, waits and threads: the forms of `std`'s that every room uses.
+//! Locks, waits, threads and the present moment: the forms of `std`'s that every room uses.
 //!
 //! A lock is poisoned when a thread panics while it holds it. Release builds abort at a panic, so no such lock is
 //! ever seen there; in tests the state behind it is as good as it was, and the test's own panic is what counts.
+//!
+//! Unit tests may run threads one at a time over a clock that leaps (`tests/simulation`): they put other forms in the
+//! place of these here, and nowhere else.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(not(test))]
+pub(crate) use std::sync::{Condvar, MutexGuard as Guard};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+#[cfg(test)]
+pub(crate) use crate::simulation::locks::Guard;
+#[cfg(test)]
+use crate::simulation::locks::{self, Condvar};
+#[cfg(test)]
+use crate::simulation::scheduler;
 
 /// Stack size of every thread that this program starts. Nothing recurses deeply on one of them.
 const STACK_BYTES: usize = 512 * 1024;
 
 /// Locks a mutex, poisoned or not.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
+    #[cfg(test)]
+    return locks::lock(mutex);
+    #[cfg(not(test))]
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The present moment.
+pub(crate) fn now() -> Instant {
+    #[cfg(test)]
+    return scheduler::now().unwrap_or_else(Instant::now);
+    #[cfg(not(test))]
+    Instant::now()
+}
+
+/// How long ago something was.
+pub(crate) fn since(at: Instant) -> Duration {
+    now().saturating_duration_since(at)
 }
 
 /// Condition variable whose notifications cost nothing while nobody waits.
@@ -44,22 +72,22 @@ impl Condition {
     }
 
     /// Waits for a notification. It may wake without one.
-    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    pub(crate) fn wait<'a, T>(&self, guard: Guard<'a, T>) -> Guard<'a, T> {
         self.counted(|condvar| condvar.wait(guard).unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for a notification, at most this long. It may wake without one.
-    pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+    pub(crate) fn wait_for<'a, T>(&self, guard: Guard<'a, T>, time: Duration) -> Guard<'a, T> {
         self.counted(|condvar| condvar.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// Waits while `blocked` says so, at most this long.
     pub(crate) fn wait_while<'a, T>(
         &self,
-        guard: MutexGuard<'a, T>,
+        guard: Guard<'a, T>,
         time: Duration,
         blocked: impl FnMut(&mut T) -> bool,
-    ) -> MutexGuard<'a, T> {
+    ) -> Guard<'a, T> {
         self.counted(|condvar| {
             condvar.wait_timeout_while(guard, time, blocked).unwrap_or_else(PoisonError::into_inner).0
         })
@@ -79,7 +107,10 @@ pub(crate) fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body)
+    let name = name.into();
+    #[cfg(test)]
+    let body = scheduler::enrol(&name, body);
+    thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(body)
 }
 
 /// Result of work that cannot be interrupted. It runs on a thread of its own, which is left behind when it takes

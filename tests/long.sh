@@ -12,6 +12,7 @@
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     msrv         the programs and unit tests with the oldest Rust that is claimed, which Debian 13 has
 #     harsh        the suite where much is refused, cut short or interrupted
+#     simulation   fifty thousand tunnels over a simulated clock and network
 #     mutants      every protection of the threat model taken away once: a test has to notice
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -56,6 +57,11 @@ part_msrv() {
 
 part_harsh() {
     step tests/harsh.sh
+}
+
+part_simulation() {
+    step env TUNNEL_CLIENT_SEEDS=1..50001 CARGO_TARGET_DIR=target/simulation CARGO_PROFILE_TEST_OPT_LEVEL=2 \
+        cargo test --locked --lib simulation:: -- --nocapture
 }
 
 part_mutants() {

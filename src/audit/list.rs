@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::ops::metrics::Metrics;
@@ -145,7 +145,7 @@ impl List {
         List { state, bell, end, start: Instant::now(), since, crowded, metrics }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> sync::Guard<'_, State> {
         #[cfg(feature = "dev")]
         return self.timed();
         #[cfg(not(feature = "dev"))]
@@ -153,10 +153,7 @@ impl List {
     }
 
     #[cfg(feature = "dev")]
-    fn timed(&self) -> MutexGuard<'_, State> {
-        if let Ok(state) = self.state.try_lock() {
-            return state;
-        }
+    fn timed(&self) -> sync::Guard<'_, State> {
         let began = Instant::now();
         let mut state = sync::lock(&self.state);
         let (waited, (longest, many)) = (began.elapsed(), state.waits);
@@ -187,7 +184,7 @@ impl List {
         self.add(self.state(), members);
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State>, members: &str) {
+    fn add(&self, mut state: sync::Guard<'_, State>, members: &str) {
         let (is_first, lost) = (state.ready.is_empty(), state.add(members));
         self.crowded.store(state.ready_bytes > CROWDED_BYTES, Ordering::Relaxed);
         drop(state);

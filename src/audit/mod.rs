@@ -60,9 +60,7 @@ impl Audit {
     ) -> Result<Arc<Audit>, String> {
         let failed =
             |error: io::Error| format!("audit.file {}: {}", settings.place, crate::ops::os_text(&error));
-        for result in ["written", "refused", "lost"] {
-            metrics.audit_records.add([result], 0);
-        }
+        ["written", "refused", "lost"].iter().for_each(|result| metrics.audit_records.add([result], 0));
         let list = Arc::new(List::new(Arc::clone(metrics)));
         let identity = format!("\"instance\":\"{instance_id}\",\"tunnel\":\"{tunnel_id}\"");
         let (shared, place) = (Arc::clone(&list), settings.place.clone());

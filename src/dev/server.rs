@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::stream::Stream;
 use crate::config::ListenAddress;
 use crate::ops::listener::bind::{SocketFile, bind_tcp, bind_unix};
 use crate::ops::listener::http::is_from_here;
-use crate::sync;
+use crate::sync::{self, Condition};
 
 pub(crate) use super::reply::{EventStream, Responder};
 pub(crate) use crate::ops::listener::http::Request;
@@ -75,7 +75,7 @@ struct Shared {
     /// Who may ask.
     guard: Guard,
     connections: Mutex<HashMap<u64, Arc<Stream>>>,
-    ended: Condvar,
+    ended: Condition,
 }
 
 /// What keeps pages of the web out.
@@ -111,7 +111,7 @@ impl Server {
             }
         };
         let shared =
-            Arc::new(Shared { handler, guard, connections: Mutex::default(), ended: Condvar::new() });
+            Arc::new(Shared { handler, guard, connections: Mutex::default(), ended: Condition::default() });
         let (wake, woken) = UnixStream::pair()?;
         let (serving, own_name) = (Arc::clone(&shared), name.to_owned());
         let thread = sync::spawn(name, move || serving.serve(&bound, &woken, &own_name))?;
@@ -135,11 +135,7 @@ impl Drop for Server {
         for stream in connections.values() {
             stream.shut_down();
         }
-        let waited = self
-            .shared
-            .ended
-            .wait_timeout_while(connections, JOIN_TIME, |connections| !connections.is_empty());
-        drop(waited);
+        drop(self.shared.ended.wait_while(connections, JOIN_TIME, |connections| !connections.is_empty()));
     }
 }
 
@@ -223,7 +219,7 @@ impl Shared {
         }
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Stream>>> {
+    fn connections(&self) -> sync::Guard<'_, HashMap<u64, Arc<Stream>>> {
         sync::lock(&self.connections)
     }
 }

@@ -38,7 +38,7 @@ pub struct Heartbeat {
 
 impl Default for Heartbeats {
     fn default() -> Heartbeats {
-        Heartbeats { start: Instant::now(), all: Arc::default() }
+        Heartbeats { start: sync::now(), all: Arc::default() }
     }
 }
 
@@ -66,7 +66,7 @@ impl Heartbeat {
 
     /// Whatever comes next takes at most so long.
     pub fn within(&self, time: Duration) {
-        self.until(Instant::now() + time);
+        self.until(sync::now() + time);
     }
 
     /// Waits for work, or for a thread that has a heartbeat of its own.

@@ -201,9 +201,7 @@ impl Metrics {
     pub fn render(&self, verdict: &Readiness) -> String {
         self.readiness.set([], verdict.verdict().0);
         self.plane_up.set([], verdict.plane_reached());
-        for channel in &self.served {
-            self.up.set([channel.as_str()], verdict.is_up(channel));
-        }
+        self.served.iter().for_each(|channel| self.up.set([channel.as_str()], verdict.is_up(channel)));
         self.process.look();
         self.table.page()
     }

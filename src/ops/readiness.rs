@@ -15,7 +15,7 @@ mod seen;
 mod target;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -97,24 +97,24 @@ impl Readiness {
 
     /// A poll succeeded.
     pub fn poll_succeeded(&self) {
-        self.state().plane.succeed(Instant::now());
+        self.state().plane.succeed(sync::now());
     }
 
     /// A poll was sent that may be held and may take so long; it is being held by the plane when that `is_connected`.
     pub fn poll_started(&self, waits: [Duration; 2], is_connected: bool) {
-        let (mut state, now) = (self.state(), Some(Instant::now()));
+        let (mut state, now) = (self.state(), Some(sync::now()));
         (state.plane.attempted, state.plane.waits) = (now, Some(waits));
         state.plane.open_since = now.filter(|_| is_connected);
     }
 
     /// A poll failed, and the next follows after `pause`; whether the plane itself `refused` it, or was not there.
     pub fn poll_failed(&self, fault: Fault<'_>, refused: bool, pause: Duration) {
-        self.state().plane.fail(Instant::now(), fault, refused, pause);
+        self.state().plane.fail(sync::now(), fault, refused, pause);
     }
 
     /// Something became of an answer, at this moment.
     pub fn posts(&self, change: impl FnOnce(&mut Posts, Instant)) {
-        change(&mut self.state().posts, Instant::now());
+        change(&mut self.state().posts, sync::now());
     }
 
     /// The metadata GET answered 2xx.
@@ -125,7 +125,7 @@ impl Readiness {
     /// A command of this channel was answered by its server, in JSON-RPC; an error of the method is an
     /// answer too.
     pub fn target_answered(&self, channel: &Channel) {
-        self.target(channel, |target| target.answer(Instant::now()));
+        self.target(channel, |target| target.answer(sync::now()));
     }
 
     /// A command of this channel got a reply that is no answer: a refusal like 403, an empty 202.
@@ -137,12 +137,12 @@ impl Readiness {
 
     /// A command of this channel failed without an answer of its server.
     pub fn target_failed(&self, channel: &Channel, why: &str) {
-        self.target(channel, |target| target.fail(Instant::now(), why));
+        self.target(channel, |target| target.fail(sync::now(), why));
     }
 
     /// A probe ended.
     pub fn probed(&self, channel: &Channel, probe: Probe) {
-        self.target(channel, |target| target.probed(Instant::now(), probe));
+        self.target(channel, |target| target.probed(sync::now(), probe));
     }
 
     /// A search for metadata is to come, or has ended. What succeeds clears what failed before.
@@ -187,7 +187,7 @@ impl Readiness {
     /// True when traffic of this channel succeeded within the last `seconds`.
     pub fn answered_within(&self, channel: &Channel, seconds: u64) -> bool {
         let answered = self.state().targets.get(channel).and_then(|target| target.answered);
-        answered.is_some_and(|at| at.elapsed() <= Duration::from_secs(seconds))
+        answered.is_some_and(|at| sync::since(at) <= Duration::from_secs(seconds))
     }
 
     /// The channel's child runs, or answers for the first time. Calls that were cut by the end of the last
@@ -246,12 +246,12 @@ impl Readiness {
 
     /// True when the plane counts as reached now: a start waits for this much.
     pub fn plane_reached(&self) -> bool {
-        self.state().plane.reached(Instant::now(), self.plane_window)
+        self.state().plane.reached(sync::now(), self.plane_window)
     }
 
     /// Status and text of `/readyz`, from memory.
     pub fn verdict(&self) -> (bool, String) {
-        self.verdict_at(Instant::now())
+        self.verdict_at(sync::now())
     }
 
     /// The plane comes first: without it nothing else matters, and its text is what to act on.
@@ -298,7 +298,7 @@ impl Readiness {
     }
 
     /// Every change is whole by itself, so a panic elsewhere does not spoil the state.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> sync::Guard<'_, State> {
         sync::lock(&self.state)
     }
 }

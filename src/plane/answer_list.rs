@@ -144,7 +144,7 @@ impl AnswerList {
             if state.closed {
                 return None;
             }
-            let now = Instant::now();
+            let now = sync::now();
             if let Some(pending) = state.next(now) {
                 self.room.notify_one();
                 // Whoever was woken for a fresh answer, or for the time of an older one, may have taken the other.
@@ -177,7 +177,7 @@ impl AnswerList {
         asked: Option<Duration>,
     ) -> Result<(), Box<PendingAnswer>> {
         let mut state = sync::lock(&self.state);
-        let now = Instant::now();
+        let now = sync::now();
         pending.until = state.end.map_or(pending.until, |end| end.min(pending.until));
         let left = pending.until.saturating_duration_since(now);
         // A plane that asks for more than what a stop leaves is asked once more before the end.
@@ -204,7 +204,7 @@ impl AnswerList {
     /// is still to come is bounded by what was polled before.
     pub(super) fn end_by(&self, end: Instant) {
         let mut state = sync::lock(&self.state);
-        let now = Instant::now();
+        let now = sync::now();
         state.end = Some(end);
         let soon = now + WAIT_MIN.min(end.saturating_duration_since(now) / 2);
         let waiting = std::mem::take(&mut state.postponed);

@@ -338,6 +338,14 @@ impl Transport for Plane {
         self.link().clients.polls.shutdown();
     }
 
+    fn stop_notes(&self) {
+        self.link().clients.notes.shutdown();
+    }
+
+    fn stop_answers(&self) {
+        self.link().clients.answers.shutdown();
+    }
+
     fn exchange_time(&self) -> Duration {
         self.exchange_time
     }

@@ -110,9 +110,7 @@ impl Couriers {
 
     /// Gives up what is not posted yet. What is on its way is given up with its connection.
     pub fn close(&self) {
-        for pending in self.list.close() {
-            self.lose(&pending, STOPS);
-        }
+        self.list.close().into_iter().for_each(|pending| self.lose(&pending, STOPS));
     }
 
     /// How many answers were given up so far.
@@ -142,7 +140,7 @@ impl Couriers {
     /// Posts a terminal answer once. The deadline is looked at before: past it the contract forbids even a
     /// finished answer.
     fn post(&self, mut pending: PendingAnswer) {
-        if Instant::now() >= pending.until {
+        if sync::now() >= pending.until {
             return self.lose(&pending, "response deadline reached");
         }
         let refusal = match self.parts.plane.post(&pending.command, &pending.answer, pending.until) {
@@ -171,7 +169,7 @@ impl Couriers {
                 refused();
                 let waiting = self.list.postponed();
                 let mut refusals = sync::lock(&self.refusals);
-                if let Some(left_out) = refusals.line("", Instant::now()) {
+                if let Some(left_out) = refusals.line("", sync::now()) {
                     let id = pending.command.request_id.as_str();
                     log::warn!(
                         request_id = id, error = why.as_str(), answers_waiting = waiting, repeated = left_out;
@@ -181,7 +179,7 @@ impl Couriers {
                 drop(refusals);
                 if let Err(pending) = self.list.postpone(pending, refusal.retry_after()) {
                     // Why the last attempt failed is known; that the deadline came explains it better.
-                    let expired = Instant::now() >= pending.until;
+                    let expired = sync::now() >= pending.until;
                     self.lose(&pending, if expired { "response deadline reached" } else { &why });
                 }
             }
@@ -206,14 +204,14 @@ impl Couriers {
             408 | 429 | 501.. => Fate::Again,
             409 if is_settled(error) => Fate::Settled,
             409 => Fate::Again,
-            401 if self.awaits_key(*pending.unauthorized.get_or_insert_with(Instant::now)) => Fate::Again,
+            401 if self.awaits_key(*pending.unauthorized.get_or_insert_with(sync::now)) => Fate::Again,
             _ => Fate::Lost,
         }
     }
 
     /// Whether another key may come in the place of one that has been refused since then.
     fn awaits_key(&self, since: Instant) -> bool {
-        self.parts.plane.key_may_change() && since.elapsed() < UNAUTHORIZED_MAX
+        self.parts.plane.key_may_change() && sync::since(since) < UNAUTHORIZED_MAX
     }
 
     /// The plane has the answer.
@@ -230,7 +228,7 @@ impl Couriers {
             kind: command.kind(),
             method: command.message().and_then(|message| message.method()),
             status: pending.answer.status,
-            poll_to_response: command.received.elapsed(),
+            poll_to_response: sync::since(command.received),
             enqueue_to_response: wire::age(command.created_at),
         });
     }
@@ -265,9 +263,9 @@ impl Outbox for Couriers {
     /// Runs on the worker's thread: the next event of the stream is not read before this one is posted.
     fn notify(&self, command: &Command, answer: &Answer, until: Instant) -> bool {
         let end = command.silent_after.map_or(until, |silent| silent.min(until));
-        let (mut backoff, began) = (Backoff::new(WAIT_MIN), Instant::now());
+        let (mut backoff, began) = (Backoff::new(WAIT_MIN), sync::now());
         for attempt in 1.. {
-            if Instant::now() >= end {
+            if sync::now() >= end {
                 return false;
             }
             let Err(refusal) = self.parts.plane.post(command, answer, end) else { return true };
@@ -282,7 +280,7 @@ impl Outbox for Couriers {
                 _ => attempt < NOTE_ATTEMPTS_MAX && may_repeat_note(&refusal),
             };
             // A wait that the deadline would end is not begun.
-            if !goes_on || Instant::now() + wait >= end || self.parts.stop.sleep(wait, Phase::Cutting) {
+            if !goes_on || sync::now() + wait >= end || self.parts.stop.sleep(wait, Phase::Cutting) {
                 return false;
             }
         }
@@ -290,7 +288,7 @@ impl Outbox for Couriers {
     }
 
     fn deliver(&self, command: Arc<Command>, answer: Answer, posts: Option<&Heartbeat>) {
-        let until = command.silent_after.unwrap_or_else(|| Instant::now() + self.parts.patience);
+        let until = command.silent_after.unwrap_or_else(|| sync::now() + self.parts.patience);
         match (self.list.add(command, answer, until, posts.is_some()), posts) {
             (Added::Waits, _) => {}
             (Added::Yours(pending), Some(heartbeat)) => {

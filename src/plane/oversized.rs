@@ -80,9 +80,7 @@ struct Scanner {
 impl Scanner {
     /// Reads on; true once no more is needed.
     fn read(&mut self, bytes: &[u8]) -> bool {
-        for byte in bytes {
-            self.step(*byte);
-        }
+        bytes.iter().for_each(|byte| self.step(*byte));
         ["request_id", "shard_token", ID].iter().all(|name| self.found.contains_key(name))
     }
 

@@ -30,7 +30,7 @@ impl PollWait {
 
     /// Some times for tests.
     #[cfg(test)]
-    pub(super) fn example(wait: Duration, initial: Duration, is_proxied: bool) -> PollWait {
+    pub(crate) fn example(wait: Duration, initial: Duration, is_proxied: bool) -> PollWait {
         PollWait { wait, guardrail: LEARNED_MIN, initial: Some(initial), is_proxied }
     }
 

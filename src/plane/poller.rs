@@ -117,7 +117,7 @@ impl Poller {
                 continue;
             }
             let Some(limit) = self.room(pace.limit_max) else { continue };
-            let (began, ask) = (Instant::now(), pace.next(limit));
+            let (began, ask) = (sync::now(), pace.next(limit));
             heartbeat.until(began + ask.time);
             if !self.set_open(OpenState::Silent) {
                 break;
@@ -127,9 +127,9 @@ impl Poller {
             match accepted {
                 Ok(commands) => {
                     if commands > 0 {
-                        sync::lock(&self.open).busy = Some(Instant::now());
+                        sync::lock(&self.open).busy = Some(sync::now());
                     }
-                    let pause = pace.succeeded(commands, began.elapsed());
+                    let pause = pace.succeeded(commands, sync::since(began));
                     self.parts.stop.sleep(pause, Phase::Draining);
                 }
                 // Fewer at once may fit, and nothing else would change before the next poll.
@@ -150,16 +150,16 @@ impl Poller {
         open.ended = true;
         self.changed.notify_all();
         let grace = match open.busy {
-            Some(at) if at.elapsed() < BUSY => {
+            Some(at) if sync::since(at) < BUSY => {
                 self.parts.plane.round_trip().map_or(GRACE_MAX, |trip| (2 * trip).clamp(GRACE_MIN, GRACE_MAX))
             }
             _ => Duration::ZERO,
         };
         let wait =
             |open, time, state| self.changed.wait_while(open, time, |open: &mut Open| open.state == state);
-        let end = Instant::now() + LAST_BODY_WAIT;
+        let end = sync::now() + LAST_BODY_WAIT;
         let open = wait(open, grace, OpenState::Silent);
-        let open = wait(open, end.saturating_duration_since(Instant::now()), OpenState::Read);
+        let open = wait(open, end.saturating_duration_since(sync::now()), OpenState::Read);
         // Still under the lock: no poll can begin to be read between the check and the cut.
         self.parts.plane.stop_polls();
         drop(open);
@@ -174,7 +174,7 @@ impl Poller {
     /// Whether another batch may be held. Only a plane that takes no answers, or callers with very large
     /// payloads, get here; memory would otherwise have no bound but the number of commands.
     fn has_memory(&self, paused: &mut bool) -> bool {
-        let fits = self.parts.flight.wait_below(self.parts.bytes_max, Instant::now() + FULL_WAIT);
+        let fits = self.parts.flight.wait_below(self.parts.bytes_max, sync::now() + FULL_WAIT);
         if !fits && !*paused {
             log::warn!(bytes_max = self.parts.bytes_max; "polling pauses: the commands in flight are too large together");
         }
@@ -186,9 +186,9 @@ impl Poller {
     /// plane, where another replica can take it.
     fn room(&self, limit_max: usize) -> Option<usize> {
         let wanted = LIMIT_MAX.min(self.parts.capacity);
-        let free = self.parts.relay.queue.wait_free(wanted, Instant::now() + ROOM_WAIT);
+        let free = self.parts.relay.queue.wait_free(wanted, sync::now() + ROOM_WAIT);
         if free == 0 {
-            self.parts.relay.queue.wait_free(1, Instant::now() + FULL_WAIT);
+            self.parts.relay.queue.wait_free(1, sync::now() + FULL_WAIT);
             return None;
         }
         // Never more than fits now. What the plane sends beyond it is taken all the same, but blocks.
@@ -202,12 +202,12 @@ impl Poller {
         // A poll that is being held proves that the plane is there, a connection attempt does not: before
         // the first connection a silent packet filter looks the same.
         self.parts.relay.readiness.poll_started([ask.wait, ask.time], self.parts.plane.has_connected());
-        let started = Instant::now();
+        let started = sync::now();
         let result = self.parts.plane.poll(ask, &mut || {
             self.set_open(OpenState::Read);
         });
         let error = result.as_ref().err().map(|refusal| self.class(refusal));
-        self.parts.relay.metrics.poll_ended(started.elapsed(), error);
+        self.parts.relay.metrics.poll_ended(sync::since(started), error);
         result
     }
 
@@ -349,7 +349,7 @@ impl Poller {
         };
         let told = if mitigation.is_empty() { error.clone() } else { format!("{error}. {mitigation}") };
         self.parts.relay.readiness.poll_failed(refusal.fault(&told), refusal.is_of_the_plane(), wait);
-        if let Some(left_out) = pace.repeats.line(&error, Instant::now()) {
+        if let Some(left_out) = pace.repeats.line(&error, sync::now()) {
             log::warn!(
                 error = error.as_str(),
                 retry_in_ms = wait.as_millis(),

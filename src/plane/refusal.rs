@@ -125,7 +125,7 @@ impl Refusal {
 
     /// How long the plane asks us to stay away, whatever the status: an overloaded plane may say so with
     /// any of them.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.status()?.retry_after
     }
 
@@ -178,6 +178,13 @@ impl Refusal {
             placement,
         };
         Refusal::Status(Box::new(error))
+    }
+
+    /// A reply for tests with a status, a code, and the wait that it asks for.
+    #[cfg(test)]
+    pub(crate) fn example(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Refusal {
+        let code = code.map(str::to_owned);
+        Refusal::Status(Box::new(StatusError { status, code, retry_after, ..StatusError::default() }))
     }
 
     /// A success whose body is not what it should be. It backs off like any other failure: a portal that

@@ -26,6 +26,12 @@ pub trait Transport: Send + Sync {
     /// Cuts a poll that is being held, and every later one.
     fn stop_polls(&self);
 
+    /// Cuts notifications that are being posted, and every later one.
+    fn stop_notes(&self);
+
+    /// The same for terminal answers.
+    fn stop_answers(&self);
+
     /// How long a single exchange takes at most.
     fn exchange_time(&self) -> Duration;
 

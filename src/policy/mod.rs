@@ -20,7 +20,6 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
 
 use crate::config::{self, Channel};
 use crate::ops::line_limit::LineLimit;
@@ -33,6 +32,7 @@ use crate::relay::message::{Kind, Message};
 use crate::relay::payload::Payload;
 use crate::relay::port::Governor;
 use crate::relay::subject::{self, Subject, calls_another};
+use crate::sync;
 
 use lists::{List, Unreadable};
 use rules::Rules;
@@ -133,7 +133,7 @@ impl Policy {
 
     /// Tells the operator what was, or would be, refused.
     fn tell(&self, command: &Command, subject: &Subject<'_>, decision: Decision, rule: &str) {
-        let Some(left_out) = self.lines.admit(Instant::now()) else { return };
+        let Some(left_out) = self.lines.admit(sync::now()) else { return };
         let event = match decision {
             Decision::Observe => "command would be refused by the operator's policy",
             _ => "command refused by the operator's policy",

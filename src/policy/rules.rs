@@ -14,6 +14,7 @@ use crate::relay::mcp_headers;
 use crate::relay::message::Message;
 use crate::relay::revision;
 use crate::relay::subject::{Kind, Subject};
+use crate::sync;
 
 use super::limits::{Limit, Limits, Rate, Running};
 use super::lists::List;
@@ -72,7 +73,7 @@ impl Rules {
             let rate = limit.per_minute.map(|per_minute| Rate::new(per_minute, limit.burst));
             Limit { rate, concurrent: limit.concurrent }
         });
-        let (counted, limits) = (counted.collect(), Limits::new(limits, Instant::now()));
+        let (counted, limits) = (counted.collect(), Limits::new(limits, sync::now()));
         Rules { names, read_only: given.read_only, counted, limits }
     }
 

@@ -83,7 +83,7 @@ fn a_subscription_keeps_no_place_among_calls() {
     let rules = Rules::new(&ChannelPolicy { limits: vec![limit], ..ChannelPolicy::default() });
     let charge = |method: &str| {
         let message = request(method, "{}");
-        rules.charge(&message, &Subject::of(&message), Instant::now())
+        rules.charge(&message, &Subject::of(&message), sync::now())
     };
     let subscription = charge("subscriptions/listen").unwrap();
     let call = charge("tools/list").unwrap();

@@ -49,6 +49,10 @@ impl Backoff {
 
 /// A random number from 0 to 1.
 fn fraction() -> f64 {
+    #[cfg(test)]
+    if let Some(fraction) = crate::simulation::scheduler::fraction() {
+        return fraction;
+    }
     // Without randomness the full wait is the polite choice.
     crypto::random().map_or(1.0, |bytes| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }

@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 #[cfg(feature = "page")]
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime};
+#[cfg(feature = "page")]
+use std::time::Instant;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Channel;
 use crate::crypto::Keyed;
 use crate::ops::line_limit::LineLimit;
 use crate::ops::metrics::Metrics;
-#[cfg(feature = "page")]
 use crate::sync;
 use crate::text;
 
@@ -87,7 +88,7 @@ pub struct Kept {
 impl Kept {
     /// The minute that it is now.
     pub fn minute(&self) -> u64 {
-        self.began.elapsed().as_secs() / 60
+        sync::since(self.began).as_secs() / 60
     }
 
     /// Adds a call; tells which one made room for it.
@@ -124,7 +125,7 @@ impl Calls {
         Calls {
             #[cfg(feature = "page")]
             kept: Mutex::new(Kept {
-                began: Instant::now(),
+                began: sync::now(),
                 last: VecDeque::new(),
                 failure: None,
                 hours: BTreeMap::new(),
@@ -150,7 +151,7 @@ impl Calls {
     /// A command begins to run.
     pub(super) fn begin(&self, command: &Command) {
         // A command begins once.
-        let _ = command.started.set(Instant::now());
+        let _ = command.started.set(sync::now());
         self.metrics.call_began(&command.channel);
     }
 
@@ -175,7 +176,7 @@ impl Calls {
     }
 
     fn call(&self, command: &Command, fate: Fate) -> Call {
-        let (now, bounded) = (Instant::now(), |text: &str| text::head(text, TEXT_BYTES_MAX).to_owned());
+        let (now, bounded) = (sync::now(), |text: &str| text::head(text, TEXT_BYTES_MAX).to_owned());
         let started = command.started.get().copied().unwrap_or(now);
         Call {
             at: SystemTime::now(),
@@ -202,7 +203,7 @@ impl Calls {
         if log::max_level() < level {
             return;
         }
-        let Some(left_out) = (if is_well { Some(0) } else { self.lines.admit(Instant::now()) }) else {
+        let Some(left_out) = (if is_well { Some(0) } else { self.lines.admit(sync::now()) }) else {
             return;
         };
         log::log!(

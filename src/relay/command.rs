@@ -13,6 +13,7 @@ use ureq::http::{HeaderMap, HeaderValue};
 
 use crate::config::Channel;
 use crate::ops::metrics::RequestKind;
+use crate::sync;
 
 use super::failure;
 use super::inflight::Ticket;
@@ -173,7 +174,7 @@ impl Command {
             channel: Channel::main(),
             headers: HeaderMap::new(),
             body: Body::SessionTermination,
-            received: Instant::now(),
+            received: sync::now(),
             created_at: None,
             silent_after: None,
             answer_by: None,
@@ -220,7 +221,7 @@ impl Command {
 }
 
 fn has_passed(end: Option<Instant>) -> bool {
-    end.is_some_and(|end| Instant::now() >= end)
+    end.is_some_and(|end| sync::now() >= end)
 }
 
 /// Until when a call may run. There are two ends, and the failure tells which came first: shortly before the
@@ -234,7 +235,7 @@ pub struct Deadline {
 impl Deadline {
     /// That of a call that starts now and may take `ttl`, and whose caller is to be answered by that moment, if any.
     pub fn new(answer_by: Option<Instant>, ttl: Duration) -> Deadline {
-        Deadline { answer_by, limit: Instant::now() + ttl }
+        Deadline { answer_by, limit: sync::now() + ttl }
     }
 
     /// When waiting ends, whatever the reason.
@@ -249,12 +250,12 @@ impl Deadline {
 
     /// The same with a shorter time of ours.
     pub fn at_most(self, limit: Duration) -> Deadline {
-        Deadline { limit: self.limit.min(Instant::now() + limit), ..self }
+        Deadline { limit: self.limit.min(sync::now() + limit), ..self }
     }
 
     /// A shorter wait within this deadline.
     pub fn within(&self, limit: Duration) -> Instant {
-        self.end().min(Instant::now() + limit)
+        self.end().min(sync::now() + limit)
     }
 }
 

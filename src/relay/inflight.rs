@@ -64,7 +64,7 @@ impl InFlight {
     }
 
     fn wait(&self, deadline: Instant, too_much: impl Fn(&Load) -> bool) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(sync::now());
         !too_much(&self.0.1.wait_while(sync::lock(&self.0.0), left, |load| too_much(load)))
     }
 }

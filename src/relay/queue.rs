@@ -13,7 +13,7 @@ mod shares;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
@@ -122,7 +122,12 @@ impl Queue {
         let mut state = sync::lock(&self.state);
         while self.free(&state) == 0 && !state.closed {
             waiting();
-            state = self.room.wait_for(state, PUSH_STEP);
+            // Whoever asks has to be told in time, here too: a plane may send more than was asked for.
+            let left = command.answer_by.map(|end| end.saturating_duration_since(sync::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Some(command));
+            }
+            state = self.room.wait_for(state, left.map_or(PUSH_STEP, |left| left.min(PUSH_STEP)));
         }
         if state.closed {
             return Err(Box::new(command));
@@ -132,14 +137,14 @@ impl Queue {
             self.overdue.notify_one();
         }
         let refused = state.append(command, self.limits);
-        state.pushed.add(Instant::now());
+        state.pushed.add(sync::now());
         self.leave(state);
         Ok(refused)
     }
 
     /// Waits until `wanted` more commands fit, at most until `deadline`; tells how many fit then.
     pub fn wait_free(&self, wanted: usize, deadline: Instant) -> usize {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(sync::now());
         let full = |state: &mut State| self.free(state) < wanted && !state.closed;
         self.free(&self.room.wait_while(sync::lock(&self.state), left, full))
     }
@@ -168,11 +173,11 @@ impl Queue {
             }
             // Not moved on before its time: what it stood for may have been taken, but to notice would cost a wake-up
             // a command.
-            if worker == Lane::Overdue && state.look.is_none_or(|look| look <= Instant::now()) {
+            if worker == Lane::Overdue && state.look.is_none_or(|look| look <= sync::now()) {
                 state.look = state.waiting.iter().filter_map(|(_, command)| command.answer_by).min();
             }
             let look = state.look.filter(|_| worker == Lane::Overdue);
-            let left = look.map_or(LOOK_MAX, |look| look.saturating_duration_since(Instant::now()));
+            let left = look.map_or(LOOK_MAX, |look| look.saturating_duration_since(sync::now()));
             state = self.bell(worker).wait_for(state, left);
             if worker == Lane::Ordinary {
                 state.called = state.called.saturating_sub(1);
@@ -183,9 +188,9 @@ impl Queue {
     /// Measures for how long there is no room.
     fn measure(&self, state: &mut State) {
         state.full_since = match (self.free(state), state.full_since) {
-            (0, None) => Some(Instant::now()),
+            (0, None) => Some(sync::now()),
             (1.., Some(since)) => {
-                state.full += since.elapsed();
+                state.full += sync::since(since);
                 None
             }
             (_, same) => same,
@@ -198,7 +203,7 @@ impl Queue {
         let (depth, capacity) = (now.waiting.len(), self.capacity);
         let word = if now.full_since.is_some() { "backpressured" } else { "available" };
         let share = u64::try_from(depth * 1000 / capacity.max(1)).unwrap_or_default();
-        let full = now.full + now.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let full = now.full + now.full_since.map_or(Duration::ZERO, sync::since);
         let details = Object::default()
             .with("depth", depth)
             .with("capacity", capacity)
@@ -228,7 +233,7 @@ impl Queue {
     /// waiting.
     pub fn done(&self, held: Held, status: Option<u16>) {
         let mut state = sync::lock(&self.state);
-        state.done.add(Instant::now());
+        state.done.add(sync::now());
         state.failed = status.is_none_or(|status| status >= 400);
         let is_late = status.is_none_or(|status| matches!(status, 408 | 504));
         state.timeouts += u64::from(is_late);
@@ -286,7 +291,7 @@ impl Queue {
     /// woken for it, and one of each other kind. The lock is free by then, or whoever wakes would wait for it. One bell
     /// too many does no harm, since a worker that finds its work gone waits again; one too few would leave a command
     /// behind until something else happens.
-    fn leave(&self, mut state: MutexGuard<'_, State>) {
+    fn leave(&self, mut state: sync::Guard<'_, State>) {
         self.measure(&mut state);
         let waits = |wanted: Lane| state.waiting.iter().any(|(lane, _)| *lane == wanted);
         let (quick, listen) = (waits(Lane::Quick), waits(Lane::Listen));
@@ -320,7 +325,7 @@ impl State {
         let is_quick = command.kind() == RequestKind::Notification;
         self.waiting.push_back((if is_quick { Lane::Quick } else { Lane::Ordinary }, command));
         self.shares.waits(&channel, true);
-        let crowding = self.shares.crowding(limits, Instant::now())?;
+        let crowding = self.shares.crowding(limits, sync::now())?;
         let is_of = |(lane, command): &(Lane, Command)| *lane != Lane::Listen && command.channel == crowding;
         let newest = self.waiting.iter().rposition(is_of)?;
         self.shares.waits(&crowding, false);
@@ -340,7 +345,7 @@ impl State {
 
     /// Removes the first command that this kind of worker may take.
     fn take(&mut self, worker: Lane, limits: Limits) -> Option<(Held, Command)> {
-        let (division, now) = (self.shares.division(limits), Instant::now());
+        let (division, now) = (self.shares.division(limits), sync::now());
         let at = self.waiting.iter().enumerate().position(|(index, (lane, command))| {
             // The commands of a channel that may not begin are passed over, not waited for: its slow server
             // must not hold up the commands of others behind it.

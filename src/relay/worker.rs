@@ -9,7 +9,7 @@
 //! ends before its server has answered. A server that fails costs its own command; a worker outlives
 //! everything but the queue.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub struct Relay {
     /// Where commands wait.
     pub queue: Queue,
     /// The servers, by channel.
-    pub targets: HashMap<Channel, Arc<dyn Target>>,
+    pub targets: BTreeMap<Channel, Arc<dyn Target>>,
     /// Channels that may be asked for; empty means all. The plane is told the same list, but a list
     /// that only the plane keeps would be no policy of the operator's.
     pub allowed: Vec<Channel>,
@@ -283,7 +283,7 @@ impl Relay {
             },
             // A deadline may be shorter than any server could keep; only long silence is the server's.
             Outcome::Failed(failure) if failure.class == Class::Deadline => {
-                if command.received.elapsed() >= SILENCE_MIN {
+                if sync::since(command.received) >= SILENCE_MIN {
                     readiness.target_failed(channel, &failure.cause);
                 }
             }

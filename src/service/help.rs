@@ -16,9 +16,7 @@ const PROSE: &str = include_str!("help.txt");
 pub(crate) fn of_program(program: &str) -> String {
     let name = program.rsplit(' ').next().unwrap_or(program);
     let mut text = format!("{name} version {}\n\nUsage of {name}:\n", env!("CARGO_PKG_VERSION"));
-    for row in listed() {
-        flag(&mut text, row);
-    }
+    listed().for_each(|row| flag(&mut text, row));
     let prose = PROSE.replace("PROGRAM", program);
     let (running, next) = prose.split_once("Next steps:").unwrap_or_default();
     text.push_str(running);

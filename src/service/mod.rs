@@ -16,6 +16,7 @@ mod watched;
 mod ways;
 
 // One tunnel.
+pub(crate) mod drain;
 mod health;
 mod parts;
 mod renewal;

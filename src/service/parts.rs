@@ -3,7 +3,7 @@
 //! Each is made at start, and some of it again when files have changed; nothing is dialled, and only servers over stdio are started. It fails before a
 //! command was polled.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -178,7 +178,7 @@ impl<'a> Shared<'a> {
         &self,
         built_in: Option<&Arc<dyn BuiltIn>>,
         servers: &[Arc<HttpTarget>],
-        targets: &mut HashMap<Channel, Arc<dyn Target>>,
+        targets: &mut BTreeMap<Channel, Arc<dyn Target>>,
     ) -> Result<Option<Arc<Discovery>>, Error> {
         let Some(discovery) = self.discovery(built_in)? else { return Ok(None) };
         for server in servers.iter().filter(|server| *server.channel() == Channel::main()) {
@@ -257,7 +257,7 @@ impl<'a> Shared<'a> {
     /// The core, which no thread runs yet. Its workers are for `counted` channels.
     pub(super) fn relay(
         &self,
-        targets: HashMap<Channel, Arc<dyn Target>>,
+        targets: BTreeMap<Channel, Arc<dyn Target>>,
         counted: usize,
         couriers: &Arc<Couriers>,
         audit: Option<&Arc<Audit>>,

@@ -224,9 +224,7 @@ fn start_log(settings: &Settings, process: &Process) -> Result<Arc<Redactor>, Er
     let redactor = Arc::new(Redactor::new(settings.secrets()));
     let log_file = Arc::clone(&process.signals.log_file);
     logging::init(&settings.log, identity, Arc::clone(&redactor), log_file).map_err(Error::system)?;
-    for warning in &settings.warnings {
-        log::warn!("{warning}");
-    }
+    settings.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     Ok(redactor)
 }
 

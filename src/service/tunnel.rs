@@ -4,7 +4,7 @@
 //! is no global state. Putting together fails with an [`Error`] before anything is dialled; taking apart
 //! cannot fail, only run out of time, and then every unfinished command is answered as failed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -33,20 +33,14 @@ use crate::plane::poller::Poller;
 use crate::policy::Policy;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::Target;
-use crate::relay::stop::{Phase, Stop};
+use crate::relay::stop::Stop;
 use crate::relay::worker::Relay;
 use crate::sync;
 
 use super::built_in::{BuiltIn, promise};
+use super::drain::{Drain, LAST_POSTS_WAIT};
 use super::error::Error;
 use super::parts::Shared;
-
-/// How long answers of cut calls may take to be posted. Supervisors kill after their own bound, so the
-/// sum of all waits is stated in [`Tunnel::drain_bound`] and in the unit that is shipped.
-const LAST_POSTS_WAIT: Duration = Duration::from_secs(2);
-
-/// How long posts that were cut may take to say so.
-const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
 
 /// A tunnel that polls, relays and answers. It lives as long as the process.
 pub(crate) struct Tunnel {
@@ -95,7 +89,7 @@ impl Tunnel {
         let shared = Shared { redactor: Some(Arc::clone(redactor)), ..Shared::new(settings, net) };
         shared.read_pins()?;
         let (servers, built_in) = (shared.servers()?, shared.built_in()?);
-        let mut targets: HashMap<Channel, Arc<dyn Target>> = HashMap::new();
+        let mut targets: BTreeMap<Channel, Arc<dyn Target>> = BTreeMap::new();
         for server in &servers {
             targets.insert(server.channel().clone(), Arc::<HttpTarget>::clone(server));
         }
@@ -150,7 +144,7 @@ impl Tunnel {
     /// Remembers a try to take over other settings.
     pub(super) fn reloaded(&self, is_good: bool) {
         self.metrics.reloaded(is_good);
-        *sync::lock(&self.last_reload) = Some((Instant::now(), is_good));
+        *sync::lock(&self.last_reload) = Some((sync::now(), is_good));
     }
 
     /// How many connections and pipes calls and answers may hold at once.
@@ -209,53 +203,10 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Stops polling, finishes what is in flight within `time`, answers the rest as failed. Tells how many
-    /// callers were not told: their answers were lost, or are still held by something that does not end.
-    ///
-    /// The order matters. Subscriptions end first, or every drain would last until its bound. Then no new
-    /// command comes in. Only when time is up are servers cut, so that their calls fail and their workers
-    /// hand over an answer; posts are cut last of all.
+    /// Ends it within `time`, as [`Drain::run`] says.
     pub(crate) fn drain(&self, time: Duration) -> u64 {
-        let deadline = Instant::now() + time;
-        let lost_before = self.post_room.lost();
-        self.stop.enter(Phase::Draining);
-        self.post_room.end_by(deadline + LAST_POSTS_WAIT);
-        for target in self.relay.targets.values() {
-            target.wind_down();
-        }
-        log::info!("stopping control-plane poller");
-        self.poller.stop();
-        if !self.flight.wait_empty(deadline) {
-            // In this order: cut calls must find their phase changed, or they would be resumed.
-            log::warn!(commands = self.flight.now(); "commands did not finish before shutdown; answering them as failed");
-            self.stop.enter(Phase::Cutting);
-            self.plane.clients().notes.shutdown();
-            // Before, since a worker whose call is cut would begin the next one.
-            let waiting = self.relay.queue.take_rest();
-            for target in self.relay.targets.values() {
-                target.stop();
-            }
-            // Their callers learn at once what they would otherwise learn by waiting.
-            waiting.into_iter().for_each(|command| self.relay.give_up(command));
-            self.flight.wait_empty(Instant::now() + LAST_POSTS_WAIT);
-        }
-        // Workers end when they find the queue closed and empty.
-        self.relay.queue.close();
-        // Children end last: until here a call may have needed one. All are asked before any is waited for.
-        for target in self.relay.targets.values() {
-            target.stop();
-        }
-        for target in self.relay.targets.values() {
-            target.close();
-        }
-        self.stop.enter(Phase::Ended);
-        self.post_room.close();
-        // The last step: what is on its way is cut, and every later post.
-        self.plane.clients().answers.shutdown();
-        // Couriers say what they were cut in; nothing of that waits for anybody else.
-        self.flight.wait_empty(Instant::now() + LAST_WORDS_WAIT);
-        let held = u64::try_from(self.flight.now()).unwrap_or(u64::MAX);
-        (self.post_room.lost() - lost_before).saturating_add(held)
+        let Tunnel { plane, poller, relay, post_room, stop, flight, .. } = self;
+        Drain { plane: &**plane, poller, relay, post_room, stop, flight }.run(time)
     }
 
     /// Ends servers over stdio that would outlive a process which does not wait for the end of a drain.

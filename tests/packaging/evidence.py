@@ -151,7 +151,7 @@ def drain_faults(text):
     """What may follow the drain, as the page, the manifests' check and the code have it."""
     body = re.search(r"fn drain_bound\(.*?\n    }", (ROOT / "src/service/tunnel.rs").read_text(), re.DOTALL)[0]
     seconds = sum(int(each) for each in re.findall(r"Duration::from_secs\((\d+)\)", body))
-    seconds += constant("service::tunnel::LAST_POSTS_WAIT") + constant("mcp::stdio::keeper::END_MAX") + constant("audit::END_TIME")
+    seconds += constant("service::drain::LAST_POSTS_WAIT") + constant("mcp::stdio::keeper::END_MAX") + constant("audit::END_TIME")
     if f"at most {seconds} s follow" not in text:
         yield f"after the drain {seconds} s may follow"
     check = (ROOT / "tests/packaging/kubernetes.py").read_text()

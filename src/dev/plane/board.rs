@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -274,12 +274,12 @@ impl Board {
     }
 
     /// Waits for a change, but no longer than until the next look at the peer.
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, end: Instant) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: sync::Guard<'a, State>, end: Instant) -> sync::Guard<'a, State> {
         let time = end.saturating_duration_since(Instant::now()).min(LOOK);
         self.changed.wait_for(state, time)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> sync::Guard<'_, State> {
         sync::lock(&self.state)
     }
 }

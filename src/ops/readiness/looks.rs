@@ -1,12 +1,11 @@
 //! How each part is, in words for the operator's page. Cannot fail.
 
-use std::time::Instant;
-
 use super::run::shorten;
 use super::seen::Look;
 use super::target::Trouble;
 use super::{Discovery, Readiness};
 use crate::config::Channel;
+use crate::sync;
 
 impl Readiness {
     /// The tunnel is called this.
@@ -42,7 +41,7 @@ impl Readiness {
     pub(crate) fn seen_plane(&self) -> Look {
         let state = self.state();
         let (plane, why) = (&state.plane, state.plane.fault());
-        let (tone, word, why) = match plane.reached(Instant::now(), self.plane_window) {
+        let (tone, word, why) = match plane.reached(sync::now(), self.plane_window) {
             true if plane.failing().is_none() => ("ok", "reached", String::new()),
             true => ("wait", "reached, a poll failed", plane.failing().unwrap_or_default().to_owned()),
             false if plane.succeeded.is_none() && plane.failing().is_none() => {

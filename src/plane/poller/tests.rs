@@ -1,6 +1,6 @@
 //! The poller over a control plane that follows a script: no sockets, no pauses.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::super::refusal::StatusError;
 use super::super::retry::RETRY_AFTER_MAX;
@@ -38,6 +38,10 @@ impl Transport for Script {
     }
 
     fn stop_polls(&self) {}
+
+    fn stop_notes(&self) {}
+
+    fn stop_answers(&self) {}
 
     fn exchange_time(&self) -> Duration {
         Duration::from_secs(1)
@@ -117,7 +121,7 @@ fn relay(target: Idle, governor: Option<Arc<dyn Governor>>, answers: &Arc<Answer
     let metrics = Arc::new(Metrics::new("t", 10, 1, std::slice::from_ref(&channel)));
     Relay {
         queue: Queue::new(10, 1, 1, &metrics),
-        targets: HashMap::from([(channel, target)]),
+        targets: BTreeMap::from([(channel, target)]),
         allowed: Vec::new(),
         outbox: Arc::<Answers>::clone(answers),
         governor,

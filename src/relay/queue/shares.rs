@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::config::Channel;
+use crate::sync;
 
 /// A channel whose running commands have not ended for so long does without its places before others do.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
@@ -94,7 +95,7 @@ impl Shares {
     pub(super) fn runs(&mut self, channel: &Channel, begins: bool) {
         self.change(channel, |own| {
             if own.running == 0 || !begins {
-                own.moved = Some(Instant::now());
+                own.moved = Some(sync::now());
             }
             step(&mut own.running, begins);
         });

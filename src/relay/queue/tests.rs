@@ -41,6 +41,15 @@ fn commands_leave_in_the_order_of_arrival() {
 }
 
 #[test]
+fn whoever_waits_for_room_is_told_in_time() {
+    let queue = queue(1, 1, 1);
+    push(&queue, "a", "main", CALL).unwrap();
+    let answer_by = Some(Instant::now() + std::time::Duration::from_millis(5));
+    let late = Command { answer_by, ..Command::example(InFlight::default().enter(0)) };
+    assert!(queue.push(late, || ()).unwrap().is_some_and(|late| late.is_overdue()));
+}
+
+#[test]
 fn a_cancellation_overtakes_waiting_calls_while_all_workers_are_busy() {
     let queue = queue(10, 1, 1);
     ["a", "b"].iter().for_each(|id| assert_eq!(push(&queue, id, "main", CALL).unwrap(), None));

@@ -1,7 +1,6 @@
 //! Events and death of a child: what log, metrics and readiness are told of them.
 
 use std::process::ExitStatus;
-use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::net;
@@ -31,7 +30,7 @@ impl Keeper {
 
     /// The state for a message to be taken. A child that only we have used is ended when a caller asks for another
     /// session than we did.
-    pub(super) fn state_for(&self, message: &Message) -> MutexGuard<'_, State> {
+    pub(super) fn state_for(&self, message: &Message) -> sync::Guard<'_, State> {
         let mut state = sync::lock(&self.state);
         if state.core.handshake.yields_to(message) {
             log::info!(channel = self.channel.as_str(); "a caller asks for another session than the one in which the tools were listed; replacing the server");

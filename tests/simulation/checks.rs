@@ -1,0 +1,304 @@
+//! What must hold of every run, looked for in its history when it has ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ask::{Ask, Kind};
+use super::history::{Event, Note, Number, Told};
+use super::tunnel::Past;
+use super::weather::Weather;
+use crate::relay::record::Fate;
+
+/// What threads that run one at a time may be late.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Shortest wait between two attempts.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// Time in which posts go on again once the plane is fine: the longest wait, and a little.
+const RECOVERY: Duration = Duration::from_secs(70);
+
+/// What is left for the last posts of a drain, the last poll and the last words.
+const DRAIN_REST: Duration = Duration::from_millis(2_000 + 2_000 + 500);
+
+/// Times of one command.
+#[derive(Debug, Default)]
+struct Life {
+    handed: Vec<Duration>,
+    began: Vec<Duration>,
+    admitted: Vec<Duration>,
+    finished: Vec<Duration>,
+    ended: Vec<(Duration, Fate)>,
+    untold: usize,
+    closed: Vec<Duration>,
+    taken: Vec<Duration>,
+    posts: Vec<Post>,
+    notes: Vec<u64>,
+}
+
+/// One post of a command, terminal or not.
+#[derive(Debug)]
+struct Post {
+    note: Note,
+    digest: u64,
+    began: Duration,
+    ended: Option<(Duration, Told)>,
+}
+
+/// The history of a run, by command.
+struct Lives<'a> {
+    past: &'a Past,
+    events: Vec<(Duration, Event)>,
+    lives: BTreeMap<Number, Life>,
+    drains: Duration,
+    drained: (Duration, u64),
+}
+
+/// Everything that is wrong with a run.
+pub(super) fn faults(past: &Past) -> Vec<String> {
+    let lives = Lives::read(past);
+    let mut found = lives.wrong();
+    let asks = past.plane.asks();
+    for (number, life) in &lives.lives {
+        let ask = &asks[number];
+        let checks = [
+            lives.answered_once(ask, life),
+            told_in_time(ask, life),
+            lives.repeated_as_promised(life),
+            notes_in_order(life),
+            lives.told_where_all_is_well(ask, life),
+            lives.posted_soon(life),
+        ];
+        found.extend(checks.into_iter().flatten().map(|what| format!("{number} {:?}: {what}", ask.kind)));
+    }
+    found.extend(lives.in_order(&asks));
+    found.extend(lives.none_starves(&asks));
+    found.extend(lives.drained_as_promised());
+    found
+}
+
+impl Lives<'_> {
+    fn read(past: &Past) -> Lives<'_> {
+        let events = past.history.all();
+        let mut lives: BTreeMap<Number, Life> = BTreeMap::new();
+        let (mut drains, mut drained) = (Duration::MAX, (Duration::MAX, 0));
+        for (at, event) in &events {
+            let at = *at;
+            match event {
+                Event::Handed(n) => life(&mut lives, n).handed.push(at),
+                Event::Began(n) => life(&mut lives, n).began.push(at),
+                Event::Admitted(n) => life(&mut lives, n).admitted.push(at),
+                Event::Finished(n) => life(&mut lives, n).finished.push(at),
+                Event::Ended(n, fate) => life(&mut lives, n).ended.push((at, *fate)),
+                Event::Untold(n) => life(&mut lives, n).untold += 1,
+                Event::Closed(n) => life(&mut lives, n).closed.push(at),
+                Event::Taken(n, None) => life(&mut lives, n).taken.push(at),
+                Event::Taken(n, Some(place)) => life(&mut lives, n).notes.push(*place),
+                Event::Posts(n, note, digest) => {
+                    life(&mut lives, n).posts.push(Post {
+                        note: *note,
+                        digest: *digest,
+                        began: at,
+                        ended: None,
+                    });
+                }
+                Event::Posted(n, note, told) => {
+                    let open = life(&mut lives, n).posts.iter_mut().rfind(|post| post.note == *note).unwrap();
+                    open.ended = Some((at, *told));
+                }
+                Event::Drains => drains = at,
+                Event::Drained(untold) => drained = (at, *untold),
+                Event::Started(_) | Event::Wrong(_) => {}
+            }
+        }
+        Lives { past, events, lives, drains, drained }
+    }
+
+    /// What was seen to be wrong while it happened.
+    fn wrong(&self) -> Vec<String> {
+        let wrong = self.events.iter().filter_map(|(at, event)| match event {
+            Event::Wrong(what) => Some(format!("at {at:?}: {what}")),
+            _ => None,
+        });
+        wrong.collect()
+    }
+
+    /// A command that was handed out has one end, one record, and one answer, unless it was told why not.
+    fn answered_once(&self, ask: &Ask, life: &Life) -> Option<String> {
+        let counts = [life.handed.len(), life.began.len(), life.ended.len(), life.closed.len()];
+        if counts != [1, 1, 1, 1] {
+            return Some(format!("handed, begun, ended, closed: {counts:?} times"));
+        }
+        if life.taken.len() > 1 || life.admitted.len() > 1 {
+            return Some("taken or admitted twice".into());
+        }
+        let (_, fate) = life.ended[0];
+        let given_up = life.terminal().any(|post| matches!(post.ended, Some((_, Told::Unreadable))));
+        match (life.taken.is_empty(), fate.status) {
+            (true, Some(_)) if life.untold == 0 && !given_up => Some("no answer, and nobody says so".into()),
+            (true, None) if ask.timeout.is_none() => Some("expired, but nobody set a time".into()),
+            (_, None) if life.terminal().next().is_some() => Some("an answer to an expired command".into()),
+            _ => None,
+        }
+    }
+
+    /// Attempts: the same bytes, no more than may be, not too early, and as long as one may help.
+    fn repeated_as_promised(&self, life: &Life) -> Option<String> {
+        let posts: Vec<&Post> = life.terminal().collect();
+        for pair in posts.windows(2) {
+            let [first, next] = pair else { continue };
+            let Some((ended, told)) = first.ended else { return Some("two posts at once".into()) };
+            if first.digest != next.digest {
+                return Some("other bytes than before".into());
+            }
+            let asked = match told {
+                Told::Later(wait) => wait,
+                Told::Broken { .. } | Told::Unauthorized => Duration::ZERO,
+                Told::Accepted | Told::Settled | Told::Refused | Told::Unreadable | Told::Cut => {
+                    return Some(format!("posted again after {told:?}"));
+                }
+            };
+            let wait = next.began.saturating_sub(ended);
+            if next.began < self.drains && wait < RETRY_MIN.max(asked) {
+                return Some(format!("posted again after {wait:?}, {asked:?} were asked for"));
+            }
+        }
+        None
+    }
+
+    /// Where plane and time are on its side, a command is answered.
+    fn told_where_all_is_well(&self, ask: &Ask, life: &Life) -> Option<String> {
+        let short = ask.timeout.is_some_and(|time| time < Duration::from_secs(1));
+        // A slow body is the caller's time, and so is the wait with a plane that sends more than was asked for.
+        let came_late = life.began[0].saturating_sub(life.handed[0]) > 2 * LATE;
+        let well = !came_late && self.past.plan.weather.is(Weather::Fine, Duration::ZERO, life.closed[0]);
+        (life.taken.is_empty() && well && !short).then(|| "nothing was in the way of its answer".to_owned())
+    }
+
+    /// Where the plane has been fine for a while, no answer lies about.
+    fn posted_soon(&self, life: &Life) -> Option<String> {
+        let (ended, fate) = life.ended.first()?;
+        let (from, until) = (ended.saturating_sub(RECOVERY), *ended + RECOVERY);
+        let is_fine = self.past.plan.weather.is(Weather::Fine, from, until) && until < self.drains;
+        let late = life.terminal().next().is_none_or(|post| post.began > until);
+        (is_fine && fate.status.is_some() && life.untold == 0 && late)
+            .then(|| format!("its answer lies about from {ended:?} on"))
+    }
+
+    /// Calls of a channel are admitted in the order in which they were handed out, and so are its notifications.
+    fn in_order(&self, asks: &BTreeMap<Number, Ask>) -> Vec<String> {
+        let (mut last, mut found) = (BTreeMap::new(), Vec::new());
+        for (at, event) in &self.events {
+            let Event::Admitted(number) = event else { continue };
+            let ask = &asks[number];
+            if matches!(ask.kind, Kind::Subscription) {
+                continue;
+            }
+            let lane = (ask.channel, ask.kind == Kind::Notification);
+            if let Some(before) = last.insert(lane, *number).filter(|before| before > number) {
+                found.push(format!("{number} is admitted after {before} at {at:?}"));
+            }
+        }
+        found
+    }
+
+    /// A channel with nothing to do begins at once, whatever the others do. Looked at where the plane is fine, since
+    /// workers wait for a plane that takes no answers.
+    fn none_starves(&self, asks: &BTreeMap<Number, Ask>) -> Vec<String> {
+        if !self.past.plan.weather.is(Weather::Fine, Duration::ZERO, self.drained.0) {
+            return Vec::new();
+        }
+        let (mut waits, mut runs) = ([0_u32; 3], [0_u32; 3]);
+        let (mut since, mut found) = ([None; 3], Vec::new());
+        let mut over = BTreeMap::<Number, bool>::new();
+        for (at, event) in &self.events {
+            let (Event::Began(n) | Event::Admitted(n) | Event::Finished(n) | Event::Ended(n, _)) = event
+            else {
+                continue;
+            };
+            let ask = &asks[n];
+            if matches!(ask.kind, Kind::Subscription | Kind::Elsewhere | Kind::Malformed) {
+                continue;
+            }
+            let (waiting, running) = (&mut waits[ask.channel], &mut runs[ask.channel]);
+            match event {
+                Event::Began(_) => *waiting += 1,
+                Event::Admitted(_) => {
+                    (*waiting, *running) = (*waiting - 1, *running + 1);
+                    over.insert(*n, true);
+                }
+                Event::Finished(_) => *running -= 1,
+                // One that ends without its server does not wait any more.
+                _ if !over.contains_key(n) => *waiting -= 1,
+                _ => {}
+            }
+            let starves = *waiting > 0 && *running == 0;
+            let begun: &mut Option<Duration> = &mut since[ask.channel];
+            if let Some(begun) = begun.filter(|begun| *at > *begun + LATE && *at < self.drains) {
+                found.push(format!(
+                    "channel {} waits from {begun:?} to {at:?} with nothing to do",
+                    ask.channel
+                ));
+            }
+            *begun = if starves { begun.or(Some(*at)) } else { None };
+        }
+        found
+    }
+
+    /// A drain ends in time, and counts whom it has not told.
+    fn drained_as_promised(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let time = self.drained.0.saturating_sub(self.drains);
+        if time > self.past.plan.drain + DRAIN_REST + LATE {
+            found.push(format!("a drain of {:?} took {time:?}", self.past.plan.drain));
+        }
+        let untold: usize = self.lives.values().map(|life| life.untold).sum();
+        if u64::try_from(untold).unwrap() != self.past.lost {
+            found.push(format!("{} answers were counted as lost, {untold} were", self.past.lost));
+        }
+        found
+    }
+}
+
+impl Life {
+    fn terminal(&self) -> impl Iterator<Item = &Post> {
+        self.posts.iter().filter(|post| post.note.is_none())
+    }
+}
+
+fn life<'a>(lives: &'a mut BTreeMap<Number, Life>, number: &Number) -> &'a mut Life {
+    lives.entry(*number).or_default()
+}
+
+/// Nothing is posted once the caller's time is over.
+fn told_in_time(ask: &Ask, life: &Life) -> Option<String> {
+    let end = life.handed.first()?.checked_add(ask.timeout?)? + LATE;
+    let late = life.posts.iter().find(|post| post.began > end)?;
+    Some(format!("posted at {:?}, its time was over at {end:?}", late.began))
+}
+
+/// Notifications come in their order, one after the other, none twice, and before their answer.
+fn notes_in_order(life: &Life) -> Option<String> {
+    if life.notes.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return Some(format!("notifications were taken as {:?}", life.notes));
+    }
+    for pair in life.posts.windows(2) {
+        let [first, next] = pair else { continue };
+        if first.ended.is_none_or(|(ended, _)| ended > next.began) {
+            return Some("two posts at once".into());
+        }
+        if first.note.is_none() && next.note.is_some() {
+            return Some("a notification after the answer".into());
+        }
+        if first.note.is_some() && first.note == next.note {
+            let may = matches!(
+                first.ended,
+                Some((_, Told::Later(_) | Told::Unauthorized | Told::Broken { sent: false }))
+            );
+            if !may {
+                return Some(format!("a notification is repeated after {:?}", first.ended));
+            }
+        }
+    }
+    None
+}
