@@ -121,8 +121,8 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
 }
 
 impl Net {
-    /// Reads the CA bundle. Fails when it holds no certificate, or cryptography is not what is required. The roots are read with the first client
-    /// that needs them.
+    /// Reads the CA bundle. Fails when it holds no certificate, or cryptography is not what is required. The roots are
+    /// read with the first client that needs them.
     pub fn new(network: &config::Network) -> Result<Net, Error> {
         let provider = crypto::provider();
         if network.require_fips {

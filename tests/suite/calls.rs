@@ -86,7 +86,8 @@ fn a_running_tunnel_says_what_support_needs() {
     assert!(place.starts_with("attachment; filename="), "{place}");
     for part in [
         "commit ",
-        "== settings in force ==\ncontrol_plane.base_url = http://127.0.0.1:",
+        "== settings in force ==\n",
+        "\ncontrol_plane.base_url = http://127.0.0.1:",
         "mcp.max_concurrent_requests = 10  (default)\n",
         "\"schema_version\": 1",
         " | main | tools/call | search | ok | 200 | ",
