@@ -40,10 +40,11 @@ refers() {
     done < <(grep '^\.Xr ' "$1")
 }
 
-# fits NAME TEXT: the page as it is shown.
+# fits NAME TEXT: the page as it is shown. Columns are characters and not bytes, whatever the locale is.
 fits() {
     local long
-    long=$(awk -v width="$width" 'length > width { print FNR ": " $0 } END { if (NR < 50) print NR " lines" }' <<< "$2")
+    long=$(LC_ALL=C.UTF-8 grep -nE "^.{$((width + 1))}" <<< "$2" || true)
+    (($(wc -l <<< "$2") >= 50)) || long+="hardly any lines"
     [[ -z $long ]] || fail "$1: lines above $width columns, or hardly any:"$'\n'"$long"
 }
 
