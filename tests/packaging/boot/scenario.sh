@@ -200,6 +200,8 @@ cage() {
         no "what is written to $folder cannot be executed" "/proc/$pid/root$folder/program"
         rm "/proc/$pid/root$folder/program"
     done
+    ok "the cage that it shuts itself is on" grep -q 'cage: files: Landlock, version .*; system calls: seccomp' \
+        <(journalctl --unit "$unit")
     no "no port is open" listens "$(id -u tunnel-client)"
     ok "(and an open one is seen: the control plane's)" listens 0
 }
