@@ -32,7 +32,7 @@ under() {
 # suite [SKIPPED...]: those tests of the suite that were asked for, without the ones of these names.
 suite() {
     TUNNEL_CLIENT_UNDER=$folder/under timeout 3600 \
-        cargo test --quiet --locked --test suite -- "${filters[@]}" "${@/#/--skip=}"
+        cargo test --quiet --locked --example stdio-server --test suite -- "${filters[@]}" "${@/#/--skip=}"
 }
 
 # calls UNIT: the names of the calls that SystemCallFilter= of a unit leaves, one a line. As systemd reads them, each list
@@ -92,7 +92,7 @@ part_readonly() {
         mount --bind "$PWD/target" "$PWD/target"
         mount -o remount,bind,ro /
         ! touch "$HOME/written" 2>/dev/null
-        "$@"' - timeout 3600 cargo test --quiet --locked --test suite -- "${filters[@]}"
+        "$@"' - timeout 3600 cargo test --quiet --locked --example stdio-server --test suite -- "${filters[@]}"
 }
 
 part_full() {
@@ -101,13 +101,13 @@ part_full() {
     # shellcheck disable=SC2016
     TUNNEL_CLIENT_SMALL_DISK=$PWD/target/harsh/disk unshare --mount bash -euc '
         mount -t tmpfs -o size=128k tmpfs "$TUNNEL_CLIENT_SMALL_DISK"
-        "$@"' - timeout 600 cargo test --quiet --locked --test suite -- --ignored a_file_system_without_room
+        "$@"' - timeout 600 cargo test --quiet --locked --example stdio-server --test suite -- --ignored a_file_system_without_room
 }
 
 # Whether this user may make a mount namespace.
 namespace() {
     unshare --mount true 2>/dev/null || { echo "SKIPPED: this user may not make a mount namespace" && return 1; }
-    cargo test --quiet --locked --test suite --no-run
+    cargo test --quiet --locked --example stdio-server --test suite --no-run
 }
 
 part_signals() {
