@@ -32,7 +32,7 @@ under() {
 # suite [SKIPPED...]: those tests of the suite that were asked for, without the ones of these names.
 suite() {
     TUNNEL_CLIENT_UNDER=$folder/under timeout 3600 \
-        cargo test --quiet --locked --example stdio-server --test suite -- "${filters[@]}" "${@/#/--skip=}"
+        cargo test --quiet --locked --test suite -- "${filters[@]}" "${@/#/--skip=}"
 }
 
 # calls UNIT: the names of the calls that SystemCallFilter= of a unit leaves, one a line. As systemd reads them, each list
@@ -92,7 +92,7 @@ part_readonly() {
         mount --bind "$PWD/target" "$PWD/target"
         mount -o remount,bind,ro /
         ! touch "$HOME/written" 2>/dev/null
-        "$@"' - timeout 3600 cargo test --quiet --locked --example stdio-server --test suite -- "${filters[@]}"
+        "$@"' - timeout 3600 cargo test --quiet --locked --test suite -- "${filters[@]}"
 }
 
 part_full() {
@@ -101,13 +101,13 @@ part_full() {
     # shellcheck disable=SC2016
     TUNNEL_CLIENT_SMALL_DISK=$PWD/target/harsh/disk unshare --mount bash -euc '
         mount -t tmpfs -o size=128k tmpfs "$TUNNEL_CLIENT_SMALL_DISK"
-        "$@"' - timeout 600 cargo test --quiet --locked --example stdio-server --test suite -- --ignored a_file_system_without_room
+        "$@"' - timeout 600 cargo test --quiet --locked --test suite -- --ignored a_file_system_without_room
 }
 
 # Whether this user may make a mount namespace.
 namespace() {
     unshare --mount true 2>/dev/null || { echo "SKIPPED: this user may not make a mount namespace" && return 1; }
-    cargo test --quiet --locked --example stdio-server --test suite --no-run
+    cargo test --quiet --locked --test suite --no-run
 }
 
 part_signals() {
@@ -128,12 +128,13 @@ part_asan() {
     # What lives as long as the program is no leak. Memory of the sanitizer counts as that of the program, whose bounds
     # other tests hold, and it takes longer than 50 lines a second.
     under env ASAN_OPTIONS=detect_leaks=0
-    local flags=-fsanitize=address
-    ASAN_OPTIONS=detect_leaks=0 TUNNEL_CLIENT_UNDER=$folder/under RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
-        CFLAGS_x86_64_unknown_linux_gnu="$flags -fno-omit-frame-pointer" \
-        cargo test --quiet --locked --target x86_64-unknown-linux-gnu --target-dir target/asan --test suite \
-        --example stdio-server -- "${filters[@]}" --skip=memory:: --skip=small_host:: --skip=hostile:: \
-        --skip=calls::lines_about_failed_calls_are_limited
+    local flags="-fsanitize=address -fno-omit-frame-pointer"
+    local cargo=(env ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
+        CFLAGS_x86_64_unknown_linux_gnu="$flags" cargo)
+    local to=(--quiet --locked --target x86_64-unknown-linux-gnu --target-dir target/asan)
+    "${cargo[@]}" build "${to[@]}" --example stdio-server
+    TUNNEL_CLIENT_UNDER=$folder/under "${cargo[@]}" test "${to[@]}" --test suite -- "${filters[@]}" \
+        --skip=memory:: --skip=small_host:: --skip=hostile:: --skip=calls::lines_about_failed_calls_are_limited
 }
 
 parts=() filters=()

@@ -52,7 +52,8 @@ part_interop() {
 part_fips() {
     local features=openssl,operator,harpoon,page,cage,dev
     step cargo test --locked --no-default-features --features "$features" --lib
-    step cargo test --locked --no-default-features --features "$features" --example stdio-server --test suite
+    step cargo build --locked --no-default-features --features "$features" --example stdio-server
+    step cargo test --locked --no-default-features --features "$features" --test suite
     step packaging/tests/on-rhel.sh --programs target/debug
     step tests/packaging/fips.sh target/debug
     step tests/packaging/source-rpm.sh --with fips
