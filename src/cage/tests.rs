@@ -102,11 +102,16 @@ fn files_that_are_replaced_by_links_stay_open() {
         fs::write(scratch.0.join("mount").join(folder).join("key"), folder).unwrap();
     }
     fs::rename(scratch.0.join("mount/vault"), scratch.0.join("vault")).unwrap();
-    let mount = scratch.0.join("mount");
+    let (mount, releases) = (scratch.0.join("mount"), scratch.0.join("releases"));
+    for folder in ["one", "two"] {
+        fs::create_dir_all(releases.join(folder)).unwrap();
+        fs::write(releases.join(folder).join("key"), folder).unwrap();
+    }
+    symlink("one", releases.join("current")).unwrap();
     symlink("one", mount.join("..data")).unwrap();
     symlink("..data/key", mount.join("key")).unwrap();
     symlink(scratch.0.join("vault/key"), mount.join("far")).unwrap();
-    let named = [&*mount.join("key"), &*mount.join("..data/key"), &*mount.join("far")];
+    let named = [&*mount.join("key"), &*releases.join("current/key"), &*mount.join("far")];
     let (shut, swapped) = (Barrier::new(2), Barrier::new(2));
     let read = || named.map(|path| fs::read_to_string(path).unwrap());
     let reader = |_: &Cage| {
@@ -118,8 +123,10 @@ fn files_that_are_replaced_by_links_stay_open() {
     // The links are somebody else's work.
     let swapper = || {
         shut.wait();
-        fs::remove_file(mount.join("..data")).unwrap();
-        symlink("two", mount.join("..data")).unwrap();
+        for link in [mount.join("..data"), releases.join("current")] {
+            fs::remove_file(&link).unwrap();
+            symlink("two", &link).unwrap();
+        }
         swapped.wait();
     };
     std::thread::scope(|scope| {

@@ -192,7 +192,8 @@ fn name(literal: &str) -> Cow<'_, str> {
     let (Cow::Borrowed(inner), true) = (&name, literal.contains('\\')) else { return name };
     let head = inner.split_once(r"\u0000").map(|(head, _)| format!("\"{head}\\u0000\""));
     match head.map(|head| serde_json::from_str::<String>(&head)) {
-        Some(Ok(head)) => Cow::Owned(head),
+        // A backslash that is escaped makes no NUL of the digits behind it.
+        Some(Ok(head)) if head.ends_with('\0') => Cow::Owned(head),
         _ => name,
     }
 }

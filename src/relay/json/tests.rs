@@ -104,3 +104,11 @@ fn other_kinds_have_no_members_or_elements() {
     let spans = elements(text, value(text).unwrap()).unwrap().unwrap();
     assert_eq!(spans.iter().map(|s| s.of(text)).collect::<Vec<_>>(), ["1", "[2]", "{}"]);
 }
+
+#[test]
+fn a_name_without_a_text_is_cut_at_a_nul_alone() {
+    let name = |text: &'static str| members(text, value(text).unwrap()).unwrap().unwrap().remove(0).name;
+    assert_eq!(name(r#"{"a\u0064\u0000\ud800":1}"#), "ad\0");
+    // Digits behind an escaped backslash are digits.
+    assert_eq!(name(r#"{"a\\u0000\ud800":1}"#), r"a\\u0000\ud800");
+}
