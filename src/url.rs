@@ -203,10 +203,11 @@ pub(crate) fn resolve(from: &str, location: &str) -> Option<String> {
 }
 
 /// The text with everything hidden that may be a credential: what stands between the first
-/// `://` and the last `@`, queries and fragments. Rather too much than too little: the text may be
-/// a whole entry with several URLs, and a password in it may hold `@`, commas and `://`.
+/// `://` and the last `@`, all before the latter where an `@` comes first, queries and fragments. Rather too much than too
+/// little: the text may be a whole entry with several URLs, and a password in it may hold `@`, commas and `://`.
 pub(crate) fn without_credentials(text: &str) -> String {
-    let (before, after) = text.split_at(text.find("://").map_or(0, |at| at + "://".len()));
+    let scheme = text.find("://").filter(|end| text.find('@').is_none_or(|at| at > *end));
+    let (before, after) = text.split_at(scheme.map_or(0, |at| at + "://".len()));
     let visible = match after.rsplit_once('@') {
         Some((_, place)) => format!("{before}[redacted]@{place}"),
         None => text.to_string(),
@@ -383,6 +384,7 @@ mod tests {
         assert_eq!(without_credentials("url=https://u:p://x@h,y"), "url=https://[redacted]@h,y");
         assert_eq!(without_credentials("https:/u:p@h"), "[redacted]@h");
         assert_eq!(without_credentials("https://h/x#token"), "https://h/x#[redacted]");
+        assert_eq!(without_credentials("u:p@h,x://y@z"), "[redacted]@z");
         assert_eq!(without_credentials("channel=a"), "channel=a");
     }
 }
