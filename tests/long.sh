@@ -10,6 +10,7 @@
 #     interop      the conformance suite and the newest SDKs directly and through the tunnel, and a thousand calls of an
 #                  inspector
 #     fips         the build with OpenSSL: the suite, its RPM, and a root of Debian 13 with a FIPS module and without
+#     rebuild      the source RPM as a customer builds it, with %check
 #     release      the whole release, both architectures, made twice without a network: the same bytes
 #     msrv         the programs and unit tests with the oldest Rust that is claimed, which Debian 13 has
 #     harsh        the suite where much is refused, cut short or interrupted
@@ -48,7 +49,7 @@ part_interop() {
     step tests/interop/run.sh
 }
 
-# The source RPM is what `.ci/run packages` leaves behind.
+# The source RPM, here and below, is what `.ci/run packages` leaves behind.
 part_fips() {
     local features=openssl,operator,harpoon,page,cage,dev
     step cargo test --locked --no-default-features --features "$features" --lib
@@ -57,6 +58,10 @@ part_fips() {
     step packaging/tests/on-rhel.sh --programs target/debug
     step tests/packaging/fips.sh target/debug
     step tests/packaging/source-rpm.sh --with fips
+}
+
+part_rebuild() {
+    step tests/packaging/source-rpm.sh
 }
 
 part_release() {

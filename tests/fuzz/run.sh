@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Fuzzes what reads bytes of others, with libFuzzer, after one build for all targets. Needs a C++ compiler.
 #
-#   tests/fuzz/run.sh [--seconds N] [--new DIR] [TARGET...]
+#   tests/fuzz/run.sh [--seconds N] [--seed N] [--new DIR] [TARGET...]
 #
-# Each target runs for N seconds (10), two at a time, from the inputs in tests/fuzz/corpus. What is new and reaches
-# more code goes below DIR (target/fuzz/new), an input that fails to target/fuzz/failed, what libFuzzer says to
-# target/fuzz/logs. Prints executions and result of each target, and fails when one failed.
+# Each target runs for N seconds (10), two at a time, from the inputs in tests/fuzz/corpus; with a seed it tries the same
+# inputs every time, as far as it gets. What is new and reaches more code goes below DIR (target/fuzz/new), an input that
+# fails to target/fuzz/failed, what libFuzzer says to target/fuzz/logs. Prints executions and result of each target, and
+# fails when one failed.
 #
 #   tests/fuzz/run.sh --list             names of the targets
 #   tests/fuzz/run.sh --input TARGET F   runs one input
@@ -34,7 +35,7 @@ build() {
 one() {
     local log=$out/logs/$1 failed=0 count rate
     mkdir -p "$new/$1"
-    FUZZ_TARGET=$1 "$fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+    FUZZ_TARGET=$1 "$fuzz" -max_total_time="$seconds" -seed="$seed" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="$out/failed/$1-" "$new/$1" "tests/fuzz/corpus/$1" >"$log" 2>&1 || failed=$?
     count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$log")
@@ -65,10 +66,11 @@ all() {
     return "$failed"
 }
 
-seconds=10 new=$out/new targets=()
+seconds=10 seed=0 new=$out/new targets=()
 while (($#)); do
     case $1 in
     --seconds) seconds=${2:?"--seconds needs a number"} && shift 2 ;;
+    --seed) seed=${2:?"--seed needs a number"} && shift 2 ;;
     --new) new=${2:?"--new needs a folder"} && shift 2 ;;
     --list)
         build
