@@ -1,4 +1,7 @@
-//! Text of others, as it may be shown: cut, and with nothing in it that could fool a terminal or a reader of logs.
+//! Text of others: as it may be shown, cut and with nothing in it that could fool a terminal or a reader of logs; and
+//! numbers in it.
+
+use std::str::FromStr;
 
 /// Makes an enumeration whose values have a word each: on a wire, in a log, as a label.
 macro_rules! words {
@@ -15,6 +18,12 @@ macro_rules! words {
     )*};
 }
 pub(crate) use words;
+
+/// Number of a text that is digits alone. The standard parser would take a sign.
+pub(crate) fn number<N: FromStr>(text: &str) -> Option<N> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
 
 /// Bound of one item of foreign text in a log line.
 pub(crate) const MAX_FOREIGN_BYTES: usize = 1024;

@@ -12,6 +12,7 @@ use std::num::NonZero;
 use ureq::http::Uri;
 
 use crate::secret::Secret;
+use crate::text;
 
 /// Parts of an absolute URL, as written.
 pub(crate) struct Parts<'t> {
@@ -263,12 +264,8 @@ pub(crate) fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'stat
     let port = match port.strip_prefix(':') {
         // `host:` is legal and means the default port.
         Some("") => None,
-        // The check for digits is not in vain: the standard parser would take a sign.
-        Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
-            // Nobody listens on port 0, and programs differ in what they take it for.
-            Some(digits.parse::<NonZero<u16>>().map_err(|_| PORT_INVALID)?.get())
-        }
-        Some(_) => return Err(PORT_INVALID),
+        // Nobody listens on port 0, and programs differ in what they take it for.
+        Some(port) => Some(text::number::<NonZero<u16>>(port).ok_or(PORT_INVALID)?.get()),
         None if port.is_empty() => None,
         None => return Err(INVALID),
     };

@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use crate::text;
+
 /// `10.0.0.0/8`, `fd00::/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
@@ -21,10 +23,8 @@ impl Cidr {
             let network = network.to_canonical();
             return Some(Cidr { network, prefix_bits: width(network) });
         };
-        // The standard parser would take a sign.
-        let digits = prefix.chars().all(|c| c.is_ascii_digit());
-        let block = Cidr { network: network.parse().ok()?, prefix_bits: prefix.parse().ok()? };
-        (digits && block.prefix_bits <= width(block.network)).then_some(block)
+        let block = Cidr { network: network.parse().ok()?, prefix_bits: text::number(prefix)? };
+        (block.prefix_bits <= width(block.network)).then_some(block)
     }
 
     /// A block that is known when this program is built. A prefix longer than the address covers nothing.

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use crate::config::Cidr;
+use crate::text;
 
 /// Parsed exceptions, each with its text.
 #[derive(Debug)]
@@ -72,11 +73,7 @@ fn parse_item(item: &str) -> Option<Item> {
     }
     let (host, port) = match item.rsplit_once(':') {
         // An IPv6 address without brackets has colons of its own, and no port.
-        Some((host, port)) if address(item).is_none() => {
-            // The standard parser would take a sign.
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            (host, Some(port.parse().ok().filter(|_| digits)?))
-        }
+        Some((host, port)) if address(item).is_none() => (host, Some(text::number(port)?)),
         _ => (item, None),
     };
     if let Some(block) = Cidr::parse(bare(host)) {

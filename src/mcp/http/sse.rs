@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderValue;
 
 use crate::net::{Budget, Error, Kind, Reply, Reservation};
+use crate::text;
 
 /// Most that one event may occupy, its data and the line that is being read together: what a JSON body may have. The
 /// number of events has no bound but the call's time, since each is posted before the next is read.
@@ -133,10 +134,7 @@ impl<S: Source> Stream<S> {
                     self.event.id = Some(value.get(..=ID_BYTES_MAX).unwrap_or(value).to_vec());
                 }
                 b"retry" => {
-                    // Digits alone: the standard parser would take a sign.
-                    let digits =
-                        std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
-                    let retry = digits.and_then(|digits| digits.parse().ok());
+                    let retry = std::str::from_utf8(value).ok().and_then(text::number);
                     position.retry = retry.map(Duration::from_millis).or(position.retry);
                 }
                 // A line that begins with a colon is a comment, often a sign of life; unknown fields are to be
