@@ -10,6 +10,7 @@
 # TUNNEL_CLIENT_BOOT=required is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 kept=target/package-boot
 packages=systemd,systemd-sysv,dbus,rpm,python3,procps
@@ -47,19 +48,11 @@ trap cleanup EXIT
 
 # The Debian root as a tarball; another list of packages is another tarball.
 debian_root() {
-    local codename mirror
+    local codename
     codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     root_tarball=$kept/$codename-$(sha256sum <<< "$packages" | cut -c 1-12).tar
     [[ -f $root_tarball ]] && return
-    # shellcheck disable=SC2016 # apt-get replaces $(SITE), not the shell
-    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Release: $codename" 'Component: main' |
-        sort -u | sed -n 1p)
-    [[ -n $mirror ]] || skip "apt here knows no archive of $codename"
-    mkdir -p "$kept"
-    local log=$kept/debootstrap.log
-    debootstrap --variant=minbase --include="$packages" "$codename" "$work/debian" "$mirror" > "$log" 2>&1 ||
-        { tail "$log"; skip "debootstrap could not make a system (log: $log)"; }
-    rm -rf "$work"/debian/var/cache/apt/archives/*.deb "$work"/debian/var/lib/apt/lists/*
+    debian "$codename" "$packages" "$work/debian" "$kept/debootstrap.log"
     tar -C "$work/debian" -cf "$root_tarball.new" .
     mv "$root_tarball.new" "$root_tarball"
     rm -rf --one-file-system "$work/debian"

@@ -10,6 +10,7 @@
 # in target/package-fips. Where it cannot be made this says so and succeeds, unless TUNNEL_CLIENT_FIPS=required is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 programs=$(realpath "${1:?"name the folder of tunnel-client"}")
 codename=trixie
@@ -30,17 +31,8 @@ command -v apt-get >/dev/null || skip "there is no apt here to name a mirror"
 
 debian_root() {
     [[ -e $root/usr/bin/openssl ]] && return
-    local here mirror log=$kept/debootstrap.log
-    here=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    # shellcheck disable=SC2016 # apt-get replaces $(SITE), not the shell
-    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Release: $here" 'Component: main' |
-        sort -u | sed -n 1p)
-    [[ -n $mirror ]] || skip "apt here knows no archive"
-    mkdir -p "$kept"
     rm -rf --one-file-system "$root.new"
-    debootstrap --variant=minbase --include=openssl,openssl-provider-fips "$codename" "$root.new" "$mirror" >"$log" 2>&1 ||
-        { tail "$log"; skip "debootstrap could not make a system (log: $log)"; }
-    rm -rf "$root".new/var/cache/apt/archives/*.deb "$root".new/var/lib/apt/lists/*
+    debian "$codename" openssl,openssl-provider-fips "$root.new" "$kept/debootstrap.log"
     mv "$root.new" "$root"
 }
 

@@ -10,6 +10,7 @@
 # TUNNEL_CLIENT_MSRV=required is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/packaging/common.sh
 
 codename=trixie
 kept=target/package-msrv
@@ -29,17 +30,8 @@ command -v apt-get >/dev/null || skip "there is no apt here to name a mirror"
 
 debian_root() {
     [[ -e $root/usr/bin/cargo ]] && return
-    local here mirror log=$kept/debootstrap.log
-    here=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    # shellcheck disable=SC2016 # apt-get replaces $(SITE), not the shell
-    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Release: $here" 'Component: main' |
-        sort -u | sed -n 1p)
-    [[ -n $mirror ]] || skip "apt here knows no archive"
-    mkdir -p "$kept"
     rm -rf --one-file-system "$root.new"
-    debootstrap --variant=minbase --include=rustc,cargo,gcc,libc6-dev,ca-certificates "$codename" "$root.new" "$mirror" >"$log" 2>&1 ||
-        { tail "$log"; skip "debootstrap could not make a system (log: $log)"; }
-    rm -rf "$root".new/var/cache/apt/archives/*.deb "$root".new/var/lib/apt/lists/*
+    debian "$codename" rustc,cargo,gcc,libc6-dev,ca-certificates "$root.new" "$kept/debootstrap.log"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$root.new/etc/hosts"
     mv "$root.new" "$root"
 }
