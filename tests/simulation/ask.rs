@@ -53,7 +53,7 @@ impl Ask {
         };
         let channel = if kind == Kind::Discovery { 0 } else { random.index(channels) };
         let timeouts = [100, 1_000, 2_000, 5_000, 30_000, 90_000].map(Duration::from_millis);
-        let timeout = random.one_in(2).then(|| random.choose(&timeouts));
+        let timeout = random.one_in(2).then(|| random.pick(&timeouts));
         let padding = if heavy || random.one_in(10) { random.index(3_000) } else { random.index(50) };
         Ask { number, kind, channel, timeout, padding }
     }

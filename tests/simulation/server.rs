@@ -103,13 +103,13 @@ impl Inner {
         let mood = self.moods.at(scheduler::elapsed()).0;
         self.draw(|random| {
             let any = [Mood::Prompt, Mood::Slow, Mood::Hangs, Mood::Dies];
-            let mood = if mood == Mood::Mixed { random.choose(&any) } else { mood };
+            let mood = if mood == Mood::Mixed { random.pick(&any) } else { mood };
             let notes = if random.one_in(3) { random.below(6) } else { 0 };
             match mood {
                 Mood::Slow => (Act::Answer(notes), random.time(Duration::from_secs(20))),
                 Mood::Hangs => (Act::Hang, Duration::ZERO),
                 Mood::Dies if random.one_in(2) => (Act::Status(503), random.time(PROMPT)),
-                Mood::Dies => (Act::Fail(random.choose(&[Kind::Eof, Kind::Refused])), random.time(PROMPT)),
+                Mood::Dies => (Act::Fail(random.pick(&[Kind::Eof, Kind::Refused])), random.time(PROMPT)),
                 Mood::Prompt | Mood::Mixed => (Act::Answer(notes), random.time(PROMPT)),
             }
         })

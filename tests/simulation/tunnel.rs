@@ -82,7 +82,7 @@ impl Plan {
         let heavy = random.one_in(6);
         let commands = 1 + random.below(if heavy { 400 } else { 120 });
         let pauses = [20, 500, 5_000, if heavy { 1_000 } else { 60_000 }];
-        let pause = Duration::from_millis(random.choose(&pauses));
+        let pause = Duration::from_millis(random.pick(&pauses));
         let weather = weather::of_plane(random, pause * u32::try_from(commands).unwrap() / 4);
         Plan {
             channels: 1 + random.index(CHANNELS.len()),

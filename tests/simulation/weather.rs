@@ -53,7 +53,7 @@ impl<T: Copy + PartialEq> Forecast<T> {
         let (mut at, mut list) = (Duration::ZERO, Vec::new());
         while at < time {
             at += SECOND / 10 + random.time(200 * SECOND);
-            list.push((at, random.choose(of)));
+            list.push((at, random.pick(of)));
         }
         list.push((Duration::MAX, last));
         Forecast(list)
@@ -100,7 +100,7 @@ pub(super) fn of_plane(random: &mut Random, time: Duration) -> Forecast<Weather>
         Refuses(500),
         Refuses(503),
     ];
-    let last = if random.one_in(4) { random.choose(&all) } else { Fine };
+    let last = if random.one_in(4) { random.pick(&all) } else { Fine };
     Forecast::changing(random, &all, time, last)
 }
 
@@ -108,6 +108,6 @@ pub(super) fn of_plane(random: &mut Random, time: Duration) -> Forecast<Weather>
 pub(super) fn of_server(random: &mut Random, time: Duration) -> Forecast<Mood> {
     use Mood::{Dies, Hangs, Mixed, Prompt, Slow};
     let all = [Prompt, Slow, Hangs, Dies, Mixed, Mixed];
-    let first = random.choose(&all);
+    let first = random.pick(&all);
     if random.one_in(2) { Forecast::steady(first) } else { Forecast::changing(random, &all, time, first) }
 }

@@ -8,6 +8,22 @@ use super::random::Random;
 /// How long bytes are held up at most; shorter than any time-out of the runs.
 const DELAY_MAX_MS: u64 = 120;
 
+impl Random {
+    /// One for a part of a run, whatever the other parts have drawn.
+    pub fn of(seed: u64, part: &str, number: usize) -> Random {
+        let mut random = Random(seed);
+        for byte in part.bytes().map(u64::from).chain([u64::try_from(number).unwrap()]) {
+            random.0 = random.number() ^ byte;
+        }
+        random
+    }
+
+    /// True in so many cases of a hundred.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
 /// The two ways of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

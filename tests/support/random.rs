@@ -1,18 +1,11 @@
-//! Numbers that look random and that a seed decides: the same seed gives the same ones.
+//! Numbers that look random and that a seed decides: the same seed gives the same ones. Runs of the suite and simulated
+//! tunnels draw them.
 
 /// A generator (SplitMix64).
-pub struct Random(u64);
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
 
 impl Random {
-    /// One for a part of a run, whatever the other parts have drawn.
-    pub fn of(seed: u64, part: &str, number: usize) -> Random {
-        let mut random = Random(seed);
-        for byte in part.bytes().map(u64::from).chain([u64::try_from(number).unwrap()]) {
-            random.0 = random.number() ^ byte;
-        }
-        random
-    }
-
     /// Any number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -24,11 +17,6 @@ impl Random {
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.number() % end
-    }
-
-    /// True in so many cases of a hundred.
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
     }
 
     /// One of these.
