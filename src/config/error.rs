@@ -4,6 +4,9 @@
 //! value of a secret, so values are echoed only by code that knows them to be harmless. Several
 //! texts are those of the reference client word for word: scripts of operators compare them.
 
+/// Most bytes of a text: a value that stands in it may be as long as the profile.
+const TEXT_BYTES_MAX: usize = 4096;
+
 /// A setting, or a command line, that cannot be used.
 #[derive(Debug)]
 pub struct Error {
@@ -31,7 +34,7 @@ pub enum ErrorKind {
 impl Error {
     /// A mistake of a given kind.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error { kind, setting: None, text: text.into(), advice: None }
+        Error { kind, setting: None, text: crate::text::cut(text.into(), TEXT_BYTES_MAX), advice: None }
     }
 
     /// A setting with an unusable value.

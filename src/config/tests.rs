@@ -332,6 +332,13 @@ fn the_first_mistake_wins() {
     }
 }
 
+#[test]
+fn a_text_is_bounded_whatever_stands_in_it() {
+    let error = refusal(&["--log.format=json"], [TUNNEL, KEY, SERVER, ("LOG_LEVEL", &"loud ".repeat(4096))]);
+    assert!(error.starts_with("parse log level \"loud loud ") && error.ends_with("..."), "{error}");
+    assert_eq!(error.len(), 4096);
+}
+
 /// A row that no section reads would be a setting that is accepted and ignored.
 #[test]
 fn every_live_row_is_read() {
