@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use super::connection::{Connection, IoBuffers};
 use super::error::{Error, Kind};
 use crate::config::Origin;
-use crate::sync;
+use crate::{sync, text};
 
 /// Time that a connection towards the plane may rest. Load balancers drop after 60 s.
 pub(super) const PLANE_IDLE: Duration = Duration::from_secs(50);
@@ -211,7 +211,7 @@ impl Idle {
 }
 
 fn keep_alive_seconds(value: &str) -> Option<u64> {
-    value.split(',').find_map(|item| item.trim().strip_prefix("timeout=")?.trim().parse().ok())
+    value.split(',').find_map(|item| text::number(item.trim().strip_prefix("timeout=")?.trim()))
 }
 
 #[cfg(test)]
@@ -223,9 +223,12 @@ mod tests {
     fn the_server_names_the_idle_time() {
         let idle = Idle::new(Duration::from_secs(4));
         let mut headers = HeaderMap::new();
-        for (value, age_ms) in
-            [("timeout=5, max=100", 4000), ("max=3,timeout=900", 50_000), ("timeout=1", 1), ("x", 4000)]
-        {
+        for (value, age_ms) in [
+            ("timeout=5, max=100", 4000),
+            ("max=3,timeout=900", 50_000),
+            ("timeout=1", 1),
+            ("timeout=+9", 4000),
+        ] {
             headers.insert("keep-alive", HeaderValue::from_static(value));
             idle.learn(&headers);
             assert_eq!(idle.age(), Duration::from_millis(age_ms), "{value}");
