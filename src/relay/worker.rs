@@ -196,8 +196,9 @@ impl Relay {
     /// 5. A subscription is small, since it stays for long.
     /// 6. Somebody still waits. A server on a pipe gets its line as soon as the call is admitted.
     fn check(&self, command: &Command) -> Result<&Arc<dyn Target>, Verdict> {
+        let is_allowed = self.allowed.is_empty() || self.allowed.contains(&command.channel);
         let target = self.targets.get(&command.channel);
-        let target = target.filter(|target| self.is_allowed(&command.channel) && target.is_served());
+        let target = target.filter(|target| is_allowed && target.is_served());
         let target = target.ok_or(Verdict::Unsupported)?;
         if matches!(command.body, Body::OauthDiscovery) && command.channel != Channel::main() {
             return Err(Verdict::Unsupported);
@@ -213,11 +214,6 @@ impl Relay {
             return Err(Verdict::Fail(Failure::new(Class::SubscriptionTooLarge, cause)));
         }
         if command.is_overdue() { Err(Verdict::Fail(Failure::expired())) } else { Ok(target) }
-    }
-
-    /// Whether the operator lets this channel be asked for.
-    fn is_allowed(&self, channel: &Channel) -> bool {
-        self.allowed.is_empty() || self.allowed.contains(channel)
     }
 
     /// Runs a command.

@@ -169,6 +169,17 @@ fn handshakes_wait_for_a_restart() {
     assert_eq!(newest(&rig), ["(start)", "initialize", "notifications/initialized", "echo"]);
 }
 
+/// A server that ends because nobody asks it anything is started again for who does, however long the pause would be.
+#[test]
+fn who_asks_first_does_not_wait_for_the_pause() {
+    let rig = Rig::start("down");
+    // The next pause, of 6.4 s, is longer than a command waits.
+    rig.client.wait_log(|line| line.contains("\"deaths\":6"));
+    rig.journal.open_gate();
+    rig.assert_alive();
+    assert_eq!(rig.journal.of("(start)").len(), 7);
+}
+
 /// They wait at most 5 s, then fail as a connection that was not made; their own deadline may be sooner.
 #[test]
 fn commands_do_not_wait_forever() {

@@ -298,6 +298,7 @@ impl Keeper {
             };
             let mut state = sync::lock(&self.state);
             state.lifeline = None;
+            let unasked = state.core.handshake.is_missing();
             state.core.ends(change, net::Kind::Eof, "the server process ended");
             self.due.notify_all();
             self.publish(&state);
@@ -308,8 +309,9 @@ impl Keeper {
             self.record_death(&mut state, cause, &why, lived);
             let pause = pause::after(&mut backoff, lived, state.core.answered);
             heartbeat.within(pause);
-            let open = |state: &mut State| state.core.life != Life::Closed;
-            drop(self.changed.wait_while(state, pause, open));
+            // Some servers end when nobody opens a session for a while; who opens one gets the next at once.
+            let waits = |core: &Core| !(unasked && core.handshake.is_asked()) && core.life != Life::Closed;
+            drop(self.changed.wait_while(state, pause, |state| waits(&state.core)));
             heartbeat.rest();
         }
     }
