@@ -51,9 +51,9 @@ pub(super) struct Full {
     pub(super) retry_after: Duration,
 }
 
-/// The limits of one channel. All calls share them; the lock covers a few comparisons.
+/// The limits of one channel, and since when they count. All calls share them; the lock covers a few comparisons.
 #[derive(Debug)]
-pub(super) struct Limits(Mutex<Vec<State>>);
+pub(super) struct Limits(Mutex<Vec<State>>, Instant);
 
 #[derive(Debug)]
 struct State {
@@ -75,7 +75,7 @@ impl Limits {
     pub(super) fn new(limits: impl IntoIterator<Item = Limit>, now: Instant) -> Arc<Limits> {
         let states = limits.into_iter().take(LIMITS_MAX);
         let states = states.map(|limit| State { limit, full_at: now, running: 0 }).collect();
-        Arc::new(Limits(Mutex::new(states)))
+        Arc::new(Limits(Mutex::new(states), now))
     }
 
     /// Charges all limits of the mask, or none. What it returns is kept while the call runs; there is nothing to keep
@@ -84,6 +84,8 @@ impl Limits {
         if mask == 0 {
             return Ok(None);
         }
+        // A call may have been received by rules before these, and is judged by these.
+        let now = now.max(self.1);
         let mut states = sync::lock(&self.0);
         let full = states.iter().enumerate().filter(|(at, _)| matched(mask, *at));
         let full = full
@@ -184,6 +186,15 @@ mod tests {
             let most = usize::try_from(per_minute + burst).unwrap();
             assert!((most - 1..=most).contains(&passed), "{per_minute}: {passed}");
         }
+    }
+
+    /// A reload exchanges the limits between the poll of a call and its judgement.
+    #[test]
+    fn a_call_from_before_finds_a_full_bucket() {
+        let now = Instant::now();
+        let limits = Limits::new([rate(60, 1)], now + Duration::from_millis(1));
+        assert!(limits.charge(1, now).is_ok());
+        assert_eq!(limits.charge(1, now).unwrap_err().retry_after, Duration::from_secs(1));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, Kind};
 use super::history::{Event, Note, Number, Told};
+use super::limits;
 use super::tunnel::Past;
 use super::weather::Weather;
 use crate::relay::record::Fate;
@@ -26,6 +27,7 @@ const DRAIN_REST: Duration = Duration::from_millis(2_000 + 2_000 + 500);
 struct Life {
     handed: Vec<Duration>,
     began: Vec<Duration>,
+    limited: bool,
     admitted: Vec<Duration>,
     finished: Vec<Duration>,
     ended: Vec<(Duration, Fate)>,
@@ -74,6 +76,7 @@ pub(super) fn faults(past: &Past) -> Vec<String> {
     found.extend(lives.in_order(&asks));
     found.extend(lives.none_starves(&asks));
     found.extend(lives.drained_as_promised());
+    found.extend(limits::faults(past));
     found
 }
 
@@ -106,9 +109,10 @@ impl Lives<'_> {
                     let open = life(&mut lives, n).posts.iter_mut().rfind(|post| post.note == *note).unwrap();
                     open.ended = Some((at, *told));
                 }
+                Event::Limited(n) => life(&mut lives, n).limited = true,
                 Event::Drains => drains = at,
                 Event::Drained(untold) => drained = (at, *untold),
-                Event::Started(_) | Event::Wrong(_) => {}
+                Event::Started(_) | Event::Wrong(_) | Event::Renewed(_) => {}
             }
         }
         Lives { past, events, lives, drains, drained }
@@ -128,6 +132,9 @@ impl Lives<'_> {
         let counts = [life.handed.len(), life.began.len(), life.ended.len(), life.closed.len()];
         if counts != [1, 1, 1, 1] {
             return Some(format!("handed, begun, ended, closed: {counts:?} times"));
+        }
+        if life.limited && !life.admitted.is_empty() {
+            return Some("refused, and admitted".into());
         }
         if life.taken.len() > 1 || life.admitted.len() > 1 {
             return Some("taken or admitted twice".into());
@@ -168,11 +175,27 @@ impl Lives<'_> {
 
     /// Where plane and time are on its side, a command is answered.
     fn told_where_all_is_well(&self, ask: &Ask, life: &Life) -> Option<String> {
-        let short = ask.timeout.is_some_and(|time| time < Duration::from_secs(1));
+        // Answers to what a drain has cut are many at once; a caller's time may end before their turn.
+        let cut = life.ended[0].0 >= self.drains;
+        let over = |time: Duration| cut && life.handed[0] + time <= self.drained.0;
+        let short = ask.timeout.is_some_and(|time| time < Duration::from_secs(1) || over(time));
         // A slow body is the caller's time, and so is the wait with a plane that sends more than was asked for.
         let came_late = life.began[0].saturating_sub(life.handed[0]) > 2 * LATE;
         let well = !came_late && self.past.plan.weather.is(Weather::Fine, Duration::ZERO, life.closed[0]);
-        (life.taken.is_empty() && well && !short).then(|| "nothing was in the way of its answer".to_owned())
+        let (untold, posting) = (life.taken.is_empty(), cut && self.posts_to_the_end());
+        (untold && well && !short && !posting).then(|| "nothing was in the way of its answer".to_owned())
+    }
+
+    /// Whether one answer after the other was posted from the beginning of the drain to its end, and there were more.
+    fn posts_to_the_end(&self) -> bool {
+        let posts =
+            self.events.iter().filter(|(_, event)| matches!(event, Event::Posts(..))).map(|(at, _)| *at);
+        let times: Vec<Duration> = [self.drains]
+            .into_iter()
+            .chain(posts.filter(|at| *at > self.drains))
+            .chain([self.drained.0])
+            .collect();
+        times.windows(2).all(|pair| pair[1] - pair[0] < 2 * LATE)
     }
 
     /// Where the plane has been fine for a while, no answer lies about.
@@ -202,10 +225,11 @@ impl Lives<'_> {
         found
     }
 
-    /// A channel with nothing to do begins at once, whatever the others do. Looked at where the plane is fine, since
-    /// workers wait for a plane that takes no answers.
+    /// A channel with nothing to do begins at once, whatever the others do. Looked at where the plane is fine and nothing
+    /// is refused by a limit, since workers wait for a plane that takes no answers, and post refusals by themselves.
     fn none_starves(&self, asks: &BTreeMap<Number, Ask>) -> Vec<String> {
-        if !self.past.plan.weather.is(Weather::Fine, Duration::ZERO, self.drained.0) {
+        let is_fine = self.past.plan.weather.is(Weather::Fine, Duration::ZERO, self.drained.0);
+        if !is_fine || self.lives.values().any(|life| life.limited) {
             return Vec::new();
         }
         let (mut waits, mut runs) = ([0_u32; 3], [0_u32; 3]);

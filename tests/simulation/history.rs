@@ -40,6 +40,8 @@ pub(super) enum Event {
     Handed(Number),
     /// It is about to be queued.
     Began(Number),
+    /// A limit refuses it.
+    Limited(Number),
     /// Its server has admitted it.
     Admitted(Number),
     /// Its server runs it.
@@ -58,6 +60,8 @@ pub(super) enum Event {
     Taken(Number, Note),
     /// A post has ended.
     Posted(Number, Note, Told),
+    /// The limit of this place in the plan is in force from now on.
+    Renewed(usize),
     /// The tunnel begins to end.
     Drains,
     /// It has ended, and says how many callers were not told.

@@ -17,6 +17,7 @@
 //! * calls of a channel start in their order, notifications arrive in theirs and before their answer, none twice;
 //! * an answer is posted with the same bytes, as often and as early as `fate` and `retry` promise, and never too late;
 //! * no channel waits for another one's server, no loop is overdue, a drain keeps its time, every thread ends;
+//! * a limit lets no more pass than it says in any time, nor fewer, also when a reload exchanges it for another one;
 //! * commands and bytes in flight are bounded, and `/readyz` says what is true.
 //!
 //! `TUNNEL_CLIENT_SEEDS=FROM..TO` chooses the seeds; a run that fails prints its own, and the history of one seed is
@@ -25,6 +26,7 @@
 mod ask;
 mod checks;
 mod history;
+mod limits;
 pub(crate) mod locks;
 mod monitor;
 mod plane;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ask;
 use super::history::{Event, History, Number};
 use crate::relay::command::Command;
+use crate::relay::failure::Class;
 use crate::relay::message::Message;
 use crate::relay::port::Recorder;
 use crate::relay::record::{Fate, Record};
@@ -22,6 +23,10 @@ impl Recorder for Records {
     fn begin(&self, command: &Command) -> Box<dyn Record> {
         let number = ask::number(&command.request_id);
         self.0.add(Event::Began(number));
+        let refusal = command.judgement.refusal.as_ref();
+        if refusal.is_some_and(|refusal| refusal.class == Class::RateLimited) {
+            self.0.add(Event::Limited(number));
+        }
         Box::new(Open(Arc::clone(&self.0), number))
     }
 

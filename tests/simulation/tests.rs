@@ -19,7 +19,7 @@ fn tunnel(seed: u64) -> Run {
 fn tunnel_of(seed: u64, change: impl Fn(Plan) -> Plan) -> Run {
     let mut random = Random::new(seed ^ 0x7475_6e6e_656c);
     let plan = change(Plan::of(&mut random));
-    let done = scheduler::run(seed, || Tunnel::start(plan.clone(), &mut random, None).live(&mut random));
+    let done = scheduler::run(seed, || Tunnel::start(plan.clone(), &mut random).live(&mut random));
     match done {
         Ok(done) => Run {
             faults: checks::faults(&done.result),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, CHANNELS};
 use super::history::{Event, History};
+use super::limits::Limit;
 use super::monitor::Monitor;
 use super::plane::Plane;
 use super::random::Random;
@@ -20,6 +21,7 @@ use crate::ops::readiness::Readiness;
 use crate::plane::courier::{self, Couriers};
 use crate::plane::poll_wait::PollWait;
 use crate::plane::poller::{self, Poller};
+use crate::policy::Policy;
 use crate::relay::calls::Calls;
 use crate::relay::inflight::InFlight;
 use crate::relay::port::{Governor, Outbox, Recorder, Target};
@@ -51,6 +53,8 @@ pub(super) struct Plan {
     /// How long the tunnel goes on when everything was asked for.
     pub(super) rest: Duration,
     pub(super) weather: Forecast<Weather>,
+    /// Limits of calls, one after the other; or none at all.
+    pub(super) limits: Vec<Limit>,
 }
 
 /// The parts of a tunnel that runs.
@@ -65,6 +69,7 @@ pub(super) struct Tunnel {
     pub(super) flight: InFlight,
     pub(super) post_room: Arc<Couriers>,
     pub(super) poller: Arc<Poller>,
+    policy: Option<Arc<Policy>>,
 }
 
 /// A tunnel that has ended.
@@ -97,6 +102,7 @@ impl Plan {
             drain: if random.one_in(4) { Duration::ZERO } else { seconds(random, 0, 30) },
             rest: if random.one_in(2) { seconds(random, 0, 300) } else { Duration::ZERO },
             weather,
+            limits: Limit::some(random),
         }
     }
 
@@ -108,7 +114,7 @@ impl Plan {
 
 impl Tunnel {
     /// Puts a tunnel together and starts its threads.
-    pub(super) fn start(plan: Plan, random: &mut Random, governor: Option<Arc<dyn Governor>>) -> Tunnel {
+    pub(super) fn start(plan: Plan, random: &mut Random) -> Tunnel {
         let history = Arc::new(History::default());
         let plane = Plane::new(random.branch(), plan.weather.clone(), &history);
         let channels: Vec<Channel> =
@@ -135,11 +141,14 @@ impl Tunnel {
         let post_room = Couriers::start(parts, &heartbeats).unwrap();
         let outbox: Arc<dyn Outbox> = Arc::<Couriers>::clone(&post_room);
         let recorder: Arc<dyn Recorder> = Arc::new(Records(Arc::clone(&history)));
+        let policy = plan.limits.first().map(|limit| {
+            Arc::new(Policy::new(&limit.settings(), channels.clone(), None, Arc::clone(&metrics)))
+        });
         let relay = Arc::new(Relay {
             queue: Queue::new(plan.capacity, plan.workers, channels.len(), &metrics),
             targets,
             allowed: Vec::new(),
-            governor,
+            governor: policy.clone().map(|policy| -> Arc<dyn Governor> { policy }),
             call_max: plan.call_max,
             outbox,
             recorder: Some(recorder),
@@ -163,7 +172,7 @@ impl Tunnel {
         }));
         let (running, heartbeat) = (Arc::clone(&poller), heartbeats.add("poller"));
         sync::spawn("poller", move || running.run(&heartbeat)).unwrap();
-        Tunnel { plan, plane, history, relay, readiness, heartbeats, stop, flight, post_room, poller }
+        Tunnel { plan, plane, history, relay, readiness, heartbeats, stop, flight, post_room, poller, policy }
     }
 
     /// Has callers ask until everything was asked for, or the drain has begun.
@@ -180,11 +189,23 @@ impl Tunnel {
         }
     }
 
+    /// Exchanges the limits, each after some time.
+    fn reloads(&self, mut random: Random) {
+        let span = self.plan.pause * u32::try_from(self.plan.commands).unwrap();
+        for (place, limit) in self.plan.limits.iter().enumerate().skip(1) {
+            self.stop.sleep(random.time(span), Phase::Draining);
+            self.history.add(Event::Renewed(place));
+            self.policy.iter().for_each(|policy| policy.renew(&limit.settings()));
+        }
+    }
+
     /// Lives through all that the plan says, and ends.
     pub(super) fn live(self, random: &mut Random) -> Past {
         let tunnel = Arc::new(self);
         let (monitor, branch) = (Monitor::new(&tunnel), random.branch());
         sync::spawn("monitor", move || monitor.run(branch)).unwrap();
+        let (reloading, branch) = (Arc::clone(&tunnel), random.branch());
+        sync::spawn("reloads", move || reloading.reloads(branch)).unwrap();
         if random.one_in(3) {
             // A drain in the midst of everything.
             let (asking, branch) = (Arc::clone(&tunnel), random.branch());
