@@ -86,7 +86,7 @@ repository:
       - name: Clippy
         type: SAST
         version: that of the Rust toolchain
-        comment: Warnings are errors, for four sets of features. Unsafe code is forbidden.
+        comment: Warnings are errors, for each set of features that ships. Unsafe code is forbidden.
         rulesets: [default, lints of Cargo.toml, clippy.toml]
         integration: {{adhoc: true, ci: true, release: true}}
         results: {{}}
@@ -94,6 +94,13 @@ repository:
         type: SCA
         comment: Licences, sources and bans always; advisories where a database is given (tests/packaging/deny.sh).
         rulesets: [deny.toml]
+        integration: {{adhoc: true, ci: true, release: true}}
+        results: {{}}
+      - name: libFuzzer
+        type: fuzzing
+        version: that of libfuzzer-sys in tests/fuzz/Cargo.toml
+        comment: What reads bytes of others, each target beside an oracle (tests/fuzz); ten minutes a target before a release.
+        rulesets: [tests/fuzz/corpus]
         integration: {{adhoc: true, ci: true, release: true}}
         results: {{}}
       - name: mutants.py
