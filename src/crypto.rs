@@ -109,9 +109,8 @@ pub(crate) fn random_id() -> io::Result<String> {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |number: u8| if number < 10 { b'0' + number } else { b'a' - 10 + number };
-    let mut digits = Vec::with_capacity(2 * bytes.len());
-    bytes.iter().for_each(|byte| digits.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]));
-    String::from_utf8(digits).unwrap_or_default()
+    let pairs: Vec<[u8; 2]> = bytes.iter().map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+    String::from_utf8(pairs.into_flattened()).unwrap_or_default()
 }
 
 #[cfg(test)]
