@@ -36,10 +36,10 @@ impl TraceContext {
             return None;
         }
         let [parent, state] = names::find(&context, NAMES).ok()?;
-        let parent = json::string(parent?.of(text)).filter(|parent| is_parent(parent))?;
+        let parent = json::exact(parent?.of(text)).filter(|parent| is_parent(parent))?;
         let state = match state.map(|span| span.of(text)) {
             None | Some("null") => String::new(),
-            Some(literal) => canonical(&json::string(literal)?)?,
+            Some(literal) => canonical(&json::exact(literal)?)?,
         };
         Some(TraceContext { parent: parent.into_owned(), state })
     }
@@ -246,6 +246,7 @@ mod tests {
             &twice,
             &good.replace("\"x\":1", "\"tracestate\":7"),
             &good.replace("\"x\":1", "\"tracestate\":[]"),
+            &good.replace("\"x\":1", "\"tracestate\":\"a=\\ude67b\""),
             &good.replace("\"x\":1", "\"TraceParent\":0"),
         ] {
             assert_eq!(read(bad, "{}"), None, "{bad}");
