@@ -9,7 +9,7 @@ use std::time::Duration;
 use ureq::http::HeaderMap;
 
 use super::lookup::Lookup;
-use super::{ControlPlane, Environment, Error, ErrorKind, Flags, Network, Secret, plane, proxy};
+use super::{ControlPlane, Environment, Error, Flags, Network, Secret, plane, proxy};
 
 /// Time-out of one request. A person waits for it.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -69,7 +69,8 @@ pub fn tunnel_id(text: &str) -> Result<String, Error> {
     id.ok_or_else(|| Error::invalid("tunnel ID is required"))
 }
 
-/// The key: an administrator's, or that of the tunnel where it will do.
+/// The key: an administrator's, or that of the tunnel where it will do. A mistake about it is said without the prefix
+/// of settings, as only these commands know it.
 fn key(flags: &Flags, lookup: &Lookup, runtime_key_will_do: bool) -> Result<Secret, Error> {
     let references = &lookup.references;
     let key = match (flags.last("admin-key"), references.environment.get(VARIABLE)) {
@@ -77,19 +78,14 @@ fn key(flags: &Flags, lookup: &Lookup, runtime_key_will_do: bool) -> Result<Secr
         (None, Some(text)) if !text.is_empty() => references.value(VARIABLE, text),
         (None, _) if runtime_key_will_do => {
             let key = lookup.read("control-plane.api-key", |found| plane::api_key(lookup, found))?;
-            let key = key.flatten().ok_or_else(|| usage(BOTH_MISSING))?;
+            let key = key.flatten().ok_or_else(|| Error::usage(BOTH_MISSING))?;
             return Ok(key);
         }
-        (None, Some(_)) => return Err(usage("OPENAI_ADMIN_KEY must be non-empty")),
-        (None, None) => return Err(usage(MISSING)),
+        (None, Some(_)) => return Err(Error::usage("OPENAI_ADMIN_KEY must be non-empty")),
+        (None, None) => return Err(Error::usage(MISSING)),
     };
-    let key = key.map_err(usage)?;
+    let key = key.map_err(Error::usage)?;
     // Says nothing about the key, not even which character it was.
     let sound = plane::is_key(&key).then(|| Secret::new(key));
-    sound.ok_or_else(|| usage("admin key is malformed"))
-}
-
-/// A mistake about the key, which only these commands know: said without the prefix of settings.
-fn usage(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Usage, text)
+    sound.ok_or_else(|| Error::usage("admin key is malformed"))
 }

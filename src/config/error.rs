@@ -10,42 +10,23 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// A setting, or a command line, that cannot be used.
 #[derive(Debug)]
 pub struct Error {
-    kind: ErrorKind,
+    /// Whether it is about the command line itself and not about a setting.
+    is_usage: bool,
     setting: Option<&'static str>,
     text: String,
     advice: Option<String>,
 }
 
-/// Kind of mistake; it decides how the command line reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The command line itself: an unknown flag, a missing or unreadable value.
-    Usage,
-    /// Nobody named a tunnel.
-    TunnelIdMissing,
-    /// Nobody supplied an API key.
-    ApiKeyMissing,
-    /// No MCP server was named at all.
-    MainChannelMissing,
-    /// Anything else.
-    Invalid,
-}
-
 impl Error {
-    /// A mistake of a given kind.
-    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error { kind, setting: None, text: crate::text::cut(text.into(), TEXT_BYTES_MAX), advice: None }
-    }
-
     /// A setting with an unusable value.
     pub(crate) fn invalid(text: impl Into<String>) -> Error {
-        Error::new(ErrorKind::Invalid, text)
+        let text = crate::text::cut(text.into(), TEXT_BYTES_MAX);
+        Error { is_usage: false, setting: None, text, advice: None }
     }
 
-    /// Kind of mistake.
-    #[cfg(feature = "operator")]
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.kind
+    /// A mistake of the command line itself: an unknown flag, a missing or unreadable value.
+    pub(crate) fn usage(text: impl Into<String>) -> Error {
+        Error { is_usage: true, ..Error::invalid(text) }
     }
 
     /// Names the setting at fault by its flag.
@@ -54,54 +35,33 @@ impl Error {
         self
     }
 
-    /// Adds what to do about the mistake here.
-    #[cfg(feature = "operator")]
-    pub(crate) fn advise(mut self, advice: String) -> Error {
-        self.advice = Some(advice);
+    /// Says what to do about the mistake, in the place of what was said before.
+    pub(crate) fn advise(mut self, advice: impl Into<String>) -> Error {
+        self.advice = Some(advice.into());
         self
     }
 
     /// The flag of the setting at fault, where it is one alone.
     #[cfg(feature = "operator")]
     pub fn setting(&self) -> Option<&'static str> {
-        self.kind.first_use().map(|(flag, _)| flag).or(self.setting)
+        self.setting
     }
 
     /// The line that `run` prints on standard error before it exits with status 1. The mistakes
     /// of a first use end in what to do next.
     pub fn report(&self) -> String {
-        match (self.kind, self.hint()) {
+        match &self.advice {
             // About the command line, not about settings: said without their prefix, as in Go.
-            (ErrorKind::Usage, _) => self.text.clone(),
-            (_, None) => format!("configure tunnel-client: {}", self.text),
-            (_, Some(hint)) => format!("configure tunnel-client: {}; {hint}", self.text),
+            _ if self.is_usage => self.text.clone(),
+            None => format!("configure tunnel-client: {}", self.text),
+            Some(advice) => format!("configure tunnel-client: {}; {advice}", self.text),
         }
     }
 
     /// Advice: for a mistake of a first use, or for where it was made.
+    #[cfg(feature = "operator")]
     pub fn hint(&self) -> Option<&str> {
-        self.advice.as_deref().or(self.kind.first_use().map(|(_, hint)| hint))
-    }
-}
-
-impl ErrorKind {
-    /// The setting that a first use lacks, and where to get its value.
-    fn first_use(self) -> Option<(&'static str, &'static str)> {
-        Some(match self {
-            ErrorKind::TunnelIdMissing => (
-                "control-plane.tunnel-id",
-                "create or look up a tunnel at https://platform.openai.com/settings/organization/tunnels",
-            ),
-            ErrorKind::ApiKeyMissing => (
-                "control-plane.api-key",
-                "create a runtime API key at https://platform.openai.com/settings/organization/api-keys",
-            ),
-            ErrorKind::MainChannelMissing => (
-                "mcp.server-url",
-                "for example --mcp.server-url http://127.0.0.1:3000/mcp (more in tunnel-client run --help)",
-            ),
-            ErrorKind::Usage | ErrorKind::Invalid => return None,
-        })
+        self.advice.as_deref()
     }
 }
 

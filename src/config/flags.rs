@@ -12,7 +12,7 @@ use lexopt::Arg;
 #[cfg(any(test, feature = "dev"))]
 use super::settings::ROWS;
 use super::settings::{Kind, Row};
-use super::{Error, ErrorKind, value};
+use super::{Error, value};
 
 /// The flags that were given.
 #[derive(Default)]
@@ -63,23 +63,23 @@ impl Flags {
         let mut values: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let mut aliased: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         loop {
-            let name = match parser.next().map_err(|_| usage("unexpected value".into()))? {
+            let name = match parser.next().map_err(|_| Error::usage("unexpected value"))? {
                 None => break,
                 Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Request::Help),
                 Some(Arg::Long("version")) => return Ok(Request::Version),
                 Some(Arg::Long(name)) => name.to_string(),
                 Some(Arg::Short(letter)) => {
-                    return Err(usage(format!("unknown shorthand flag: {letter:?} in -{letter}")));
+                    return Err(Error::usage(format!("unknown shorthand flag: {letter:?} in -{letter}")));
                 }
                 Some(Arg::Value(value)) if positional.len() < arguments_max => {
                     positional.push(
-                        value.into_string().map_err(|_| usage("an argument is not valid UTF-8".into()))?,
+                        value.into_string().map_err(|_| Error::usage("an argument is not valid UTF-8"))?,
                     );
                     continue;
                 }
                 // Not echoed: it may be the value of a flag that takes a secret.
                 Some(Arg::Value(_)) => {
-                    return Err(usage("unexpected argument: write every value as --flag=value".into()));
+                    return Err(Error::usage("unexpected argument: write every value as --flag=value"));
                 }
             };
             // `--=x` has an empty name, which is not the alias of the rows without one.
@@ -146,20 +146,15 @@ impl Flags {
     }
 }
 
-/// A mistake on the command line, reported without the prefix of settings.
-fn usage(text: String) -> Error {
-    Error::new(ErrorKind::Usage, text)
-}
-
 /// The value of the flag just read. A boolean takes one only after `=`, as in Go: in
 /// `--flag false` the second word is a positional argument.
 fn value_of(parser: &mut lexopt::Parser, row: &Row, name: &str) -> Result<String, Error> {
     let value = if row.kind == Kind::Boolean {
         parser.optional_value().unwrap_or_else(|| "true".into())
     } else {
-        parser.value().map_err(|_| usage(format!("flag needs an argument: --{name}")))?
+        parser.value().map_err(|_| Error::usage(format!("flag needs an argument: --{name}")))?
     };
-    value.into_string().map_err(|_| usage(format!("the value of --{name} is not valid UTF-8")))
+    value.into_string().map_err(|_| Error::usage(format!("the value of --{name} is not valid UTF-8")))
 }
 
 /// Refuses values that cannot be read as their kind; whether they are in range is seen later. An
@@ -171,7 +166,7 @@ fn check(row: &Row, name: &str, text: &str) -> Result<(), Error> {
         Kind::Duration(_) => value::duration_ns(text).map(drop),
         _ => Ok(()),
     };
-    verdict.map_err(|fault| usage(format!("invalid argument {text:?} for \"--{name}\" flag: {fault}")))
+    verdict.map_err(|fault| Error::usage(format!("invalid argument {text:?} for \"--{name}\" flag: {fault}")))
 }
 
 /// Names the flag, and for people the known one that was probably meant; never its value.
@@ -179,11 +174,11 @@ fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> Error {
     let typed = name.escape_debug().to_string();
     #[cfg(feature = "operator")]
     if let Some(flag) = nearest(&typed, known) {
-        return usage(format!("unknown flag: --{typed} (did you mean --{flag}?)"));
+        return Error::usage(format!("unknown flag: --{typed} (did you mean --{flag}?)"));
     }
     #[cfg(not(feature = "operator"))]
     drop(known);
-    usage(format!("unknown flag: --{typed}"))
+    Error::usage(format!("unknown flag: --{typed}"))
 }
 
 /// The known word that a mistyped one was probably meant to be. A word of which nothing would be left is

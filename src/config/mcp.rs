@@ -22,8 +22,8 @@ use super::reference::{self, is_variable_name};
 use super::section::section;
 use super::settings::{KEY_FLAG, ROWS};
 use super::{
-    Binding, Channel, ControlPlane, Error, ErrorKind, HttpServer, Identity, Proxy, Secret, Server,
-    StdioServer, headers, proxy,
+    Binding, Channel, ControlPlane, Error, HttpServer, Identity, Proxy, Secret, Server, StdioServer, headers,
+    proxy,
 };
 use crate::url::Url;
 
@@ -36,6 +36,8 @@ const PASS_FLAG: &str = "mcp.pass-env";
 
 const MAIN_MISSING: &str =
     "main channel is required; set --mcp.server-url or --mcp.command, or MCP_SERVER_URL or MCP_COMMAND";
+const MAIN_ADVICE: &str =
+    "for example --mcp.server-url http://127.0.0.1:3000/mcp (more in tunnel-client run --help)";
 const MAIN_UNNAMED: &str =
     "main channel is required; add channel=main to one --mcp.server-url or --mcp.command entry";
 
@@ -117,8 +119,8 @@ pub(crate) fn check_channels(
     let bound = |channel: &Channel| mcp.bindings.iter().any(|binding| binding.channel == *channel);
     if plane.poll_channels.is_empty() && !bound(&Channel::main()) {
         return Err(match mcp.bindings.as_slice() {
-            [] => Error::new(ErrorKind::MainChannelMissing, MAIN_MISSING),
-            _ => Error::invalid(MAIN_UNNAMED).of("mcp.server-url"),
+            [] => Error::invalid(MAIN_MISSING).of(SERVER_FLAG).advise(MAIN_ADVICE),
+            _ => Error::invalid(MAIN_UNNAMED).of(SERVER_FLAG),
         });
     }
     for channel in &plane.poll_channels {

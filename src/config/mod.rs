@@ -92,7 +92,7 @@ pub use cidr::Cidr;
 #[cfg(feature = "harpoon")]
 pub use endpoint::HarpoonTarget;
 pub use environment::Environment;
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 #[cfg(feature = "operator")]
 pub use flags::nearest;
 pub use flags::{Flags, Request};

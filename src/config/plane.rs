@@ -11,10 +11,8 @@ use ureq::http::HeaderMap;
 use super::lookup::{Found, Giver, Lookup};
 use super::reference::{self, References, is_reference};
 use super::section::section;
-use super::settings::KEY_FLAG;
-use super::{
-    Channel, Environment, Error, ErrorKind, Identity, Network, Origin, Proxy, Secret, headers, proxy,
-};
+use super::settings::{KEY_FLAG, TUNNEL_ID_FLAG};
+use super::{Channel, Environment, Error, Identity, Network, Origin, Proxy, Secret, headers, proxy};
 use crate::url::Url;
 
 /// Default host of clients that show a certificate, as in the reference client:
@@ -46,7 +44,11 @@ pub(super) const POLL_CHANNEL_FLAG: &str = "control-plane.poll-channel";
 
 const TUNNEL_ID_MISSING: &str =
     "tunnel ID is required; set --control-plane.tunnel-id or CONTROL_PLANE_TUNNEL_ID";
+const TUNNEL_ID_ADVICE: &str =
+    "create or look up a tunnel at https://platform.openai.com/settings/organization/tunnels";
 const API_KEY_MISSING: &str = "control plane API key is required; set --control-plane.api-key (env:/file:) or CONTROL_PLANE_API_KEY or OPENAI_API_KEY";
+const API_KEY_ADVICE: &str =
+    "create a runtime API key at https://platform.openai.com/settings/organization/api-keys";
 section! {
     /// Settings of the control plane, in the order in which mistakes are reported.
     ControlPlane(lookup: &Lookup) {
@@ -63,7 +65,7 @@ section! {
         /// `tunnel_`, perhaps a namespace of 4 and `_`, and 32 lower-case letters or digits.
         tunnel_id: String = {
             let id = lookup.read("control-plane.tunnel-id", |found| tunnel_id(found.text()))?.flatten();
-            id.ok_or_else(|| Error::new(ErrorKind::TunnelIdMissing, TUNNEL_ID_MISSING))?
+            id.ok_or_else(|| Error::invalid(TUNNEL_ID_MISSING).of(TUNNEL_ID_FLAG).advise(TUNNEL_ID_ADVICE))?
         };
         /// Sent as `OpenAI-Organization` when set.
         organization_id: Option<String> = {
@@ -84,7 +86,7 @@ section! {
             Secret::new(String::new())
         } else {
             let key = lookup.read(KEY_FLAG, |found| api_key(lookup, found))?.flatten();
-            key.ok_or_else(|| Error::new(ErrorKind::ApiKeyMissing, API_KEY_MISSING))?
+            key.ok_or_else(|| Error::invalid(API_KEY_MISSING).of(KEY_FLAG).advise(API_KEY_ADVICE))?
         };
         /// Source of the key in words for people (`env:CONTROL_PLANE_API_KEY`), never the key.
         api_key_label: String = if lookup.keyless {

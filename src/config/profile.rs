@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "operator")]
+use super::settings::TUNNEL_ID_FLAG;
 use super::{Environment, Error, Flags};
 
 /// The three ways to name a file: flag, variable, and what a blank flag lacks.
@@ -134,7 +136,8 @@ pub(crate) fn list(directory: &Path) -> std::io::Result<Vec<(String, PathBuf)>> 
 /// one that is not there.
 #[cfg(feature = "operator")]
 pub(super) fn advise(error: Error, source: &Source, flags: &Flags, environment: &Environment) -> Error {
-    let missing = matches!(error.kind(), super::ErrorKind::TunnelIdMissing);
+    // Of the faults of a tunnel's id only a missing one comes with advice.
+    let missing = error.setting() == Some(TUNNEL_ID_FLAG) && error.hint().is_some();
     match &source.path {
         None if missing => {
             let found = directory(flags, environment).ok().and_then(|directory| list(&directory).ok());

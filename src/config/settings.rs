@@ -61,6 +61,9 @@ const LINES: Kind = List(&[';', '\n']);
 /// The setting of the control plane's key, which every section treats as a secret of its own.
 pub(crate) const KEY_FLAG: &str = "control-plane.api-key";
 
+/// The setting that names the tunnel.
+pub(crate) const TUNNEL_ID_FLAG: &str = "control-plane.tunnel-id";
+
 /// All settings, section by section.
 // Two lines a setting read better than nine.
 #[rustfmt::skip]
