@@ -103,11 +103,11 @@ pub use harpoon::HostRules;
 pub use local::{Health, Log, Network, Process};
 pub use mcp::Mcp;
 pub use plane::ControlPlane;
+#[cfg(any(feature = "page", test))]
+pub use policy::Names;
 #[cfg(feature = "operator")]
 pub use policy::Pins;
-pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, PinMode, Policy};
-#[cfg(any(feature = "page", test))]
-pub use policy::{Limit, Names};
+pub use policy::{ALWAYS, CALLS_ENDPOINT, ChannelPolicy, LIMITS_MAX, Limit, PinMode, Policy};
 pub use profile::Source;
 pub(crate) use reading::{Reading, Taken};
 pub use sections::*;

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::config::LIMITS_MAX;
+use crate::config::{LIMITS_MAX, Limit};
 use crate::sync;
 
 /// When to come again where only the end of another call makes room, which nobody can foretell.
@@ -16,25 +16,16 @@ const CONCURRENT_RETRY: Duration = Duration::from_secs(1);
 /// The limits that a call matches, a bit for each.
 pub(super) type Mask = u64;
 
-/// One limit as it is configured; what is not named is not bounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit {
-    /// Calls a minute in the long run, and how many may come at once after a rest.
-    pub(super) rate: Option<Rate>,
-    /// Calls that run at once.
-    pub(super) concurrent: Option<u32>,
-}
-
 /// Speed of a bucket. It is kept as the time that a token takes to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rate {
+struct Rate {
     token: Duration,
     depth: Duration,
 }
 
 impl Rate {
     /// So many calls a minute, one at least; without a burst a sixth of them may come at once.
-    pub(super) fn new(per_minute: u32, burst: Option<u32>) -> Rate {
+    fn new(per_minute: u32, burst: Option<u32>) -> Rate {
         let per_minute = per_minute.max(1);
         let token = Duration::from_secs(60) / per_minute;
         let burst = burst.unwrap_or(per_minute / 6).max(1);
@@ -57,7 +48,10 @@ pub(super) struct Limits(Mutex<Vec<State>>, Instant);
 
 #[derive(Debug)]
 struct State {
-    limit: Limit,
+    /// Calls a minute in the long run, and how many may come at once after a rest.
+    rate: Option<Rate>,
+    /// Calls that may run at once.
+    concurrent: Option<u32>,
     /// When the bucket will be full again. One moment says how many tokens are missing.
     full_at: Instant,
     running: u32,
@@ -72,10 +66,14 @@ pub(super) struct Running {
 
 impl Limits {
     /// All have room at `now`. Those beyond [`LIMITS_MAX`] would have no bit, so the configuration refuses them.
-    pub(super) fn new(limits: impl IntoIterator<Item = Limit>, now: Instant) -> Arc<Limits> {
-        let states = limits.into_iter().take(LIMITS_MAX);
-        let states = states.map(|limit| State { limit, full_at: now, running: 0 }).collect();
-        Arc::new(Limits(Mutex::new(states), now))
+    pub(super) fn new(limits: &[Limit], now: Instant) -> Arc<Limits> {
+        let states = limits.iter().take(LIMITS_MAX).map(|limit| State {
+            rate: limit.per_minute.map(|per_minute| Rate::new(per_minute, limit.burst)),
+            concurrent: limit.concurrent,
+            full_at: now,
+            running: 0,
+        });
+        Arc::new(Limits(Mutex::new(states.collect()), now))
     }
 
     /// Charges all limits of the mask, or none. What it returns is kept while the call runs; there is nothing to keep
@@ -98,10 +96,10 @@ impl Limits {
         }
         let mut counted = 0;
         for (at, state) in states.iter_mut().enumerate().filter(|(at, _)| matched(mask, *at)) {
-            if let Some(rate) = state.limit.rate {
+            if let Some(rate) = state.rate {
                 state.full_at = state.full_at.max(now) + rate.token;
             }
-            if state.limit.concurrent.is_some() {
+            if state.concurrent.is_some() {
                 state.running += 1;
                 counted |= 1 << at;
             }
@@ -113,8 +111,8 @@ impl Limits {
 impl State {
     /// How long there is no room for one more call, if there is none now.
     fn missing(&self, now: Instant) -> Option<Duration> {
-        let place = self.limit.concurrent.filter(|most| self.running >= *most).map(|_| CONCURRENT_RETRY);
-        let token = self.limit.rate.and_then(|rate| {
+        let place = self.concurrent.filter(|most| self.running >= *most).map(|_| CONCURRENT_RETRY);
+        let token = self.rate.and_then(|rate| {
             let spent = self.full_at.saturating_duration_since(now) + rate.token;
             spent.checked_sub(rate.depth).filter(|wait| !wait.is_zero())
         });
@@ -140,11 +138,12 @@ mod tests {
     use super::*;
 
     fn rate(per_minute: u32, burst: impl Into<Option<u32>>) -> Limit {
-        Limit { rate: Some(Rate::new(per_minute, burst.into())), concurrent: None }
+        Limit { per_minute: Some(per_minute), burst: burst.into(), concurrent: None, ..at_once(0) }
     }
 
     fn at_once(most: u32) -> Limit {
-        Limit { rate: None, concurrent: Some(most) }
+        let (place, tools, per_minute, burst) = Default::default();
+        Limit { place, tools, per_minute, burst, concurrent: Some(most) }
     }
 
     /// One row a limit: at which milliseconds calls come, and after which time each may come again; 0 is room.
@@ -166,7 +165,7 @@ mod tests {
             (rate(0, 0), vec![(0, 0), (0, 60_000)]),
         ] {
             let start = Instant::now();
-            let limits = Limits::new([limit], start);
+            let limits = Limits::new(std::slice::from_ref(&limit), start);
             for (at, wait) in calls {
                 let charged = limits.charge(1, start + Duration::from_millis(at));
                 let told = charged.err().map_or(0, |full| full.retry_after.as_micros().div_ceil(1000));
@@ -180,7 +179,7 @@ mod tests {
     fn no_more_pass_than_the_rate_allows() {
         for (per_minute, burst) in [(7, 1), (60, 10), (1000, 3), (30_000, 100)] {
             let start = Instant::now();
-            let limits = Limits::new([rate(per_minute, burst)], start);
+            let limits = Limits::new(&[rate(per_minute, burst)], start);
             let asked = (0..60_000).map(|at| start + Duration::from_millis(at));
             let passed = asked.filter(|now| limits.charge(1, *now).is_ok()).count();
             let most = usize::try_from(per_minute + burst).unwrap();
@@ -192,7 +191,7 @@ mod tests {
     #[test]
     fn a_call_from_before_finds_a_full_bucket() {
         let now = Instant::now();
-        let limits = Limits::new([rate(60, 1)], now + Duration::from_millis(1));
+        let limits = Limits::new(&[rate(60, 1)], now + Duration::from_millis(1));
         assert!(limits.charge(1, now).is_ok());
         assert_eq!(limits.charge(1, now).unwrap_err().retry_after, Duration::from_secs(1));
     }
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn all_limits_have_room_or_none_is_charged() {
         let now = Instant::now();
-        let limits = Limits::new([rate(60, 3), rate(6, 1), at_once(1)], now);
+        let limits = Limits::new(&[rate(60, 3), rate(6, 1), at_once(1)], now);
         let held = limits.charge(0b111, now).unwrap().unwrap();
         // The second and the third refuse: the first is not charged, and the longer wait is told.
         for _ in 0..9 {
@@ -220,7 +219,7 @@ mod tests {
     #[test]
     fn places_are_refused_while_taken_and_given_back() {
         let now = Instant::now();
-        let limits = Limits::new([at_once(2)], now);
+        let limits = Limits::new(&[at_once(2)], now);
         let (first, second) = (limits.charge(1, now).unwrap(), limits.charge(1, now).unwrap());
         let full = limits.charge(1, now).unwrap_err();
         assert_eq!(full, Full { limit: 0, retry_after: CONCURRENT_RETRY });
@@ -230,13 +229,13 @@ mod tests {
         drop((second, third));
         assert_eq!((0..9).filter_map(|_| limits.charge(1, now).ok()).collect::<Vec<_>>().len(), 2);
         // A limit of none refuses always.
-        assert!(Limits::new([at_once(0)], now).charge(1, now).is_err());
+        assert!(Limits::new(&[at_once(0)], now).charge(1, now).is_err());
     }
 
     #[test]
     fn the_last_limit_has_its_bit() {
         let now = Instant::now();
-        let limits = Limits::new(vec![at_once(1); LIMITS_MAX + 1], now);
+        let limits = Limits::new(&vec![at_once(1); LIMITS_MAX + 1], now);
         let held = limits.charge(1 << 63, now).unwrap();
         assert_eq!(limits.charge(Mask::MAX, now).unwrap_err().limit, 63);
         drop(held);

@@ -16,7 +16,7 @@ use crate::relay::revision;
 use crate::relay::subject::{Kind, Subject};
 use crate::sync;
 
-use super::limits::{Limit, Limits, Rate, Running};
+use super::limits::{Limits, Running};
 use super::lists::List;
 use super::patterns::{Pattern, Patterns};
 
@@ -69,11 +69,7 @@ impl Rules {
             tools: limit.tools.as_ref().map(|tools| Patterns::new(tools, &limit.place)),
             rule: limit.place.as_str().into(),
         });
-        let limits = given.limits.iter().map(|limit| {
-            let rate = limit.per_minute.map(|per_minute| Rate::new(per_minute, limit.burst));
-            Limit { rate, concurrent: limit.concurrent }
-        });
-        let (counted, limits) = (counted.collect(), Limits::new(limits, sync::now()));
+        let (counted, limits) = (counted.collect(), Limits::new(&given.limits, sync::now()));
         Rules { names, read_only: given.read_only, counted, limits }
     }
 
