@@ -199,8 +199,9 @@ impl Idle {
     /// Takes what the server says, less a second: its clock started before ours.
     pub(super) fn learn(&self, headers: &HeaderMap) {
         let named = headers.get(const { HeaderName::from_static("keep-alive") });
-        let named = named.and_then(|value| keep_alive_seconds(value.to_str().ok()?));
-        let limit = named.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_MAX));
+        let mut items = named.and_then(|value| value.to_str().ok()).unwrap_or_default().split(',');
+        let named = items.find_map(|item| text::number(item.trim().strip_prefix("timeout=")?.trim()));
+        let limit = named.map(|seconds: u64| Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_MAX));
         // One millisecond stands for "never reuse": zero says that nothing was named.
         let wanted = limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(0).max(1));
         // The value seldom changes; a store each time would take the cache line from the other threads.
@@ -208,10 +209,6 @@ impl Idle {
             self.named_ms.store(wanted, Ordering::Relaxed);
         }
     }
-}
-
-fn keep_alive_seconds(value: &str) -> Option<u64> {
-    value.split(',').find_map(|item| text::number(item.trim().strip_prefix("timeout=")?.trim()))
 }
 
 #[cfg(test)]

@@ -107,6 +107,11 @@ impl Readiness {
         state.plane.open_since = now.filter(|_| is_connected);
     }
 
+    /// A poll has ended in a way that says nothing.
+    pub fn poll_ended(&self) {
+        self.state().plane.open_since = None;
+    }
+
     /// A poll failed, and the next follows after `pause`; whether the plane itself `refused` it, or was not there.
     pub fn poll_failed(&self, fault: Fault<'_>, refused: bool, pause: Duration) {
         self.state().plane.fail(sync::now(), fault, refused, pause);

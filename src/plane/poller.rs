@@ -135,6 +135,7 @@ impl Poller {
                 // Fewer at once may fit, and nothing else would change before the next poll.
                 Err(Refusal::Transport(error)) if error.kind == Kind::TooLarge && limit > 1 => {
                     pace.limit_max = limit / 2;
+                    self.parts.relay.readiness.poll_ended();
                     log::warn!(limit = pace.limit_max, error = error.to_string().as_str(); "poll too large; asking for fewer commands");
                 }
                 Err(refusal) => self.back_off(&mut pace, &ask, &refusal, heartbeat),

@@ -175,27 +175,26 @@ impl Lives<'_> {
 
     /// Where plane and time are on its side, a command is answered.
     fn told_where_all_is_well(&self, ask: &Ask, life: &Life) -> Option<String> {
-        // Answers to what a drain has cut are many at once; a caller's time may end before their turn.
-        let cut = life.ended[0].0 >= self.drains;
-        let over = |time: Duration| cut && life.handed[0] + time <= self.drained.0;
-        let short = ask.timeout.is_some_and(|time| time < Duration::from_secs(1) || over(time));
+        let short = ask.timeout.is_some_and(|time| time < Duration::from_secs(1));
         // A slow body is the caller's time, and so is the wait with a plane that sends more than was asked for.
         let came_late = life.began[0].saturating_sub(life.handed[0]) > 2 * LATE;
         let well = !came_late && self.past.plan.weather.is(Weather::Fine, Duration::ZERO, life.closed[0]);
-        let (untold, posting) = (life.taken.is_empty(), cut && self.posts_to_the_end());
-        (untold && well && !short && !posting).then(|| "nothing was in the way of its answer".to_owned())
+        // Many answers at once wait for each other, as those do that a drain has cut; their time may end meanwhile.
+        let is_told = !life.taken.is_empty() || self.posts_go_on(life.ended[0].0, life.closed[0]);
+        (well && !short && !is_told).then(|| "nothing was in the way of its answer".to_owned())
     }
 
-    /// Whether one answer after the other was posted from the beginning of the drain to its end, and there were more.
-    fn posts_to_the_end(&self) -> bool {
-        let posts =
-            self.events.iter().filter(|(_, event)| matches!(event, Event::Posts(..))).map(|(at, _)| *at);
-        let times: Vec<Duration> = [self.drains]
-            .into_iter()
-            .chain(posts.filter(|at| *at > self.drains))
-            .chain([self.drained.0])
-            .collect();
-        times.windows(2).all(|pair| pair[1] - pair[0] < 2 * LATE)
+    /// Whether one thing after the other was posted between these times.
+    fn posts_go_on(&self, from: Duration, to: Duration) -> bool {
+        let posts = self.events.iter().filter(|(_, event)| matches!(event, Event::Posts(..)));
+        let mut last = from;
+        for at in posts.map(|(at, _)| *at).chain([to]).filter(|at| (from..=to).contains(at)) {
+            if at - last > 2 * LATE {
+                return false;
+            }
+            last = at;
+        }
+        true
     }
 
     /// Where the plane has been fine for a while, no answer lies about.

@@ -21,6 +21,7 @@ use crate::ops::health::{Clock, Component, Object, Status};
 use crate::ops::heartbeat::{Heartbeat, Heartbeats};
 use crate::ops::metrics::Metrics;
 use crate::ops::readiness::Readiness;
+use crate::relay::backoff::Backoff;
 use crate::relay::inflight::Ticket;
 use crate::relay::message::Message;
 use crate::relay::revision::Era;
@@ -286,7 +287,7 @@ impl Keeper {
     }
 
     fn keep(self: &Arc<Keeper>, heartbeat: &Heartbeat) {
-        let (mut backoff, mut has_started) = (pause::backoff(), false);
+        let (mut backoff, mut has_started) = (Backoff::new(pause::PAUSE_MIN), false);
         while self.wait_wanted() {
             let started = Instant::now();
             // A folder or a program on a file system that does not answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::relay::backoff::Backoff;
 
 /// The first pause; each further one is twice as long, up to the last.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// A child that lived this long was well; its death is a first one again.
@@ -13,11 +13,6 @@ const WELL: Duration = Duration::from_secs(30);
 
 /// One that has answered is away for at most this part of the time that it has lived.
 const PART_OF_LIFE: u32 = 4;
-
-/// Backoff of a child that has not died yet.
-pub(super) fn backoff() -> Backoff {
-    Backoff::new(PAUSE_MIN)
-}
 
 /// The pause after a death: a child that was well is started again at once.
 pub(super) fn after(backoff: &mut Backoff, lived: Duration, answered: bool) -> Duration {
@@ -34,7 +29,7 @@ mod tests {
 
     /// The pauses of a child that dies again and again after so many seconds.
     fn pauses(lived: f64, answered: bool, deaths: usize) -> Vec<f64> {
-        let mut pause = backoff();
+        let mut pause = Backoff::new(PAUSE_MIN);
         let next = |_| after(&mut pause, Duration::from_secs_f64(lived), answered).as_secs_f64();
         (0..deaths).map(next).collect()
     }
@@ -59,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_good_life_forgets_the_bad_ones() {
-        let mut pause = backoff();
+        let mut pause = Backoff::new(PAUSE_MIN);
         (0..9).for_each(|_| assert!(!after(&mut pause, Duration::ZERO, false).is_zero()));
         assert_eq!(after(&mut pause, Duration::from_secs(8), true), Duration::from_secs(2));
         assert_eq!(after(&mut pause, WELL, false), Duration::ZERO);

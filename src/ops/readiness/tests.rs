@@ -40,6 +40,13 @@ fn the_plane_is_reached_by_a_poll_by_metadata_or_by_a_held_poll() {
     fail_poll(&readiness, t + seconds(3), "refused", false);
     assert_eq!(text(&readiness, t + seconds(3)), "503 control plane not reached: refused");
 
+    // One that has ended is evidence of nothing, however long it takes until the next.
+    let readiness = Readiness::new(WINDOW, &[]);
+    readiness.poll_started([WINDOW; 2], true);
+    readiness.poll_ended();
+    let later = text(&readiness, Instant::now() + seconds(3));
+    assert_eq!(later, "503 control plane not reached yet");
+
     let readiness = Readiness::new(WINDOW, &[]);
     readiness.poll_started([WINDOW; 2], true);
     readiness.poll_succeeded();
