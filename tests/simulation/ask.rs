@@ -36,7 +36,7 @@ pub(super) struct Ask {
     pub(super) channel: usize,
     pub(super) timeout: Option<Duration>,
     /// Bytes that it brings for nothing.
-    padding: usize,
+    pub(super) padding: usize,
 }
 
 impl Ask {

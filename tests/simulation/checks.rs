@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::ask::{Ask, Kind};
 use super::history::{Event, Note, Number, Told};
 use super::limits;
+use super::shares;
+use super::soon;
 use super::tunnel::Past;
 use super::weather::Weather;
 use crate::relay::record::Fate;
@@ -77,6 +79,8 @@ pub(super) fn faults(past: &Past) -> Vec<String> {
     found.extend(lives.none_starves(&asks));
     found.extend(lives.drained_as_promised());
     found.extend(limits::faults(past));
+    found.extend(shares::faults(past));
+    found.extend(soon::faults(past));
     found
 }
 

@@ -16,7 +16,9 @@
 //! * each accepted command ends once, is answered once, with its own answer, or is counted as lost or expired;
 //! * calls of a channel start in their order, notifications arrive in theirs and before their answer, none twice;
 //! * an answer is posted with the same bytes, as often and as early as `fate` and `retry` promise, and never too late;
-//! * no channel waits for another one's server, no loop is overdue, a drain keeps its time, every thread ends;
+//! * an answer is posted as soon as a courier is free and its wait is over;
+//! * no channel waits for another one's server, or takes more than its share from one that waits;
+//! * no loop is overdue, a drain keeps its time, every thread ends;
 //! * a limit lets no more pass than it says in any time, nor fewer, also when a reload exchanges it for another one;
 //! * commands and bytes in flight are bounded, and `/readyz` says what is true.
 //!
@@ -37,6 +39,8 @@ mod scheduler_tests;
 mod seeds;
 mod seen;
 mod server;
+mod shares;
+mod soon;
 mod tests;
 mod tunnel;
 mod weather;

@@ -213,6 +213,7 @@ impl Plane {
                 (Weather::Flaky, 8) => (delay, End::Conflict),
                 (Weather::Flaky, 9) => (delay, End::Unreadable),
                 (Weather::Refuses(code), _) => (delay, End::Status(code, asked)),
+                (Weather::RefusesPosts, _) => (delay, End::Status(503, asked)),
                 _ => (delay, End::Accepted),
             }
         })

@@ -69,6 +69,43 @@ fn a_drain_without_time_tells_those_that_it_cuts() {
     seeds::each("a_drain_without_time_tells_those_that_it_cuts", 40, |seed| tunnel_of(seed, plan));
 }
 
+/// Where several channels have more to do than workers, and nothing but calls, shares show.
+#[test]
+fn busy_channels_keep_to_their_shares() {
+    let plan = |plan: Plan| Plan {
+        channels: 2 + usize::from(plan.channels > 1),
+        capacity: 200,
+        workers: 4,
+        commands: 120,
+        pause: Duration::from_millis(200),
+        rest: Duration::from_secs(300),
+        weather: Forecast::steady(Weather::Fine),
+        limits: Vec::new(),
+        calls_alone: true,
+        ..plan
+    };
+    seeds::each("busy_channels_keep_to_their_shares", 40, |seed| tunnel_of(seed, plan));
+}
+
+/// A plane that takes nothing for minutes makes a heap of answers, which has its bounds.
+#[test]
+fn a_heap_of_answers_is_bounded_and_goes_when_it_may() {
+    let plan = |plan| Plan {
+        channels: 1,
+        capacity: 100,
+        workers: 1,
+        bytes_max: 8_000,
+        call_max: Duration::from_secs(600),
+        commands: 120,
+        pause: Duration::from_millis(500),
+        rest: Duration::from_secs(300),
+        weather: Forecast::until(Duration::from_secs(240), Weather::RefusesPosts, Weather::Fine),
+        limits: Vec::new(),
+        ..plan
+    };
+    seeds::each("a_heap_of_answers_is_bounded_and_goes_when_it_may", 40, |seed| tunnel_of(seed, plan));
+}
+
 #[test]
 fn a_run_is_the_same_for_its_seed() {
     for seed in 1..6 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::ask::{Ask, CHANNELS};
+use super::ask::{Ask, CHANNELS, Kind};
 use super::history::{Event, History};
 use super::limits::Limit;
 use super::monitor::Monitor;
@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) weather: Forecast<Weather>,
     /// Limits of calls, one after the other; or none at all.
     pub(super) limits: Vec<Limit>,
+    /// Callers ask for nothing but calls, and wait for each.
+    pub(super) calls_alone: bool,
 }
 
 /// The parts of a tunnel that runs.
@@ -103,6 +105,7 @@ impl Plan {
             rest: if random.one_in(2) { seconds(random, 0, 300) } else { Duration::ZERO },
             weather,
             limits: Limit::some(random),
+            calls_alone: false,
         }
     }
 
@@ -183,7 +186,12 @@ impl Tunnel {
             let burst = if random.one_in(8) { 1 + random.below(30) } else { 1 };
             for _ in 0..burst.min(self.plan.commands - number) {
                 number += 1;
-                self.plane.ask(Ask::random(&mut random, number, self.plan.channels, self.plan.heavy));
+                let ask = Ask::random(&mut random, number, self.plan.channels, self.plan.heavy);
+                self.plane.ask(if self.plan.calls_alone {
+                    Ask { kind: Kind::Call, timeout: None, ..ask }
+                } else {
+                    ask
+                });
             }
             self.stop.sleep(random.time(self.plan.pause), Phase::Draining);
         }

@@ -19,6 +19,8 @@ pub(super) enum Weather {
     Down,
     /// What is sent is swallowed.
     Silent,
+    /// It hands commands out, and takes no answer for now.
+    RefusesPosts,
     /// Every exchange meets this status.
     Refuses(u16),
 }
@@ -46,6 +48,11 @@ impl<T: Copy + PartialEq> Forecast<T> {
     /// One state for good.
     pub(super) fn steady(state: T) -> Forecast<T> {
         Forecast(vec![(Duration::MAX, state)])
+    }
+
+    /// One state until then, and another one for good.
+    pub(super) fn until(time: Duration, first: T, last: T) -> Forecast<T> {
+        Forecast(vec![(time, first), (Duration::MAX, last)])
     }
 
     /// Several of these, one after the other for `time`, and then one for good.
