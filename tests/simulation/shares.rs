@@ -8,7 +8,7 @@ use super::history::{Event, Number, Told};
 use super::tunnel::Past;
 
 /// What threads that run one at a time may be late between a step and its place in the history.
-const SLACK: Duration = Duration::from_millis(100);
+const SLACK: Duration = Duration::from_millis(1);
 
 /// The largest answer that the simulation makes, in bytes.
 const ANSWER_BYTES: usize = 2_100;
@@ -58,7 +58,11 @@ fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
                 calls.remove(n);
                 others.insert(*n, None);
             }
-            Event::Finished(n) | Event::Ended(n, _) if calls.contains_key(n) => {
+            Event::Finished(n) if calls.contains_key(n) => {
+                calls.insert(*n, Doing::Ends(*at));
+            }
+            // Some servers go on for a while after their end is known; the worker is theirs until then.
+            Event::Ended(n, _) if calls.get(n).is_some_and(|doing| !matches!(doing, Doing::Runs)) => {
                 calls.insert(*n, Doing::Ends(*at));
             }
             Event::Admitted(n) if calls.contains_key(n) => {
