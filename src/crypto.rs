@@ -107,6 +107,7 @@ pub(crate) fn random_id() -> io::Result<String> {
 }
 
 /// Lower-case hexadecimal digits.
+#[inline(never)]
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |number: u8| if number < 10 { b'0' + number } else { b'a' - 10 + number };
     let pairs: Vec<[u8; 2]> = bytes.iter().map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();

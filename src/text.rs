@@ -57,6 +57,8 @@ pub(crate) fn escape_utf16(out: &mut String, c: char) {
 }
 
 /// Adds a text as a JSON string in which nothing could fool a reader either.
+// Once in the program: a copy at each use is kilobytes.
+#[inline(never)]
 pub(crate) fn json(out: &mut String, text: &str) {
     // Almost all are plain. To look at every byte takes fewer steps than to look whether to go on.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
@@ -67,10 +69,7 @@ pub(crate) fn json(out: &mut String, text: &str) {
     }
     // A string always has a JSON form. What JSON itself leaves alone is escaped after it.
     for c in serde_json::Value::from(text).to_string().chars() {
-        match must_escape(c) {
-            true => escape_utf16(out, c),
-            false => out.push(c),
-        }
+        if must_escape(c) { escape_utf16(out, c) } else { out.push(c) }
     }
 }
 

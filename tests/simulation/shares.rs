@@ -38,6 +38,7 @@ enum Doing {
 fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
     let asks = past.plane.asks();
     let (mut calls, mut others, mut found) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let mut running = BTreeSet::new();
     for (at, event) in events {
         if let Event::Began(_) = event {
             // The poller has brought the one before to the queue.
@@ -46,6 +47,9 @@ fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
                 .filter(|doing| matches!(doing, Doing::Comes))
                 .for_each(|doing| *doing = Doing::Waits(*at));
         }
+        if let Event::Admitted(n) = event {
+            running.insert(*n);
+        }
         match event {
             Event::Drains => break,
             Event::Began(n) if asks[n].kind == Kind::Call && asks[n].timeout.is_none() => {
@@ -53,7 +57,11 @@ fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
             }
             // A subscription has a worker of its own, and takes nothing from anybody.
             Event::Began(n) if asks[n].kind != Kind::Subscription => drop(others.insert(*n, None)),
-            Event::Ended(n, _) if others.contains_key(n) => drop(others.insert(*n, Some(*at))),
+            // Some servers go on for a while after their end is known; the worker is theirs until then.
+            Event::Finished(n) if others.contains_key(n) => drop(others.insert(*n, Some(*at))),
+            Event::Ended(n, _) if others.contains_key(n) && !running.contains(n) => {
+                others.insert(*n, Some(*at));
+            }
             Event::Limited(n) => {
                 calls.remove(n);
                 others.insert(*n, None);
@@ -61,7 +69,6 @@ fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
             Event::Finished(n) if calls.contains_key(n) => {
                 calls.insert(*n, Doing::Ends(*at));
             }
-            // Some servers go on for a while after their end is known; the worker is theirs until then.
             Event::Ended(n, _) if calls.get(n).is_some_and(|doing| !matches!(doing, Doing::Runs)) => {
                 calls.insert(*n, Doing::Ends(*at));
             }
