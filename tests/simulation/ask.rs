@@ -36,7 +36,7 @@ pub(super) struct Ask {
     pub(super) channel: usize,
     pub(super) timeout: Option<Duration>,
     /// Bytes that it brings for nothing.
-    pub(super) padding: usize,
+    padding: usize,
 }
 
 impl Ask {
@@ -56,6 +56,11 @@ impl Ask {
         let timeout = random.one_in(2).then(|| random.pick(&timeouts));
         let padding = if heavy || random.one_in(10) { random.index(3_000) } else { random.index(50) };
         Ask { number, kind, channel, timeout, padding }
+    }
+
+    /// The same as a call whose caller waits for as long as it takes.
+    pub(super) fn patient_call(self) -> Ask {
+        Ask { kind: Kind::Call, timeout: None, ..self }
     }
 
     /// Its text in a poll's body.

@@ -4,19 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ask::{Ask, Kind};
-use super::history::{Event, Note, Number, Told};
+use super::history::{Event, Number, Told};
 use super::limits;
+use super::lives::{LATE, Life, Lives, Post, RETRY_MIN};
 use super::shares;
 use super::soon;
 use super::tunnel::Past;
 use super::weather::Weather;
-use crate::relay::record::Fate;
-
-/// What threads that run one at a time may be late.
-const LATE: Duration = Duration::from_millis(100);
-
-/// Shortest wait between two attempts.
-const RETRY_MIN: Duration = Duration::from_millis(200);
 
 /// Time in which posts go on again once the plane is fine: the longest wait, and a little.
 const RECOVERY: Duration = Duration::from_secs(70);
@@ -24,47 +18,12 @@ const RECOVERY: Duration = Duration::from_secs(70);
 /// What is left for the last posts of a drain, the last poll and the last words.
 const DRAIN_REST: Duration = Duration::from_millis(2_000 + 2_000 + 500);
 
-/// Times of one command.
-#[derive(Debug, Default)]
-struct Life {
-    handed: Vec<Duration>,
-    began: Vec<Duration>,
-    limited: bool,
-    admitted: Vec<Duration>,
-    finished: Vec<Duration>,
-    ended: Vec<(Duration, Fate)>,
-    untold: usize,
-    closed: Vec<Duration>,
-    taken: Vec<Duration>,
-    posts: Vec<Post>,
-    notes: Vec<u64>,
-}
-
-/// One post of a command, terminal or not.
-#[derive(Debug)]
-struct Post {
-    note: Note,
-    digest: u64,
-    began: Duration,
-    ended: Option<(Duration, Told)>,
-}
-
-/// The history of a run, by command.
-struct Lives<'a> {
-    past: &'a Past,
-    events: Vec<(Duration, Event)>,
-    lives: BTreeMap<Number, Life>,
-    drains: Duration,
-    drained: (Duration, u64),
-}
-
 /// Everything that is wrong with a run.
 pub(super) fn faults(past: &Past) -> Vec<String> {
     let lives = Lives::read(past);
     let mut found = lives.wrong();
-    let asks = past.plane.asks();
     for (number, life) in &lives.lives {
-        let ask = &asks[number];
+        let ask = &lives.asks[number];
         let checks = [
             lives.answered_once(ask, life),
             told_in_time(ask, life),
@@ -75,53 +34,16 @@ pub(super) fn faults(past: &Past) -> Vec<String> {
         ];
         found.extend(checks.into_iter().flatten().map(|what| format!("{number} {:?}: {what}", ask.kind)));
     }
-    found.extend(lives.in_order(&asks));
-    found.extend(lives.none_starves(&asks));
+    found.extend(lives.in_order());
+    found.extend(lives.none_starves());
     found.extend(lives.drained_as_promised());
-    found.extend(limits::faults(past));
-    found.extend(shares::faults(past));
-    found.extend(soon::faults(past));
+    found.extend(limits::faults(&lives));
+    found.extend(shares::faults(&lives));
+    found.extend(soon::faults(&lives));
     found
 }
 
 impl Lives<'_> {
-    fn read(past: &Past) -> Lives<'_> {
-        let events = past.history.all();
-        let mut lives: BTreeMap<Number, Life> = BTreeMap::new();
-        let (mut drains, mut drained) = (Duration::MAX, (Duration::MAX, 0));
-        for (at, event) in &events {
-            let at = *at;
-            match event {
-                Event::Handed(n) => life(&mut lives, n).handed.push(at),
-                Event::Began(n) => life(&mut lives, n).began.push(at),
-                Event::Admitted(n) => life(&mut lives, n).admitted.push(at),
-                Event::Finished(n) => life(&mut lives, n).finished.push(at),
-                Event::Ended(n, fate) => life(&mut lives, n).ended.push((at, *fate)),
-                Event::Untold(n) => life(&mut lives, n).untold += 1,
-                Event::Closed(n) => life(&mut lives, n).closed.push(at),
-                Event::Taken(n, None) => life(&mut lives, n).taken.push(at),
-                Event::Taken(n, Some(place)) => life(&mut lives, n).notes.push(*place),
-                Event::Posts(n, note, digest) => {
-                    life(&mut lives, n).posts.push(Post {
-                        note: *note,
-                        digest: *digest,
-                        began: at,
-                        ended: None,
-                    });
-                }
-                Event::Posted(n, note, told) => {
-                    let open = life(&mut lives, n).posts.iter_mut().rfind(|post| post.note == *note).unwrap();
-                    open.ended = Some((at, *told));
-                }
-                Event::Limited(n) => life(&mut lives, n).limited = true,
-                Event::Drains => drains = at,
-                Event::Drained(untold) => drained = (at, *untold),
-                Event::Started(_) | Event::Wrong(_) | Event::Renewed(_) => {}
-            }
-        }
-        Lives { past, events, lives, drains, drained }
-    }
-
     /// What was seen to be wrong while it happened.
     fn wrong(&self) -> Vec<String> {
         let wrong = self.events.iter().filter_map(|(at, event)| match event {
@@ -212,11 +134,11 @@ impl Lives<'_> {
     }
 
     /// Calls of a channel are admitted in the order in which they were handed out, and so are its notifications.
-    fn in_order(&self, asks: &BTreeMap<Number, Ask>) -> Vec<String> {
+    fn in_order(&self) -> Vec<String> {
         let (mut last, mut found) = (BTreeMap::new(), Vec::new());
         for (at, event) in &self.events {
             let Event::Admitted(number) = event else { continue };
-            let ask = &asks[number];
+            let ask = &self.asks[number];
             if matches!(ask.kind, Kind::Subscription) {
                 continue;
             }
@@ -230,7 +152,7 @@ impl Lives<'_> {
 
     /// A channel with nothing to do begins at once, whatever the others do. Looked at where the plane is fine and nothing
     /// is refused by a limit, since workers wait for a plane that takes no answers, and post refusals by themselves.
-    fn none_starves(&self, asks: &BTreeMap<Number, Ask>) -> Vec<String> {
+    fn none_starves(&self) -> Vec<String> {
         let is_fine = self.past.plan.weather.is(Weather::Fine, Duration::ZERO, self.drained.0);
         if !is_fine || self.lives.values().any(|life| life.limited) {
             return Vec::new();
@@ -243,7 +165,7 @@ impl Lives<'_> {
             else {
                 continue;
             };
-            let ask = &asks[n];
+            let ask = &self.asks[n];
             if matches!(ask.kind, Kind::Subscription | Kind::Elsewhere | Kind::Malformed) {
                 continue;
             }
@@ -285,16 +207,6 @@ impl Lives<'_> {
         }
         found
     }
-}
-
-impl Life {
-    fn terminal(&self) -> impl Iterator<Item = &Post> {
-        self.posts.iter().filter(|post| post.note.is_none())
-    }
-}
-
-fn life<'a>(lives: &'a mut BTreeMap<Number, Life>, number: &Number) -> &'a mut Life {
-    lives.entry(*number).or_default()
 }
 
 /// Nothing is posted once the caller's time is over.

@@ -1,19 +1,15 @@
 //! Limits of calls: what a seed chooses, exchanges while calls run, and lets pass; counted here by a naive rule.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ask::{CHANNELS, Kind};
 use super::history::{Event, Number};
+use super::lives::{Lives, SLACK};
 use super::random::Random;
-use super::tunnel::Past;
 use crate::config::{self, ChannelPolicy};
 
 /// What floating-point numbers may be wrong by.
 const EPSILON: f64 = 1e-6;
-
-/// What threads may do between a decision and its place in the history.
-const SLACK: Duration = Duration::from_millis(1);
 
 /// Limit of the calls of tools on each channel.
 #[derive(Debug, Clone, Copy)]
@@ -75,21 +71,17 @@ impl Limit {
 }
 
 /// What is wrong with what the limits let pass.
-pub(super) fn faults(past: &Past) -> Vec<String> {
-    let (asks, events) = (past.plane.asks(), past.history.all());
-    let mut terms: Vec<(Limit, Duration)> =
-        past.plan.limits.first().map(|limit| (*limit, Duration::ZERO)).into_iter().collect();
-    terms.extend(events.iter().filter_map(|(at, event)| match event {
-        Event::Renewed(place) => Some((past.plan.limits[*place], *at)),
+pub(super) fn faults(lives: &Lives<'_>) -> Vec<String> {
+    let limits = &lives.past.plan.limits;
+    let renewed = lives.events.iter().filter_map(|(at, event)| match event {
+        Event::Renewed(place) => Some((limits[*place], *at)),
         _ => None,
-    }));
+    });
+    let first = limits.first().map(|limit| (*limit, Duration::ZERO));
+    let terms: Vec<(Limit, Duration)> = first.into_iter().chain(renewed).collect();
     let mut found = Vec::new();
     for channel in 0..CHANNELS.len() {
-        let is_counted = |number: &Number| {
-            let ask = &asks[number];
-            ask.kind == Kind::Call && ask.channel == channel
-        };
-        let calls = judged(&events, is_counted);
+        let calls = judged(lives, channel);
         let ends = terms.iter().skip(1).map(|(_, at)| *at).chain([Duration::MAX]);
         for ((limit, from), to) in terms.iter().zip(ends) {
             found.extend(Term { limit: *limit, from: *from, to, calls: &calls }.faults());
@@ -98,24 +90,20 @@ pub(super) fn faults(past: &Past) -> Vec<String> {
     found
 }
 
-/// The calls that count, in the order in which they were judged.
-fn judged(events: &[(Duration, Event)], is_counted: impl Fn(&Number) -> bool) -> Vec<Judged> {
-    let mut calls = Vec::<Judged>::new();
-    let (mut handed, mut places) = (BTreeMap::new(), BTreeMap::new());
-    for (at, event) in events {
-        match event {
-            Event::Handed(number) => drop(handed.insert(*number, *at)),
-            Event::Began(number) if is_counted(number) => {
-                places.insert(*number, calls.len());
-                let handed = handed.get(number).copied().unwrap_or(*at);
-                calls.push(Judged { number: *number, handed, began: *at, refused: false, closed: None });
-            }
-            Event::Limited(number) if is_counted(number) => calls[places[number]].refused = true,
-            Event::Closed(number) if is_counted(number) => calls[places[number]].closed = Some(*at),
-            _ => {}
-        }
-    }
-    calls
+/// The calls of a channel, in the order in which they were asked for, handed out and judged.
+fn judged(lives: &Lives<'_>, channel: usize) -> Vec<Judged> {
+    let calls = lives.lives.iter().filter_map(|(number, life)| {
+        let ask = &lives.asks[number];
+        let began = *life.began.first().filter(|_| ask.kind == Kind::Call && ask.channel == channel)?;
+        Some(Judged {
+            number: *number,
+            handed: life.handed.first().copied().unwrap_or(began),
+            began,
+            refused: life.limited,
+            closed: life.closed.first().copied(),
+        })
+    });
+    calls.collect()
 }
 
 impl Term<'_> {

@@ -29,6 +29,7 @@ mod ask;
 mod checks;
 mod history;
 mod limits;
+mod lives;
 pub(crate) mod locks;
 mod monitor;
 mod plane;

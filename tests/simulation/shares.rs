@@ -3,21 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::ask::{Ask, CHANNELS, Kind};
+use super::ask::{CHANNELS, Kind};
 use super::history::{Event, Number, Told};
-use super::tunnel::Past;
-
-/// What threads that run one at a time may be late between a step and its place in the history.
-const SLACK: Duration = Duration::from_millis(1);
+use super::lives::{Lives, SLACK};
 
 /// The largest answer that the simulation makes, in bytes.
 const ANSWER_BYTES: usize = 2_100;
 
 /// What is wrong with what was shared out.
-pub(super) fn faults(past: &Past) -> Vec<String> {
-    let events = past.history.all();
-    let mut found = fair(past, &events);
-    found.extend(postponed_bytes(past, &events));
+pub(super) fn faults(lives: &Lives<'_>) -> Vec<String> {
+    let mut found = fair(lives);
+    found.extend(postponed_bytes(lives));
     found
 }
 
@@ -35,11 +31,11 @@ enum Doing {
 
 /// No channel begins a call beyond its share while another one waits with less than its own. Looked at where all that
 /// is there is known: calls of channels that are served and whose callers wait, and nothing else.
-fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
-    let asks = past.plane.asks();
+fn fair(lives: &Lives<'_>) -> Vec<String> {
+    let asks = &lives.asks;
     let (mut calls, mut others, mut found) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let mut running = BTreeSet::new();
-    for (at, event) in events {
+    for (at, event) in &lives.events {
         if let Event::Began(_) = event {
             // The poller has brought the one before to the queue.
             calls
@@ -76,7 +72,7 @@ fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
                 let is_past = |ended: &Duration| *at > *ended + SLACK;
                 others.retain(|_, ended| !ended.as_ref().is_some_and(is_past));
                 calls.retain(|_, doing| !matches!(doing, Doing::Ends(ended) if is_past(ended)));
-                let what = others.is_empty().then(|| unfair(past, &asks, &calls, *n, *at)).flatten();
+                let what = others.is_empty().then(|| unfair(lives, &calls, *n, *at)).flatten();
                 found.extend(what.map(|what| format!("at {at:?}: {n} {what}")));
                 calls.insert(*n, Doing::Runs);
             }
@@ -88,8 +84,7 @@ fn fair(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
 
 /// What is unfair about the beginning of this call.
 fn unfair(
-    past: &Past,
-    asks: &BTreeMap<Number, Ask>,
+    Lives { past, asks, .. }: &Lives<'_>,
     calls: &BTreeMap<Number, Doing>,
     begins: Number,
     at: Duration,
@@ -127,7 +122,7 @@ fn unfair(
 }
 
 /// Answers that wait for another attempt stay within their bytes, and those who post them besides.
-fn postponed_bytes(past: &Past, events: &[(Duration, Event)]) -> Vec<String> {
+fn postponed_bytes(Lives { past, events, .. }: &Lives<'_>) -> Vec<String> {
     // Beyond the bound come what each courier and each worker has on its way, and what lay in the list before.
     let most = past.plan.bytes_max + 3 * past.plan.workers * ANSWER_BYTES;
     let (mut sizes, mut waiting) = (BTreeMap::<Number, usize>::new(), BTreeSet::<Number>::new());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::ask::{Ask, CHANNELS, Kind};
+use super::ask::{Ask, CHANNELS};
 use super::history::{Event, History};
 use super::limits::Limit;
 use super::monitor::Monitor;
@@ -187,11 +187,7 @@ impl Tunnel {
             for _ in 0..burst.min(self.plan.commands - number) {
                 number += 1;
                 let ask = Ask::random(&mut random, number, self.plan.channels, self.plan.heavy);
-                self.plane.ask(if self.plan.calls_alone {
-                    Ask { kind: Kind::Call, timeout: None, ..ask }
-                } else {
-                    ask
-                });
+                self.plane.ask(if self.plan.calls_alone { ask.patient_call() } else { ask });
             }
             self.stop.sleep(random.time(self.plan.pause), Phase::Draining);
         }
