@@ -57,8 +57,6 @@ pub(crate) fn escape_utf16(out: &mut String, c: char) {
 }
 
 /// Adds a text as a JSON string in which nothing could fool a reader either.
-// Once in the program: a copy at each use is kilobytes.
-#[inline(never)]
 pub(crate) fn json(out: &mut String, text: &str) {
     // Almost all are plain. To look at every byte takes fewer steps than to look whether to go on.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
