@@ -215,7 +215,9 @@ fn roots(text: &str) -> Result<Roots, String> {
         "system" => Ok(Roots::System),
         "webpki" => Ok(Roots::Webpki),
         "none" => Ok(Roots::None),
-        _ => Err(format!("unsupported tls.roots {text:?}: use \"system\", \"webpki\" or \"none\"")),
+        _ => Err(format!(
+            "unsupported tls.roots {text:?}: supported values are \"system\", \"webpki\" or \"none\""
+        )),
     }
 }
 
